@@ -1,0 +1,61 @@
+"""Every exception forgetctl raises on purpose, and the exit code each one becomes.
+
+    ForgetctlError                exit 1   something failed that the caller could not have known
+    ├── UsageError                exit 2   the request, the options or the files are wrong; nothing was written
+    │   ├── InputError            exit 2   a file is wrong: carries the path and, where known, the line
+    │   ├── RecipeError           exit 2   a recipe, `--set` or method names something that does not exist
+    │   └── ModelError            exit 2   a model directory cannot be used
+    ├── RunError                  exit 1   a run directory is incomplete, locked, or its inputs have changed
+    ├── Interrupted               exit 130 stopped by Ctrl-C or SIGTERM; the run can be resumed
+    └── DivergedError             exit 1   the loss or a gradient stopped being finite
+
+Messages name rows by file and line number and never quote them: a request's text is personal data.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class ForgetctlError(Exception):
+    """Base of all errors of this package."""
+
+    exit_code = 1
+
+
+class UsageError(ForgetctlError):
+    """The caller asked for something impossible; found before anything is written."""
+
+    exit_code = 2
+
+
+class InputError(UsageError):
+    """A file cannot be used; the message begins with `path` or `path:line`."""
+
+    def __init__(self, path: Path | str, why: str, line: int | None = None) -> None:
+        self.path = Path(path)
+        self.line = line
+        where = f"{path}:{line}" if line is not None else f"{path}"
+        super().__init__(f"{where}: {why}")
+
+
+class RecipeError(UsageError):
+    """A recipe, a `--set` option or a method name is unknown or out of range."""
+
+
+class ModelError(UsageError):
+    """A model directory is missing something, or holds something that is refused."""
+
+
+class RunError(ForgetctlError):
+    """A run directory is incomplete, in use, or no longer matches its inputs."""
+
+
+class Interrupted(ForgetctlError):
+    """A signal stopped the work at a safe point."""
+
+    exit_code = 130
+
+
+class DivergedError(ForgetctlError):
+    """Training produced a loss or a gradient that is not finite."""

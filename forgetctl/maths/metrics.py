@@ -1,0 +1,89 @@
+"""Per-row metrics of what a model knows, from log-probabilities and answers.
+
+All log-probabilities are natural logarithms, summed over the tokens of an answer with its end-of-sequence
+token; lengths are token counts that include it too. Definitions follow TOFU (Maini et al. 2024, arXiv
+2401.06121, section 2.2) and the code that its published numbers come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+TRUTH_RATIO_VARIANT = "geometric"
+"""Mean over the perturbed answers that `truth_ratio` uses. Under the KS test the geometric and the arithmetic
+mean give different results, so every output names the one it used."""
+
+
+def per_token(logp: ArrayLike, tokens: ArrayLike) -> Floats:
+    """Mean log-probability of a token: (n,) nats.
+
+    Raises ValueError when the shapes differ, a length is not positive or a value is NaN.
+    """
+    sums, lengths = np.asarray(logp, dtype=float), np.asarray(tokens, dtype=float)
+    if sums.shape != lengths.shape:
+        raise ValueError(f"{sums.shape} log-probabilities but {lengths.shape} lengths")
+    if (lengths <= 0).any():
+        raise ValueError("an answer without tokens has no probability per token")
+    if np.isnan(sums).any():
+        raise ValueError("a log-probability is NaN")
+    return sums / lengths
+
+
+def probability(logp: ArrayLike, tokens: ArrayLike) -> Floats:
+    """Length-normalised probability exp(logp / tokens), (n,) in [0, 1] (TOFU, "Probability")."""
+    return np.exp(per_token(logp, tokens))
+
+
+def truth_ratio(
+    paraphrase_logp: ArrayLike,
+    paraphrase_tokens: ArrayLike,
+    perturbed_logp: Sequence[ArrayLike],
+    perturbed_tokens: Sequence[ArrayLike],
+) -> Floats:
+    """TOFU's truth ratio of each row: wrong answers' probability over the right (paraphrased) one's, (n,).
+
+    R = exp(mean_j log p_perturbed_j) / p_paraphrased with p = exp(logp / tokens): the geometric mean over the
+    wrong answers, as in the code behind TOFU's and NPO's published forget quality. Rows may have different
+    numbers of wrong answers. R near or above 1 means that the truth is no likelier than the alternatives.
+
+    Raises ValueError for a row without a perturbed answer, and as `per_token` does.
+    """
+    right = per_token(paraphrase_logp, paraphrase_tokens)
+    if not len(perturbed_logp) == len(perturbed_tokens) == len(right):
+        raise ValueError(f"{len(right)} paraphrases but {len(perturbed_logp)} sets of perturbed answers")
+    wrong = np.empty_like(right)
+    for row, (logp, tokens) in enumerate(zip(perturbed_logp, perturbed_tokens, strict=True)):
+        values = per_token(logp, tokens)
+        if values.size == 0:
+            raise ValueError("a row without perturbed answers has no truth ratio")
+        wrong[row] = values.mean()
+    return np.exp(wrong - right)
+
+
+def forget_truth_ratio(ratios: ArrayLike) -> float:
+    """TOFU's aggregate on forget rows: mean of min(R, 1/R), in [0, 1]; high when truth and falsehood are alike."""
+    values = np.asarray(ratios, dtype=float)
+    return float(np.minimum(values, 1 / values).mean())
+
+
+@cache
+def _rouge() -> Any:
+    from rouge_score import rouge_scorer  # slow to import, and only needed when answers were generated
+
+    return rouge_scorer.RougeScorer(["rougeL"], use_stemmer=True)
+
+
+def rouge_l_recall(responses: Sequence[str], answers: Sequence[str]) -> Floats:
+    """ROUGE-L recall of generated `answers` against true `responses`, Porter stemmer on, (n,) in [0, 1].
+
+    Raises ValueError when there are not as many answers as responses.
+    """
+    pairs = zip(responses, answers, strict=True)
+    return np.array([_rouge().score(response, answer)["rougeL"].recall for response, answer in pairs])
