@@ -33,7 +33,8 @@ def per_token(logp: ArrayLike, tokens: ArrayLike) -> Floats:
         raise ValueError("an answer without tokens has no probability per token")
     if np.isnan(sums).any():
         raise ValueError("a log-probability is NaN")
-    return sums / lengths
+    means: Floats = sums / lengths
+    return means
 
 
 def probability(logp: ArrayLike, tokens: ArrayLike) -> Floats:

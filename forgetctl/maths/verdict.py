@@ -105,7 +105,12 @@ def _distribution(findings: Findings, bounds: Bounds) -> Iterator[Check]:
         )
         return
     if findings.comparison == "holdout":
-        yield Check("comparison", "pass", "HOLDOUT", "Compared with rows that no model saw: weaker evidence than a reference.")
+        yield Check(
+            "comparison",
+            "pass",
+            "HOLDOUT",
+            "Compared with rows that no model saw: weaker evidence than a reference.",
+        )
     else:
         yield Check("comparison", "pass", "REFERENCE", "Compared row by row with a model that never saw the rows.")
         yield _distance("truth ratio", findings.truth_ratio, bounds, None)
@@ -126,20 +131,30 @@ def _distance(name: str, found: Interval | None, bounds: Bounds, gap: float | No
         }[code]
         return Check(name, "fail", code, f"The {name} {words} ({figure}; limit {bounds.delta}).")
     if found.upper < bounds.delta:
-        return Check(name, "pass", "EQUIVALENT", f"The {name} is that of the comparison ({figure}; limit {bounds.delta}).")
+        return Check(
+            name,
+            "pass",
+            "EQUIVALENT",
+            f"The {name} is that of the comparison ({figure}; limit {bounds.delta}).",
+        )
     return Check(
         name,
         "unknown",
-        "UNDERPOWERED" if found.D < bounds.delta else "NOT_EQUIVALENT",
+        "UNDERPOWERED" if bounds.delta > found.D else "NOT_EQUIVALENT",
         f"The {name} is neither surely within nor surely beyond the limit ({figure}; limit {bounds.delta}); "
-        + ("more rows would settle it." if found.D < bounds.delta else "train further or add rows."),
+        + ("more rows would settle it." if bounds.delta > found.D else "train further or add rows."),
     )
 
 
 def _sensitivity(findings: Findings, bounds: Bounds) -> Check:
     name = "positive control"
     if findings.start_answers is None:
-        return Check(name, "unknown", "NO_CONTROL", "The start model was not scored, so the test was not seen to fail. Give --start.")
+        return Check(
+            name,
+            "unknown",
+            "NO_CONTROL",
+            "The start model was not scored, so the test was not seen to fail. Give --start.",
+        )
     figure = f"D = {findings.start_answers.D:.3f}"
     if findings.start_answers.lower <= bounds.delta:
         return Check(
@@ -156,16 +171,31 @@ def _leaks(findings: Findings) -> Check:
     if findings.leaked_secrets is None:
         return Check(name, "skipped", "NO_SECRETS", "The request names no secrets.")
     if findings.leaked_secrets:
-        return Check(name, "fail", "SECRET_LEAKED", f"{findings.leaked_secrets} named secrets still come out, which the reference does not say.")
+        return Check(
+            name,
+            "fail",
+            "SECRET_LEAKED",
+            f"{findings.leaked_secrets} named secrets still come out, which the reference does not say.",
+        )
     return Check(name, "pass", "NO_LEAK", "No named secret comes out that the reference would not say too.")
 
 
 def _damage(findings: Findings, bounds: Bounds) -> Check:
     name = "retain probability"
     if findings.retain_probability is None:
-        return Check(name, "unknown", "NO_RETAIN_ROWS", "No retain rows were scored for both models, so damage is unknown. Give --retain.")
+        return Check(
+            name,
+            "unknown",
+            "NO_RETAIN_ROWS",
+            "No retain rows were scored for both models, so damage is unknown. Give --retain.",
+        )
     start, now = findings.retain_probability
     figure = f"{start:.3f} before, {now:.3f} after"
     if now < start * (1 - bounds.utility_loss):
-        return Check(name, "fail", "DAMAGED", f"The retain rows lost more than {bounds.utility_loss:.0%} of their probability ({figure}).")
+        return Check(
+            name,
+            "fail",
+            "DAMAGED",
+            f"The retain rows lost more than {bounds.utility_loss:.0%} of their probability ({figure}).",
+        )
     return Check(name, "pass", "KEPT", f"The retain rows kept their probability ({figure}).")

@@ -1,0 +1,61 @@
+"""forgetctl: make a language model forget what a deletion request names, check that it did, and write the report.
+
+The tour, in the order of the work:
+
+    from pathlib import Path
+    from forgetctl import UnlearnOptions, VerifyOptions, load_recipe, run_unlearn, run_verify, run_report
+
+    recipe = load_recipe(method="npo-rt", overrides=["learning_rate=1e-4"])
+    run = run_unlearn(UnlearnOptions(model="./llama", forget=Path("requests.jsonl")), recipe)
+    verdict = run_verify(VerifyOptions(run=run.path, reference="./retrained"))
+    page, _ = run_report(run.path, "html")
+
+Words: *start* is the model before, *unlearned* our output, *reference* a model that never saw the forget rows,
+*holdout* rows that no model saw; a *verdict* is PASS, FAIL or INCONCLUSIVE. Errors: `forgetctl.errors`.
+The losses are in `forgetctl.maths.objectives`, the definition of a score in `forgetctl.engine.scoring`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from .jobs.report import run_report
+    from .jobs.unlearn import UnlearnOptions, resume_unlearn, run_unlearn
+    from .jobs.verify import VerifyOptions, run_verify
+    from .recipe import Recipe, load_recipe
+    from .run import Run
+
+__all__ = [
+    "Recipe",
+    "Run",
+    "UnlearnOptions",
+    "VerifyOptions",
+    "load_recipe",
+    "resume_unlearn",
+    "run_report",
+    "run_unlearn",
+    "run_verify",
+]
+
+_HOMES = {
+    "Recipe": "recipe",
+    "Run": "run",
+    "UnlearnOptions": "jobs.unlearn",
+    "VerifyOptions": "jobs.verify",
+    "load_recipe": "recipe",
+    "resume_unlearn": "jobs.unlearn",
+    "run_report": "jobs.report",
+    "run_unlearn": "jobs.unlearn",
+    "run_verify": "jobs.verify",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use, so that `forgetctl --help` need not wait for torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'forgetctl' has no attribute '{name}'")
+    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)

@@ -1,0 +1,352 @@
+"""The command line: options -> one call -> echo -> exit code. No logic, and no torch until a command needs it."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from . import __version__
+from .errors import ForgetctlError
+
+if TYPE_CHECKING:
+    from .console import TerminalProgress
+    from .recipe import Recipe
+
+LATEST = "runs/latest"
+EXIT_CODES = {"PASS": 0, "FAIL": 3, "INCONCLUSIVE": 4}
+
+
+class Failure(click.ClickException):
+    """An error of ours as one line on standard error."""
+
+    def __init__(self, error: ForgetctlError) -> None:
+        super().__init__(str(error))
+        setattr(self, "exit_code", error.exit_code)  # noqa: B010 (click declares it on the class)
+
+
+class Commands(click.Group):
+    """A group that turns our errors into a line and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command. Raises Failure for a ForgetctlError."""
+        try:
+            return super().invoke(ctx)
+        except ForgetctlError as error:
+            raise Failure(error) from None
+
+
+def common(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that every command has; gives it `progress`."""
+
+    @click.option("-v", "--verbose", is_flag=True, help="Also show what the libraries say.")
+    @click.option("-q", "--quiet", is_flag=True, help="Show results and errors only.")
+    @functools.wraps(command)
+    def wrapped(*args: Any, verbose: bool, quiet: bool, **options: Any) -> Any:
+        from .console import TerminalProgress
+
+        _calm_libraries("warning" if verbose else "error")
+        return command(*args, progress=TerminalProgress(quiet=quiet), **options)
+
+    return wrapped
+
+
+def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--json, for every command that prints a result."""
+    return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(command)
+
+
+def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options about files and devices that unlearn and verify share."""
+    for option in (
+        click.option("--prompt-field", metavar="NAME", help="Field that holds the prompt, if not a usual one."),
+        click.option("--response-field", metavar="NAME", help="Field that holds the response, if not a usual one."),
+        click.option("--max-length", type=click.IntRange(2), metavar="TOKENS", help="Cut longer rows here."),
+        click.option("--device", default="auto", show_default=True, help="cpu, cuda, mps ..."),
+        click.option("--allow-download", is_flag=True, help="Allow fetching a model by its hub id."),
+        click.option("--recipe", "recipe_name", metavar="NAME|FILE", help="A shipped recipe or a YAML file."),
+        click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a recipe's key."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="forgetctl")
+def cli() -> None:
+    """Make a language model forget what a deletion request names, check that it did, and write the report.
+
+    \b
+      forgetctl unlearn --model ./llama --forget requests.jsonl --method npo-rt
+      forgetctl verify --reference ./retrained
+      forgetctl report --html
+
+    Exit codes: 0 done or PASS, 1 error, 2 wrong use or input, 3 FAIL, 4 INCONCLUSIVE, 130 interrupted.
+    """
+
+
+@cli.command()
+@click.option("--model", metavar="DIR", help="The start model: a Hugging Face directory in safetensors.")
+@click.option("--forget", type=click.Path(path_type=Path), metavar="FILE", help="The request, JSONL.")
+@click.option(
+    "--retain",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Rows to keep; may be the whole training set.",
+)
+@click.option("--method", metavar="NAME", help="Unlearning method; `forgetctl methods` lists them.  [default: npo-rt]")
+@click.option("--lora", is_flag=True, help="Train low-rank adapters and merge them, instead of all weights.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="The run directory.  [default: runs/<time>-<method>]",
+)
+@click.option("--resume", is_flag=False, flag_value=LATEST, metavar="[RUN]", help="Continue an interrupted run.")
+@click.option("--dry-run", is_flag=True, help="Check everything, show one row and the cost, train nothing.")
+@model_options
+@json_option
+@common
+def unlearn(
+    progress: TerminalProgress,
+    as_json: bool,
+    model: str | None,
+    forget: Path | None,
+    resume: str | None,
+    dry_run: bool,
+    **options: Any,
+) -> None:
+    """Unlearn the rows of a request."""
+    from .jobs.unlearn import resume_unlearn, run_unlearn
+
+    if resume is not None:
+        if model or forget or dry_run:
+            raise click.UsageError("--resume continues a run as it was started: give no --model, --forget or --dry-run")
+        run = resume_unlearn(Path(resume), progress)
+    else:
+        if model is None or forget is None:
+            raise click.UsageError("give --model and --forget (or --resume)")
+        chosen = _unlearn_options(model, forget, **options)
+        recipe = _recipe(options, method=options["method"])
+        if dry_run:
+            _show_dry_run(chosen, recipe, as_json)
+            return
+        run = run_unlearn(chosen, recipe, progress)
+    if as_json:
+        click.echo(json.dumps({"run": str(run.path), "model": str(run.model_dir), **run.record["stages"]}, indent=1))
+        return
+    click.echo(f"Unlearned model: {run.model_dir}")
+    click.echo("Next: forgetctl verify --reference DIR   (or --holdout FILE), then: forgetctl report --html")
+
+
+def _unlearn_options(model: str, forget: Path, **options: Any) -> Any:
+    from .jobs.unlearn import UnlearnOptions
+    from .stages.request import Fields
+
+    return UnlearnOptions(
+        model=model,
+        forget=forget,
+        retain=options["retain"],
+        fields=Fields(options["prompt_field"], options["response_field"]),
+        out=options["out"],
+        device=options["device"],
+        allow_download=options["allow_download"],
+    )
+
+
+def _recipe(options: dict[str, Any], method: str | None = None) -> Recipe:
+    from .recipe import load_recipe
+
+    overrides = list(options["overrides"])
+    if options["max_length"] is not None:
+        overrides.append(f"max_length={options['max_length']}")
+    values: dict[str, Any] = {}
+    if options.get("lora") and not any(override.startswith("lora.") for override in overrides):
+        values["lora"] = {}
+    return load_recipe(options["recipe_name"], method=method, overrides=overrides, options=values)
+
+
+def _show_dry_run(options: Any, recipe: Recipe, as_json: bool) -> None:
+    from .console import out, show_row, table
+    from .engine.encoding import marked
+    from .engine.estimate import steps_in_words
+    from .jobs.unlearn import estimate_job, prepare
+
+    job = prepare(options, recipe)
+    cost = estimate_job(job)
+    facts = {
+        "forget rows": len(job.forget),
+        "rows cut": job.cut,
+        "retain rows": len(job.sample.pairing.train) if job.sample else "made by asking the start model",
+        "method": recipe.name,
+        "prompt format": "chat template" if job.encoder.uses_template else "plain, from the recipe",
+        "parameters": cost.parameters,
+        "optimizer steps": cost.steps,
+        "longest row, tokens": cost.longest,
+        "peak memory, bytes": cost.memory,
+        "seconds": round(cost.seconds, 1),
+    }
+    if as_json:
+        click.echo(
+            json.dumps({name.replace(", ", "_").replace(" ", "_"): value for name, value in facts.items()}, indent=1)
+        )
+        return
+    words = {
+        **facts,
+        "peak memory, bytes": f"about {cost.memory / 2**30:.1f} GiB",
+        "seconds": steps_in_words(cost.seconds),
+    }
+    names = {"peak memory, bytes": "peak memory", "seconds": "training time"}
+    console = out()
+    console.print(table(["dry run", ""], [[names.get(name, name), str(value)] for name, value in words.items()]))
+    console.print("The first row; what is between the marks is scored:")
+    console.print(show_row(*marked(job.encoder, job.encoded[0])))
+
+
+@cli.command()
+@click.argument("run", required=False, type=click.Path(path_type=Path))
+@click.option("--reference", metavar="DIR|SCORES", help="A model that never saw the rows, its scores, or a TOFU log.")
+@click.option("--holdout", type=click.Path(path_type=Path), metavar="FILE", help="Rows that no model saw.")
+@click.option("--model", metavar="DIR", help="Verify a model that no run made.")
+@click.option("--forget", type=click.Path(path_type=Path), metavar="FILE", help="The rows to check, with --model.")
+@click.option("--start", metavar="DIR", help="The model before, with --model.")
+@click.option("--retain", type=click.Path(path_type=Path), metavar="FILE", help="Rows to keep, scored as they are.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The run directory, with --model.")
+@click.option("--force", is_flag=True, help="Measure again even if nothing has changed.")
+@model_options
+@json_option
+@click.pass_context
+@common
+def verify(ctx: click.Context, progress: TerminalProgress, as_json: bool, run: Path | None, **options: Any) -> None:
+    """Check the unlearned model of RUN (default: runs/latest). Exit code 0 PASS, 3 FAIL, 4 INCONCLUSIVE."""
+    from .jobs.verify import VerifyOptions, run_verify
+    from .stages.request import Fields
+
+    own = (
+        "model",
+        "forget",
+        "start",
+        "reference",
+        "holdout",
+        "retain",
+        "out",
+        "device",
+        "allow_download",
+        "force",
+    )
+    if run is not None and options["model"] is not None:
+        raise click.UsageError("give a RUN or --model, not both")
+    if options["model"] is None and (
+        options["start"] or options["out"] or options["recipe_name"] or options["overrides"]
+    ):
+        raise click.UsageError("--start, --out, --recipe and --set go with --model; a run brings its own")
+    chosen = VerifyOptions(
+        run=run,
+        fields=Fields(options["prompt_field"], options["response_field"]),
+        **{name: options[name] for name in own},
+    )
+    verdict = run_verify(chosen, _recipe(options) if chosen.model else None, progress)
+    if as_json:
+        click.echo(json.dumps(verdict, indent=1))
+    else:
+        from .console import show_verdict
+
+        show_verdict(verdict)
+    ctx.exit(EXIT_CODES[verdict["verdict"]])
+
+
+@cli.command()
+@click.argument("run", default=LATEST, type=click.Path(path_type=Path))
+@click.option("--html", "kind", flag_value="html", default="html", help="Write report.html.  [default]")
+@click.option("--json", "kind", flag_value="json", help="Write report.json and print it.")
+@click.option("--md", "kind", flag_value="md", help="Write report.md and print it.")
+@common
+def report(progress: TerminalProgress, run: Path, kind: Any) -> None:
+    """Write the audit report of RUN (default: runs/latest)."""
+    from .jobs.report import run_report
+
+    file, text = run_report(run, kind)
+    if kind == "html":
+        click.echo(f"Report: {file}")
+    else:
+        click.echo(text, nl=False)
+
+
+@cli.command()
+@json_option
+@common
+def methods(progress: TerminalProgress, as_json: bool) -> None:
+    """List the unlearning methods and their terms, with formula and paper."""
+    from .console import out, table
+    from .maths.objectives import METHODS, OBJECTIVES
+
+    if as_json:
+        found = {
+            "methods": [{"name": m.name, "terms": dict(m.terms), "source": m.source} for m in METHODS.values()],
+            "terms": [
+                {
+                    "name": o.name,
+                    "formula": o.formula,
+                    "rows": o.role,
+                    "defaults": o.hyperparameters,
+                    "source": o.source,
+                }
+                for o in OBJECTIVES.values()
+            ],
+        }
+        click.echo(json.dumps(found, indent=1))
+        return
+    console = out()
+    sums = [[m.name, " + ".join(f"{w:g} {t}" for t, w in m.terms.items()), m.source] for m in METHODS.values()]
+    console.print(table(["method", "minimises", "source"], sums))
+    console.print(
+        table(
+            ["term", "formula", "rows", "source"],
+            [[o.name, o.formula, o.role, o.source] for o in OBJECTIVES.values()],
+        )
+    )
+
+
+@cli.command()
+@json_option
+@common
+def recipes(progress: TerminalProgress, as_json: bool) -> None:
+    """List the shipped recipes."""
+    from .console import out, table
+    from .recipe import load_recipe, shipped_recipes
+
+    found = {name: load_recipe(name) for name in shipped_recipes()}
+    if as_json:
+        click.echo(json.dumps({name: recipe.model_dump(mode="json") for name, recipe in found.items()}, indent=1))
+        return
+    out().print(table(["recipe", "what it does", "source"], [[n, r.description, r.source] for n, r in found.items()]))
+
+
+@cli.command()
+@click.option("--out", type=click.Path(path_type=Path), default="forgetctl-demo", show_default=True, metavar="DIR")
+@common
+def demo(progress: TerminalProgress, out: Path) -> None:
+    """Train a small model on invented people, let it forget some, verify and report; about two minutes."""
+    from .jobs.demo import run_demo
+
+    run_demo(out, progress)
+
+
+def _calm_libraries(level: str) -> None:
+    """Keep library chatter and telemetry out; must come before they are imported."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", level)
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    logging.getLogger("bitsandbytes").setLevel(level.upper())
+
+
+def main() -> None:
+    """The console script."""
+    cli()

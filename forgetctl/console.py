@@ -1,0 +1,115 @@
+"""What people see in a terminal: progress on standard error, results on standard output."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from .progress import Bar, Silent
+
+STYLES = {"PASS": "bold green", "FAIL": "bold red", "INCONCLUSIVE": "bold yellow"}
+MARKS = {"pass": "ok", "fail": "FAIL", "unknown": "?", "skipped": "-"}
+MEASURES = {
+    "forget_probability": "forget probability",
+    "truth_ratio": "forget truth ratio",
+    "rouge": "forget ROUGE-L",
+    "retain_probability": "retain probability",
+    "retain_rouge": "retain ROUGE-L",
+}
+
+
+class TerminalProgress:
+    """Bars where standard error is a terminal, plain lines elsewhere, nothing when quiet."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        self.console.print(text, markup=False)
+
+    @contextmanager
+    def bar(self, title: str, total: int) -> Iterator[Bar]:
+        """Show a bar, or nothing where it could only spoil a log."""
+        if not self.console.is_terminal or self.console.quiet:
+            yield Silent()
+            return
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[note]}", style="dim", markup=False),
+        )
+        with Progress(*columns, console=self.console) as progress:
+            yield _RichBar(progress, progress.add_task(title, total=total or None, note=""))
+
+
+class _RichBar:
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self.progress, self.task = progress, task
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        self.progress.update(self.task, advance=steps, note=note)
+
+    def resize(self, total: int, done: int = 0) -> None:
+        self.progress.update(self.task, total=total, completed=done)
+
+
+def out() -> Console:
+    """Standard output, with colour where it is a terminal and NO_COLOR is not set."""
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def printable(text: str) -> str:
+    """Text without control characters, which could move the cursor or change the terminal."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> Table:
+    """A plain table; the first column is the heading of its row."""
+    grid = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
+    for index, column in enumerate(columns):
+        grid.add_column(column, style="bold" if index == 0 else "", no_wrap=index == 0, overflow="fold")
+    for row in rows:
+        grid.add_row(*(Text(printable(cell)) for cell in row))
+    return grid
+
+
+def show_row(given: str, scored: str) -> Text:
+    """One row as the model sees it: what is given plain, what is scored between marks."""
+    return Text.assemble((printable(given), "dim"), ("⟦", "bold"), (printable(scored), "bold green"), ("⟧", "bold"))
+
+
+def show_verdict(verdict: Mapping[str, Any]) -> None:
+    """Print a verdict: the figures, the checks, the outcome."""
+    console = out()
+    models = verdict["models"]
+    roles = [role for role in ("start", "unlearned", "reference") if models.get(role)]
+    rows = [[words, *(_figure(models[role].get(key)) for role in roles)] for key, words in MEASURES.items()]
+    console.print(table(["", *roles], rows))
+    if quality := verdict["forget_quality"]:
+        console.print(
+            f"TOFU forget quality: D = {quality['D']:.4f}, n = {quality['n']}, p = {quality['p']:.3e} "
+            f"({quality['variant']} truth ratio, perturbed answers: {quality['perturbed']})"
+        )
+    kl = "   ".join(f"{name.replace('_', ' ')} {_figure(value)}" for name, value in verdict["kl"].items())
+    console.print(f"KL, nats a token:    {kl}")
+    console.print(
+        table(["check", "", "finding"], [[c["name"], MARKS[c["status"]], c["text"]] for c in verdict["checks"]])
+    )
+    for item in verdict["skipped"]:
+        console.print(Text(f"not measured: {item['check']}: {item['reason']}", "dim"))
+    console.print(Text.assemble("Verdict: ", (verdict["verdict"], STYLES[verdict["verdict"]])))
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

@@ -1,0 +1,281 @@
+"""How the audit report looks and reads: templates, plots, number formats, and the words that they share."""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from ..stages.report import Report, Verdict
+
+SYMBOLS = {
+    "PASS": "✓",
+    "FAIL": "✗",
+    "INCONCLUSIVE": "?",
+    "pass": "✓",
+    "fail": "✗",
+    "unknown": "?",
+    "skipped": "–",
+}
+RESULTS = {"pass": "passed", "fail": "failed", "unknown": "open", "skipped": "skipped"}
+
+MEANING = {
+    "PASS": "Within limits that were fixed beforehand, the model treats the rows of the request like "
+    "{yardstick}, and it kept what it had to keep.",
+    "FAIL": "At least one test gives positive evidence against the model: that it still knows the rows, was "
+    "pushed below where a model that never saw them would be, or was damaged.",
+    "INCONCLUSIVE": "The evidence shows neither that the rows are forgotten nor that they are not. "
+    "This is not a PASS; the reasons say what would settle it.",
+}
+
+LIMITS = (
+    "Unlearning by training is approximate. It is not certified deletion: no test from outside can show that "
+    "every trace of the rows is gone.",
+    "A test that finds no difference is no proof that there is none.",
+    "The results hold for the prompts, languages and decoding settings that were tested. Other wordings, "
+    "translations, later fine-tuning or quantization can bring rows back.",
+    "Whoever holds the model from before and from after can compare them and may learn who asked. "
+    "Publishing both undoes part of what was asked for.",
+    "Only the model is covered: training data, logs, backups and earlier copies of the model are not.",
+)
+
+MEASURES = {
+    "forget_probability": "Forget rows: probability",
+    "truth_ratio": "Forget rows: truth ratio",
+    "rouge": "Forget rows: ROUGE-L recall",
+    "retain_probability": "Retain rows: probability",
+    "retain_rouge": "Retain rows: ROUGE-L recall",
+}
+DIVERGENCES = {
+    "forget_distance": "KL from the reference, forget rows",
+    "retain_distance": "KL from the start model, retain rows",
+    "forget_from_start": "KL from the start model, forget rows",
+}
+EXPLAINED = {
+    "forget_probability": "Length-normalised probability of the true answers; should fall to the reference's.",
+    "truth_ratio": "How alike true and wrong answers are to the model, 0 to 1; at 1 it cannot tell them.",
+    "rouge": "Share of the true answer's words that the model's own answer repeats in order.",
+    "retain_probability": "Probability of the answers to rows that had to stay; a fall is damage.",
+    "retain_rouge": "The same share for rows that had to stay.",
+    "forget_distance": "How unlike a model that never saw the rows it is on them; 0 is equal.",
+    "retain_distance": "How far it moved on the rows that had to stay; near 0 means little side effect.",
+    "forget_from_start": "How far it moved on the rows it had to forget.",
+}
+DISTRIBUTIONS = {
+    "truth_ratio": "Truth ratio of the forget rows",
+    "answer_logp": "Answer log-probability of the forget rows",
+}
+
+TERMS = {
+    "ga": "Gradient ascent: makes the forget rows' answers less likely, without a lower bound.",
+    "npo": "Negative preference optimization: the same, but it stops pulling at rows already forgotten.",
+    "rt": "Retain rows: keeps other answers as likely as they were.",
+}
+
+COMPARISONS = {
+    "model": "a reference model that never saw the rows",
+    "scores": "the scores of a reference model that never saw the rows",
+    "tofu-log": "a published TOFU evaluation of a model that never saw the rows",
+    "holdout": "rows that it never saw",
+    "none": "nothing",
+}
+
+EXCLUDED = {
+    "forget_rows": "the forget rows themselves",
+    "near_duplicates": "near duplicates of forget rows",
+    "holding_secrets": "rows that hold a named secret",
+}
+
+
+def number(value: float | None) -> str:
+    """Three decimals, more for small values, powers of ten for tiny ones."""
+    if value is None:
+        return "not measured"
+    if isinstance(value, int):
+        return f"{value:,}"
+    size = abs(value)
+    if size >= 1000:
+        return f"{value:,.0f}"
+    if value == 0 or size >= 0.01:
+        return f"{value:.3f}"
+    return f"{value:.2g}" if size >= 0.0001 else f"{value:.1e}"
+
+
+def p_value(value: float | None) -> str:
+    """A p-value; small ones as a power of ten."""
+    return number(value) if value is None or value >= 0.01 else f"{value:.1e}"
+
+
+def size(count: int | None) -> str:
+    """Bytes as kB, MB or GB (powers of 1000)."""
+    if count is None:
+        return "not recorded"
+    for factor, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= factor:
+            return f"{count / factor:.3g} {unit}" if count < 1000 * factor else f"{count / factor:,.0f} {unit}"
+    return f"{count} bytes"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds, minutes or hours."""
+    if seconds is None:
+        return "not recorded"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def moment(iso: str | None) -> str:
+    """An ISO 8601 time in words; anything else unchanged."""
+    if not iso:
+        return "not recorded"
+    try:
+        time = datetime.fromisoformat(iso)
+    except ValueError:
+        return iso
+    zone = f" {time:%Z}" if time.tzinfo else ""
+    return f"{time.day} {time:%B %Y}, {time:%H:%M}{zone}"
+
+
+# Control characters reach a terminal, bidirectional ones reorder a name, lone surrogates cannot be written.
+_UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def clean(value: Any) -> Any:
+    """JSON values made safe to show and write: numbers finite or None, text without invisible characters."""
+    if isinstance(value, dict):
+        return {clean(str(key)): clean(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [clean(item) for item in value]
+    if isinstance(value, str):
+        return _UNSAFE.sub("\ufffd", value)
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+class Markdown(str):
+    """Text that is Markdown already and must not be escaped again."""
+
+    __slots__ = ()
+
+
+def markdown(value: object) -> str:
+    """Plain text as Markdown that shows it literally, on one line, also inside a table cell."""
+    if isinstance(value, Markdown):
+        return value
+    text = re.sub(r"([\\`*_\[\]<>|#~&$])", r"\\\1", " ".join(str(value).split()))
+    return text.replace("://", "\\://")  # or else it becomes a link
+
+
+def code_block(text: str) -> Markdown:
+    """An indented code block, which no content can leave."""
+    return Markdown("\n".join(f"    {line}" for line in text.split("\n")))
+
+
+@cache
+def environment(kind: str) -> Environment:
+    """Templates for "html" or "md"; whatever they insert is escaped unless marked otherwise."""
+    made = Environment(
+        loader=PackageLoader("forgetctl", "document"),
+        undefined=StrictUndefined,
+        autoescape=kind == "html",  # noqa: S701  Markdown is escaped by finalize, which sees every value
+        finalize=markdown if kind == "md" else None,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.filters.update(number=number, p_value=p_value, size=size, duration=duration, moment=moment)
+    made.filters.update(code_block=code_block)
+    made.globals.update(SYMBOLS=SYMBOLS, RESULTS=RESULTS, LIMITS=LIMITS, TERMS=TERMS, EXCLUDED=EXCLUDED)
+    made.globals.update(COMPARISONS=COMPARISONS, DIVERGENCES=DIVERGENCES, EXPLAINED=EXPLAINED)
+    made.globals.update(DISTRIBUTIONS=DISTRIBUTIONS)
+    return made
+
+
+def quantiles(distributions: Mapping[str, Mapping[str, NDArray[np.float64]]]) -> dict[str, dict[str, Any]]:
+    """Number of rows, median and deciles of every distribution, by kind and role."""
+    return {
+        kind: {
+            role: {"n": len(values)}
+            | {f"q{share}": clean(float(np.percentile(values, share))) for share in (10, 50, 90)}
+            for role, values in samples.items()
+        }
+        for kind, samples in distributions.items()
+    }
+
+
+def figures(verdict: Verdict, role: str) -> dict[str, float]:
+    """What was measured of a model; the verified one's figures may also stand at the top of the verdict."""
+    found = {key: getattr(verdict, key, None) for key in MEASURES} if role == "unlearned" else {}
+    found |= {key: value for key, value in (verdict.models.get(role) or {}).items() if value is not None}
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def labels(report: Report) -> dict[str, str]:
+    """How each role is called; a model that no run made is not called unlearned."""
+    made = "Unlearned" if report.run.kind == "unlearn" else "Verified"
+    return {"start": "Start", "unlearned": made, "reference": "Reference", "holdout": f"{made}, unseen rows"}
+
+
+def warnings(report: Report) -> Iterator[str]:
+    """What a reader must know before trusting the rest."""
+    made = report.run.stages.get("unlearn")
+    if report.run.kind == "unlearn" and (made is None or made.status != "done"):
+        yield "Training has not finished, so there is no unlearned model yet."
+    if report.verdict is None:
+        return
+    if report.plan and report.verdict.bounds and report.verdict.bounds != report.plan.bounds:
+        yield "The verdict used other bounds than those that were fixed before training."
+    models = (report.scored, report.verdict.model)
+    if len({model.sha256 for model in models if model and model.sha256}) > 1:
+        yield "The scores and the verdict belong to different models: their digests differ."
+
+
+def _settings(recipe: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Dotted names and values of a recipe, without its own description."""
+    for key, value in recipe.items():
+        if isinstance(value, dict):
+            yield from _settings(value, f"{prefix}{key}.")
+        elif prefix or key not in ("description", "source"):
+            shown = ", ".join(map(str, value)) if isinstance(value, list) else "none" if value is None else str(value)
+            yield f"{prefix}{key}", shown.replace("\n", "\\n")
+
+
+def _table(report: Report) -> list[tuple[str, str, dict[str, float]]]:
+    """Label, explanation and figures by role of every measure that any model has."""
+    if report.verdict is None:
+        return []
+    found = {role: figures(report.verdict, role) for role in ("start", "unlearned", "reference")}
+    keys = [*MEASURES, *sorted({key for values in found.values() for key in values} - set(MEASURES))]
+    rows = ((key, {role: values[key] for role, values in found.items() if key in values}) for key in keys)
+    return [(MEASURES.get(key, key), EXPLAINED.get(key, ""), values) for key, values in rows if values]
+
+
+def view(report: Report) -> dict[str, Any]:
+    """What the templates insert."""
+    verdict, table = report.verdict, _table(report)
+    holdout = verdict is not None and verdict.comparison.kind == "holdout"
+    yardstick = "rows that it never saw" if holdout else "a model that never saw them"
+    return {
+        "report": report,
+        "run": report.run,
+        "verdict": verdict,
+        "meaning": MEANING[verdict.verdict].format(yardstick=yardstick) if verdict else "",
+        "title": "Unlearning report" if report.run.kind == "unlearn" else "Verification report",
+        "labels": labels(report),
+        "roles": [role for role in labels(report) if any(role in values for _, _, values in table)],
+        "table": table,
+        "settings": list(_settings(report.recipe)),
+        "quantiles": quantiles(report.distributions),
+        "warnings": list(warnings(report)),
+        "command": shlex.join(report.run.argv),
+    }

@@ -1,0 +1,1 @@
+"""Everything that touches a model. Knows nothing of requests, runs or reports."""

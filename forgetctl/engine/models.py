@@ -1,0 +1,182 @@
+"""Load, adapt and save models: the only importer of peft. Safetensors only, no remote code, no silent download."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..errors import ModelError
+from ..recipe import Lora
+
+Precision = str
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What can be said of a model directory without loading its weights."""
+
+    path: Path
+    bytes: int
+    context: int | None
+    dtype: torch.dtype
+
+
+def resolve_model(name: str, *, allow_download: bool) -> Path:
+    """The local directory of a model: `name` itself, or a hub id's snapshot where downloads are allowed.
+
+    Raises ModelError if there is no such directory.
+    """
+    path = Path(name)
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise ModelError(f"{name}: is a file, expected a model directory")
+    if not allow_download:
+        raise ModelError(f"{name}: no such model directory (a hub id needs --allow-download)")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=["*.safetensors", "*.json", "*.model", "*.jinja", "*.txt"]))
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        raise ModelError(f"{name}: could not be downloaded ({type(error).__name__})") from None
+
+
+def inspect_model(path: Path) -> ModelFacts:
+    """Check a model directory before anything is loaded.
+
+    Raises ModelError for a missing config, tokenizer or weights, pickled weights, an unmerged adapter, or code
+    that the model would have to run.
+    """
+    if not path.is_dir():
+        raise ModelError(f"{path}: no such model directory")
+    if (path / "adapter_config.json").exists():
+        raise ModelError(f"{path}: carries an adapter; merge it first, since the start model would be ambiguous")
+    config = _read_config(path)
+    weights = sorted(path.glob("*.safetensors"))
+    if not weights:
+        pickled = sorted(item.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for item in path.glob(pattern))
+        why = f"only pickled weights ({pickled[0]}), which can run code; convert them" if pickled else "no weights"
+        raise ModelError(f"{path}: {why}: forgetctl reads safetensors only")
+    if "auto_map" in config:
+        raise ModelError(f"{path}: its config asks for remote code (auto_map), which forgetctl never runs")
+    if not any((path / name).exists() for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")):
+        raise ModelError(f"{path}: has no tokenizer")
+    text_config = config.get("text_config", config)
+    context = next((text_config[key] for key in ("max_position_embeddings", "n_positions") if key in text_config), None)
+    dtype = getattr(torch, str(config.get("dtype") or config.get("torch_dtype") or "float32"), torch.float32)
+    return ModelFacts(path, sum(item.stat().st_size for item in weights), context, dtype)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    file = path / "config.json"
+    if not file.is_file():
+        raise ModelError(f"{path}: is not a model directory: it has no config.json")
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        raise ModelError(f"{file}: is not valid JSON") from None
+    if not isinstance(config, dict):
+        raise ModelError(f"{file}: is not a JSON object")
+    return config
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device to work on: `name`, or the accelerator if there is one. Raises ModelError for an unusable name."""
+    if name == "auto":
+        accelerator = torch.accelerator.current_accelerator()
+        return accelerator if accelerator is not None else torch.device("cpu")
+    try:
+        torch.empty(0, device=name)
+        return torch.device(name)
+    except (RuntimeError, AssertionError):
+        raise ModelError(f"device '{name}' is not available here") from None
+
+
+def load_tokenizer(path: Path) -> Any:
+    """The model's own tokenizer. Raises ModelError if it cannot be read."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{path}: its tokenizer cannot be loaded ({type(error).__name__})") from None
+
+
+def load_model(path: Path, device: torch.device, dtype: torch.dtype) -> Any:
+    """A causal language model with its dropout off, in evaluation mode.
+
+    Dropout is off because losses compare with the start model: at the start the ratio must be exactly one.
+    Raises ModelError if the directory cannot be loaded or weights are missing from it.
+    """
+    from safetensors import SafetensorError
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        config = AutoConfig.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
+        dropout = {key: 0.0 for key, value in config.to_dict().items() if _is_dropout(key, value)}
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            str(path),
+            dtype=dtype,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+            **dropout,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise ModelError(f"{path}: cannot be loaded as a causal language model ({type(error).__name__})") from None
+    model, report = loaded
+    if missing := sorted(report["missing_keys"]):
+        raise ModelError(f"{path}: {len(missing)} weights are missing, the first is {missing[0]}")
+    model.config.use_cache = False
+    return model.to(device).eval()
+
+
+def _is_dropout(key: str, value: object) -> bool:
+    return ("dropout" in key or key.endswith("pdrop")) and isinstance(value, float)
+
+
+def add_lora(model: Any, lora: Lora) -> Any:
+    """Wrap `model` with fresh adapters that leave its output unchanged. Raises ModelError for unknown targets."""
+    from peft import LoraConfig, get_peft_model
+
+    targets = lora.targets if isinstance(lora.targets, str) else list(lora.targets)
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=targets,
+        task_type="CAUSAL_LM",
+    )
+    try:
+        return get_peft_model(model, config)
+    except ValueError:
+        raise ModelError("lora.targets names no module of this model") from None
+
+
+def merged(model: Any) -> Any:
+    """The model with adapters folded into its weights; a model without adapters as it is."""
+    return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+
+
+def trainable_parameters(model: nn.Module) -> int:
+    """Number of parameters that training changes."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def save_model(model: Any, tokenizer: Any, start: ModelFacts, directory: Path) -> None:
+    """Write model and tokenizer as a Hugging Face directory in safetensors, in the start model's precision.
+
+    The config is the start model's own, so that nothing but the weights differs between the two.
+    """
+    merged(model).to(start.dtype).save_pretrained(str(directory), safe_serialization=True)
+    tokenizer.save_pretrained(str(directory))
+    for name in ("config.json", "generation_config.json"):
+        if (start.path / name).is_file():
+            (directory / name).write_bytes((start.path / name).read_bytes())

@@ -1,0 +1,238 @@
+"""UnlearnTrainer: transformers.Trainer with paired batches and an objective of ours.
+
+One model in memory: the start model's log-probabilities come in as numbers. One forward per micro-batch for forget
+and retain rows together, logits at answer positions only. Methods add nothing here: the loss is any WeightedSum.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import PrinterCallback
+
+from ..errors import DivergedError
+from ..maths.objectives import Batch, Rows, WeightedSum
+from ..recipe import Recipe
+from .encoding import Encoded
+from .schedule import Member, PairedBatches
+from .scoring import PaddedRows, answer_logp, pad_rows
+
+COMPLETE = "complete.json"
+Figures = dict[str, float]
+
+
+class UnlearnTrainer(Trainer):
+    """Trains `model` to minimise `loss` on paired forget and retain rows.
+
+    start_logp: the start model's summed answer log-probability of each forget row, None if the loss needs none.
+    on_step: receives the figures of every optimizer step.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        loss: WeightedSum,
+        forget: Sequence[Encoded],
+        retain: Sequence[Encoded],
+        start_logp: Sequence[float] | None,
+        *,
+        recipe: Recipe,
+        folder: Path,
+        on_step: Callable[[Figures], None],
+    ) -> None:
+        self.loss, self.forget, self.retain, self.start_logp = loss, forget, retain, start_logp
+        self.batches = PairedBatches(
+            forget,
+            retain,
+            batch_size=recipe.batch_size,
+            micro_batch_size=recipe.micro_batch_size,
+            seed=recipe.seed,
+        )
+        self.stop = StopOnSignal()
+        self.meter = Meter(on_step)
+        super().__init__(
+            model=model,
+            args=_arguments(recipe, self.batches, folder, model.device),
+            train_dataset=_Identity(),
+            data_collator=self.collate,
+            callbacks=[self.stop, self.meter, MarkComplete()],
+        )
+        # Each micro-batch's loss is its share of the optimizer batch's, so the shares are summed, not averaged.
+        self.loss_is_scaled_for_ga = True
+        self.remove_callback(PrinterCallback)
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Micro-batches chosen by PairedBatches rather than by a random sampler."""
+        loader: DataLoader[Any] = DataLoader(_Identity(), batch_sampler=self.batches, collate_fn=self.collate)
+        prepared: DataLoader[Any] = self.accelerator.prepare(loader)
+        return prepared
+
+    def collate(self, members: list[Member]) -> dict[str, Any]:
+        """One padded batch: the forget rows, then their retain partners."""
+        forget = [self.forget[member.forget] for member in members]
+        retain = [self.retain[member.retain] for member in members if member.retain is not None]
+        start = (
+            None if self.start_logp is None else torch.tensor([self.start_logp[member.forget] for member in members])
+        )
+        return {
+            **vars(pad_rows([*forget, *retain])),
+            "tokens": torch.tensor([row.tokens for row in (*forget, *retain)]),
+            "start_logp": start,
+            "sizes": (members[0].forget_size, members[0].retain_size),
+        }
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Tensor:
+        """This micro-batch's share of the loss. Raises DivergedError if it is not finite."""
+        padded = PaddedRows(**{name: inputs[name] for name in PaddedRows.__dataclass_fields__})
+        logp, tokens = answer_logp(model, padded), inputs["tokens"]
+        forget_size, retain_size = inputs["sizes"]
+        n = len(logp) if retain_size is None else len(logp) // 2
+        forget = Rows(logp[:n], tokens[:n], forget_size.rows, forget_size.tokens, inputs["start_logp"])
+        retain = retain_size and Rows(logp[n:], tokens[n:], retain_size.rows, retain_size.tokens)
+        loss = self.loss(Batch(forget, retain))
+        if not torch.isfinite(loss):
+            raise DivergedError(f"the loss is not finite at step {self.state.global_step + 1}; lower the learning rate")
+        self.meter.add(forget, retain)
+        return loss
+
+
+class _Identity(Dataset[Member]):
+    """A dataset whose items are the sampler's own choices."""
+
+    def __getitem__(self, member: Any) -> Member:
+        chosen: Member = member
+        return chosen
+
+    def __len__(self) -> int:
+        return 1
+
+
+class Meter(TrainerCallback):
+    """Sums what micro-batches report and hands the figures of each optimizer step on."""
+
+    def __init__(self, on_step: Callable[[Figures], None]) -> None:
+        self.on_step = on_step
+        self.sums: dict[str, tuple[Tensor, int]] = {}
+
+    def add(self, forget: Rows, retain: Rows | None) -> None:
+        """Add the log-probabilities of one micro-batch."""
+        for name, rows in (("forget", forget), ("retain", retain)):
+            if rows is not None:
+                logp, tokens = self.sums.get(name, (torch.zeros((), device=rows.logp.device), 0))
+                self.sums[name] = (logp + rows.logp.detach().sum(), tokens + int(rows.tokens.sum()))
+
+    def on_log(
+        self, args: Any, state: TrainerState, control: TrainerControl, logs: Figures | None = None, **_: Any
+    ) -> None:
+        """Pass on the step's figures. Raises DivergedError if the gradient is not finite."""
+        if not logs or "loss" not in logs:
+            return
+        if not torch.isfinite(torch.tensor(logs["grad_norm"])):
+            raise DivergedError(f"the gradient is not finite at step {state.global_step}; lower the learning rate")
+        figures = {f"{name}_logp_per_token": float(logp) / tokens for name, (logp, tokens) in self.sums.items()}
+        self.sums = {}
+        kept = {name: logs[name] for name in ("loss", "learning_rate", "grad_norm")}
+        self.on_step({"step": state.global_step, "epoch": round(state.epoch or 0.0, 4), **kept, **figures})
+
+
+class StopOnSignal(TrainerCallback):
+    """Turns SIGINT and SIGTERM into a checkpoint after the current step; a second signal acts at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Take over the signals for as long as the context lasts."""
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+        def ask(number: int, _frame: object) -> None:
+            self.asked = True
+            signal.signal(number, before[signal.Signals(number)])
+
+        for number in before:
+            signal.signal(number, ask)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Save and stop if a signal came."""
+        if self.asked:
+            control.should_save = control.should_training_stop = True
+
+
+class MarkComplete(TrainerCallback):
+    """Marks a checkpoint whose files are all written, with their sizes."""
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Write the mark last, atomically."""
+        folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+        draft = folder / f".{COMPLETE}"
+        draft.write_text(json.dumps({path.name: path.stat().st_size for path in sorted(folder.iterdir())}))
+        draft.replace(folder / COMPLETE)
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint whose files are all there and of the size they were written with."""
+    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
+    return next((path for path in found if _whole(path)), None)
+
+
+def checkpoint_step(checkpoint: Path) -> int:
+    """The optimizer step that a checkpoint was taken after."""
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def _whole(checkpoint: Path) -> bool:
+    mark = checkpoint / COMPLETE
+    if not mark.is_file():
+        return False
+    sizes = json.loads(mark.read_text())
+    return all(
+        (checkpoint / name).is_file() and (checkpoint / name).stat().st_size == size for name, size in sizes.items()
+    )
+
+
+def _arguments(recipe: Recipe, batches: PairedBatches, folder: Path, device: torch.device) -> TrainingArguments:
+    total = batches.updates * recipe.epochs
+    precision = recipe.precision
+    if precision == "auto":
+        precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+    return TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=recipe.epochs,
+        per_device_train_batch_size=batches.micro_size,
+        gradient_accumulation_steps=batches.micro_batches,
+        learning_rate=recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+        max_grad_norm=recipe.max_grad_norm,
+        lr_scheduler_type="linear",
+        warmup_steps=min(round(recipe.warmup_epochs * batches.updates), total - 1),
+        seed=recipe.seed,
+        bf16=precision == "bf16",
+        fp16=precision == "fp16",
+        use_cpu=device.type == "cpu",
+        logging_steps=1,
+        # A loss that is not finite is an error here, not something to average away.
+        logging_nan_inf_filter=False,
+        save_steps=batches.updates,
+        save_total_limit=2,
+        report_to=[],
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=device.type == "cuda",
+    )

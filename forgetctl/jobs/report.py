@@ -1,0 +1,27 @@
+"""`forgetctl report`: render what a run holds. Needs neither torch nor the model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from ..run import Run, write_bytes
+from ..stages.report import build, render_html, render_json, render_markdown
+
+Kind = Literal["html", "json", "md"]
+
+
+def run_report(path: Path, kind: Kind) -> tuple[Path, str]:
+    """Write the report of a run; returns its file and text. Raises RunError naming a damaged file."""
+    run = Run.open(path)
+    report = build(run.path)
+    if kind == "html":
+        text = render_html(report)
+    elif kind == "md":
+        text = render_markdown(report)
+    else:
+        text = json.dumps(render_json(report), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    file = run.report_file(kind)
+    write_bytes(file, text.encode())
+    return file, text

@@ -1,0 +1,214 @@
+"""YAML -> a frozen, fully checked Recipe. Unknown keys are errors; an option beats the file, the file beats the
+objective's own defaults."""
+
+from __future__ import annotations
+
+import importlib.resources
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from .errors import RecipeError
+
+DEFAULT_METHOD = "npo-rt"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Lora(_Part):
+    """Low-rank adapters instead of full fine-tuning (Hu et al. 2021)."""
+
+    rank: int = Field(16, ge=1)
+    alpha: int = Field(32, ge=1)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    targets: str | tuple[str, ...] = "all-linear"
+
+
+class Retain(_Part):
+    """How the retain sample is chosen."""
+
+    ratio: float = Field(3.0, gt=0, description="rows to train on, per forget row")
+    minimum: int = Field(64, ge=1, description="but never fewer than this, if the file has them")
+    nearest_share: float = Field(0.5, ge=0, le=1, description="share that is nearest to the forget rows")
+    near_duplicate: float = Field(90.0, ge=0, le=100, description="similarity of responses that excludes a row")
+    check_share: float = Field(0.2, gt=0, lt=1, description="share kept out of training to measure damage")
+    check_rows: int = Field(300, ge=1, description="at most this many of them (the paper's 300)")
+    answer_tokens: int = Field(64, ge=1, description="longest self-made answer to a neutral prompt")
+
+
+class Verify(_Part):
+    """How the artefact is checked, and the bounds frozen into the plan."""
+
+    delta: float = Field(0.15, gt=0, le=0.2)
+    utility_loss: float = Field(0.02, ge=0, lt=1)
+    distractors: int = Field(5, ge=1, description="perturbed answers made where the request has none")
+    answer_tokens: int = Field(200, ge=1, description="longest generated answer (TOFU's 200)")
+
+
+class Recipe(_Part):
+    """Everything that decides how a run trains and is judged. Defaults are the paper's TOFU settings."""
+
+    description: str = ""
+    source: str = ""
+    method: str | None = None
+    terms: dict[str, float] | None = None
+    beta: float | None = Field(None, gt=0)
+    forget_weight: float = 1.0
+    retain_weight: float = 1.0
+    learning_rate: float = Field(1e-5, gt=0)
+    epochs: int = Field(10, ge=1)
+    batch_size: int = Field(32, ge=1, description="forget rows per optimizer step, each with a retain row")
+    micro_batch_size: int = Field(16, ge=1, description="forget rows per forward")
+    weight_decay: float = Field(0.01, ge=0)
+    warmup_epochs: float = Field(1.0, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    seed: int = Field(42, ge=0, lt=2**32)
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    max_length: int | None = Field(None, ge=2, description="cut longer rows here; without it they are refused")
+    prompt_format: str = "Question: {prompt}\nAnswer:"
+    lora: Lora | None = None
+    retain: Retain = Retain()
+    verify: Verify = Verify()
+
+    @model_validator(mode="after")
+    def _one_loss(self) -> Self:
+        if (self.method is None) == (self.terms is None):
+            raise ValueError("give either 'method' or 'terms'")
+        if "{prompt}" not in self.prompt_format:
+            raise ValueError("'prompt_format' must contain {prompt}")
+        return self
+
+    @property
+    def name(self) -> str:
+        """The method's name, or the terms joined, for titles and directory names."""
+        return self.method or "-".join(self.terms or {})
+
+    def weighted_terms(self) -> dict[str, float]:
+        """Objective names with their weights, forget_weight and retain_weight multiplied in.
+
+        Raises RecipeError for an unknown method or term.
+        """
+        from .maths.objectives import METHODS, OBJECTIVES
+
+        if self.method is not None and self.method not in METHODS:
+            raise RecipeError(f"unknown method '{self.method}'; there is {', '.join(METHODS)}")
+        terms = METHODS[self.method].terms if self.method is not None else self.terms or {}
+        if unknown := sorted(set(terms) - set(OBJECTIVES)):
+            raise RecipeError(f"unknown term {', '.join(unknown)}; there is {', '.join(sorted(OBJECTIVES))}")
+        if not any(OBJECTIVES[name].role == "forget" for name in terms):
+            raise RecipeError("the loss has no term on the forget rows")
+        scale = {"forget": self.forget_weight, "retain": self.retain_weight}
+        return {name: weight * scale[OBJECTIVES[name].role] for name, weight in terms.items()}
+
+    def hyperparameters(self) -> dict[str, float]:
+        """Values for the objectives' keyword-only parameters; what is not set keeps the objective's default."""
+        return {} if self.beta is None else {"beta": self.beta}
+
+    def to_yaml(self) -> str:
+        """The recipe with every value resolved."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """Names and files of the recipes that come with forgetctl."""
+    package = Path(str(importlib.resources.files("forgetctl")))
+    # In a checkout the recipes lie beside the package, in a wheel inside it.
+    folder = next(place for place in (package / "recipes", package.parent / "recipes") if place.is_dir())
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def load_recipe(
+    name_or_file: str | None = None,
+    *,
+    method: str | None = None,
+    overrides: Iterable[str] = (),
+    options: Mapping[str, Any] | None = None,
+) -> Recipe:
+    """Resolve a recipe: file or shipped name, then `method`, then `options`, then `key=value` overrides.
+
+    Without a name the method's own recipe is used. Raises RecipeError for anything unknown or out of range.
+    """
+    values = _read(name_or_file or _recipe_of(method))
+    if method is not None:
+        values["method"] = method
+        values.pop("terms", None)
+    values.update(options or {})
+    for override in overrides:
+        _apply(values, override)
+    try:
+        recipe = Recipe.model_validate(values)
+    except ValidationError as error:
+        raise RecipeError(_explain(error)) from None
+    recipe.weighted_terms()
+    return recipe
+
+
+def parse_recipe(text: str) -> Recipe:
+    """The recipe that `Recipe.to_yaml` wrote."""
+    return Recipe.model_validate(yaml.safe_load(text))
+
+
+def _recipe_of(method: str | None) -> str:
+    wanted = method or DEFAULT_METHOD
+    return wanted if wanted in shipped_recipes() else DEFAULT_METHOD
+
+
+def _read(name_or_file: str) -> dict[str, Any]:
+    shipped = shipped_recipes()
+    path = shipped.get(name_or_file, Path(name_or_file))
+    if not path.is_file():
+        raise RecipeError(f"no recipe '{name_or_file}'; there is {', '.join(shipped)}, or give a file")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f":{mark.line + 1}" if mark else ""
+        raise RecipeError(f"{path}{where}: is not YAML") from None
+    if not isinstance(values, dict):
+        raise RecipeError(f"{path}: must hold keys and values")
+    return values
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not re.fullmatch(r"[a-z_]+(\.[a-z_]+)*", key):
+        raise RecipeError(f"--set needs key=value, such as learning_rate=1e-5, got '{override}'")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise RecipeError(f"--set {key}: the value is not YAML") from None
+    *parents, last = key.split(".")
+    place = values
+    for parent in parents:
+        child = place.get(parent)
+        place[parent] = dict(child) if isinstance(child, dict) else {}
+        place = place[parent]
+    place[last] = value
+    if key == "method":
+        values.pop("terms", None)
+    if parents == [] and key == "terms":
+        values.pop("method", None)
+
+
+def _explain(error: ValidationError) -> str:
+    parts = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            parts.append(f"unknown key '{key}'; there is {', '.join(_keys(key))}")
+        else:
+            parts.append(f"{key}: {problem['msg']}" if key else problem["msg"])
+    return "recipe: " + "; ".join(parts)
+
+
+def _keys(unknown: str) -> list[str]:
+    """The keys that would have been known at the place of the unknown one."""
+    parts: dict[str, type[BaseModel]] = {"lora": Lora, "retain": Retain, "verify": Verify}
+    parent = unknown.rpartition(".")[0]
+    return list(parts.get(parent, Recipe).model_fields)

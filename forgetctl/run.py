@@ -1,0 +1,265 @@
+"""The run directory: only this module knows its file names, its schema version, its digests, locks and atomic writes.
+
+<runs>/<time>-<method>/        one run; <runs>/latest points at the newest
+<runs>/<time>-<method>.key     key of the request's commitment, beside the run, so that the run can be passed on
+                               without anyone being able to test guesses against it
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from .errors import InputError, RunError, UsageError
+
+SCHEMA = 1
+DEFAULT_RUNS = Path("runs")
+LATEST = "latest"
+WEIGHTS = ".safetensors"
+
+
+class Run:
+    """One run directory. Every write replaces the whole file, so a reader never sees half of one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.record: dict[str, Any] = {}
+
+    # Names. Nothing outside this class spells them.
+    @property
+    def record_file(self) -> Path:
+        """What was asked, with which versions and inputs, and how far each stage got."""
+        return self.path / "run.json"
+
+    @property
+    def recipe_file(self) -> Path:
+        """The resolved recipe."""
+        return self.path / "recipe.yaml"
+
+    @property
+    def plan_file(self) -> Path:
+        """The verdict's bounds, frozen before training."""
+        return self.path / "plan.json"
+
+    @property
+    def pairs_file(self) -> Path:
+        """Which retain rows were chosen, by position."""
+        return self.path / "pairs.json"
+
+    @property
+    def start_file(self) -> Path:
+        """The start model's log-probabilities of the forget rows."""
+        return self.path / "start.json"
+
+    @property
+    def model_dir(self) -> Path:
+        """The unlearned model."""
+        return self.path / "model"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Training state to resume from."""
+        return self.path / "checkpoints"
+
+    @property
+    def log_file(self) -> Path:
+        """One line of figures per optimizer step."""
+        return self.path / "log.jsonl"
+
+    @property
+    def verdict_file(self) -> Path:
+        """The verdict with every figure it rests on."""
+        return self.path / "verdict.json"
+
+    @property
+    def key_file(self) -> Path:
+        """The commitment key, outside the run directory."""
+        return self.path.with_name(self.path.name + ".key")
+
+    def scores_file(self, role: str) -> Path:
+        """Per-row scores of the start, unlearned or reference model."""
+        return self.path / "scores" / f"{role}.json"
+
+    def report_file(self, kind: str) -> Path:
+        """The rendered report: html, json or md."""
+        return self.path / f"report.{kind}"
+
+    @classmethod
+    def create(cls, path: Path, record: dict[str, Any]) -> Run:
+        """Make the directory and its record; `<parent>/latest` then points at it.
+
+        Raises UsageError if the place is in use.
+        """
+        refuse_used(path)
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.chmod(0o700)
+        run = cls(path)
+        run.record = {"schema": SCHEMA, "id": path.name, "created": now(), **record}
+        run.save_record()
+        run._point_latest()
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> Run:
+        """An existing run. Raises UsageError if there is none, RunError if it is damaged or from a later version."""
+        resolved = path.resolve() if path.name == LATEST else path
+        run = cls(resolved)
+        if not resolved.is_dir():
+            raise UsageError(f"no run at {path}" + (": nothing has been run here yet" if path.name == LATEST else ""))
+        if not run.record_file.is_file():
+            raise UsageError(f"{path} is not a run directory: it has no {run.record_file.name}")
+        run.record = read_json(run.record_file)
+        if run.record.get("schema") != SCHEMA:
+            raise RunError(f"{run.record_file}: schema {run.record.get('schema')}, this forgetctl reads {SCHEMA}")
+        return run
+
+    def save_record(self) -> None:
+        """Write run.json."""
+        write_json(self.record_file, self.record)
+
+    def stage(self, name: str, status: str, **facts: Any) -> None:
+        """Note how far a stage got, with what it found."""
+        stages = self.record.setdefault("stages", {})
+        stages[name] = {**stages.get(name, {}), "status": status, f"{status}_at": now(), **facts}
+        self.save_record()
+
+    def stage_done(self, name: str) -> bool:
+        """Whether a stage was finished."""
+        return bool(self.record.get("stages", {}).get(name, {}).get("status") == "done")
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run for one command. Raises RunError if another holds it."""
+        owner = self.path / "lock.json"
+        lock = FileLock(self.path / ".lock", mode=0o600)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            holder = read_json(owner) if owner.is_file() else {}
+            raise RunError(
+                f"{self.path} is in use by process {holder.get('pid', '?')} since {holder.get('since', '?')}"
+            ) from None
+        try:
+            write_json(owner, {"pid": os.getpid(), "since": now()})
+            yield
+        finally:
+            owner.unlink(missing_ok=True)
+            lock.release()
+
+    def commit(self, request: Path) -> str:
+        """HMAC-SHA-256 of the request file under this run's key, which is made on first use.
+
+        Raises RunError if the key is gone, as after it was destroyed on purpose.
+        """
+        if not self.key_file.exists():
+            if self.record.get("inputs", {}).get("forget", {}).get("commitment"):
+                raise RunError(f"{self.key_file} is gone, so it cannot be checked that {request} is the same request")
+            write_bytes(self.key_file, secrets.token_hex(32).encode())
+        key = bytes.fromhex(self.key_file.read_text())
+        return "hmac-sha256:" + hmac.new(key, request.read_bytes(), hashlib.sha256).hexdigest()
+
+    def check_unchanged(self, name: str, path: Path, digest: str, *, field: str = "sha256") -> None:
+        """Raise RunError, naming the file, if an input is not what the run was started with."""
+        if self.record["inputs"][name][field] != digest:
+            raise RunError(f"{path} has changed since {self.path} was started; start a new run")
+
+    def log(self, figures: dict[str, float]) -> None:
+        """Append one line to log.jsonl."""
+        with open(self.log_file, "a", encoding="utf-8", opener=_private) as file:
+            file.write(json.dumps(figures, allow_nan=False) + "\n")
+
+    def cut_log(self, last_step: int) -> None:
+        """Drop log lines after `last_step`: on resuming from a checkpoint they will be written again."""
+        if self.log_file.is_file():
+            lines = self.log_file.read_text(encoding="utf-8").splitlines()
+            kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= last_step]
+            write_bytes(self.log_file, "".join(line + "\n" for line in kept).encode())
+
+    def _point_latest(self) -> None:
+        latest = self.path.parent / LATEST
+        draft = self.path.parent / f".{LATEST}-{os.getpid()}"
+        draft.unlink(missing_ok=True)
+        draft.symlink_to(self.path.name)
+        draft.replace(latest)
+
+
+def new_run_path(runs: Path, method: str) -> Path:
+    """An unused `<runs>/<time>-<method>`."""
+    stem = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{method}"
+    candidates = (runs / (stem if n == 1 else f"{stem}-{n}") for n in range(1, 1000))
+    return next(path for path in candidates if not path.exists())
+
+
+def refuse_used(path: Path) -> None:
+    """Raise UsageError if `path` is a file or a directory with something in it."""
+    if path.is_file() or (path.is_dir() and any(path.iterdir())):
+        raise UsageError(f"{path} is in use; choose another --out, or continue it with --resume {path}")
+
+
+def now() -> str:
+    """UTC time to the second, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal. Raises InputError if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(path, f"cannot be read: {error.strerror}") from None
+
+
+def model_digest(directory: Path) -> str:
+    """SHA-256 over the names and contents of a model's weight files and its config, hexadecimal."""
+    files = [path for path in sorted(directory.iterdir()) if path.suffix == WEIGHTS or path.name == "config.json"]
+    return text_digest(f"{path.name} {file_digest(path)}\n" for path in files)
+
+
+def text_digest(parts: Iterable[str]) -> str:
+    """SHA-256 of the concatenated parts, hexadecimal."""
+    return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file of a run. Raises RunError naming the file if it is damaged."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} is missing or damaged ({type(error).__name__})") from None
+    if not isinstance(value, dict):
+        raise RunError(f"{path} is damaged: not a JSON object")
+    return value
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Write strict JSON atomically. Raises ValueError for NaN or infinity, which JSON cannot hold."""
+    write_bytes(path, (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a private file (0600) atomically: a draft beside it, flushed to disk, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(draft, "wb", opener=_private) as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

@@ -1,0 +1,158 @@
+"""Per-row scores of one model: the file format that `verify` writes and reads, and TOFU's evaluation logs.
+
+Scores hold numbers only. Statistics can be redone from them without a model.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from .errors import InputError
+from .maths import metrics
+
+Floats = NDArray[np.float64]
+Role = Literal["start", "unlearned", "reference"]
+FileKind = Literal["scores", "tofu-log"]
+
+
+class ScoreSet(BaseModel):
+    """Scores of one set of rows, in file order. Log-probabilities are sums in nats, over `*_tokens` tokens.
+
+    Lists that were not measured are None. perturbed_* hold one list per row. secrets_out tells, for each row and
+    each of its secrets, whether it came out in the generated answer.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    lines: list[int]
+    answer_logp: list[float]
+    answer_tokens: list[int]
+    paraphrase_logp: list[float] | None = None
+    paraphrase_tokens: list[int] | None = None
+    perturbed_logp: list[list[float]] | None = None
+    perturbed_tokens: list[list[int]] | None = None
+    rouge_recall: list[float] | None = None
+    secrets_out: list[list[bool]] | None = None
+
+    @model_validator(mode="after")
+    def _same_lengths(self) -> ScoreSet:
+        for name in type(self).model_fields:
+            values = getattr(self, name)
+            if values is not None and len(values) != len(self.lines):
+                raise ValueError(f"{name} has {len(values)} rows, expected {len(self.lines)}")
+        return self
+
+    @property
+    def per_token(self) -> Floats:
+        """Mean log-probability of an answer's tokens, (n,) nats."""
+        return metrics.per_token(self.answer_logp, self.answer_tokens)
+
+    @property
+    def probability(self) -> float:
+        """Mean length-normalised answer probability, in [0, 1]."""
+        return float(metrics.probability(self.answer_logp, self.answer_tokens).mean())
+
+    @property
+    def truth_ratios(self) -> Floats | None:
+        """Truth ratio of each row, (n,), or None without perturbed answers."""
+        if self.perturbed_logp is None or self.perturbed_tokens is None:
+            return None
+        if self.paraphrase_logp is None or self.paraphrase_tokens is None:
+            return None
+        return metrics.truth_ratio(
+            self.paraphrase_logp, self.paraphrase_tokens, self.perturbed_logp, self.perturbed_tokens
+        )
+
+    @property
+    def rouge(self) -> float | None:
+        """Mean ROUGE-L recall of the generated answers, in [0, 1]."""
+        return None if self.rouge_recall is None else float(np.mean(self.rouge_recall))
+
+
+class Scores(BaseModel):
+    """Scores of one model on the forget, retain and holdout rows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    role: Role
+    name: str
+    sha256: str | None = None
+    perturbed: str | None = None
+    sets: dict[Literal["forget", "retain", "holdout"], ScoreSet]
+
+    @property
+    def forget(self) -> ScoreSet:
+        """The forget rows, which every score file has."""
+        return self.sets["forget"]
+
+
+def read_scores(path: Path) -> tuple[Scores, FileKind]:
+    """A reference's scores from a file: one that `verify` wrote, or an evaluation log of TOFU or NPO.
+
+    Raises InputError if the file is neither.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(path, f"cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError):
+        raise InputError(path, "is neither a model directory nor a JSON score file") from None
+    if not isinstance(value, dict):
+        raise InputError(path, "is neither a score file of 'verify' nor a TOFU evaluation log")
+    kind: FileKind = "scores" if "sets" in value else "tofu-log"
+    try:
+        scores = Scores.model_validate(value) if kind == "scores" else _from_tofu(path, value)
+    except ValidationError as error:
+        raise InputError(path, f"is not a score file: {error.errors()[0]['msg']}") from None
+    if "forget" not in scores.sets:
+        raise InputError(path, "has no scores of forget rows")
+    return scores.model_copy(update={"role": "reference"}), kind
+
+
+def check_rows(path: Path, found: Scores, kind: FileKind, expected: ScoreSet) -> None:
+    """Raise InputError unless the file's forget rows are the ones that `expected` scores.
+
+    They must agree in number and, but for evaluation logs, in the length of each answer.
+    """
+    lines, ours, theirs = expected.lines, expected.answer_tokens, found.forget.answer_tokens
+    if len(theirs) != len(ours):
+        raise InputError(path, f"scores {len(theirs)} forget rows, the request has {len(ours)}")
+    if kind == "tofu-log":  # published logs count tokens under their own template
+        return
+    for line, there, here in zip(lines, theirs, ours, strict=True):
+        if there != here:
+            raise InputError(
+                path,
+                f"is about other rows or another tokenizer: row {line} has {there} answer tokens there, {here} here",
+            )
+
+
+def _from_tofu(path: Path, log: dict[str, Any]) -> Scores:
+    """TOFU's evaluation log: values keyed by row (TOFU) or plain lists (NPO), losses as positive sums."""
+    part = log.get("eval_log_forget.json", log)
+
+    def column(name: str) -> list[Any]:
+        values = part.get(name) if isinstance(part, dict) else None
+        if not isinstance(values, dict | list):
+            raise InputError(path, f"is neither a score file of 'verify' nor a TOFU evaluation log (no '{name}')")
+        return list(values.values()) if isinstance(values, dict) else values
+
+    answer = column("gt_loss")
+    forget = ScoreSet(
+        lines=list(range(1, len(answer) + 1)),
+        answer_logp=[-loss for loss in answer],
+        answer_tokens=column("num_token_gt"),
+        paraphrase_logp=[-loss for loss in column("paraphrased_loss")],
+        paraphrase_tokens=column("num_token_paraphrased"),
+        perturbed_logp=[[-loss for loss in losses] for losses in column("perturb_loss")],
+        perturbed_tokens=column("num_token_perturb"),
+        rouge_recall=column("rougeL_recall"),
+    )
+    return Scores(role="reference", name=path.name, perturbed="request", sets={"forget": forget})

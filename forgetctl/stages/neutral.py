@@ -1,0 +1,42 @@
+"""A retain sample for owners who have no retain file: the start model's own answers to neutral prompts.
+
+RT then holds the model to its own behaviour. The answers live in memory only, since a model can quote what it was
+trained on; they are made again, greedily and thus alike, whenever a run needs them.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..engine.encoding import Encoder
+from ..engine.generation import greedy_answers
+from ..rows import Row
+from ..run import text_digest
+
+ORIGIN = "the start model's own answers to neutral prompts"
+
+
+def neutral_prompts() -> list[Row]:
+    """The shipped prompts, as rows without a response."""
+    text = importlib.resources.files("forgetctl").joinpath("data/neutral_prompts.txt").read_text(encoding="utf-8")
+    return [Row(line, (("user", prompt),), "") for line, prompt in enumerate(text.splitlines(), start=1)]
+
+
+def own_answers(
+    model: Any, encoder: Encoder, answer_tokens: int, context: int | None, advance: Callable[[int], None]
+) -> list[Row]:
+    """The shipped prompts with the model's greedy answers; prompts it answers with nothing are left out."""
+    prompts = neutral_prompts()
+    answers = greedy_answers(model, encoder, prompts, answer_tokens, context, advance)
+    return [
+        Row(prompt.line, prompt.context, answer.text, complete=answer.complete)
+        for prompt, answer in zip(prompts, answers, strict=True)
+        if answer.text
+    ]
+
+
+def rows_digest(rows: Sequence[Row]) -> str:
+    """SHA-256 of prompts and responses, hexadecimal, to tell whether they were made again alike."""
+    return text_digest(f"{row.prompt}\0{row.response}\0" for row in rows)

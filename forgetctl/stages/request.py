@@ -1,0 +1,177 @@
+"""Read rows from JSONL and refuse, with file and line, whatever is not exactly a row.
+
+Used for the deletion request, the retain file and the holdout alike.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from ..errors import InputError
+from ..rows import Row, Turn
+
+MAX_LINE_BYTES = 64 * 1024
+ROLES = ("system", "user", "assistant")
+# Ours first, then TOFU's name for the same thing.
+PARAPHRASED = ("paraphrased_response", "paraphrased_answer")
+PERTURBED = ("perturbed_responses", "perturbed_answer")
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Names of the fields that hold prompt and response, where they are not the usual ones."""
+
+    prompt: str | None = None
+    response: str | None = None
+
+
+def read_rows(path: Path, fields: Fields | None = None) -> list[Row]:
+    """All rows of a JSONL file; blank lines are skipped.
+
+    Accepts prompt/response, question/answer (TOFU), messages (chat) and text (a passage).
+    Raises InputError, which names file and line, for anything that is not a valid row.
+    """
+    rows = [_Line(path, number, text).row(fields or Fields()) for number, text in _lines(path)]
+    if not rows:
+        raise InputError(path, "holds no row")
+    return rows
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    if not path.exists():
+        raise InputError(path, "no such file")
+    if not path.is_file():
+        raise InputError(path, "is not a regular file")
+    try:
+        with path.open("rb") as file:
+            # A bounded read per line: a file without line breaks cannot fill the memory.
+            for number, raw in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES + 1), b""), start=1):
+                if len(raw) > MAX_LINE_BYTES:
+                    raise InputError(path, f"line is longer than {MAX_LINE_BYTES // 1024} KiB", number)
+                text = _decode(path, number, raw)
+                if text.strip():
+                    yield number, text
+    except OSError as error:
+        raise InputError(path, f"cannot be read: {error.strerror}") from None
+
+
+def _decode(path: Path, number: int, raw: bytes) -> str:
+    try:
+        return raw.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        # The exception itself would carry the line's text.
+        raise InputError(path, f"is not UTF-8 (byte {error.start + 1} of the line)", number) from None
+
+
+class _Line:
+    """One line of a file on its way to a Row; every refusal names the line and the field, never the text."""
+
+    def __init__(self, path: Path, number: int, text: str) -> None:
+        self.path, self.number = path, number
+        try:
+            value = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise self.error(f"is not valid JSON (column {error.colno}: {error.msg})") from None
+        except RecursionError:
+            raise self.error("is nested too deeply") from None
+        if not isinstance(value, dict):
+            raise self.error(f"is a JSON {_json_type(value)}, expected one object a line")
+        self.value: dict[str, Any] = value
+
+    def error(self, why: str) -> InputError:
+        return InputError(self.path, why, self.number)
+
+    def row(self, fields: Fields) -> Row:
+        context, response = self.conversation(fields)
+        return Row(
+            line=self.number,
+            context=context,
+            response=response,
+            request_id=self.optional_text("request_id"),
+            subject_id=self.optional_text("subject_id"),
+            paraphrased_response=self.first_text(PARAPHRASED),
+            perturbed_responses=self.first_texts(PERTURBED),
+            secrets=self.texts("secrets"),
+        )
+
+    def conversation(self, fields: Fields) -> tuple[tuple[Turn, ...], str]:
+        if fields.prompt or fields.response:
+            prompt = self.text(fields.prompt or "prompt")
+            return (("user", prompt),), self.text(fields.response or "response")
+        if "messages" in self.value:
+            return self.messages()
+        for prompt_name, response_name in (("prompt", "response"), ("question", "answer")):
+            if prompt_name in self.value or response_name in self.value:
+                return (("user", self.text(prompt_name)),), self.text(response_name)
+        if "text" in self.value:
+            return (), self.text("text")
+        raise self.error(
+            "has none of prompt/response, question/answer, messages or text "
+            "(name other fields with --prompt-field and --response-field)"
+        )
+
+    def messages(self) -> tuple[tuple[Turn, ...], str]:
+        messages = self.value["messages"]
+        if not isinstance(messages, list) or len(messages) < 2:
+            raise self.error("field 'messages' must be a list of at least two messages")
+        turns: list[Turn] = []
+        for position, message in enumerate(messages, start=1):
+            if not isinstance(message, dict) or message.get("role") not in ROLES:
+                raise self.error(f"message {position} needs a role, one of {', '.join(ROLES)}")
+            content = message.get("content")
+            if not isinstance(content, str) or not content.strip():
+                raise self.error(f"message {position} has no text in 'content'")
+            turns.append(cast(Turn, (message["role"], _storable(content, self))))
+        if turns[-1][0] != "assistant":
+            raise self.error("the last message must be the assistant's: it is the response to forget")
+        return tuple(turns[:-1]), turns[-1][1]
+
+    def text(self, name: str) -> str:
+        if name not in self.value:
+            raise self.error(f"field '{name}' is missing")
+        value = self.value[name]
+        if not isinstance(value, str):
+            raise self.error(f"field '{name}' is a JSON {_json_type(value)}, expected a string")
+        if not value.strip():
+            raise self.error(f"field '{name}' is empty")
+        return _storable(value, self)
+
+    def optional_text(self, name: str) -> str | None:
+        return self.text(name) if self.value.get(name) is not None else None
+
+    def first_text(self, names: tuple[str, ...]) -> str | None:
+        return next((self.text(name) for name in names if self.value.get(name) is not None), None)
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        values = self.value.get(name)
+        if values is None:
+            return ()
+        values = [values] if isinstance(values, str) else values
+        if not isinstance(values, list) or not all(isinstance(v, str) and v.strip() for v in values):
+            raise self.error(f"field '{name}' must be a list of non-empty strings")
+        return tuple(_storable(value, self) for value in values)
+
+    def first_texts(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        return next((found for name in names if (found := self.texts(name))), ())
+
+
+def _storable(text: str, line: _Line) -> str:
+    """JSON can spell lone surrogates, which no tokenizer or file accepts."""
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise line.error("holds a lone surrogate, which is not text")
+    return text
+
+
+def _json_type(value: object) -> str:
+    names: dict[type, str] = {
+        dict: "object",
+        list: "array",
+        str: "string",
+        bool: "boolean",
+        type(None): "null",
+    }
+    return names.get(type(value), "number")

@@ -1,0 +1,119 @@
+"""start -> unlearned: score the start model once, train, save the artefact that would ship."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ..engine.encoding import Encoded
+from ..engine.hardware import peak_memory
+from ..engine.models import ModelFacts, add_lora, save_model, trainable_parameters
+from ..engine.scoring import score
+from ..engine.trainer import Figures, UnlearnTrainer, checkpoint_step, last_checkpoint
+from ..errors import Interrupted, RunError
+from ..maths.objectives import WeightedSum
+from ..progress import Bar, Progress
+from ..recipe import Recipe
+from ..run import Run, read_json, write_json
+
+
+@dataclass(frozen=True)
+class Material:
+    """What training needs: the start model and the encoded rows."""
+
+    model: Any
+    tokenizer: Any
+    facts: ModelFacts
+    forget: Sequence[Encoded]
+    retain: Sequence[Encoded]
+
+
+def unlearn(run: Run, material: Material, recipe: Recipe, progress: Progress) -> None:
+    """Train and save the unlearned model, continuing from the run's last whole checkpoint if it has one.
+
+    Raises Interrupted after a signal, with the state saved; DivergedError if the loss stops being finite.
+    """
+    run.stage("unlearn", "running")
+    loss = WeightedSum(recipe.weighted_terms(), recipe.hyperparameters())
+    start_logp = _start_scores(run, material, progress) if loss.needs_start else None
+    device = material.model.device
+    torch.manual_seed(recipe.seed)  # adapters start from random numbers
+    model = add_lora(material.model, recipe.lora) if recipe.lora else material.model
+    trainable = trainable_parameters(model)
+    retain = material.retain if loss.needs_retain else []
+    started, first_step = time.monotonic(), 0
+    checkpoint = last_checkpoint(run.checkpoints)
+    if checkpoint is not None:
+        first_step = checkpoint_step(checkpoint)
+        progress.say(f"Continuing after step {first_step}.")
+    run.cut_log(first_step)
+    with progress.bar("Unlearning", 0) as bar:
+        trainer = UnlearnTrainer(
+            model,
+            loss,
+            material.forget,
+            retain,
+            start_logp,
+            recipe=recipe,
+            folder=run.checkpoints,
+            on_step=lambda figures: _show(run, bar, figures),
+        )
+        total = trainer.batches.updates * recipe.epochs
+        bar.resize(total, first_step)
+        with trainer.stop.watching():
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if trainer.state.global_step < total:
+        run.stage("unlearn", "interrupted", step=trainer.state.global_step, steps=total)
+        raise Interrupted(
+            f"stopped after step {trainer.state.global_step} of {total}; "
+            f"continue with: forgetctl unlearn --resume {run.path}"
+        )
+    seconds = time.monotonic() - started
+    _save(run, model, material)
+    run.stage(
+        "unlearn",
+        "done",
+        steps=total,
+        epochs=recipe.epochs,
+        seconds=round(seconds, 2),
+        seconds_per_epoch=round(seconds / max(total - first_step, 1) * trainer.batches.updates, 3),
+        peak_memory_bytes=peak_memory(device),
+        trainable_parameters=trainable,
+    )
+    # Optimizer state and half-unlearned weights are of no use any more and must not outlive the request.
+    shutil.rmtree(run.checkpoints, ignore_errors=False)
+
+
+def _start_scores(run: Run, material: Material, progress: Progress) -> list[float]:
+    """The start model's log-probabilities of the forget rows: computed once, then read from the run."""
+    if run.start_file.is_file():
+        cached = read_json(run.start_file)
+        if cached.get("tokens") != [row.tokens for row in material.forget]:
+            raise RunError(f"{run.start_file} does not belong to this request")
+        return [float(value) for value in cached["logp"]]
+    with progress.bar("Scoring the start model", len(material.forget)) as bar:
+        logp = score(material.model, material.forget, bar.advance)
+    write_json(run.start_file, {"logp": logp, "tokens": [row.tokens for row in material.forget]})
+    return logp
+
+
+def _show(run: Run, bar: Bar, figures: Figures) -> None:
+    run.log(figures)
+    parts = [f"loss {figures['loss']:.3f}", f"forget {figures['forget_logp_per_token']:.2f}"]
+    if "retain_logp_per_token" in figures:
+        parts.append(f"retain {figures['retain_logp_per_token']:.2f} nats/token")
+    bar.advance(1, "  ".join(parts))
+
+
+def _save(run: Run, model: Any, material: Material) -> None:
+    """Write the model under another name first: a model directory is either whole or not there."""
+    draft = run.model_dir.with_name(".model-draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    save_model(model, material.tokenizer, material.facts, draft)
+    shutil.rmtree(run.model_dir, ignore_errors=True)
+    draft.replace(run.model_dir)
