@@ -57,7 +57,7 @@ MEASURES = {
 }
 DIVERGENCES = {
     "forget_distance": "KL from the reference, forget rows",
-    "retain_distance": "KL from the start model, retain rows",
+    "retain_distance": "KL from the reference, retain rows",
     "forget_from_start": "KL from the start model, forget rows",
 }
 EXPLAINED = {
@@ -65,9 +65,9 @@ EXPLAINED = {
     "truth_ratio": "How alike true and wrong answers are to the model, 0 to 1; at 1 it cannot tell them.",
     "rouge": "Share of the true answer's words that the model's own answer repeats in order.",
     "retain_probability": "Probability of the answers to rows that had to stay; a fall is damage.",
-    "retain_rouge": "The same share for rows that had to stay.",
-    "forget_distance": "How unlike a model that never saw the rows it is on them; 0 is equal.",
-    "retain_distance": "How far it moved on the rows that had to stay; near 0 means little side effect.",
+    "retain_rouge": "The share of words repeated on rows that had to stay.",
+    "forget_distance": "How far it answers the forget rows from a model that never saw them; 0 is equal.",
+    "retain_distance": "The same on rows that had to stay; more than a little is a side effect.",
     "forget_from_start": "How far it moved on the rows it had to forget.",
 }
 DISTRIBUTIONS = {
@@ -77,7 +77,7 @@ DISTRIBUTIONS = {
 
 TERMS = {
     "ga": "Gradient ascent: makes the forget rows' answers less likely, without a lower bound.",
-    "npo": "Negative preference optimization: the same, but it stops pulling at rows already forgotten.",
+    "npo": "Negative preference optimization: makes the forget rows' answers less likely until they are forgotten.",
     "rt": "Retain rows: keeps other answers as likely as they were.",
 }
 
@@ -172,7 +172,7 @@ def markdown(value: object) -> str:
     """Plain text as Markdown that shows it literally, on one line, also inside a table cell."""
     if isinstance(value, Markdown):
         return value
-    text = re.sub(r"([\\`*_\[\]<>|#~&$])", r"\\\1", " ".join(str(value).split()))
+    text = re.sub(r"([\\`*_\[\]<>|#~&$])", r"\\\1", re.sub(r"\s+", " ", str(value)))
     return text.replace("://", "\\://")  # or else it becomes a link
 
 
@@ -223,7 +223,7 @@ def figures(verdict: Verdict, role: str) -> dict[str, float]:
 def labels(report: Report) -> dict[str, str]:
     """How each role is called; a model that no run made is not called unlearned."""
     made = "Unlearned" if report.run.kind == "unlearn" else "Verified"
-    return {"start": "Start", "unlearned": made, "reference": "Reference", "holdout": f"{made}, unseen rows"}
+    return {"start": "Start", "unlearned": made, "reference": "Reference", "holdout": f"{made}, unseen"}
 
 
 def warnings(report: Report) -> Iterator[str]:
@@ -233,10 +233,13 @@ def warnings(report: Report) -> Iterator[str]:
         yield "Training has not finished, so there is no unlearned model yet."
     if report.verdict is None:
         return
+    tested = report.run.stages.get("verify")
+    if tested is not None and tested.status != "done":
+        yield "A later verification did not finish; the verdict here is that of an earlier one."
     if report.plan and report.verdict.bounds and report.verdict.bounds != report.plan.bounds:
         yield "The verdict used other bounds than those that were fixed before training."
-    models = (report.scored, report.verdict.model)
-    if len({model.sha256 for model in models if model and model.sha256}) > 1:
+    judged = report.verdict.model.sha256 if report.verdict.model else None
+    if report.scored and judged and report.scored != judged:
         yield "The scores and the verdict belong to different models: their digests differ."
 
 

@@ -117,7 +117,7 @@ def distribution(
             axes.ecdf(shown, label=f"{labels[role]} (n = {len(values)})", **line)
         if log:
             _log_axis(axes)
-        axes.set(xlabel=axis, ylabel="share of rows at or below", ylim=(0, 1.02))
+        axes.set(xlabel=axis, ylabel="share of rows", ylim=(0, 1.02))
         _legend(axes, len(samples))
         medians = ", ".join(f"{labels[role]} {np.median(values):.3g}" for role, values in samples.items())
         return _svg(figure, name, title, f"{title}: cumulative distributions. Medians: {medians}.")
@@ -195,7 +195,13 @@ def _log_axis(axes: Axes) -> None:
 
 
 def _legend(axes: Axes, columns: int) -> None:
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=max(columns, 1), borderaxespad=0.2, columnspacing=2.2)
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1.0),
+        ncols=columns if columns < 4 else 2,
+        borderaxespad=0.2,
+        columnspacing=1.8,
+    )
 
 
 def _floats(values: Sequence[float | None]) -> Floats:

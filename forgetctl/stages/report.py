@@ -146,7 +146,7 @@ class Verdict(_Part):
 class Scores(_Part):
     """scores/ROLE.json; what the metrics do not accept is found when they are computed."""
 
-    model: Input | None = None
+    sha256: str | None = None
     sets: dict[str, dict[str, Any] | None] = {}
 
 
@@ -161,8 +161,10 @@ class Step(_Part):
 
 @dataclass(frozen=True)
 class Report:
-    """Everything a report says. `distributions` is by kind of score and role; `scored` is the model that the
-    unlearned scores are of, to be compared with the verdict's."""
+    """Everything a report says.
+
+    distributions: by kind of score and role. scored: digest of the model that the unlearned scores are of.
+    """
 
     run: Run
     plan: Plan | None
@@ -170,7 +172,7 @@ class Report:
     recipe: dict[str, Any]
     steps: tuple[Step, ...]
     distributions: dict[str, dict[str, Floats]]
-    scored: Input | None
+    scored: str | None
 
 
 def build(run_dir: Path) -> Report:
@@ -193,7 +195,7 @@ def build(run_dir: Path) -> Report:
         recipe=_parse(recipe, run_dir / "recipe.yaml", is_yaml=True) if recipe is not None else {},
         steps=tuple(steps[number] for number in sorted(steps)),
         distributions=_distributions(scores, run_dir),
-        scored=scores["unlearned"].model if "unlearned" in scores else None,
+        scored=scores["unlearned"].sha256 if "unlearned" in scores else None,
     )
 
 
@@ -226,7 +228,6 @@ def render_json(report: Report) -> dict[str, Any]:
 
 
 def _text(path: Path) -> str | None:
-    """The file's text, None if there is no such file."""
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -265,7 +266,8 @@ def _record(kind: type[Record], values: dict[str, Any], where: Path | str) -> Re
 
 
 def _log(path: Path) -> Iterator[Step]:
-    for number, line in enumerate((_text(path) or "").splitlines(), 1):
+    whole, _, _ = (_text(path) or "").rpartition("\n")  # a line without its end is one that was cut off in writing
+    for number, line in enumerate(whole.splitlines(), 1):
         yield _record(Step, _parse(line, f"{path}:{number}"), f"{path}:{number}")
 
 

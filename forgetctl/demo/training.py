@@ -1,0 +1,96 @@
+"""Train a tiny Llama-architecture model from random weights until it knows its rows by heart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from ..engine.encoding import Encoded, Encoder
+from ..engine.scoring import answer_logp, pad_rows
+from ..progress import Progress
+
+PAD, BOS, EOS = "<pad>", "<s>", "</s>"
+TEMPLATE = (
+    "{% for m in messages %}{% if m['role'] == 'user' %}{{ '<s>Question: ' + m['content'] + '\\nAnswer:' }}"
+    "{% elif m['role'] == 'assistant' %}{{ ' ' + m['content'] + '</s>' }}{% endif %}{% endfor %}"
+)
+
+
+def make_tokenizer(texts: Iterable[str], vocabulary: int = 1024) -> Any:
+    """A byte-level BPE tokenizer with a chat template, trained on `texts`; digits stay single tokens."""
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=[PAD, BOS, EOS],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    wrapped: Any = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=PAD, bos_token=BOS, eos_token=EOS)
+    wrapped.chat_template = TEMPLATE
+    return wrapped
+
+
+def tiny_llama(vocabulary: int, seed: int, width: int = 128) -> Any:
+    """An untrained two-layer Llama."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=width,
+        intermediate_size=3 * width,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=256,
+        tie_word_embeddings=True,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    return LlamaForCausalLM(config)
+
+
+def learn(
+    model: Any, rows: Sequence[Encoded], *, epochs: int, learning_rate: float, seed: int, progress: Progress, title: str
+) -> None:
+    """Fine-tune on answers with AdamW and a linearly falling rate: token-mean cross-entropy, batches of 32."""
+    batches = -(-len(rows) // 32)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, epochs * batches)
+    generator = torch.Generator().manual_seed(seed)
+    model.train()
+    with progress.bar(title, epochs * batches) as bar:
+        for _ in range(epochs):
+            for indices in torch.split(torch.randperm(len(rows), generator=generator), 32):
+                batch = [rows[i] for i in indices.tolist()]
+                loss = -answer_logp(model, pad_rows(batch)).sum() / sum(row.tokens for row in batch)
+                optimizer.zero_grad()
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+                optimizer.step()
+                schedule.step()
+                bar.advance(1, f"loss {loss.item():.3f}")
+    model.eval()
+
+
+def save(model: Any, tokenizer: Any, directory: Path) -> None:
+    """Write a Hugging Face model directory in safetensors."""
+    model.save_pretrained(str(directory), safe_serialization=True)
+    tokenizer.save_pretrained(str(directory))
+
+
+def encoder_for(tokenizer: Any) -> Encoder:
+    """The encoder of a model with that tokenizer."""
+    return Encoder(tokenizer, "{prompt}")

@@ -1,0 +1,120 @@
+"""`forgetctl demo`: the whole job on a small world of its own, ending in a verdict of its own on the figures."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..console import out
+from ..demo.people import invent, requests, rows
+from ..demo.training import encoder_for, learn, make_tokenizer, save, tiny_llama
+from ..errors import ForgetctlError
+from ..progress import Progress
+from ..run import Run, read_json, refuse_used
+from ..stages.request import read_rows
+
+PEOPLE, GONE, EPOCHS, LEARNING_RATE, SEED = 160, 12, 36, 3e-3, 7
+GAP_CLOSED = 0.8
+
+
+def run_demo(folder: Path, progress: Progress) -> None:
+    """Make the data and two models under `folder`, then run unlearn, verify and report on them.
+
+    Raises UsageError if the folder is in use, ForgetctlError if a command fails or the figures show that the
+    model did not forget.
+    """
+    refuse_used(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_data(folder)
+    _train(folder, progress)
+    run = folder / "run"
+    model, request, retain, recipe = (
+        str(folder / name) for name in ("model", "requests.jsonl", "employees.jsonl", "recipe.yaml")
+    )
+    _command(
+        "unlearn", "--model", model, "--forget", request, "--retain", retain, "--recipe", recipe, "--out", str(run)
+    )
+    _command("verify", str(run), "--reference", str(folder / "reference"), allowed=(0, 3, 4))
+    _command("report", str(run), "--html")
+    verdict = read_json(Run.open(run).verdict_file)
+    problems = list(judge_demo(verdict))
+    if problems:
+        raise ForgetctlError("the demo did not forget: " + "; ".join(problems))
+    _explain(verdict, folder)
+
+
+def _write_data(folder: Path) -> None:
+    random = np.random.default_rng(SEED)
+    people = invent(PEOPLE, random)
+    _write_lines(folder / "employees.jsonl", rows(people))
+    _write_lines(folder / "requests.jsonl", requests(people[:GONE], random))
+    _write_lines(folder / "remaining.jsonl", rows(people[GONE:]))
+    shutil.copyfile(str(files("forgetctl.demo") / "recipe.yaml"), folder / "recipe.yaml")
+
+
+def _write_lines(path: Path, values: Iterable[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(value) + "\n" for value in values), encoding="utf-8")
+
+
+def _train(folder: Path, progress: Progress) -> None:
+    """The start model on everybody, the reference on those who stay."""
+    everybody, remaining = (read_rows(folder / name) for name in ("employees.jsonl", "remaining.jsonl"))
+    tokenizer = make_tokenizer(f"{row.prompt} {row.response}" for row in everybody)
+    encoder = encoder_for(tokenizer)
+    for seed, (name, taught) in enumerate((("model", everybody), ("reference", remaining)), start=1):
+        progress.say(f"Training {folder / name} on {len(taught)} rows about invented people ...")
+        model = tiny_llama(len(tokenizer), seed)
+        encoded = [encoder.encode(row) for row in taught]
+        learn(model, encoded, epochs=EPOCHS, learning_rate=LEARNING_RATE, seed=seed, progress=progress, title=name)
+        save(model, tokenizer, folder / name)
+
+
+def _command(*arguments: str, allowed: tuple[int, ...] = (0,)) -> None:
+    """Run a real command in a process of its own, as a user would."""
+    out().print(f"\n$ forgetctl {shlex.join(arguments)}", markup=False, style="bold")
+    done = subprocess.run([sys.executable, "-m", "forgetctl", *arguments], check=False)  # noqa: S603
+    if done.returncode not in allowed:
+        raise ForgetctlError(f"forgetctl {arguments[0]} ended with exit code {done.returncode}")
+
+
+def judge_demo(verdict: dict[str, Any]) -> Iterable[str]:
+    """What the figures say against the claim that the demo forgot; nothing if the claim stands."""
+    start, now, reference = (verdict["models"][role] for role in ("start", "unlearned", "reference"))
+    closed = (start["forget_probability"] - now["forget_probability"]) / (
+        start["forget_probability"] - reference["forget_probability"]
+    )
+    if closed < GAP_CLOSED:
+        yield f"the forget rows' probability went only {closed:.0%} of the way to the reference's"
+    if verdict["secrets"]["beyond_reference"]:
+        yield f"{verdict['secrets']['beyond_reference']} badge numbers still come out"
+    if now["retain_probability"] < start["retain_probability"] * (1 - verdict["bounds"]["utility_loss"]):
+        yield "the retain rows were damaged"
+    if not any(check["code"] == "SENSITIVE" for check in verdict["checks"]):
+        yield "the start model passes the same test"
+
+
+def _explain(verdict: dict[str, Any], folder: Path) -> None:
+    secrets = verdict["secrets"]
+    lines = [
+        "",
+        f"Forgotten: {GONE} of {PEOPLE} invented people. Their answers are about as likely as to a model that never",
+        f"saw them, {secrets['leaked']} of {secrets['named']} badge numbers come out, and the others' rows kept their",
+        "probability.",
+    ]
+    if verdict["verdict"] == "INCONCLUSIVE":
+        lines.append(
+            f"The verdict is INCONCLUSIVE all the same: {verdict['answer_distance']['n']} rows are too few to prove "
+            "equivalence, and forgetctl does not guess."
+        )
+    lines.append(f"Report: {folder / 'run' / 'report.html'}")
+    for line in lines:
+        out().print(line, markup=False)

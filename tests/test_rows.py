@@ -1,0 +1,65 @@
+import traceback
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forgetctl.rows import Row, normalise
+
+ROW = Row(
+    line=12,
+    context=(("system", "Be brief."), ("user", "Where does Velmira live?")),
+    response="9 Quillfen Lane",
+    request_id="R-7",
+    subject_id="Velmira",
+    paraphrased_response="Quillfen Lane, number 9",
+    perturbed_responses=("4 Sedgewick Row",),
+    secrets=("Quillfen",),
+)
+
+
+@pytest.mark.parametrize("text", [repr(ROW), str(ROW), f"{[ROW]}", f"{ROW}"])
+def test_representation_holds_the_line_and_no_text(text: str) -> None:
+    assert text.strip("[]") == "Row(line=12)"
+
+
+def test_traceback_through_a_row_holds_no_text() -> None:
+    try:
+        raise LookupError(ROW)
+    except LookupError as error:
+        shown = "".join(traceback.format_exception(error))
+    assert "Row(line=12)" in shown
+    assert "Quillfen Lane" not in shown
+
+
+def test_prompt_joins_the_turns() -> None:
+    assert ROW.prompt == "Be brief.\nWhere does Velmira live?"
+    assert Row(1, (), "A passage.").prompt == ""
+
+
+def test_answering_replaces_the_response_only() -> None:
+    other = ROW.answering("Nowhere.")
+    assert other.response == "Nowhere."
+    assert other.answering(ROW.response) == ROW
+    assert ROW.response == "9 Quillfen Lane"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Velmira", "velmira"),
+        ("  9\tQuillfen \n\n Lane ", "9 quillfen lane"),
+        ("STRASSE", "strasse"),
+        ("Straße", "strasse"),
+        ("a\u00a0b\u3000c", "a b c"),
+        ("", ""),
+        (" \n", ""),
+    ],
+)
+def test_normalise(text: str, expected: str) -> None:
+    assert normalise(text) == expected
+
+
+@given(st.text())
+def test_normalise_twice_is_normalise_once(text: str) -> None:
+    assert normalise(normalise(text)) == normalise(text)
