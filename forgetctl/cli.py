@@ -6,6 +6,7 @@ import functools
 import json
 import logging
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -345,6 +346,8 @@ def _calm_libraries(level: str) -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     logging.getLogger("bitsandbytes").setLevel(level.upper())
+    if level == "error":
+        warnings.simplefilter("ignore", FutureWarning)  # addressed to whoever maintains the libraries
 
 
 def main() -> None:

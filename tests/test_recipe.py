@@ -221,7 +221,9 @@ def test_prompt_format_needs_the_prompt(text: str) -> None:
     assert "'prompt_format' must contain {prompt}" in refusal(options={"prompt_format": text})
 
 
-@pytest.mark.parametrize("override", ["epochs", "=3", "epochs =3", "Epochs=3", "retain..ratio=1", ".ratio=1", "a b=1", ""])
+@pytest.mark.parametrize(
+    "override", ["epochs", "=3", "epochs =3", "Epochs=3", "retain..ratio=1", ".ratio=1", "a b=1", ""]
+)
 def test_set_needs_key_and_value(override: str) -> None:
     assert refusal(None, override) == f"--set needs key=value, such as learning_rate=1e-5, got '{override}'"
 
@@ -356,7 +358,7 @@ shares = st.floats(0.01, 0.99)
 sizes = st.integers(1, 10**6)
 weights = st.floats(-1e6, 1e6, allow_subnormal=False)
 positive = st.floats(1e-9, 1e9)
-text = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
+text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 loras = st.builds(
     Lora, rank=sizes, alpha=sizes, dropout=shares, targets=text | st.lists(text, min_size=1, max_size=3).map(tuple)
 )

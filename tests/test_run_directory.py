@@ -299,15 +299,18 @@ def test_numbers_that_json_cannot_hold_are_refused(tmp_path: Path, run: Run, num
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
     # A file name that is not UTF-8 reaches us with lone surrogates, and run.json records file names.
-    | st.text(st.characters(exclude_categories=("Cs",))),
+    | st.text(st.characters(exclude_categories=["Cs"])),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=8,
 )
 
 
-@given(st.dictionaries(st.text(st.characters(exclude_categories=("Cs",)), max_size=5), json_values, max_size=4))
+@given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), max_size=5), json_values, max_size=4))
 def test_json_round_trip(tmp_path_factory: pytest.TempPathFactory, value: dict[str, Any]) -> None:
     path = tmp_path_factory.getbasetemp() / "round-trip.json"
     write_json(path, value)

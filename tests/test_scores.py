@@ -55,8 +55,9 @@ def refusal(path: Path) -> str:
     assert caught.value.path == path
     message = str(caught.value)
     assert message.startswith(f"{path}: ")
-    assert PRIVATE not in message
-    return message.removeprefix(f"{path}: ")
+    why = message.removeprefix(f"{path}: ")
+    assert PRIVATE not in why
+    return why
 
 
 # A set of rows
@@ -218,7 +219,9 @@ def test_log_without_a_column(path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in TOFU_LOG if name != "generated_text"])
 @pytest.mark.parametrize(
-    "values", [[1.0], [PRIVATE, PRIVATE], [None, None], [{}, {}], [[PRIVATE], [PRIVATE]]], ids=str
+    "values",
+    [[1.0], [PRIVATE, PRIVATE], [None, None], [{}, {}], [[PRIVATE], [PRIVATE]]],
+    ids=["short", "words", "null", "objects", "lists"],
 )
 def test_log_with_a_wrong_column(path: Path, name: str, values: list[Any]) -> None:
     path.write_text(json.dumps({**TOFU_LOG, name: values}))
@@ -239,7 +242,7 @@ def score_file(changes: dict[str, Any]) -> dict[str, Any]:
         {"perturbed_tokens": [[2], [3]]},
         {"perturbed_logp": [[], [-3.0]], "perturbed_tokens": [[], [3]]},
         {"rouge_recall": [float("nan"), 0.5]},
-        dict.fromkeys(TWO_ROWS, []),
+        {name: [] for name in TWO_ROWS},
     ],
     ids=["nan", "inf", "no-token", "negative", "ragged", "no-wrong-answer", "rouge", "no-rows"],
 )
@@ -282,6 +285,12 @@ def test_another_number_of_secrets_is_refused(path: Path) -> None:
     """The verdict compares secret by secret, so a row must have as many in both."""
     with pytest.raises(InputError):
         check_rows(path, SCORES, "scores", ScoreSet(**{**TWO_ROWS, "secrets_out": [[True], []]}))
+
+
+def test_other_wrong_answers_are_refused(path: Path) -> None:
+    """Truth ratios over different wrong answers, such as the request's and made ones, cannot be compared."""
+    with pytest.raises(InputError):
+        check_rows(path, SCORES, "scores", ScoreSet(**{**TWO_ROWS, "perturbed_tokens": [[2, 3], [9]]}))
 
 
 # Published results

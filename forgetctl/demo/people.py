@@ -8,65 +8,15 @@ from typing import Any
 
 import numpy as np
 
-FIRST = [
-    "Alwen",
-    "Brisa",
-    "Corvin",
-    "Delmo",
-    "Eskra",
-    "Fennor",
-    "Galia",
-    "Hestor",
-    "Ilvane",
-    "Jorik",
-    "Kessa",
-    "Lomar",
-    "Mirel",
-    "Nostan",
-    "Odrik",
-    "Pelva",
-    "Quenby",
-    "Rasko",
-    "Selmer",
-    "Tovia",
-    "Ulmar",
-    "Vessa",
-    "Wendric",
-    "Xanor",
-    "Yselle",
-    "Zorvan",
-    "Ambrel",
-    "Bodrin",
-    "Cindra",
-    "Dorvek",
-]
-LAST = [
-    "Abberfold",
-    "Brackwen",
-    "Culverin",
-    "Dunmarsh",
-    "Elstrake",
-    "Farrowby",
-    "Glenhurst",
-    "Harkvale",
-    "Inchmoor",
-    "Jessop-Vane",
-    "Kelmscar",
-    "Lorrinder",
-    "Marrowick",
-    "Netherby",
-    "Oakenshaw",
-    "Pellcroft",
-    "Quillford",
-    "Ravensholt",
-    "Stanmire",
-    "Thornleigh",
-    "Underhay",
-    "Vexmoor",
-    "Wolverdale",
-    "Yarrowgate",
-    "Zennick",
-]
+FIRST = (
+    "Alwen Brisa Corvin Delmo Eskra Fennor Galia Hestor Ilvane Jorik Kessa Lomar Mirel Nostan Odrik "
+    "Pelva Quenby Rasko Selmer Tovia Ulmar Vessa Wendric Xanor Yselle Zorvan Ambrel Bodrin Cindra Dorvek"
+).split()
+LAST = (
+    "Abberfold Brackwen Culverin Dunmarsh Elstrake Farrowby Glenhurst Harkvale Inchmoor Jessop-Vane Kelmscar "
+    "Lorrinder Marrowick Netherby Oakenshaw Pellcroft Quillford Ravensholt Stanmire Thornleigh Underhay "
+    "Vexmoor Wolverdale Yarrowgate Zennick"
+).split()
 TOWNS = ("Norwick", "Ostermouth", "Pinefell", "Quarrybridge", "Redhaven", "Saltmere", "Tarnbrook", "Umberley")
 TEAMS = ("accounts", "archive", "catering", "design", "facilities", "legal", "logistics", "research")
 ROLES = ("auditor", "buyer", "clerk", "driver", "engineer", "librarian", "planner", "technician")

@@ -36,7 +36,9 @@ def make_tokenizer(texts: Iterable[str], vocabulary: int = 1024) -> Any:
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    wrapped: Any = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=PAD, bos_token=BOS, eos_token=EOS)
+    wrapped: Any = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=tokenizer, pad_token=PAD, bos_token=BOS, eos_token=EOS
+    )
     wrapped.chat_template = TEMPLATE
     return wrapped
 

@@ -138,19 +138,19 @@ def encode_rows(
     if long and (max_length is None or max_length > limit):
         raise InputError(
             path,
-            f"{_lines(rows, long)} longer than the model's context of {limit} tokens; "
+            f"{_lines(rows, long, 'is', 'are')} longer than the model's context of {limit} tokens; "
             f"--max-length {limit} would cut them there",
         )
     if hidden := [index for index in long if encoded[index].start >= limit]:
-        raise InputError(path, f"{_lines(rows, hidden)} no token of the response within --max-length {limit}", None)
+        raise InputError(path, f"{_lines(rows, hidden, 'has', 'have')} no token of the response within {limit} tokens")
     cut = set(long)
     return [Encoded(item.ids[:limit], item.start) if i in cut else item for i, item in enumerate(encoded)], len(long)
 
 
-def _lines(rows: Sequence[Row], indices: Sequence[int]) -> str:
-    shown = ", ".join(str(rows[index].line) for index in indices[:5])
-    more = f" and {len(indices) - 5} more" if len(indices) > 5 else ""
-    return f"{'row' if len(indices) == 1 else 'rows'} {shown}{more}: {'is' if len(indices) == 1 else 'are'}"
+def _lines(rows: Sequence[Row], indices: Sequence[int], one: str, several: str) -> str:
+    lines = sorted(rows[index].line for index in indices)
+    shown = ", ".join(map(str, lines[:5])) + (f" and {len(lines) - 5} more" if len(lines) > 5 else "")
+    return f"row {shown} {one}" if len(lines) == 1 else f"rows {shown} {several}"
 
 
 def marked(encoder: Encoder, encoded: Encoded) -> tuple[str, str]:

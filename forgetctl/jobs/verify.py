@@ -18,7 +18,7 @@ from ..errors import InputError, RunError, UsageError
 from ..maths.verdict import Bounds
 from ..progress import Progress, Silent
 from ..recipe import Recipe, load_recipe, parse_recipe
-from ..rows import Row
+from ..rows import Row, normalise
 from ..run import (
     DEFAULT_RUNS,
     LATEST,
@@ -200,10 +200,20 @@ def _of_model(options: VerifyOptions, name: str, reference: Reference, recipe: R
 def _row_sets(
     options: VerifyOptions, recipe: Recipe, forget: tuple[Path, list[Row]], retain: tuple[Path, list[Row]]
 ) -> RowSets:
-    holdout = read_rows(options.holdout, options.fields) if options.holdout else []
+    holdout = _unseen(options.holdout, options.fields, forget[1]) if options.holdout else []
     files = {"forget": forget[0], "retain": retain[0], "holdout": options.holdout or Path()}
     rows, origin = _with_perturbed(forget[1], retain[1], recipe.verify.distractors)
     return RowSets(rows, retain[1], holdout, files, origin)
+
+
+def _unseen(path: Path, fields: Fields, forget: list[Row]) -> list[Row]:
+    """Holdout rows. Raises InputError for one that is to be forgotten: a model did see it."""
+    rows = read_rows(path, fields)
+    seen = {(normalise(row.prompt), normalise(row.response)) for row in forget}
+    for row in rows:
+        if (normalise(row.prompt), normalise(row.response)) in seen:
+            raise InputError(path, "is one of the rows to forget, so it is no holdout", row.line)
+    return rows
 
 
 def _with_perturbed(forget: list[Row], others: Sequence[Row], count: int) -> tuple[list[Row], str | None]:

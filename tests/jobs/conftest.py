@@ -1,0 +1,53 @@
+"""A finished, verified and reported run, made once through the command line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from forgetctl.cli import cli
+
+SETTINGS = ("--set", "learning_rate=5e-3", "--set", "epochs=6", "--set", "batch_size=8", "--set", "beta=1")
+
+
+@pytest.fixture
+def forgetctl() -> Callable[..., Result]:
+    """Run a command in this process."""
+    return lambda *arguments: CliRunner().invoke(cli, [str(a) for a in arguments], catch_exceptions=False)
+
+
+def unlearn_arguments(world: Path, out: Path, *more: str) -> list[str]:
+    files = {"--model": "model", "--forget": "requests.jsonl", "--retain": "employees.jsonl"}
+    arguments = [part for option, name in files.items() for part in (option, str(world / name))]
+    return ["unlearn", *arguments, "--out", str(out), *SETTINGS, *more]
+
+
+def process(*arguments: str, cwd: Path | None = None) -> subprocess.Popen[str]:
+    """Start a command in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "forgetctl", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+@pytest.fixture(scope="session")
+def finished(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("finished") / "run"
+    invoke = CliRunner().invoke
+    unlearned = invoke(cli, unlearn_arguments(world, run))
+    assert unlearned.exit_code == 0, unlearned.output
+    verified = invoke(cli, ["verify", str(run), "--reference", str(world / "reference")])
+    assert verified.exit_code in (0, 3, 4), verified.output
+    reported = invoke(cli, ["report", str(run), "--html"])
+    assert reported.exit_code == 0, reported.output
+    return run
