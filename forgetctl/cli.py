@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import json
-import logging
-import os
-import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from . import __version__
-from .errors import ForgetctlError
+from .options import Commands, common, json_option, model_options
 
 if TYPE_CHECKING:
     from .console import TerminalProgress
@@ -22,60 +17,6 @@ if TYPE_CHECKING:
 
 LATEST = "runs/latest"
 EXIT_CODES = {"PASS": 0, "FAIL": 3, "INCONCLUSIVE": 4}
-
-
-class Failure(click.ClickException):
-    """An error of ours as one line on standard error."""
-
-    def __init__(self, error: ForgetctlError) -> None:
-        super().__init__(str(error))
-        setattr(self, "exit_code", error.exit_code)  # noqa: B010 (click declares it on the class)
-
-
-class Commands(click.Group):
-    """A group that turns our errors into a line and an exit code."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command. Raises Failure for a ForgetctlError."""
-        try:
-            return super().invoke(ctx)
-        except ForgetctlError as error:
-            raise Failure(error) from None
-
-
-def common(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options that every command has; gives it `progress`."""
-
-    @click.option("-v", "--verbose", is_flag=True, help="Also show what the libraries say.")
-    @click.option("-q", "--quiet", is_flag=True, help="Show results and errors only.")
-    @functools.wraps(command)
-    def wrapped(*args: Any, verbose: bool, quiet: bool, **options: Any) -> Any:
-        from .console import TerminalProgress
-
-        _calm_libraries("warning" if verbose else "error")
-        return command(*args, progress=TerminalProgress(quiet=quiet), **options)
-
-    return wrapped
-
-
-def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--json, for every command that prints a result."""
-    return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(command)
-
-
-def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options about files and devices that unlearn and verify share."""
-    for option in (
-        click.option("--prompt-field", metavar="NAME", help="Field that holds the prompt, if not a usual one."),
-        click.option("--response-field", metavar="NAME", help="Field that holds the response, if not a usual one."),
-        click.option("--max-length", type=click.IntRange(2), metavar="TOKENS", help="Cut longer rows here."),
-        click.option("--device", default="auto", show_default=True, help="cpu, cuda, mps ..."),
-        click.option("--allow-download", is_flag=True, help="Allow fetching a model by its hub id."),
-        click.option("--recipe", "recipe_name", metavar="NAME|FILE", help="A shipped recipe or a YAML file."),
-        click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a recipe's key."),
-    ):
-        command = option(command)
-    return command
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -136,7 +77,7 @@ def unlearn(
         chosen = _unlearn_options(model, forget, **options)
         recipe = _recipe(options, method=options["method"])
         if dry_run:
-            _show_dry_run(chosen, recipe, as_json)
+            _dry_run(chosen, recipe, as_json)
             return
         run = run_unlearn(chosen, recipe, progress)
     if as_json:
@@ -173,41 +114,15 @@ def _recipe(options: dict[str, Any], method: str | None = None) -> Recipe:
     return load_recipe(options["recipe_name"], method=method, overrides=overrides, options=values)
 
 
-def _show_dry_run(options: Any, recipe: Recipe, as_json: bool) -> None:
-    from .console import out, show_row, table
-    from .engine.encoding import marked
-    from .engine.estimate import steps_in_words
-    from .jobs.unlearn import estimate_job, prepare
+def _dry_run(options: Any, recipe: Recipe, as_json: bool) -> None:
+    from .console import show_dry_run
+    from .jobs.unlearn import dry_run
 
-    job = prepare(options, recipe)
-    cost = estimate_job(job)
-    facts = {
-        "forget rows": len(job.forget),
-        "rows cut": job.cut,
-        "retain rows": len(job.sample.pairing.train) if job.sample else "made by asking the start model",
-        "method": recipe.name,
-        "prompt format": "chat template" if job.encoder.uses_template else "plain, from the recipe",
-        "parameters": cost.parameters,
-        "optimizer steps": cost.steps,
-        "longest row, tokens": cost.longest,
-        "peak memory, bytes": cost.memory,
-        "seconds": round(cost.seconds, 1),
-    }
+    facts, row = dry_run(options, recipe)
     if as_json:
-        click.echo(
-            json.dumps({name.replace(", ", "_").replace(" ", "_"): value for name, value in facts.items()}, indent=1)
-        )
-        return
-    words = {
-        **facts,
-        "peak memory, bytes": f"about {cost.memory / 2**30:.1f} GiB",
-        "seconds": steps_in_words(cost.seconds),
-    }
-    names = {"peak memory, bytes": "peak memory", "seconds": "training time"}
-    console = out()
-    console.print(table(["dry run", ""], [[names.get(name, name), str(value)] for name, value in words.items()]))
-    console.print("The first row; what is between the marks is scored:")
-    console.print(show_row(*marked(job.encoder, job.encoded[0])))
+        click.echo(json.dumps(facts, indent=1))
+    else:
+        show_dry_run(facts, row)
 
 
 @cli.command()
@@ -337,17 +252,6 @@ def demo(progress: TerminalProgress, out: Path) -> None:
     from .jobs.demo import run_demo
 
     run_demo(out, progress)
-
-
-def _calm_libraries(level: str) -> None:
-    """Keep library chatter and telemetry out; must come before they are imported."""
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", level)
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    logging.getLogger("bitsandbytes").setLevel(level.upper())
-    if level == "error":
-        warnings.simplefilter("ignore", FutureWarning)  # addressed to whoever maintains the libraries
 
 
 def main() -> None:

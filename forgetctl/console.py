@@ -84,9 +84,22 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | No
     return grid
 
 
-def show_row(given: str, scored: str) -> Text:
-    """One row as the model sees it: what is given plain, what is scored between marks."""
-    return Text.assemble((printable(given), "dim"), ("⟦", "bold"), (printable(scored), "bold green"), ("⟧", "bold"))
+def show_dry_run(facts: Mapping[str, Any], row: tuple[str, str]) -> None:
+    """Print what a run would do and cost, and its first row: what is scored stands between marks."""
+    words = {
+        **facts,
+        "retain_rows": facts["retain_rows"] or "made by asking the start model",
+        "parameters": f"{facts['parameters']:,}",
+        "peak_memory_bytes": f"about {facts['peak_memory_bytes'] / 2**30:.1f} GiB",
+        "seconds": f"about {max(1, facts['seconds']):.0f} s",
+    }
+    names = {"peak_memory_bytes": "peak memory", "seconds": "training time"}
+    lines = [[names.get(name, name.replace("_", " ")), str(value)] for name, value in words.items()]
+    given, scored = map(printable, row)
+    console = out()
+    console.print(table(["dry run", ""], lines))
+    console.print("The first row; what is between the marks is scored:")
+    console.print(Text.assemble((given, "dim"), ("⟦", "bold"), (scored, "bold green"), ("⟧", "bold")))
 
 
 def show_verdict(verdict: Mapping[str, Any]) -> None:

@@ -46,6 +46,7 @@ class ScoreSet(BaseModel):
             values = getattr(self, name)
             if values is not None and len(values) != len(self.lines):
                 raise ValueError(f"{name} has {len(values)} rows, expected {len(self.lines)}")
+        metrics.per_token(self.answer_logp, self.answer_tokens)
         return self
 
     @property

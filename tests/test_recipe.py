@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -386,6 +386,7 @@ settings_of_recipe = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(losses, settings_of_recipe)
 def test_round_trip(loss: dict[str, Any], settings: dict[str, Any]) -> None:
     recipe = Recipe(**loss, **settings)

@@ -1,7 +1,7 @@
 import traceback
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forgetctl.rows import Row, normalise
@@ -60,6 +60,7 @@ def test_normalise(text: str, expected: str) -> None:
     assert normalise(text) == expected
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_normalise_twice_is_normalise_once(text: str) -> None:
     assert normalise(normalise(text)) == normalise(text)

@@ -9,7 +9,7 @@ import html
 import io
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -19,10 +19,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 from numpy.typing import NDArray
 
-from . import DISTRIBUTIONS, MEASURES, figures, labels
-
-if TYPE_CHECKING:
-    from ..stages.report import Report
+from .records import Report
+from .words import DISTRIBUTIONS, MEASURES, figures, labels
 
 Floats = NDArray[np.float64]
 

@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -113,10 +112,3 @@ def _rate(device: torch.device, size: int = 1024, repeats: int = 5) -> float:
         matrix = (matrix @ matrix).clamp_(-1, 1)
     float(matrix.sum())  # waits for an accelerator
     return 2 * size**3 * repeats / (time.perf_counter() - started)
-
-
-def steps_in_words(seconds: float) -> str:
-    """A duration that does not pretend to be exact."""
-    if seconds < 90:
-        return f"about {max(1, ceil(seconds))} s"
-    return f"about {ceil(seconds / 60)} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"

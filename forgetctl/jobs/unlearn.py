@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from ..engine.encoding import Encoded, Encoder, encode_rows
-from ..engine.estimate import Estimate, estimate
+from ..engine.encoding import Encoded, Encoder, encode_rows, marked
+from ..engine.estimate import estimate
 from ..engine.hardware import describe, versions
 from ..engine.models import (
     ModelFacts,
@@ -121,10 +121,27 @@ def prepare(options: UnlearnOptions, recipe: Recipe) -> Job:
     return replace(job, sample=sample)
 
 
-def estimate_job(job: Job) -> Estimate:
-    """Memory and time that the job will take, without loading the weights."""
+def dry_run(options: UnlearnOptions, recipe: Recipe) -> tuple[dict[str, Any], tuple[str, str]]:
+    """Check everything, train nothing: the facts of the job with its cost, and its first row decoded.
+
+    The row comes as what the model is given and what is scored. Memory is in bytes. Raises as `prepare`.
+    """
+    job = prepare(options, recipe)
     retain = _encode_retain(job, job.sample, job.sample.pairing.train) if job.sample else job.encoded
-    return estimate(job.facts, job.encoded, retain, job.recipe, choose_device(job.options.device))
+    cost = estimate(job.facts, job.encoded, retain, recipe, choose_device(options.device))
+    facts = {
+        "forget_rows": len(job.forget),
+        "rows_cut": job.cut,
+        "retain_rows": len(job.sample.pairing.train) if job.sample else None,
+        "method": recipe.name,
+        "prompt_format": "chat template" if job.encoder.uses_template else "plain, from the recipe",
+        "parameters": cost.parameters,
+        "optimizer_steps": cost.steps,
+        "longest_row_tokens": cost.longest,
+        "peak_memory_bytes": cost.memory,
+        "seconds": round(cost.seconds, 1),
+    }
+    return facts, marked(job.encoder, job.encoded[0])
 
 
 def run_unlearn(options: UnlearnOptions, recipe: Recipe, progress: Progress | None = None) -> Run:

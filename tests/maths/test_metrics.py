@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forgetctl.maths.metrics import (
@@ -44,6 +44,7 @@ def test_probability_by_hand() -> None:
     assert probability(logp, [4, 2]) == pytest.approx([1 / 2, 1 / 6])
 
 
+@settings(deadline=None)
 @given(st.lists(answer, min_size=1, max_size=10))
 def test_probability_lies_in_the_unit_interval(answers: list[tuple[float, int]]) -> None:
     found = probability([logp for logp, _ in answers], [tokens for _, tokens in answers])
@@ -91,6 +92,7 @@ def test_rows_may_have_different_numbers_of_wrong_answers() -> None:
     assert ratios([one, two]) == pytest.approx([math.exp(-1), math.exp(-3)])
 
 
+@settings(deadline=None)
 @given(st.lists(row, min_size=1, max_size=6), st.randoms(use_true_random=False))
 def test_truth_ratio_of_a_row_depends_on_that_row_only(
     rows: list[tuple[tuple[float, int], list[tuple[float, int]]]], random: object
@@ -101,6 +103,7 @@ def test_truth_ratio_of_a_row_depends_on_that_row_only(
     assert ratios([rows[i] for i in order]) == [found[i] for i in order]
 
 
+@settings(deadline=None)
 @given(row, st.randoms(use_true_random=False))
 def test_truth_ratio_does_not_depend_on_the_order_of_wrong_answers(
     one: tuple[tuple[float, int], list[tuple[float, int]]], random: object
@@ -140,6 +143,7 @@ def test_forget_truth_ratio_by_hand() -> None:
     assert forget_truth_ratio([4.0, 1.0, 0.5]) == pytest.approx(7 / 12)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=20))
 def test_forget_truth_ratio_does_not_tell_r_from_its_inverse(values: list[float]) -> None:
     found = forget_truth_ratio(values)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -222,6 +222,7 @@ def test_micro_batches_of_a_method_sum_to_the_whole(method: str) -> None:
     torch.testing.assert_close(parts, loss(Batch(forget, retain)), rtol=1e-12, atol=0)
 
 
+@settings(deadline=None)
 @given(st.permutations(range(6)))
 def test_order_of_rows_does_not_matter(order: list[int]) -> None:
     logp, start = random_logp(7)

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
@@ -60,6 +60,7 @@ def test_ks_of_nearly_equal_samples_does_not_warn(n: int, moved: int) -> None:
     assert (found.D, found.p) == pytest.approx((moved / n, 1.0), abs=1e-3)
 
 
+@settings(deadline=None)
 @given(samples, samples)
 def test_ks_is_symmetric_and_in_range(a: list[float], b: list[float]) -> None:
     found = ks(a, b)
@@ -68,11 +69,13 @@ def test_ks_is_symmetric_and_in_range(a: list[float], b: list[float]) -> None:
     assert (ks(b, a).D, ks(b, a).p) == pytest.approx((found.D, found.p))
 
 
+@settings(deadline=None)
 @given(samples, samples, st.integers(0, 99))
 def test_ks_does_not_depend_on_the_order_of_rows(a: list[float], b: list[float], seed: int) -> None:
     assert ks(shuffled(a, seed), shuffled(b, seed + 1)) == ks(a, b)
 
 
+@settings(deadline=None)
 @given(samples, samples)
 def test_ks_is_the_same_for_ratios_and_their_inverses(a: list[float], b: list[float]) -> None:
     inverse = ks([1 / value for value in a], [1 / value for value in b])
@@ -141,6 +144,7 @@ def test_smaller_alpha_widens() -> None:
     assert wide.lower < narrow.lower <= narrow.upper < wide.upper
 
 
+@settings(deadline=None)
 @given(samples, samples)
 def test_unpaired_interval_contains_d_and_ks_agrees(a: list[float], b: list[float]) -> None:
     found = distance_interval(a, b, paired=False)
@@ -149,6 +153,7 @@ def test_unpaired_interval_contains_d_and_ks_agrees(a: list[float], b: list[floa
     assert found.n == min(len(a), len(b))
 
 
+@settings(deadline=None)
 @given(pairs)
 def test_paired_interval_contains_d_and_ks_agrees(rows: list[tuple[float, float]]) -> None:
     first, second = [a for a, _ in rows], [b for _, b in rows]
@@ -157,6 +162,7 @@ def test_paired_interval_contains_d_and_ks_agrees(rows: list[tuple[float, float]
     assert math.isclose(found.D, ks(first, second).D)
 
 
+@settings(deadline=None)
 @given(pairs, st.integers(0, 99))
 def test_paired_interval_survives_a_joint_permutation(rows: list[tuple[float, float]], seed: int) -> None:
     order = np.random.default_rng(seed).permutation(len(rows))
@@ -166,12 +172,14 @@ def test_paired_interval_survives_a_joint_permutation(rows: list[tuple[float, fl
     assert numbers(again) == pytest.approx(numbers(found))
 
 
+@settings(deadline=None)
 @given(samples, samples, st.integers(0, 99))
 def test_unpaired_interval_survives_any_permutation(a: list[float], b: list[float], seed: int) -> None:
     again = distance_interval(shuffled(a, seed), shuffled(b, seed + 1), paired=False)
     assert numbers(again) == pytest.approx(numbers(distance_interval(a, b, paired=False)))
 
 
+@settings(deadline=None)
 @given(pairs, st.booleans())
 def test_interval_is_symmetric(rows: list[tuple[float, float]], paired: bool) -> None:
     first, second = [a for a, _ in rows], [b for _, b in rows]
@@ -179,6 +187,7 @@ def test_interval_is_symmetric(rows: list[tuple[float, float]], paired: bool) ->
     assert numbers(distance_interval(second, first, paired=paired)) == pytest.approx(numbers(found))
 
 
+@settings(deadline=None)
 @given(pairs, st.booleans())
 def test_interval_is_the_same_for_ratios_and_their_inverses(rows: list[tuple[float, float]], paired: bool) -> None:
     first, second = [a for a, _ in rows], [b for _, b in rows]

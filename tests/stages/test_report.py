@@ -104,7 +104,7 @@ def scores_record(role: str, seed: int) -> dict[str, Any]:
         "perturbed_tokens": [[count, count] for count in tokens],
         "rouge_recall": None,
     }
-    return {"schema": 1, "role": role, "name": role, "sha256": DIGEST, "sets": {"forget": rows, "holdout": rows}}
+    return {"role": role, "name": role, "sha256": DIGEST, "sets": {"forget": rows, "holdout": rows}}
 
 
 def write(folder: Path, name: str, value: Any) -> None:

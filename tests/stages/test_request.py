@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forgetctl.cli import cli
@@ -429,6 +429,7 @@ rows_as_json = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(rows_as_json, min_size=1, max_size=8), st.booleans())
 def test_round_trip(tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]], ascii_only: bool) -> None:
     """Any rows written as JSONL read back equal, escaped or not."""

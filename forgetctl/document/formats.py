@@ -1,0 +1,128 @@
+"""Numbers, times and foreign text made fit to show, and the template environments that use them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from numpy.typing import NDArray
+
+
+def number(value: float | None) -> str:
+    """Three decimals, more for small values, powers of ten for tiny ones."""
+    if value is None:
+        return "not measured"
+    if isinstance(value, int):
+        return f"{value:,}"
+    size = abs(value)
+    if size >= 1000:
+        return f"{value:,.0f}"
+    if value == 0 or size >= 0.01:
+        return f"{value:.3f}"
+    return f"{value:.2g}" if size >= 0.0001 else f"{value:.1e}"
+
+
+def p_value(value: float | None) -> str:
+    """A p-value; small ones as a power of ten."""
+    return number(value) if value is None or value >= 0.01 else f"{value:.1e}"
+
+
+def size(count: int | None) -> str:
+    """Bytes as kB, MB or GB (powers of 1000)."""
+    if count is None:
+        return "not recorded"
+    for factor, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= factor:
+            return f"{count / factor:.3g} {unit}" if count < 1000 * factor else f"{count / factor:,.0f} {unit}"
+    return f"{count} bytes"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds, minutes or hours."""
+    if seconds is None:
+        return "not recorded"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def moment(iso: str | None) -> str:
+    """An ISO 8601 time in words; anything else unchanged."""
+    if not iso:
+        return "not recorded"
+    try:
+        time = datetime.fromisoformat(iso)
+    except ValueError:
+        return iso
+    zone = f" {time:%Z}" if time.tzinfo else ""
+    return f"{time.day} {time:%B %Y}, {time:%H:%M}{zone}"
+
+
+# Control characters reach a terminal, bidirectional ones reorder a name, lone surrogates cannot be written.
+_UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def clean(value: Any) -> Any:
+    """JSON values made safe to show and write: numbers finite or None, text without invisible characters."""
+    if isinstance(value, dict):
+        return {clean(str(key)): clean(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [clean(item) for item in value]
+    if isinstance(value, str):
+        return _UNSAFE.sub("\ufffd", value)
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+class Markdown(str):
+    """Text that is Markdown already and must not be escaped again."""
+
+    __slots__ = ()
+
+
+def markdown(value: object) -> str:
+    """Plain text as Markdown that shows it literally, on one line, also inside a table cell."""
+    if isinstance(value, Markdown):
+        return value
+    text = re.sub(r"([\\`*_\[\]<>|#~&$])", r"\\\1", re.sub(r"\s+", " ", str(value)))
+    return text.replace("://", "\\://")  # or else it becomes a link
+
+
+def code_block(text: str) -> Markdown:
+    """An indented code block, which no content can leave."""
+    return Markdown("\n".join(f"    {line}" for line in text.split("\n")))
+
+
+@cache
+def environment(kind: str) -> Environment:
+    """Templates for "html" or "md"; whatever they insert is escaped unless marked otherwise."""
+    made = Environment(
+        loader=PackageLoader("forgetctl", "document"),
+        undefined=StrictUndefined,
+        autoescape=kind == "html",  # noqa: S701  Markdown is escaped by finalize, which sees every value
+        finalize=markdown if kind == "md" else None,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.filters.update(number=number, p_value=p_value, size=size, duration=duration, moment=moment)
+    made.filters.update(code_block=code_block)
+    return made
+
+
+def quantiles(distributions: Mapping[str, Mapping[str, NDArray[np.float64]]]) -> dict[str, dict[str, Any]]:
+    """Number of rows, median and deciles of every distribution, by kind and role."""
+    return {
+        kind: {
+            role: {"n": len(values)}
+            | {f"q{share}": clean(float(np.percentile(values, share))) for share in (10, 50, 90)}
+            for role, values in samples.items()
+        }
+        for kind, samples in distributions.items()
+    }

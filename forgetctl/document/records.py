@@ -1,0 +1,251 @@
+"""What a report reads of a run directory, checked: damage is an error that names the file.
+
+Keys that are unknown here are kept, so that nothing a run says is lost in the JSON report.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ..errors import RunError
+from ..run import Run as RunDirectory
+from ..scores import Scores
+from .formats import clean
+
+Floats = NDArray[np.float64]
+ROLES = ("start", "unlearned", "reference")
+
+
+class _Part(BaseModel):
+    """A part of a record."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class Input(_Part):
+    """A model or file that the run was given."""
+
+    name: str | None = None
+    path: str | None = None
+    origin: str | None = None
+    rows: int | None = None
+    bytes: int | None = None
+    parameters: int | None = None
+    sha256: str | None = None
+    commitment: str | None = None
+
+
+class Stage(_Part):
+    """What a stage left behind; which of the figures there are depends on the stage."""
+
+    status: str
+    steps: int | None = None
+    epochs: float | None = None
+    seconds: float | None = None
+    seconds_per_epoch: float | None = None
+    peak_memory_bytes: int | None = None
+    trainable_parameters: int | None = None
+    retain_rows: int | None = None
+    check_rows: int | None = None
+    excluded: dict[str, int] = {}
+
+
+class Term(_Part):
+    name: str
+    weight: float
+    formula: str
+    source: str
+
+
+class Objective(_Part):
+    method: str | None
+    formula: str
+    terms: tuple[Term, ...]
+
+
+class Run(_Part):
+    """run.json."""
+
+    id: str
+    created: str
+    kind: Literal["unlearn", "verify"]
+    versions: dict[str, str | None]
+    inputs: dict[str, Input]
+    stages: dict[str, Stage] = {}
+    objective: Objective | None = None
+    platform: str | None = None
+    device: str | None = None
+    argv: tuple[str, ...] = ()
+    seed: int | None = None
+
+
+class Plan(_Part):
+    """plan.json: what was fixed before training."""
+
+    created: str | None = None
+    bounds: dict[str, float]
+
+
+class Finding(_Part):
+    """A check, or a reason of the verdict, which has neither name nor status."""
+
+    code: str
+    text: str
+    name: str = ""
+    status: Literal["pass", "fail", "unknown", "skipped"] = "unknown"
+
+
+class Comparison(_Part):
+    kind: Literal["model", "scores", "tofu-log", "holdout", "none"] = "none"
+    name: str | None = None
+
+
+class Distance(_Part):
+    """Distance D of two models' scores: with confidence bounds, or with TOFU's p."""
+
+    D: float
+    n: int
+    lower: float | None = None
+    upper: float | None = None
+    p: float | None = None
+    variant: str | None = None
+    perturbed: str | None = None
+
+
+class Verdict(_Part):
+    """verdict.json."""
+
+    verdict: Literal["PASS", "FAIL", "INCONCLUSIVE"]
+    reasons: tuple[Finding, ...] = ()
+    checks: tuple[Finding, ...] = ()
+    comparison: Comparison = Comparison()
+    model: Input | None = None
+    forget_quality: Distance | None = None
+    answer_distance: Distance | None = None
+    forget_probability: float | None = None
+    retain_probability: float | None = None
+    truth_ratio: float | None = None
+    rouge: float | None = None
+    models: dict[str, dict[str, float | None] | None] = {}
+    kl: dict[str, float | None] | None = None
+    secrets: dict[str, int | None] | None = None
+    skipped: tuple[dict[str, str], ...] = ()
+    bounds: dict[str, float] = {}
+    created: str | None = None
+    digest: str | None = None
+
+
+class Step(_Part):
+    """A line of log.jsonl."""
+
+    step: int
+    loss: float | None = None
+    forget_logp_per_token: float | None = None
+    retain_logp_per_token: float | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything a report says.
+
+    distributions: by kind of score and role. scored: digest of the model that the unlearned scores are of.
+    """
+
+    run: Run
+    plan: Plan | None
+    verdict: Verdict | None
+    recipe: dict[str, Any]
+    steps: tuple[Step, ...]
+    distributions: dict[str, dict[str, Floats]]
+    scored: str | None
+
+
+def read_records(folder: Path) -> Report:
+    """Read the records of a run.
+
+    Raises RunError, naming the file, when run.json is missing or any file is damaged.
+    """
+    place = RunDirectory(folder)
+    run = _load(Run, place.record_file)
+    if run is None:
+        raise RunError(f"{place.record_file}: is missing, so this is not a run directory")
+    found = {role: _load(Scores, place.scores_file(role)) for role in ROLES}
+    scores = {role: score for role, score in found.items() if score is not None}
+    recipe = _text(place.recipe_file)
+    # A resumed run repeats steps; the last one counts.
+    steps = {step.step: step for step in _log(place.log_file)}
+    return Report(
+        run=run,
+        plan=_load(Plan, place.plan_file),
+        verdict=_load(Verdict, place.verdict_file),
+        recipe=_parse(recipe, place.recipe_file, is_yaml=True) if recipe is not None else {},
+        steps=tuple(steps[number] for number in sorted(steps)),
+        distributions=_distributions(scores),
+        scored=scores["unlearned"].sha256 if "unlearned" in scores else None,
+    )
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"{path}: cannot be read ({type(error).__name__})") from None
+
+
+def _parse(text: str, where: Path | str, *, is_yaml: bool = False) -> dict[str, Any]:
+    """The object in JSON or YAML text, made safe to show."""
+    try:
+        # The round trip turns YAML's dates and keys into JSON's.
+        values = clean(json.loads(json.dumps(yaml.safe_load(text), default=str) if is_yaml else text))
+    except (ValueError, TypeError, RecursionError, yaml.YAMLError):
+        raise RunError(f"{where}: is damaged") from None
+    if not isinstance(values, dict):
+        raise RunError(f"{where}: is damaged: it must hold keys and values")
+    return values
+
+
+Record = TypeVar("Record", bound=BaseModel)
+
+
+def _load(kind: type[Record], path: Path) -> Record | None:
+    text = _text(path)
+    return None if text is None else _record(kind, _parse(text, path), path)
+
+
+def _record(kind: type[Record], values: dict[str, Any], where: Path | str) -> Record:
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise RunError(f"{where}: is damaged: {key}: {first['msg']}") from None
+
+
+def _log(path: Path) -> Iterator[Step]:
+    whole, _, _ = (_text(path) or "").rpartition("\n")  # a line without its end is one that was cut off in writing
+    for number, line in enumerate(whole.splitlines(), 1):
+        yield _record(Step, _parse(line, f"{path}:{number}"), f"{path}:{number}")
+
+
+def _distributions(scores: dict[str, Scores]) -> dict[str, dict[str, Floats]]:
+    """Truth ratios and per-token log-probs of the forget rows, by role, where they were measured.
+
+    Rows that no model saw stand beside them as "holdout", scored by the unlearned model.
+    """
+    ratios = {role: found.forget.truth_ratios for role, found in scores.items()}
+    answers = {role: found.forget.per_token for role, found in scores.items()}
+    if "unlearned" in scores and "holdout" in scores["unlearned"].sets:
+        answers["holdout"] = scores["unlearned"].sets["holdout"].per_token
+    measured = {role: values for role, values in ratios.items() if values is not None}
+    return {"truth_ratio": measured, "answer_logp": answers}

@@ -1,0 +1,79 @@
+"""What the commands of the command line share: options, verbosity, errors as exit codes."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from .errors import ForgetctlError
+
+
+class Failure(click.ClickException):
+    """An error of ours as one line on standard error."""
+
+    def __init__(self, error: ForgetctlError) -> None:
+        super().__init__(str(error))
+        setattr(self, "exit_code", error.exit_code)  # noqa: B010 (click declares it on the class)
+
+
+class Commands(click.Group):
+    """A group that turns our errors into a line and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command. Raises Failure for a ForgetctlError."""
+        try:
+            return super().invoke(ctx)
+        except ForgetctlError as error:
+            raise Failure(error) from None
+
+
+def common(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that every command has; gives it `progress`."""
+
+    @click.option("-v", "--verbose", is_flag=True, help="Also show what the libraries say.")
+    @click.option("-q", "--quiet", is_flag=True, help="Show results and errors only.")
+    @functools.wraps(command)
+    def wrapped(*args: Any, verbose: bool, quiet: bool, **options: Any) -> Any:
+        from .console import TerminalProgress
+
+        _calm_libraries("warning" if verbose else "error")
+        return command(*args, progress=TerminalProgress(quiet=quiet), **options)
+
+    return wrapped
+
+
+def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--json, for every command that prints a result."""
+    return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(command)
+
+
+def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options about files and devices that unlearn and verify share."""
+    for option in (
+        click.option("--prompt-field", metavar="NAME", help="Field that holds the prompt, if not a usual one."),
+        click.option("--response-field", metavar="NAME", help="Field that holds the response, if not a usual one."),
+        click.option("--max-length", type=click.IntRange(2), metavar="TOKENS", help="Cut longer rows here."),
+        click.option("--device", default="auto", show_default=True, help="cpu, cuda, mps ..."),
+        click.option("--allow-download", is_flag=True, help="Allow fetching a model by its hub id."),
+        click.option("--recipe", "recipe_name", metavar="NAME|FILE", help="A shipped recipe or a YAML file."),
+        click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a recipe's key."),
+    ):
+        command = option(command)
+    return command
+
+
+def _calm_libraries(level: str) -> None:
+    """Keep library chatter and telemetry out; must come before they are imported."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", level)
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    logging.getLogger("bitsandbytes").setLevel(level.upper())
+    if level == "error":
+        warnings.simplefilter("ignore", FutureWarning)  # addressed to whoever maintains the libraries

@@ -1,0 +1,423 @@
+"""Training against a step written out by hand; checkpoints, signals, divergence, adapters."""
+
+import json
+import math
+import os
+import shutil
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from oracles import plain_logp
+
+from forgetctl.demo.training import encoder_for
+from forgetctl.engine.encoding import Encoded
+from forgetctl.engine.models import add_lora, load_model, load_tokenizer, merged, trainable_parameters
+from forgetctl.engine.scoring import score
+from forgetctl.engine.trainer import (
+    COMPLETE,
+    Figures,
+    UnlearnTrainer,
+    checkpoint_step,
+    last_checkpoint,
+)
+from forgetctl.errors import DivergedError
+from forgetctl.maths.objectives import WeightedSum
+from forgetctl.recipe import Lora, Recipe
+from forgetctl.stages.request import read_rows
+
+CPU = torch.device("cpu")
+Start = Callable[[], Any]
+LORA = Lora(rank=4, alpha=8)
+
+
+@pytest.fixture
+def start(world: Path) -> Start:
+    """Loads the start model afresh."""
+    return lambda: load_model(world / "model", CPU, torch.float32)
+
+
+@pytest.fixture(scope="module")
+def forget(world: Path) -> list[Encoded]:
+    return encoded(world, "requests.jsonl")
+
+
+@pytest.fixture(scope="module")
+def retain(world: Path) -> list[Encoded]:
+    return encoded(world, "remaining.jsonl")
+
+
+def encoded(world: Path, name: str) -> list[Encoded]:
+    encoder = encoder_for(load_tokenizer(world / "model"))
+    return [encoder.encode(row) for row in read_rows(world / name)]
+
+
+def recipe(**changes: Any) -> Recipe:
+    values = {"method": "npo-rt", "learning_rate": 1e-3, "epochs": 1, "batch_size": 8, "micro_batch_size": 4}
+    return Recipe.model_validate({**values, "warmup_epochs": 0.0, "precision": "fp32", **changes})
+
+
+def make(
+    model: Any,
+    forget: Sequence[Encoded],
+    retain: Sequence[Encoded],
+    folder: Path,
+    chosen: Recipe,
+    on_step: Callable[[Figures], None] = lambda _: None,
+) -> UnlearnTrainer:
+    loss = WeightedSum(chosen.weighted_terms(), chosen.hyperparameters())
+    start_logp = score(model, forget) if loss.needs_start else None
+    retain = retain if loss.needs_retain else []
+    return UnlearnTrainer(model, loss, forget, retain, start_logp, recipe=chosen, folder=folder, on_step=on_step)
+
+
+def train(*args: Any, **options: Any) -> Any:
+    """The trained model."""
+    trainer = make(*args, **options)
+    trainer.train()
+    return trainer.model
+
+
+def weights(model: Any) -> dict[str, torch.Tensor]:
+    return {name: weight.detach().clone() for name, weight in model.named_parameters()}
+
+
+def furthest(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
+    assert one.keys() == other.keys()
+    return max(float((one[name] - other[name]).abs().max()) for name in one)
+
+
+# The step itself
+
+
+def plain_loss(method: str, model: Any, forget: list[Encoded], retain: list[Encoded], before: torch.Tensor) -> Any:
+    """The losses written from their formulas, on the whole batch, with beta 0.5 and weights 2 and 3."""
+    logp = plain_logp(model, forget)
+    pull = logp.mean() if "ga" in method else -(2 / 0.5) * torch.log(torch.sigmoid(-0.5 * (logp - before))).mean()
+    if "rt" not in method:
+        return 2.0 * pull
+    return 2.0 * pull - 3.0 * plain_logp(model, retain).sum() / sum(row.tokens for row in retain)
+
+
+@pytest.mark.parametrize("method", ["ga", "ga-rt", "npo", "npo-rt"])
+def test_training_equals_plain_steps(
+    method: str, start: Start, forget: list[Encoded], retain: list[Encoded], tmp_path: Path
+) -> None:
+    """Three steps: forward row by row, loss of the whole batch, clipped gradient, AdamW, falling learning rate."""
+    epochs, rate = 3, 1e-3
+    chosen = recipe(
+        method=method, beta=0.5, forget_weight=2.0, retain_weight=3.0, epochs=epochs, learning_rate=rate,
+        weight_decay=0.1, max_grad_norm=0.7, micro_batch_size=3,
+    )  # fmt: skip
+    trainer = make(start(), forget[:8], retain, tmp_path, chosen)
+    model = start()
+    decayed = [weight for name, weight in model.named_parameters() if "norm" not in name]
+    others = [weight for name, weight in model.named_parameters() if "norm" in name]
+    optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}])
+    before = torch.tensor(score(model, forget[:8]))
+    untouched = weights(model)
+    for epoch in range(epochs):
+        trainer.batches.set_epoch(epoch)
+        (members,) = trainer.batches.optimizer_batches()
+        chosen_retain = [retain[member.retain] for member in members if member.retain is not None]
+        places = [member.forget for member in members]
+        loss = plain_loss(method, model, [forget[i] for i in places], chosen_retain, before[places])
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 0.7)
+        for group in optimizer.param_groups:
+            group["lr"] = rate * (1 - epoch / epochs)
+        optimizer.step()
+    trainer.train()
+    assert furthest(weights(model), untouched) > 50e-5
+    assert furthest(weights(trainer.model), weights(model)) < 1e-5
+
+
+@pytest.mark.parametrize("method", ["ga-rt", "npo-rt"])
+def test_the_micro_batch_size_changes_nothing(
+    method: str, start: Start, forget: list[Encoded], retain: list[Encoded], tmp_path: Path
+) -> None:
+    """20 rows in batches of 8: the last batch is smaller, and cut into fewer parts."""
+    results = [
+        weights(train(start(), forget, retain, tmp_path / f"{micro}", recipe(method=method, micro_batch_size=micro)))
+        for micro in (2, 8)
+    ]
+    assert furthest(results[0], weights(start())) > 50e-5
+    assert furthest(*results) < 1e-5
+
+
+def gradient(method: str, model: Any, forget: list[Encoded], folder: Path) -> list[torch.Tensor]:
+    trainer = make(model, forget, [], folder, recipe(method=method, batch_size=20, micro_batch_size=20))
+    (members,) = trainer.batches
+    loss = trainer.compute_loss(trainer.model, trainer.collate(members))
+    return list(torch.autograd.grad(loss, list(model.parameters())))
+
+
+def test_the_first_gradient_of_npo_is_that_of_ga(start: Start, forget: list[Encoded], tmp_path: Path) -> None:
+    model = start()
+    ga, npo = gradient("ga", model, forget, tmp_path), gradient("npo", model, forget, tmp_path)
+    assert max(float(part.abs().max()) for part in ga) > 0.1
+    for one, other in zip(ga, npo, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+def test_warmup_raises_the_learning_rate_for_the_first_epoch(
+    start: Start, forget: list[Encoded], retain: list[Encoded], tmp_path: Path
+) -> None:
+    rates: list[float] = []
+    chosen = recipe(epochs=3, batch_size=5, warmup_epochs=1.0)
+    train(start(), forget, retain, tmp_path, chosen, lambda figures: rates.append(figures["learning_rate"]))
+    rising = [1e-3 * step / 4 for step in range(4)]
+    assert rates == pytest.approx(rising + [1e-3 * step / 8 for step in range(8, 0, -1)])
+
+
+def test_dropout_of_the_adapters_is_the_only_one(start: Start, forget: list[Encoded], tmp_path: Path) -> None:
+    """In training mode the start model still gives its own scores, so the first ratio is exactly one."""
+    model = start()
+    trainer = make(model, forget, [], tmp_path, recipe(method="npo"))
+    model.train()
+    assert score(model, forget) == trainer.start_logp
+
+
+# Figures
+
+
+def test_figures_of_every_step(start: Start, forget: list[Encoded], retain: list[Encoded], tmp_path: Path) -> None:
+    seen: list[Figures] = []
+    train(start(), forget, retain, tmp_path, recipe(epochs=2, micro_batch_size=3), seen.append)
+    keys = {"step", "epoch", "loss", "learning_rate", "grad_norm", "forget_logp_per_token", "retain_logp_per_token"}
+    assert all(figures.keys() == keys for figures in seen)
+    assert [figures["step"] for figures in seen] == [1, 2, 3, 4, 5, 6]
+    assert [figures["epoch"] for figures in seen][2::3] == [1, 2]
+    assert all(math.isfinite(value) for figures in seen for value in figures.values())
+
+
+def test_the_first_figures_are_the_start_models_scores(
+    start: Start, forget: list[Encoded], retain: list[Encoded], tmp_path: Path
+) -> None:
+    seen: list[Figures] = []
+    chosen = recipe(batch_size=len(forget), micro_batch_size=7)
+    model = start()
+    trainer = make(model, forget, retain, tmp_path, chosen, seen.append)
+    used = [retain[m.retain] for batch in trainer.batches for m in batch if m.retain is not None]
+    before = {name: score(model, rows) for name, rows in (("forget", forget), ("retain", used))}
+    trainer.train()
+    (figures,) = seen
+    for name, rows in (("forget", forget), ("retain", used)):
+        expected = sum(before[name]) / sum(row.tokens for row in rows)
+        assert figures[f"{name}_logp_per_token"] == pytest.approx(expected, abs=1e-5)
+    # At the start NPO is (2/beta) ln 2, to which RT adds the retain rows' loss.
+    assert figures["loss"] == pytest.approx(20 * math.log(2) - figures["retain_logp_per_token"], abs=1e-4)
+
+
+def test_figures_without_retain_rows(start: Start, forget: list[Encoded], tmp_path: Path) -> None:
+    seen: list[Figures] = []
+    train(start(), forget, [], tmp_path, recipe(method="npo"), seen.append)
+    assert len(seen) == 3
+    assert not any("retain_logp_per_token" in figures for figures in seen)
+
+
+def test_forgetting_lowers_the_forget_rows(
+    start: Start, forget: list[Encoded], retain: list[Encoded], tmp_path: Path
+) -> None:
+    model = start()
+    before = score(model, forget)
+    train(model, forget, retain, tmp_path, recipe(epochs=3))
+    assert sum(score(model, forget)) < sum(before) - 5
+
+
+# Divergence
+
+
+def test_an_absurd_learning_rate_diverges(
+    start: Start, forget: list[Encoded], retain: list[Encoded], tmp_path: Path
+) -> None:
+    with pytest.raises(DivergedError, match=r"not finite at step [234]; lower the learning rate") as caught:
+        train(start(), forget, retain, tmp_path, recipe(epochs=3, learning_rate=1e30))
+    assert caught.value.exit_code == 1
+
+
+def test_weights_that_are_not_numbers_diverge_at_once(start: Start, forget: list[Encoded], tmp_path: Path) -> None:
+    model = start()
+    model.model.norm.weight.data[0] = torch.nan
+    seen: list[Figures] = []
+    with pytest.raises(DivergedError, match="the loss is not finite at step 1;"):
+        train(model, forget, [], tmp_path, recipe(method="ga"), seen.append)
+    assert seen == []
+    assert last_checkpoint(tmp_path) is None
+
+
+def test_a_gradient_that_is_not_finite_diverges(start: Start, forget: list[Encoded], tmp_path: Path) -> None:
+    """The loss alone can still be finite."""
+    model = start()
+    model.model.norm.weight.register_hook(lambda gradient: gradient * torch.inf)
+    with pytest.raises(DivergedError, match="the gradient is not finite at step 1;"):
+        train(model, forget, [], tmp_path, recipe(method="ga"))
+    assert last_checkpoint(tmp_path) is None
+
+
+# Checkpoints
+
+
+def checkpoint(folder: Path, step: int) -> Path:
+    """A whole checkpoint as MarkComplete leaves it."""
+    path = folder / f"checkpoint-{step}"
+    path.mkdir(parents=True)
+    (path / "model.safetensors").write_bytes(b"12345678")
+    (path / "optimizer.pt").write_bytes(b"1234")
+    (path / COMPLETE).write_text(json.dumps({"model.safetensors": 8, "optimizer.pt": 4}))
+    return path
+
+
+def test_no_checkpoint(tmp_path: Path) -> None:
+    assert last_checkpoint(tmp_path) is None
+    assert last_checkpoint(tmp_path / "nowhere") is None
+
+
+def test_the_newest_checkpoint_by_number(tmp_path: Path) -> None:
+    for step in (9, 100, 20):
+        checkpoint(tmp_path, step)
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-100"
+    assert checkpoint_step(tmp_path / "checkpoint-100") == 100
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda path: (path / COMPLETE).unlink(),
+        lambda path: (path / "optimizer.pt").unlink(),
+        lambda path: (path / "model.safetensors").write_bytes(b"1234"),
+        lambda path: (path / "model.safetensors").write_bytes(b"1234567890"),
+        lambda path: shutil.rmtree(path),
+        lambda path: (path / COMPLETE).write_text(""),
+    ],
+    ids=["unmarked", "file-missing", "truncated", "too-long", "gone", "mark-empty"],
+)
+def test_a_spoilt_checkpoint_is_skipped(spoil: Callable[[Path], None], tmp_path: Path) -> None:
+    checkpoint(tmp_path, 1)
+    spoil(checkpoint(tmp_path, 2))
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-1"
+
+
+def test_real_checkpoints_are_marked_whole_and_the_last_two_kept(
+    start: Start, forget: list[Encoded], retain: list[Encoded], tmp_path: Path
+) -> None:
+    train(start(), forget, retain, tmp_path, recipe(epochs=3))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-6", "checkpoint-9"]
+    last = last_checkpoint(tmp_path)
+    assert last == tmp_path / "checkpoint-9"
+    sizes = json.loads((last / COMPLETE).read_text())
+    assert {"model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"} <= set(sizes)
+    (last / "optimizer.pt").write_bytes(b"")
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-6"
+
+
+# Signals
+
+
+def interrupting(numbers: Sequence[int], at: int) -> Callable[[Figures], None]:
+    """Sends signals to this very process once step `at` is logged."""
+
+    def on_step(figures: Figures) -> None:
+        if figures["step"] == at:
+            for number in numbers:
+                os.kill(os.getpid(), number)
+
+    return on_step
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_after_the_step_and_stops(
+    number: signal.Signals, start: Start, forget: list[Encoded], tmp_path: Path
+) -> None:
+    trainer = make(start(), forget, [], tmp_path, recipe(method="ga", epochs=4), interrupting([number], at=3))
+    before = signal.getsignal(number)
+    with trainer.stop.watching():
+        trainer.train()
+    assert trainer.state.global_step == 4  # the signal came after step 3, in the second epoch
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-4"
+    assert signal.getsignal(number) is before
+
+
+def test_a_second_signal_acts_at_once(start: Start, forget: list[Encoded], tmp_path: Path) -> None:
+    on_step = interrupting([signal.SIGINT, signal.SIGINT], at=1)
+    trainer = make(start(), forget, [], tmp_path, recipe(method="ga"), on_step)
+    before = signal.getsignal(signal.SIGINT)
+    with trainer.stop.watching(), pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    assert trainer.state.global_step == 1
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+# Resuming
+
+
+@pytest.mark.parametrize("at", [1, 2, 4], ids="signal after step {}".format)
+@pytest.mark.parametrize("lora", [None, Lora(rank=4, alpha=8, dropout=0.2)], ids=["full", "lora"])
+def test_a_resumed_training_ends_bit_identical(
+    lora: Lora | None, at: int, start: Start, forget: list[Encoded], retain: list[Encoded], tmp_path: Path
+) -> None:
+    """Three epochs of three steps, stopped in the middle and at the end of an epoch."""
+    chosen = recipe(epochs=3, warmup_epochs=1.0, micro_batch_size=3, lora=lora)
+
+    def build(name: str, on_step: Callable[[Figures], None] = lambda _: None) -> UnlearnTrainer:
+        torch.manual_seed(chosen.seed)
+        model = add_lora(start(), lora) if lora else start()
+        return make(model, forget, retain, tmp_path / name, chosen, on_step)
+
+    whole: list[Figures] = []
+    trainer = build("whole", whole.append)
+    trainer.train()
+    expected = weights(trainer.model)
+
+    stopped = build("parts", interrupting([signal.SIGINT], at))
+    with stopped.stop.watching():
+        stopped.train()
+    assert stopped.state.global_step == at + 1
+    assert furthest(weights(stopped.model), expected) > 0
+    torch.rand(7)  # a new process would be elsewhere in its random numbers
+
+    rest: list[Figures] = []
+    resumed = build("parts", rest.append)
+    resumed.train(resume_from_checkpoint=str(last_checkpoint(tmp_path / "parts")))
+    assert all(torch.equal(weight, expected[name]) for name, weight in weights(resumed.model).items())
+    assert rest == whole[at + 1 :]
+
+
+# Adapters
+
+
+@pytest.fixture
+def adapted(start: Start) -> Any:
+    torch.manual_seed(1)
+    return add_lora(start(), LORA)
+
+
+def test_fresh_adapters_leave_every_score_unchanged(start: Start, adapted: Any, forget: list[Encoded]) -> None:
+    assert score(adapted, forget) == score(start(), forget)
+
+
+def test_only_adapter_weights_train(
+    adapted: Any, start: Start, forget: list[Encoded], retain: list[Encoded], tmp_path: Path
+) -> None:
+    before = weights(adapted)
+    train(adapted, forget, retain, tmp_path, recipe(learning_rate=1e-2))
+    changed = {name for name, weight in weights(adapted).items() if not torch.equal(weight, before[name])}
+    assert changed == {name for name in before if "lora_" in name}
+    assert sum(before[name].numel() for name in changed) == trainable_parameters(adapted)
+    assert trainable_parameters(adapted) < trainable_parameters(start()) / 2
+
+
+def test_merged_adapters_score_as_the_adapted_model(
+    adapted: Any, forget: list[Encoded], retain: list[Encoded], tmp_path: Path
+) -> None:
+    before = score(adapted, forget)
+    train(adapted, forget, retain, tmp_path, recipe(learning_rate=1e-2))
+    trained = score(adapted, forget)
+    assert abs(sum(trained) - sum(before)) > 1
+    whole = merged(adapted)
+    assert not any("lora_" in name for name, _ in whole.named_parameters())
+    assert score(whole, forget) == pytest.approx(trained, abs=1e-3)

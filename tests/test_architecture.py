@@ -1,0 +1,96 @@
+"""The design's directions, read off the imports: cli -> jobs -> stages -> engine -> maths."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "forgetctl"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+# What a place may import of ours, besides itself. `errors` is for everybody.
+SHARED = {"errors", "rows", "recipe", "progress", "maths"}
+MAY = {
+    "maths": set(),
+    "errors": set(),
+    "rows": set(),
+    "progress": set(),
+    "recipe": {"maths"},
+    "run": set(),
+    "scores": {"maths"},
+    "engine": {"rows", "recipe", "maths"},
+    "document": {"maths", "scores", "run"},
+    "stages": {*SHARED, "engine", "run", "scores", "document"},
+    "demo": {"engine", "progress", "rows"},
+    "jobs": {*SHARED, "engine", "run", "scores", "stages", "demo", "console"},
+    "console": {"progress"},
+    "options": {"console"},
+    "cli": {"__init__", "options", "console", "recipe", "jobs", "stages", "maths"},
+    "__init__": {"jobs", "recipe", "run"},
+    "__main__": {"cli"},
+}
+
+
+def place(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return parts[0]
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Places of ours that a module imports, also inside functions."""
+    depth = len(path.relative_to(PACKAGE).parts)
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level == depth:
+            names = [node.module] if node.module else ["__init__" if n.name[0] == "_" else n.name for n in node.names]
+            yield from (name.split(".")[0] for name in names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "forgetctl":
+            yield (node.module.split(".") + ["__init__"])[1]
+
+
+def foreign(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_follow_the_design(path: Path) -> None:
+    here = place(path)
+    assert here in MAY, f"{here} has no place in the design"
+    assert set(imports(path)) <= MAY[here] | {"errors", here}
+
+
+def test_stages_do_not_import_each_other() -> None:
+    for path in (PACKAGE / "stages").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            assert not (isinstance(node, ast.ImportFrom) and node.level == 1), path
+
+
+@pytest.mark.parametrize(
+    ("package", "homes"),
+    [
+        ("peft", {"engine/models.py"}),
+        ("torch", {"engine", "maths/objectives.py", "jobs", "stages/unlearn.py", "stages/verify.py", "demo"}),
+        ("click", {"cli.py", "options.py"}),
+        ("rich", {"console.py"}),
+        ("jinja2", {"document"}),
+        ("matplotlib", {"document"}),
+        ("yaml", {"recipe.py", "document/records.py"}),
+    ],
+)
+def test_a_library_has_one_home(package: str, homes: set[str]) -> None:
+    users = {path.relative_to(PACKAGE).as_posix() for path in MODULES if package in foreign(path)}
+    assert users
+    assert {user for user in users if not any(user == home or user.startswith(f"{home}/") for home in homes)} == set()
+
+
+def test_modules_stay_small() -> None:
+    lengths = {path.relative_to(PACKAGE).as_posix(): len(path.read_text().splitlines()) for path in MODULES}
+    assert {name: length for name, length in lengths.items() if length > 300} == {}
