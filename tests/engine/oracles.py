@@ -57,7 +57,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 
 def random_model(architecture: str, seed: int = 0, spread: float = 0.3, **changes: Any) -> Any:
     """A small model with weights large enough that every token of the context matters."""
-    config = getattr(transformers, f"{architecture}Config")(**TOKENS, **ARCHITECTURES[architecture], **changes)
+    config = getattr(transformers, f"{architecture}Config")(**{**TOKENS, **ARCHITECTURES[architecture], **changes})
     model = transformers.AutoModelForCausalLM.from_config(config).eval()
     generator = torch.Generator().manual_seed(seed)
     for weight in model.parameters():

