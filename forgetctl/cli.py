@@ -105,13 +105,13 @@ def _unlearn_options(model: str, forget: Path, **options: Any) -> Any:
 def _recipe(options: dict[str, Any], method: str | None = None) -> Recipe:
     from .recipe import load_recipe
 
-    overrides = list(options["overrides"])
-    if options["max_length"] is not None:
-        overrides.append(f"max_length={options['max_length']}")
     values: dict[str, Any] = {}
-    if options.get("lora") and not any(override.startswith("lora.") for override in overrides):
-        values["lora"] = {}
-    return load_recipe(options["recipe_name"], method=method, overrides=overrides, options=values)
+    if options["max_length"] is not None:
+        values["max_length"] = options["max_length"]
+    if options.get("lora"):
+        own = load_recipe(options["recipe_name"], method=method).lora
+        values["lora"] = own.model_dump() if own else {}
+    return load_recipe(options["recipe_name"], method=method, overrides=options["overrides"], options=values)
 
 
 def _dry_run(options: Any, recipe: Recipe, as_json: bool) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from .errors import RecipeError
 
@@ -19,6 +19,13 @@ DEFAULT_METHOD = "npo-rt"
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_values(cls, value: object) -> object:
+        if isinstance(value, bool):  # YAML's yes and no; pydantic would take them for 1 and 0
+            raise ValueError("is true or false, which nothing here can be")
+        return value
 
 
 class Lora(_Part):
@@ -150,8 +157,13 @@ def load_recipe(
 
 
 def parse_recipe(text: str) -> Recipe:
-    """The recipe that `Recipe.to_yaml` wrote."""
-    return Recipe.model_validate(yaml.safe_load(text))
+    """The recipe that `Recipe.to_yaml` wrote. Raises RecipeError if it was damaged since."""
+    try:
+        return Recipe.model_validate(yaml.safe_load(text))
+    except ValidationError as error:
+        raise RecipeError(_explain(error)) from None
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise RecipeError("recipe: is not YAML") from None
 
 
 def _recipe_of(method: str | None) -> str:
@@ -162,11 +174,15 @@ def _recipe_of(method: str | None) -> str:
 def _read(name_or_file: str) -> dict[str, Any]:
     shipped = shipped_recipes()
     path = shipped.get(name_or_file, Path(name_or_file))
-    if not path.is_file():
-        raise RecipeError(f"no recipe '{name_or_file}'; there is {', '.join(shipped)}, or give a file")
     try:
+        if not path.is_file():
+            raise RecipeError(f"no recipe '{name_or_file}'; there is {', '.join(shipped)}, or give a file")
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except OSError as error:
+        raise RecipeError(
+            f"{path}: cannot be read: {error.strerror}; there is {', '.join(shipped)}, or give a file"
+        ) from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f":{mark.line + 1}" if mark else ""
         raise RecipeError(f"{path}{where}: is not YAML") from None
@@ -181,7 +197,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
         raise RecipeError(f"--set needs key=value, such as learning_rate=1e-5, got '{override}'")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise RecipeError(f"--set {key}: the value is not YAML") from None
     *parents, last = key.split(".")
     place = values

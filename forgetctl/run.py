@@ -100,9 +100,13 @@ class Run:
 
         Raises UsageError if the place is in use.
         """
+        path = _named(path)
         refuse_used(path)
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path.chmod(0o700)
+        try:
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            path.chmod(0o700)
+        except OSError as error:
+            raise UsageError(f"{path} cannot be made: {error.strerror}") from None
         run = cls(path)
         run.record = {"schema": SCHEMA, "id": path.name, "created": now(), **record}
         run.save_record()
@@ -112,7 +116,7 @@ class Run:
     @classmethod
     def open(cls, path: Path) -> Run:
         """An existing run. Raises UsageError if there is none, RunError if it is damaged or from a later version."""
-        resolved = path.resolve() if path.name == LATEST else path
+        resolved = _named(path)
         run = cls(resolved)
         if not resolved.is_dir():
             raise UsageError(f"no run at {path}" + (": nothing has been run here yet" if path.name == LATEST else ""))
@@ -165,7 +169,12 @@ class Run:
             if self.record.get("inputs", {}).get("forget", {}).get("commitment"):
                 raise RunError(f"{self.key_file} is gone, so it cannot be checked that {request} is the same request")
             write_bytes(self.key_file, secrets.token_hex(32).encode())
-        key = bytes.fromhex(self.key_file.read_text())
+        try:
+            key = bytes.fromhex(self.key_file.read_text(encoding="ascii"))
+        except ValueError:
+            key = b""
+        if len(key) != 32:
+            raise RunError(f"{self.key_file} is damaged, so {request} cannot be checked")
         return "hmac-sha256:" + hmac.new(key, request.read_bytes(), hashlib.sha256).hexdigest()
 
     def check_unchanged(self, name: str, path: Path, digest: str, *, field: str = "sha256") -> None:
@@ -193,6 +202,11 @@ class Run:
         draft.replace(latest)
 
 
+def _named(path: Path) -> Path:
+    """The path with a name of its own, which `.`, `..` and the link to the newest run lack; else as given."""
+    return path.resolve() if path.name in ("", "..", LATEST) else path
+
+
 def new_run_path(runs: Path, method: str) -> Path:
     """An unused `<runs>/<time>-<method>`."""
     stem = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{method}"
@@ -202,6 +216,8 @@ def new_run_path(runs: Path, method: str) -> Path:
 
 def refuse_used(path: Path) -> None:
     """Raise UsageError if `path` is a file or a directory with something in it."""
+    if path.name == LATEST:
+        raise UsageError(f"{path}: '{LATEST}' is the name of the link to the newest run; choose another --out")
     if path.is_file() or (path.is_dir() and any(path.iterdir())):
         raise UsageError(f"{path} is in use; choose another --out, or continue it with --resume {path}")
 
@@ -235,7 +251,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file of a run. Raises RunError naming the file if it is damaged."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path} is missing or damaged ({type(error).__name__})") from None
     if not isinstance(value, dict):
         raise RunError(f"{path} is damaged: not a JSON object")
@@ -244,7 +260,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """Write strict JSON atomically. Raises ValueError for NaN or infinity, which JSON cannot hold."""
-    write_bytes(path, (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    write_bytes(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
 
 
 def write_bytes(path: Path, data: bytes) -> None:

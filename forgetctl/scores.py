@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError, model_validator
 
 from .errors import InputError
 from .maths import metrics
@@ -28,25 +28,30 @@ class ScoreSet(BaseModel):
     each of its secrets, whether it came out in the generated answer.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     lines: list[int]
     answer_logp: list[float]
-    answer_tokens: list[int]
+    answer_tokens: list[PositiveInt]
     paraphrase_logp: list[float] | None = None
-    paraphrase_tokens: list[int] | None = None
+    paraphrase_tokens: list[PositiveInt] | None = None
     perturbed_logp: list[list[float]] | None = None
-    perturbed_tokens: list[list[int]] | None = None
+    perturbed_tokens: list[list[PositiveInt]] | None = None
     rouge_recall: list[float] | None = None
     secrets_out: list[list[bool]] | None = None
 
     @model_validator(mode="after")
     def _same_lengths(self) -> ScoreSet:
+        if not self.lines:
+            raise ValueError("there are no rows")
         for name in type(self).model_fields:
             values = getattr(self, name)
             if values is not None and len(values) != len(self.lines):
                 raise ValueError(f"{name} has {len(values)} rows, expected {len(self.lines)}")
-        metrics.per_token(self.answer_logp, self.answer_tokens)
+        if self.perturbed_logp is not None and self.perturbed_tokens is not None:
+            for logp, tokens in zip(self.perturbed_logp, self.perturbed_tokens, strict=True):
+                if not logp or len(logp) != len(tokens):
+                    raise ValueError(f"a row has {len(logp)} perturbed answers, but {len(tokens)} lengths")
         return self
 
     @property
@@ -133,6 +138,23 @@ def check_rows(path: Path, found: Scores, kind: FileKind, expected: ScoreSet) ->
                 path,
                 f"is about other rows or another tokenizer: row {line} has {there} answer tokens there, {here} here",
             )
+    for name, words in (("perturbed_tokens", "perturbed answers"), ("secrets_out", "secrets")):
+        there, here = getattr(found.forget, name), getattr(expected, name)
+        if there is not None and here is not None and _shape(there) != _shape(here):
+            raise InputError(path, f"was made with other {words} than the request's")
+
+
+def _shape(rows: list[list[int]] | list[list[bool]]) -> list[Any]:
+    return [row if row and not isinstance(row[0], bool) else len(row) for row in rows]
+
+
+def _negative(path: Path, name: str, value: Any) -> Any:
+    """Losses, or lists of them, as log-probabilities."""
+    if isinstance(value, list):
+        return [_negative(path, name, loss) for loss in value]
+    if not isinstance(value, int | float):
+        raise InputError(path, f"has a loss in '{name}' that is no number")
+    return -value
 
 
 def _from_tofu(path: Path, log: dict[str, Any]) -> Scores:
@@ -143,16 +165,23 @@ def _from_tofu(path: Path, log: dict[str, Any]) -> Scores:
         values = part.get(name) if isinstance(part, dict) else None
         if not isinstance(values, dict | list):
             raise InputError(path, f"is neither a score file of 'verify' nor a TOFU evaluation log (no '{name}')")
-        return list(values.values()) if isinstance(values, dict) else values
+        if isinstance(values, list):
+            return values
+        if set(values) != {str(row) for row in range(len(values))}:
+            raise InputError(path, f"has rows of '{name}' that are not numbered from 0")
+        return [values[str(row)] for row in range(len(values))]
 
-    answer = column("gt_loss")
+    def losses(name: str) -> list[Any]:
+        return [_negative(path, name, loss) for loss in column(name)]
+
+    answer = losses("gt_loss")
     forget = ScoreSet(
         lines=list(range(1, len(answer) + 1)),
-        answer_logp=[-loss for loss in answer],
+        answer_logp=answer,
         answer_tokens=column("num_token_gt"),
-        paraphrase_logp=[-loss for loss in column("paraphrased_loss")],
+        paraphrase_logp=losses("paraphrased_loss"),
         paraphrase_tokens=column("num_token_paraphrased"),
-        perturbed_logp=[[-loss for loss in losses] for losses in column("perturb_loss")],
+        perturbed_logp=losses("perturb_loss"),
         perturbed_tokens=column("num_token_perturb"),
         rouge_recall=column("rougeL_recall"),
     )

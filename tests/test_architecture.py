@@ -47,7 +47,7 @@ def imports(path: Path) -> Iterator[str]:
             names = [node.module] if node.module else ["__init__" if n.name[0] == "_" else n.name for n in node.names]
             yield from (name.split(".")[0] for name in names)
         elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "forgetctl":
-            yield (node.module.split(".") + ["__init__"])[1]
+            yield [*node.module.split("."), "__init__"][1]
 
 
 def foreign(path: Path) -> set[str]:

@@ -7,6 +7,7 @@ token; lengths are token counts that include it too. Definitions follow TOFU (Ma
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -71,20 +72,36 @@ def truth_ratio(
 def forget_truth_ratio(ratios: ArrayLike) -> float:
     """TOFU's aggregate on forget rows: mean of min(R, 1/R), in [0, 1]; high when truth and falsehood are alike."""
     values = np.asarray(ratios, dtype=float)
+    if values.size == 0 or np.isnan(values).any():
+        raise ValueError("no truth ratios, or one that is NaN")
     return float(np.minimum(values, 1 / values).mean())
 
 
+class _Characters:
+    """Tokenizer for scripts that the standard one, which keeps a-z and 0-9 only, reads as empty."""
+
+    def tokenize(self, text: str) -> list[str]:
+        return re.findall(r"\w", text.casefold())
+
+
 @cache
-def _rouge() -> Any:
+def _rouge(*, latin: bool) -> Any:
     from rouge_score import rouge_scorer  # slow to import, and only needed when answers were generated
 
-    return rouge_scorer.RougeScorer(["rougeL"], use_stemmer=True)
+    return rouge_scorer.RougeScorer(["rougeL"], use_stemmer=latin, tokenizer=None if latin else _Characters())
 
 
 def rouge_l_recall(responses: Sequence[str], answers: Sequence[str]) -> Floats:
     """ROUGE-L recall of generated `answers` against true `responses`, Porter stemmer on, (n,) in [0, 1].
 
+    A response without any Latin letter or digit is compared character by character, since the standard tokenizer
+    would find no word in it and call every answer wrong.
     Raises ValueError when there are not as many answers as responses.
     """
     pairs = zip(responses, answers, strict=True)
-    return np.array([_rouge().score(response, answer)["rougeL"].recall for response, answer in pairs])
+    return np.array(
+        [
+            _rouge(latin=bool(re.search("[a-zA-Z0-9]", response))).score(response, answer)["rougeL"].recall
+            for response, answer in pairs
+        ]
+    )

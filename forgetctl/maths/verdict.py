@@ -163,7 +163,7 @@ def _sensitivity(findings: Findings, bounds: Bounds) -> Check:
             "The start model was not scored, so the test was not seen to fail. Give --start.",
         )
     figure = f"D = {findings.start_answers.D:.3f}"
-    if findings.start_answers.lower <= bounds.delta:
+    if not findings.start_answers.lower > bounds.delta:
         return Check(
             name,
             "unknown",
@@ -198,7 +198,7 @@ def _damage(findings: Findings, bounds: Bounds) -> Check:
         )
     start, now = findings.retain_probability
     figure = f"{start:.3f} before, {now:.3f} after"
-    if now < start * (1 - bounds.utility_loss):
+    if not now >= start * (1 - bounds.utility_loss):
         return Check(
             name,
             "fail",

@@ -42,11 +42,11 @@ def read_rows(path: Path, fields: Fields | None = None) -> list[Row]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    if not path.exists():
-        raise InputError(path, "no such file")
-    if not path.is_file():
-        raise InputError(path, "is not a regular file")
     try:
+        if not path.exists():
+            raise InputError(path, "no such file")
+        if not path.is_file():
+            raise InputError(path, "is not a regular file")
         with path.open("rb") as file:
             # A bounded read per line: a file without line breaks cannot fill the memory.
             for number, raw in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES + 1), b""), start=1):
@@ -78,6 +78,8 @@ class _Line:
             raise self.error(f"is not valid JSON (column {error.colno}: {error.msg})") from None
         except RecursionError:
             raise self.error("is nested too deeply") from None
+        except ValueError:
+            raise self.error("holds a number that is too long") from None
         if not isinstance(value, dict):
             raise self.error(f"is a JSON {_json_type(value)}, expected one object a line")
         self.value: dict[str, Any] = value

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from forgetctl.demo.training import encoder_for
 from forgetctl.engine.encoding import Encoded
-from forgetctl.engine.estimate import RUNTIME, Estimate, estimate, steps_in_words
+from forgetctl.engine.estimate import RUNTIME, Estimate, estimate
 from forgetctl.engine.models import add_lora, inspect_model, load_model, load_tokenizer, trainable_parameters
 from forgetctl.errors import ModelError
 from forgetctl.recipe import Lora, Recipe
@@ -135,19 +135,3 @@ def test_truncated_weights_are_refused(world: Path, rows: Rows, tmp_path: Path) 
     with pytest.raises(ModelError, match=str(path)) as caught:
         cost(path, rows)
     assert caught.value.exit_code == 2
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (0.0, "about 1 s"),
-        (1.2, "about 2 s"),
-        (89.9, "about 90 s"),
-        (90, "about 2 min"),
-        (5399, "about 90 min"),
-        (5400, "about 1.5 h"),
-        (36_000, "about 10.0 h"),
-    ],
-)
-def test_durations_in_words(seconds: float, words: str) -> None:
-    assert steps_in_words(seconds) == words
