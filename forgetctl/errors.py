@@ -5,6 +5,7 @@
     │   ├── InputError            exit 2   a file is wrong: carries the path and, where known, the line
     │   ├── RecipeError           exit 2   a recipe, `--set` or method names something that does not exist
     │   └── ModelError            exit 2   a model directory cannot be used
+    │       └── TemplateRefusal   exit 2   the model's chat template refuses a conversation
     ├── RunError                  exit 1   a run directory is incomplete, locked, or its inputs have changed
     ├── Interrupted               exit 130 stopped by Ctrl-C or SIGTERM; the run can be resumed
     └── DivergedError             exit 1   the loss or a gradient stopped being finite
@@ -45,6 +46,10 @@ class RecipeError(UsageError):
 
 class ModelError(UsageError):
     """A model directory is missing something, or holds something that is refused."""
+
+
+class TemplateRefusal(ModelError):
+    """The model's chat template refuses a conversation, such as one with a system message."""
 
 
 class RunError(ForgetctlError):

@@ -7,13 +7,16 @@ checked token by token, never guessed from padding or special tokens.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, ModelError
+from jinja2 import TemplateError
+
+from ..errors import InputError, ModelError, TemplateRefusal
 from ..rows import Row
 
 
@@ -102,24 +105,35 @@ class Encoder:
 
     def _templated(self, row: Row) -> tuple[str, str]:
         turns = [{"role": role, "content": content} for role, content in row.context]
-        prompt = self._render(turns, add_generation_prompt=True)
-        whole = self._render([*turns, {"role": "assistant", "content": row.response}], add_generation_prompt=False)
+        prompt = self._render(turns, True)
+        whole = self._render([*turns, {"role": "assistant", "content": row.response}], False)
         if not whole.startswith(prompt):
             raise ModelError(
                 "the chat template does not begin an answer with its own generation prompt, so the scored tokens "
                 "cannot be told from the prompt"
             )
         tail = whole[len(prompt) :].rstrip()
-        # Templates of reasoning models put an empty thought before the answer; it belongs to the prompt.
-        begin = max(tail.find(row.response.strip()), 0)
-        end = len(tail) if row.complete else begin + len(row.response.strip())
-        begin = begin if tail[:begin].strip() else 0
-        return prompt + tail[:begin], tail[begin:end]
+        response = row.response.strip()
+        head = "" if response and tail.lstrip().startswith(response) else self._head(turns, prompt)
+        end = len(tail) if row.complete else tail.index(response, len(head)) + len(response)
+        return prompt + head, tail[len(head) : end]
 
-    def _render(self, turns: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
-        return str(
-            self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=add_generation_prompt)
-        )
+    def _head(self, turns: list[dict[str, str]], prompt: str) -> str:
+        """What the template puts before any answer, such as an empty thought; it belongs to the prompt.
+
+        It is what two different answers begin with, wherever a row's own response may also occur in it.
+        """
+        probes = [self._render([*turns, {"role": "assistant", "content": letter}], False) for letter in "ab"]
+        head = os.path.commonprefix(probes)[len(prompt) :]  # noqa: RUF071 (any strings, not only paths)
+        return head if head.strip() else ""
+
+    def _render(self, turns: list[dict[str, str]], add_generation_prompt: bool) -> str:
+        try:
+            return str(
+                self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=add_generation_prompt)
+            )
+        except TemplateError:
+            raise TemplateRefusal("the model's chat template refuses this conversation") from None
 
 
 def encode_rows(
@@ -128,9 +142,9 @@ def encode_rows(
     """Encode all rows; with `max_length` longer ones are cut there, and the second value counts them.
 
     context: the model's longest input in tokens, None if it has none.
-    Raises InputError naming the rows that do not fit; nothing is ever cut silently.
+    Raises InputError naming the rows that do not fit, or that the chat template refuses; nothing is cut silently.
     """
-    encoded = [encoder.encode(row) for row in rows]
+    encoded = [_encode(encoder, row, path) for row in rows]
     limit = min((bound for bound in (context, max_length) if bound is not None), default=None)
     if limit is None:
         return encoded, 0
@@ -145,6 +159,13 @@ def encode_rows(
         raise InputError(path, f"{_lines(rows, hidden, 'has', 'have')} no token of the response within {limit} tokens")
     cut = set(long)
     return [Encoded(item.ids[:limit], item.start) if i in cut else item for i, item in enumerate(encoded)], len(long)
+
+
+def _encode(encoder: Encoder, row: Row, path: Path) -> Encoded:
+    try:
+        return encoder.encode(row)
+    except TemplateRefusal as error:
+        raise InputError(path, str(error), row.line) from None
 
 
 def _lines(rows: Sequence[Row], indices: Sequence[int], one: str, several: str) -> str:

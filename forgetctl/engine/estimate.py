@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 
 from ..recipe import Recipe
 from .encoding import Encoded
-from .models import ModelFacts
+from .models import ModelFacts, weight_shapes
 from .schedule import PairedBatches
 
 FLOAT = 4
@@ -40,12 +39,14 @@ def estimate(
     recipe: Recipe,
     device: torch.device,
 ) -> Estimate:
-    """Estimate a run. Memory: weights, gradients, AdamW's two moments, activations of the largest micro-batch.
+    """Estimate a run; `retain` is empty for a loss that does not read it.
+
+    Memory: weights, gradients, AdamW's two moments, activations of the largest micro-batch.
 
     Time: 6 operations per parameter and token at the matrix-product rate measured now; 4 with adapters, whose
     weight gradients are negligible.
     """
-    shapes = _shapes(facts.path)
+    shapes = weight_shapes(facts.path)
     parameters = sum(_size(shape) for shape in shapes.values())
     batches = PairedBatches(
         forget,
@@ -55,21 +56,13 @@ def estimate(
         seed=recipe.seed,
     )
     trained = _lora_size(shapes, recipe.lora.rank) if recipe.lora else parameters
-    rows = 2 * min(batches.micro_size, len(forget))
+    rows = (2 if retain else 1) * min(batches.micro_size, len(forget))
     longest = max(len(row.ids) for row in (*forget, *retain))
     memory = FLOAT * (parameters + 3 * trained) + _activations(facts.path, forget, retain, rows, longest)
-    tokens = sum(len(row.ids) for row in forget) * (1 + _mean(retain) / _mean(forget)) * recipe.epochs
+    tokens = len(forget) * (_mean(forget) + _mean(retain)) * recipe.epochs
     seconds = (4 if recipe.lora else 6) * parameters * tokens / _rate(device)
     runtime = RUNTIME if device.type == "cpu" else 0
     return Estimate(int(memory + runtime), seconds, parameters, batches.updates * recipe.epochs, longest)
-
-
-def _shapes(path: Path) -> dict[str, list[int]]:
-    shapes = {}
-    for file in sorted(path.glob("*.safetensors")):
-        with safe_open(str(file), framework="pt") as weights:
-            shapes.update({name: weights.get_slice(name).get_shape() for name in weights.keys()})  # noqa: SIM118
-    return shapes
 
 
 def _size(shape: list[int]) -> int:
@@ -100,7 +93,7 @@ def _activations(path: Path, forget: Sequence[Encoded], retain: Sequence[Encoded
 
 
 def _mean(rows: Sequence[Encoded]) -> float:
-    return sum(len(row.ids) for row in rows) / len(rows)
+    return sum(len(row.ids) for row in rows) / len(rows) if rows else 0.0
 
 
 def _rate(device: torch.device, size: int = 1024, repeats: int = 5) -> float:

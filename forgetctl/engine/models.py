@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from ..errors import ModelError
 from ..recipe import Lora
-
-Precision = str
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def inspect_model(path: Path) -> ModelFacts:
     if (path / "adapter_config.json").exists():
         raise ModelError(f"{path}: carries an adapter; merge it first, since the start model would be ambiguous")
     config = _read_config(path)
-    weights = sorted(path.glob("*.safetensors"))
+    weights = weight_files(path)
     if not weights:
         pickled = sorted(item.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for item in path.glob(pattern))
         why = f"only pickled weights ({pickled[0]}), which can run code; convert them" if pickled else "no weights"
@@ -69,8 +70,50 @@ def inspect_model(path: Path) -> ModelFacts:
         raise ModelError(f"{path}: has no tokenizer")
     text_config = config.get("text_config", config)
     context = next((text_config[key] for key in ("max_position_embeddings", "n_positions") if key in text_config), None)
-    dtype = getattr(torch, str(config.get("dtype") or config.get("torch_dtype") or "float32"), torch.float32)
+    named = getattr(torch, str(config.get("dtype") or config.get("torch_dtype")), None)
+    dtype = named if isinstance(named, torch.dtype) else _stored_dtype(weights[0])
     return ModelFacts(path, sum(item.stat().st_size for item in weights), context, dtype)
+
+
+def weight_files(path: Path) -> list[Path]:
+    """The safetensors files that transformers would load; a directory may hold the same weights twice."""
+    if (path / "model.safetensors").is_file():
+        return [path / "model.safetensors"]
+    index = path / "model.safetensors.index.json"
+    if index.is_file():
+        try:
+            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise ModelError(f"{index}: is damaged") from None
+        if missing := sorted(name for name in names if not (path / name).is_file()):
+            raise ModelError(f"{path}: {missing[0]} is missing")
+        return [path / name for name in sorted(names)]
+    return sorted(path.glob("*.safetensors"))
+
+
+def weight_shapes(path: Path) -> dict[str, list[int]]:
+    """Names and shapes of all weights, from the files' headers. Raises ModelError for a damaged file."""
+    shapes: dict[str, list[int]] = {}
+    for file in weight_files(path):
+        with _opened(file) as weights:
+            shapes.update({name: weights.get_slice(name).get_shape() for name in weights.keys()})  # noqa: SIM118
+    return shapes
+
+
+def _stored_dtype(file: Path) -> torch.dtype:
+    """The type of a file's first weight, for models whose config does not tell."""
+    with _opened(file) as weights:
+        first: torch.Tensor = weights.get_tensor(next(iter(weights.keys())))
+    return first.dtype
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Any]:
+    try:
+        with safe_open(str(file), framework="pt") as weights:
+            yield weights
+    except (SafetensorError, OSError):
+        raise ModelError(f"{file}: is not a whole safetensors file") from None
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -114,7 +157,6 @@ def load_model(path: Path, device: torch.device, dtype: torch.dtype) -> Any:
     Dropout is off because losses compare with the start model: at the start the ratio must be exactly one.
     Raises ModelError if the directory cannot be loaded or weights are missing from it.
     """
-    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForCausalLM
 
     try:

@@ -140,6 +140,11 @@ class AnswerStates:
         for position, index in enumerate(indices):
             self.hidden[index] = caught[0][batch.row == position]
 
+    @property
+    def vocabulary(self) -> int:
+        """Number of tokens that the distributions are over."""
+        return int(self.head.weight.shape[0])
+
     def _logits(self, hidden: Tensor) -> Tensor:
         logits: Tensor = self.head(hidden)
         if scale := getattr(self.config, "logits_scaling", None):
@@ -152,7 +157,12 @@ class AnswerStates:
 
     @torch.no_grad()
     def divergence_from(self, model: Any) -> float:
-        """KL(model || these states): nats per answer token, over the full vocabulary, mean over all answer tokens."""
+        """KL(model || these states): nats per answer token, over the full vocabulary, mean over all answer tokens.
+
+        Raises ModelError if the model has a vocabulary of another size.
+        """
+        if model.get_output_embeddings().weight.shape[0] != self.vocabulary:
+            raise ModelError("the two models have vocabularies of different size")
         total, tokens = 0.0, 0
         for indices in length_batches(self.rows, max_rows=MAX_ROWS // 4):
             batch = pad_rows([self.rows[index] for index in indices]).to(model.device)

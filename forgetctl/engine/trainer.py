@@ -138,7 +138,8 @@ class Meter(TrainerCallback):
         """Pass on the step's figures. Raises DivergedError if the gradient is not finite."""
         if not logs or "loss" not in logs:
             return
-        if not torch.isfinite(torch.tensor(logs["grad_norm"])):
+        # Under fp16 an infinite gradient only makes the loss scaler skip the step and lower its scale.
+        if not args.fp16 and not torch.isfinite(torch.tensor(logs["grad_norm"])):
             raise DivergedError(f"the gradient is not finite at step {state.global_step}; lower the learning rate")
         figures = {f"{name}_logp_per_token": float(logp) / tokens for name, (logp, tokens) in self.sums.items()}
         self.sums = {}
@@ -157,17 +158,20 @@ class StopOnSignal(TrainerCallback):
         """Take over the signals for as long as the context lasts."""
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
+        def restore() -> None:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
         def ask(number: int, _frame: object) -> None:
             self.asked = True
-            signal.signal(number, before[signal.Signals(number)])
+            restore()
 
         for number in before:
             signal.signal(number, ask)
         try:
             yield
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            restore()
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Save and stop if a signal came."""
@@ -201,17 +205,32 @@ def _whole(checkpoint: Path) -> bool:
     mark = checkpoint / COMPLETE
     if not mark.is_file():
         return False
-    sizes = json.loads(mark.read_text())
+    try:
+        sizes = json.loads(mark.read_text())
+    except ValueError:  # a power cut can leave an empty mark
+        return False
     return all(
         (checkpoint / name).is_file() and (checkpoint / name).stat().st_size == size for name, size in sizes.items()
     )
 
 
+def training_precision(recipe: Recipe, device: torch.device) -> str:
+    """fp32, bf16 or fp16: the recipe's, where "auto" is bf16 on a GPU that has it."""
+    if recipe.precision != "auto":
+        return recipe.precision
+    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+
+
+def training_autocast(recipe: Recipe, device: torch.device) -> torch.autocast:
+    """The precision that training computes in, for scores that training compares with."""
+    dtypes = {"bf16": torch.bfloat16, "fp16": torch.float16}
+    precision = training_precision(recipe, device)
+    return torch.autocast(device.type, dtype=dtypes.get(precision), enabled=precision in dtypes)
+
+
 def _arguments(recipe: Recipe, batches: PairedBatches, folder: Path, device: torch.device) -> TrainingArguments:
     total = batches.updates * recipe.epochs
-    precision = recipe.precision
-    if precision == "auto":
-        precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+    precision = training_precision(recipe, device)
     return TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=recipe.epochs,

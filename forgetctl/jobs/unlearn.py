@@ -22,7 +22,7 @@ from ..engine.models import (
     resolve_model,
 )
 from ..errors import InputError, RunError, UsageError
-from ..maths.objectives import OBJECTIVES
+from ..maths.objectives import OBJECTIVES, WeightedSum
 from ..maths.verdict import Bounds
 from ..progress import Progress, Silent
 from ..recipe import Recipe, parse_recipe
@@ -127,7 +127,10 @@ def dry_run(options: UnlearnOptions, recipe: Recipe) -> tuple[dict[str, Any], tu
     The row comes as what the model is given and what is scored. Memory is in bytes. Raises as `prepare`.
     """
     job = prepare(options, recipe)
-    retain = _encode_retain(job, job.sample, job.sample.pairing.train) if job.sample else job.encoded
+    retain: Sequence[Encoded] = []
+    if WeightedSum(recipe.weighted_terms(), {}).needs_retain:
+        # A sample that has yet to be made is taken to be like the request.
+        retain = _encode_retain(job, job.sample, job.sample.pairing.train) if job.sample else job.encoded
     cost = estimate(job.facts, job.encoded, retain, recipe, choose_device(options.device))
     facts = {
         "forget_rows": len(job.forget),

@@ -14,7 +14,7 @@ from ..engine.encoding import Encoded
 from ..engine.hardware import peak_memory
 from ..engine.models import ModelFacts, add_lora, save_model, trainable_parameters
 from ..engine.scoring import score
-from ..engine.trainer import Figures, UnlearnTrainer, checkpoint_step, last_checkpoint
+from ..engine.trainer import Figures, UnlearnTrainer, checkpoint_step, last_checkpoint, training_autocast
 from ..errors import Interrupted, RunError
 from ..maths.objectives import WeightedSum
 from ..progress import Bar, Progress
@@ -40,8 +40,9 @@ def unlearn(run: Run, material: Material, recipe: Recipe, progress: Progress) ->
     """
     run.stage("unlearn", "running")
     loss = WeightedSum(recipe.weighted_terms(), recipe.hyperparameters())
-    start_logp = _start_scores(run, material, progress) if loss.needs_start else None
     device = material.model.device
+    with training_autocast(recipe, device):  # at the start the ratio must be exactly one, rounding included
+        start_logp = _start_scores(run, material, progress) if loss.needs_start else None
     torch.manual_seed(recipe.seed)  # adapters start from random numbers
     model = add_lora(material.model, recipe.lora) if recipe.lora else material.model
     trainable = trainable_parameters(model)

@@ -85,6 +85,8 @@ class Scorer:
             self.measured.skipped[f"kl.{name}"] = f"there are no {rows} rows to compare on"
         elif states.rows != encoded[rows]:
             self.measured.skipped[f"kl.{name}"] = "the two models tokenise the rows differently"
+        elif states.vocabulary != model.get_output_embeddings().weight.shape[0]:
+            self.measured.skipped[f"kl.{name}"] = "the two models have vocabularies of different size"
         else:
             self.measured.kl[name] = states.divergence_from(model)
 

@@ -9,7 +9,7 @@ from oracles import random_model
 from tokenizers import AddedToken
 
 from forgetctl.demo.training import encoder_for, learn, tiny_llama
-from forgetctl.engine.encoding import Encoder
+from forgetctl.engine.encoding import Encoded, Encoder
 from forgetctl.engine.generation import BATCH_ROWS, Answer, greedy_answers
 from forgetctl.engine.models import load_model, load_tokenizer
 from forgetctl.progress import Silent
@@ -151,13 +151,17 @@ def test_a_long_prompt_takes_no_room_from_a_short_one(
 
 @pytest.mark.parametrize("special", [True, False])
 def test_the_end_of_turn_is_not_part_of_the_text(special: bool, encoder: Encoder, rows: list[Row]) -> None:
-    """Templates may end turns with an added token that the tokenizer does not call special."""
+    """Templates may end turns with an added token that the tokenizer does not call special.
+
+    The model is taught to go on after it, so that it has to be stopped.
+    """
     tokenizer = encoder.tokenizer
     tokenizer.add_tokens([AddedToken("<|end|>", special=special)], special_tokens=special)
     tokenizer.chat_template = tokenizer.chat_template.replace("</s>", "<|end|>")
     known = rows[:3]
     model = tiny_llama(len(tokenizer), seed=0, width=32)
-    taught = [encoder.encode(row) for row in known]
+    more = tokenizer(" And so on.")["input_ids"]
+    taught = [Encoded((*item.ids, *more), item.start) for item in map(encoder.encode, known)]
     learn(model, taught, epochs=60, learning_rate=1e-2, seed=0, progress=Silent(), title="")
     assert answers(model, encoder, known, 40) == [(row.response, True) for row in known]
 

@@ -138,6 +138,14 @@ def test_pickled_weights_beside_safetensors_are_not_read(directory: Path) -> Non
     load(directory)
 
 
+def test_pickled_weights_are_not_even_read_as_a_last_resort(directory: Path) -> None:
+    weights = directory / "model.safetensors"
+    torch.save(load_file(weights), directory / "pytorch_model.bin")
+    weights.rename(directory / "of-another-name.safetensors")
+    inspect_model(directory)
+    assert "cannot be loaded" in refusal(lambda: load(directory))
+
+
 @pytest.mark.parametrize(
     ("changes", "context", "dtype"),
     [

@@ -25,7 +25,7 @@ from forgetctl.engine.trainer import (
     last_checkpoint,
 )
 from forgetctl.errors import DivergedError
-from forgetctl.maths.objectives import WeightedSum
+from forgetctl.maths.objectives import Batch, WeightedSum
 from forgetctl.recipe import Lora, Recipe
 from forgetctl.stages.request import read_rows
 
@@ -134,6 +134,24 @@ def test_training_equals_plain_steps(
     trainer.train()
     assert furthest(weights(model), untouched) > 50e-5
     assert furthest(weights(trainer.model), weights(model)) < 1e-5
+
+
+def test_objectives_see_the_sizes_of_the_whole_optimizer_batch(
+    start: Start, forget: list[Encoded], retain: list[Encoded], tmp_path: Path
+) -> None:
+    trainer = make(start(), forget, retain, tmp_path, recipe(batch_size=8, micro_batch_size=3))
+    seen: list[Batch] = []
+    loss = trainer.loss
+    trainer.loss = lambda batch: (seen.append(batch), loss(batch))[1]  # type: ignore[assignment,func-returns-value]
+    (members, *_) = trainer.batches.optimizer_batches()
+    for micro in list(trainer.batches)[:3]:
+        trainer.compute_loss(trainer.model, trainer.collate(micro))
+    for name, rows in (("forget", forget), ("retain", retain)):
+        parts = [getattr(batch, name) for batch in seen]
+        used = [rows[getattr(member, name)] for member in members]
+        assert torch.cat([part.tokens for part in parts]).tolist() == [row.tokens for row in used]
+        assert {part.batch_rows for part in parts} == {8}
+        assert {part.batch_tokens for part in parts} == {sum(row.tokens for row in used)}
 
 
 @pytest.mark.parametrize("method", ["ga-rt", "npo-rt"])
