@@ -1,8 +1,9 @@
-# make demo: the main job on invented data.  make test: all tests.  Both set up .venv first.
+# make demo: the main job on invented data.  make test: all quick tests.  make studies: the paper's studies in full.
+# Each sets up .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test studies lint clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -15,6 +16,9 @@ demo: .venv/installed
 
 test: .venv/installed
 	$(BIN)/python -m pytest -m 'not slow'
+
+studies: .venv/installed
+	$(BIN)/python -m pytest -m slow tests/studies
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from .jobs.options import UnlearnOptions, VerifyOptions
     from .jobs.report import run_report
-    from .jobs.unlearn import UnlearnOptions, resume_unlearn, run_unlearn
-    from .jobs.verify import VerifyOptions, run_verify
+    from .jobs.unlearn import resume_unlearn, run_unlearn
+    from .jobs.verify import run_verify
     from .recipe import Recipe, load_recipe
     from .run import Run
 
@@ -44,8 +45,8 @@ __all__ = [
 _HOMES = {
     "Recipe": "recipe",
     "Run": "run",
-    "UnlearnOptions": "jobs.unlearn",
-    "VerifyOptions": "jobs.verify",
+    "UnlearnOptions": "jobs.options",
+    "VerifyOptions": "jobs.options",
     "load_recipe": "recipe",
     "resume_unlearn": "jobs.unlearn",
     "run_report": "jobs.report",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from . import __version__
 from .options import Commands, common, json_option, model_options
+from .study_cli import study
 
 if TYPE_CHECKING:
     from .console import TerminalProgress
@@ -42,6 +45,9 @@ def cli() -> None:
     metavar="FILE",
     help="Rows to keep; may be the whole training set.",
 )
+@click.option(
+    "--refusals", type=click.Path(path_type=Path), metavar="FILE", help="Uninformed answers, one a line; else ours."
+)
 @click.option("--method", metavar="NAME", help="Unlearning method; `forgetctl methods` lists them.  [default: npo-rt]")
 @click.option("--lora", is_flag=True, help="Train low-rank adapters and merge them, instead of all weights.")
 @click.option(
@@ -54,8 +60,10 @@ def cli() -> None:
 @click.option("--dry-run", is_flag=True, help="Check everything, show one row and the cost, train nothing.")
 @model_options
 @json_option
+@click.pass_context
 @common
 def unlearn(
+    ctx: click.Context,
     progress: TerminalProgress,
     as_json: bool,
     model: str | None,
@@ -68,8 +76,11 @@ def unlearn(
     from .jobs.unlearn import resume_unlearn, run_unlearn
 
     if resume is not None:
-        if model or forget or dry_run:
-            raise click.UsageError("--resume continues a run as it was started: give no --model, --forget or --dry-run")
+        given = [name for name in ctx.params if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+        if others := sorted(set(given) - {"resume", "as_json", "verbose", "quiet"}):
+            spelled = {parameter.name: parameter.opts[0] for parameter in ctx.command.params}
+            names = ", ".join(spelled[name] for name in others)
+            raise click.UsageError(f"--resume continues a run as it was started; {names} cannot change it")
         run = resume_unlearn(Path(resume), progress)
     else:
         if model is None or forget is None:
@@ -84,34 +95,41 @@ def unlearn(
         click.echo(json.dumps({"run": str(run.path), "model": str(run.model_dir), **run.record["stages"]}, indent=1))
         return
     click.echo(f"Unlearned model: {run.model_dir}")
-    click.echo("Next: forgetctl verify --reference DIR   (or --holdout FILE), then: forgetctl report --html")
+    which = f"{run.path} " if options["out"] or resume else ""
+    progress.say(
+        f"Next: forgetctl verify {which}--reference DIR   (or --holdout FILE), then: forgetctl report {which}--html"
+    )
 
 
 def _unlearn_options(model: str, forget: Path, **options: Any) -> Any:
-    from .jobs.unlearn import UnlearnOptions
+    from .jobs.options import UnlearnOptions
     from .stages.request import Fields
 
     return UnlearnOptions(
         model=model,
         forget=forget,
         retain=options["retain"],
+        refusals=options["refusals"],
         fields=Fields(options["prompt_field"], options["response_field"]),
         out=options["out"],
         device=options["device"],
         allow_download=options["allow_download"],
+        argv=tuple(sys.argv),
     )
 
 
 def _recipe(options: dict[str, Any], method: str | None = None) -> Recipe:
-    from .recipe import load_recipe
+    from .recipe import LORA_RECIPE, load_recipe
 
     values: dict[str, Any] = {}
+    name = options["recipe_name"]
     if options["max_length"] is not None:
         values["max_length"] = options["max_length"]
     if options.get("lora"):
-        own = load_recipe(options["recipe_name"], method=method).lora
+        name = name or LORA_RECIPE  # adapters want a higher rate than whole weights
+        own = load_recipe(name, method=method).lora
         values["lora"] = own.model_dump() if own else {}
-    return load_recipe(options["recipe_name"], method=method, overrides=options["overrides"], options=values)
+    return load_recipe(name, method=method, overrides=options["overrides"], options=values)
 
 
 def _dry_run(options: Any, recipe: Recipe, as_json: bool) -> None:
@@ -130,7 +148,12 @@ def _dry_run(options: Any, recipe: Recipe, as_json: bool) -> None:
 @click.option("--reference", metavar="DIR|SCORES", help="A model that never saw the rows, its scores, or a TOFU log.")
 @click.option("--holdout", type=click.Path(path_type=Path), metavar="FILE", help="Rows that no model saw.")
 @click.option("--model", metavar="DIR", help="Verify a model that no run made.")
-@click.option("--forget", type=click.Path(path_type=Path), metavar="FILE", help="The rows to check, with --model.")
+@click.option(
+    "--forget",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The rows to check, with --model; or more about a run's rows.",
+)
 @click.option("--start", metavar="DIR", help="The model before, with --model.")
 @click.option("--retain", type=click.Path(path_type=Path), metavar="FILE", help="Rows to keep, scored as they are.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The run directory, with --model.")
@@ -141,7 +164,8 @@ def _dry_run(options: Any, recipe: Recipe, as_json: bool) -> None:
 @common
 def verify(ctx: click.Context, progress: TerminalProgress, as_json: bool, run: Path | None, **options: Any) -> None:
     """Check the unlearned model of RUN (default: runs/latest). Exit code 0 PASS, 3 FAIL, 4 INCONCLUSIVE."""
-    from .jobs.verify import VerifyOptions, run_verify
+    from .jobs.options import VerifyOptions
+    from .jobs.verify import run_verify
     from .stages.request import Fields
 
     own = (
@@ -158,13 +182,14 @@ def verify(ctx: click.Context, progress: TerminalProgress, as_json: bool, run: P
     )
     if run is not None and options["model"] is not None:
         raise click.UsageError("give a RUN or --model, not both")
-    if options["model"] is None and (
-        options["start"] or options["out"] or options["recipe_name"] or options["overrides"]
+    if options["model"] is None and any(
+        options[name] for name in ("start", "out", "recipe_name", "overrides", "max_length")
     ):
-        raise click.UsageError("--start, --out, --recipe and --set go with --model; a run brings its own")
+        raise click.UsageError("--start, --out, --recipe, --set and --max-length go with --model; a run brings its own")
     chosen = VerifyOptions(
         run=run,
         fields=Fields(options["prompt_field"], options["response_field"]),
+        argv=tuple(sys.argv),
         **{name: options[name] for name in own},
     )
     verdict = run_verify(chosen, _recipe(options) if chosen.model else None, progress)
@@ -195,13 +220,19 @@ def report(progress: TerminalProgress, run: Path, kind: Any) -> None:
 
 
 @cli.command()
+@click.option("--md", "as_markdown", is_flag=True, help="Print the tables as Markdown.")
 @json_option
 @common
-def methods(progress: TerminalProgress, as_json: bool) -> None:
+def methods(progress: TerminalProgress, as_json: bool, as_markdown: bool) -> None:
     """List the unlearning methods and their terms, with formula and paper."""
     from .console import out, table
     from .maths.objectives import METHODS, OBJECTIVES
 
+    if as_markdown:
+        from .document.methods import methods_table
+
+        click.echo(methods_table(), nl=False)
+        return
     if as_json:
         found = {
             "methods": [{"name": m.name, "terms": dict(m.terms), "source": m.source} for m in METHODS.values()],
@@ -245,13 +276,21 @@ def recipes(progress: TerminalProgress, as_json: bool) -> None:
 
 
 @cli.command()
-@click.option("--out", type=click.Path(path_type=Path), default="forgetctl-demo", show_default=True, metavar="DIR")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default="forgetctl-demo", show_default=True, metavar="DIR", help="Folder."
+)
+@json_option
 @common
-def demo(progress: TerminalProgress, out: Path) -> None:
+def demo(progress: TerminalProgress, as_json: bool, out: Path) -> None:
     """Train a small model on invented people, let it forget some, verify and report; about two minutes."""
     from .jobs.demo import run_demo
 
-    run_demo(out, progress)
+    verdict = run_demo(out, progress, silent=as_json)
+    if as_json:
+        click.echo(json.dumps(verdict, indent=1))
+
+
+cli.add_command(study)
 
 
 def main() -> None:

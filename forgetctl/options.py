@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from .errors import ForgetctlError
+from .errors import ForgetctlError, Interrupted
 
 
 class Failure(click.ClickException):
@@ -26,11 +26,18 @@ class Commands(click.Group):
     """A group that turns our errors into a line and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command. Raises Failure for a ForgetctlError."""
+        """Run the command. Raises Failure for our own errors, an interruption, and a file system that refuses."""
         try:
             return super().invoke(ctx)
         except ForgetctlError as error:
             raise Failure(error) from None
+        except KeyboardInterrupt:
+            raise Failure(Interrupted("stopped; what was finished is kept")) from None
+        except BrokenPipeError:
+            raise  # whoever reads our output has enough; click ends quietly
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            raise Failure(ForgetctlError(f"{where}{error.strerror or type(error).__name__}")) from None
 
 
 def common(command: Callable[..., Any]) -> Callable[..., Any]:

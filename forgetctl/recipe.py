@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from .errors import RecipeError
 
 DEFAULT_METHOD = "npo-rt"
+LORA_RECIPE = "npo-rt-lora"
 
 
 class _Part(BaseModel):
@@ -66,6 +67,8 @@ class Recipe(_Part):
     method: str | None = None
     terms: dict[str, float] | None = None
     beta: float | None = Field(None, gt=0)
+    hyperparameters: dict[str, float] = {}
+    layer: int | None = Field(None, ge=1, description="the layer that RMU steers, from 1")
     forget_weight: float = 1.0
     retain_weight: float = 1.0
     learning_rate: float = Field(1e-5, gt=0)
@@ -75,6 +78,7 @@ class Recipe(_Part):
     weight_decay: float = Field(0.01, ge=0)
     warmup_epochs: float = Field(1.0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
+    max_retain_kl: float = Field(10.0, gt=0, description="nats a token from the start model at which a run stops")
     seed: int = Field(42, ge=0, lt=2**32)
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     max_length: int | None = Field(None, ge=2, description="cut longer rows here; without it they are refused")
@@ -83,10 +87,19 @@ class Recipe(_Part):
     retain: Retain = Retain()
     verify: Verify = Verify()
 
+    @field_validator("terms", "hyperparameters", mode="before")
+    @classmethod
+    def _numbers(cls, values: object) -> object:
+        if isinstance(values, dict) and any(isinstance(value, bool) for value in values.values()):
+            raise ValueError("holds true or false where a number belongs")
+        return values
+
     @model_validator(mode="after")
     def _one_loss(self) -> Self:
         if (self.method is None) == (self.terms is None):
             raise ValueError("give either 'method' or 'terms'")
+        if any(value <= 0 for name, value in self.hyperparameters.items() if name == "beta"):
+            raise ValueError("hyperparameters.beta must be greater than 0")
         if "{prompt}" not in self.prompt_format:
             raise ValueError("'prompt_format' must contain {prompt}")
         return self
@@ -108,26 +121,33 @@ class Recipe(_Part):
         terms = METHODS[self.method].terms if self.method is not None else self.terms or {}
         if unknown := sorted(set(terms) - set(OBJECTIVES)):
             raise RecipeError(f"unknown term {', '.join(unknown)}; there is {', '.join(sorted(OBJECTIVES))}")
+        known = {key for name in terms for key in OBJECTIVES[name].hyperparameters}
+        if strange := sorted(set(self.hyperparameters) - known):
+            raise RecipeError(f"no term has a hyperparameter {', '.join(strange)}; there is {', '.join(sorted(known))}")
         if not any(OBJECTIVES[name].role == "forget" for name in terms):
             raise RecipeError("the loss has no term on the forget rows")
         scale = {"forget": self.forget_weight, "retain": self.retain_weight}
         return {name: weight * scale[OBJECTIVES[name].role] for name, weight in terms.items()}
 
-    def hyperparameters(self) -> dict[str, float]:
+    def all_hyperparameters(self) -> dict[str, float]:
         """Values for the objectives' keyword-only parameters; what is not set keeps the objective's default."""
-        return {} if self.beta is None else {"beta": self.beta}
+        return {**({} if self.beta is None else {"beta": self.beta}), **self.hyperparameters}
 
     def to_yaml(self) -> str:
         """The recipe with every value resolved."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
-def shipped_recipes() -> dict[str, Path]:
-    """Names and files of the recipes that come with forgetctl."""
+def recipes_folder() -> Path:
+    """Where the shipped recipes are."""
     package = Path(str(importlib.resources.files("forgetctl")))
     # In a checkout the recipes lie beside the package, in a wheel inside it.
-    folder = next(place for place in (package / "recipes", package.parent / "recipes") if place.is_dir())
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    return next(place for place in (package / "recipes", package.parent / "recipes") if place.is_dir())
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """Names and files of the recipes that come with forgetctl."""
+    return {path.stem: path for path in sorted(recipes_folder().glob("*.yaml"))}
 
 
 def load_recipe(
@@ -139,9 +159,11 @@ def load_recipe(
 ) -> Recipe:
     """Resolve a recipe: file or shipped name, then `method`, then `options`, then `key=value` overrides.
 
-    Without a name the method's own recipe is used. Raises RecipeError for anything unknown or out of range.
+    Without a name the method's own recipe is used, if it has one.
+    Raises RecipeError for anything unknown or out of range.
     """
-    values = _read(name_or_file or _recipe_of(method))
+    name_or_file = name_or_file or _recipe_of(method)
+    values = _read(name_or_file) if name_or_file else {}
     if method is not None:
         values["method"] = method
         values.pop("terms", None)
@@ -166,9 +188,10 @@ def parse_recipe(text: str) -> Recipe:
         raise RecipeError("recipe: is not YAML") from None
 
 
-def _recipe_of(method: str | None) -> str:
+def _recipe_of(method: str | None) -> str | None:
+    """The method's own recipe if there is one; else Recipe's defaults and the objectives' own apply."""
     wanted = method or DEFAULT_METHOD
-    return wanted if wanted in shipped_recipes() else DEFAULT_METHOD
+    return wanted if wanted in shipped_recipes() else None
 
 
 def _read(name_or_file: str) -> dict[str, Any]:
@@ -193,7 +216,7 @@ def _read(name_or_file: str) -> dict[str, Any]:
 
 def _apply(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
-    if not equals or not re.fullmatch(r"[a-z_]+(\.[a-z_]+)*", key):
+    if not equals or not re.fullmatch(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)*", key):
         raise RecipeError(f"--set needs key=value, such as learning_rate=1e-5, got '{override}'")
     try:
         value = yaml.safe_load(text)
@@ -219,7 +242,8 @@ def _explain(error: ValidationError) -> str:
         if problem["type"] == "extra_forbidden":
             parts.append(f"unknown key '{key}'; there is {', '.join(_keys(key))}")
         else:
-            parts.append(f"{key}: {problem['msg']}" if key else problem["msg"])
+            words = problem["msg"].removeprefix("Value error, ")
+            parts.append(f"{key}: {words}" if key else words)
     return "recipe: " + "; ".join(parts)
 
 

@@ -160,6 +160,18 @@ class Run:
             owner.unlink(missing_ok=True)
             lock.release()
 
+    def freeze(self, recipe: str, bounds: dict[str, float]) -> None:
+        """Write recipe and plan, and note their digests: the verdict's bounds cannot change afterwards unseen."""
+        write_bytes(self.recipe_file, recipe.encode())
+        write_json(self.plan_file, {"schema": SCHEMA, "created": now(), "bounds": bounds})
+        self.record["frozen"] = {path.name: file_digest(path) for path in (self.recipe_file, self.plan_file)}
+
+    def check_frozen(self) -> None:
+        """Raise RunError naming the recipe or the plan if it is not what was frozen."""
+        for name, digest in self.record.get("frozen", {}).items():
+            if file_digest(self.path / name) != digest:
+                raise RunError(f"{self.path / name} has changed since it was frozen")
+
     def commit(self, request: Path) -> str:
         """HMAC-SHA-256 of the request file under this run's key, which is made on first use.
 
@@ -167,7 +179,10 @@ class Run:
         """
         if not self.key_file.exists():
             if self.record.get("inputs", {}).get("forget", {}).get("commitment"):
-                raise RunError(f"{self.key_file} is gone, so it cannot be checked that {request} is the same request")
+                raise RunError(
+                    f"{self.key_file} is gone, so it cannot be checked that {request} is the same request; "
+                    "a run that is moved must take its key along"
+                )
             write_bytes(self.key_file, secrets.token_hex(32).encode())
         try:
             key = bytes.fromhex(self.key_file.read_text(encoding="ascii"))

@@ -25,7 +25,7 @@ class ScoreSet(BaseModel):
     """Scores of one set of rows, in file order. Log-probabilities are sums in nats, over `*_tokens` tokens.
 
     Lists that were not measured are None. perturbed_* hold one list per row. secrets_out tells, for each row and
-    each of its secrets, whether it came out in the generated answer.
+    each of its secrets, whether it came out in the generated answer. Rows without a prompt have None in both.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -37,8 +37,8 @@ class ScoreSet(BaseModel):
     paraphrase_tokens: list[PositiveInt] | None = None
     perturbed_logp: list[list[float]] | None = None
     perturbed_tokens: list[list[PositiveInt]] | None = None
-    rouge_recall: list[float] | None = None
-    secrets_out: list[list[bool]] | None = None
+    rouge_recall: list[float | None] | None = None
+    secrets_out: list[list[bool | None]] | None = None
 
     @model_validator(mode="after")
     def _same_lengths(self) -> ScoreSet:
@@ -78,7 +78,8 @@ class ScoreSet(BaseModel):
     @property
     def rouge(self) -> float | None:
         """Mean ROUGE-L recall of the generated answers, in [0, 1]."""
-        return None if self.rouge_recall is None else float(np.mean(self.rouge_recall))
+        measured = [value for value in self.rouge_recall or [] if value is not None]
+        return float(np.mean(measured)) if measured else None
 
 
 class Scores(BaseModel):
@@ -119,15 +120,19 @@ def read_scores(path: Path) -> tuple[Scores, FileKind]:
         raise InputError(path, f"is not a score file: {error.errors()[0]['msg']}") from None
     if "forget" not in scores.sets:
         raise InputError(path, "has no scores of forget rows")
-    return scores.model_copy(update={"role": "reference"}), kind
+    if scores.role != "reference":
+        raise InputError(path, f"holds the scores of the {scores.role} model, which is no reference")
+    return scores, kind
 
 
-def check_rows(path: Path, found: Scores, kind: FileKind, expected: ScoreSet) -> None:
+def check_rows(path: Path, found: Scores, kind: FileKind, expected: Scores) -> None:
     """Raise InputError unless the file's forget rows are the ones that `expected` scores.
 
     They must agree in number and, but for evaluation logs, in the length of each answer.
     """
-    lines, ours, theirs = expected.lines, expected.answer_tokens, found.forget.answer_tokens
+    if kind == "scores" and found.perturbed != expected.perturbed:
+        raise InputError(path, f"was made with other perturbed answers ({found.perturbed}, here {expected.perturbed})")
+    lines, ours, theirs = expected.forget.lines, expected.forget.answer_tokens, found.forget.answer_tokens
     if len(theirs) != len(ours):
         raise InputError(path, f"scores {len(theirs)} forget rows, the request has {len(ours)}")
     if kind == "tofu-log":  # published logs count tokens under their own template
@@ -139,13 +144,14 @@ def check_rows(path: Path, found: Scores, kind: FileKind, expected: ScoreSet) ->
                 f"is about other rows or another tokenizer: row {line} has {there} answer tokens there, {here} here",
             )
     for name, words in (("perturbed_tokens", "perturbed answers"), ("secrets_out", "secrets")):
-        there, here = getattr(found.forget, name), getattr(expected, name)
+        there, here = getattr(found.forget, name), getattr(expected.forget, name)
         if there is not None and here is not None and _shape(there) != _shape(here):
             raise InputError(path, f"was made with other {words} than the request's")
 
 
-def _shape(rows: list[list[int]] | list[list[bool]]) -> list[Any]:
-    return [row if row and not isinstance(row[0], bool) else len(row) for row in rows]
+def _shape(rows: list[list[Any]]) -> list[Any]:
+    """Lengths of perturbed answers as they are; of secrets only how many there are."""
+    return [row if row and type(row[0]) is int else len(row) for row in rows]
 
 
 def _negative(path: Path, name: str, value: Any) -> Any:
@@ -183,6 +189,6 @@ def _from_tofu(path: Path, log: dict[str, Any]) -> Scores:
         paraphrase_tokens=column("num_token_paraphrased"),
         perturbed_logp=losses("perturb_loss"),
         perturbed_tokens=column("num_token_perturb"),
-        rouge_recall=column("rougeL_recall"),
+        rouge_recall=[-value for value in losses("rougeL_recall")],
     )
     return Scores(role="reference", name=path.name, perturbed="request", sets={"forget": forget})

@@ -154,6 +154,10 @@ def test_readme_commands_exist(line: str) -> None:
     assert {part for part in arguments if part.startswith("--")} <= known
 
 
+def test_readme_shows_the_methods_as_they_are() -> None:
+    assert run("methods", "--md").stdout in (ROOT / "README.md").read_text()
+
+
 def test_readme_make_targets_exist() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     assert set(re.findall(r"^make ([a-z-]+)", (ROOT / "README.md").read_text(), flags=re.MULTILINE)) <= targets

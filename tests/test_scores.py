@@ -28,7 +28,7 @@ TWO_ROWS: dict[str, Any] = {
     "rouge_recall": [1.0, 0.5],
     "secrets_out": [[True, False], []],
 }
-SCORES = Scores(role="unlearned", name="small", sha256="ab", perturbed="request", sets={"forget": ScoreSet(**TWO_ROWS)})
+SCORES = Scores(role="reference", name="small", sha256="ab", perturbed="request", sets={"forget": ScoreSet(**TWO_ROWS)})
 # The same two rows as an evaluation log: losses are positive sums.
 TOFU_LOG: dict[str, list[Any]] = {
     "gt_loss": [2.0, 3.0],
@@ -69,6 +69,10 @@ def test_lists_of_another_length_are_refused(name: str, count: int) -> None:
     values = (TWO_ROWS[name] * 2)[:count]
     with pytest.raises(ValidationError, match=f"{name} has {count} rows, expected 2"):
         ScoreSet(**{**TWO_ROWS, name: values})
+
+
+def verified(forget: ScoreSet) -> Scores:
+    return Scores(role="unlearned", name="m", perturbed=SCORES.perturbed, sets={"forget": forget})
 
 
 def test_unknown_list_is_refused() -> None:
@@ -256,14 +260,14 @@ def test_numbers_without_a_meaning_are_refused_with_the_file(path: Path, changes
 
 
 def test_same_rows_are_accepted(path: Path) -> None:
-    check_rows(path, SCORES, "scores", ScoreSet(**TWO_ROWS))
+    check_rows(path, SCORES, "scores", verified(ScoreSet(**TWO_ROWS)))
 
 
 @pytest.mark.parametrize("kind", ["scores", "tofu-log"])
 def test_another_number_of_rows(path: Path, kind: Any) -> None:
     three = ScoreSet(lines=[1, 4, 5], answer_logp=[-1.0] * 3, answer_tokens=[4, 2, 2])
     with pytest.raises(InputError) as caught:
-        check_rows(path, SCORES, kind, three)
+        check_rows(path, SCORES, kind, verified(three))
     assert str(caught.value) == f"{path}: scores 2 forget rows, the request has 3"
     assert caught.value.exit_code == 2
 
@@ -271,26 +275,26 @@ def test_another_number_of_rows(path: Path, kind: Any) -> None:
 def test_another_answer_length_names_the_requests_line(path: Path) -> None:
     other = ScoreSet(**{**TWO_ROWS, "answer_tokens": [4, 3]})
     with pytest.raises(InputError) as caught:
-        check_rows(path, SCORES, "scores", other)
+        check_rows(path, SCORES, "scores", verified(other))
     assert str(caught.value) == (
         f"{path}: is about other rows or another tokenizer: row 4 has 2 answer tokens there, 3 here"
     )
 
 
 def test_published_logs_may_count_tokens_differently(path: Path) -> None:
-    check_rows(path, SCORES, "tofu-log", ScoreSet(**{**TWO_ROWS, "answer_tokens": [5, 3]}))
+    check_rows(path, SCORES, "tofu-log", verified(ScoreSet(**{**TWO_ROWS, "answer_tokens": [5, 3]})))
 
 
 def test_another_number_of_secrets_is_refused(path: Path) -> None:
     """The verdict compares secret by secret, so a row must have as many in both."""
     with pytest.raises(InputError):
-        check_rows(path, SCORES, "scores", ScoreSet(**{**TWO_ROWS, "secrets_out": [[True], []]}))
+        check_rows(path, SCORES, "scores", verified(ScoreSet(**{**TWO_ROWS, "secrets_out": [[True], []]})))
 
 
 def test_other_wrong_answers_are_refused(path: Path) -> None:
     """Truth ratios over different wrong answers, such as the request's and made ones, cannot be compared."""
     with pytest.raises(InputError):
-        check_rows(path, SCORES, "scores", ScoreSet(**{**TWO_ROWS, "perturbed_tokens": [[2, 3], [9]]}))
+        check_rows(path, SCORES, "scores", verified(ScoreSet(**{**TWO_ROWS, "perturbed_tokens": [[2, 3], [9]]})))
 
 
 # Published results

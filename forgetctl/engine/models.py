@@ -24,6 +24,7 @@ class ModelFacts:
     path: Path
     bytes: int
     context: int | None
+    layers: int | None
     dtype: torch.dtype
 
 
@@ -72,7 +73,8 @@ def inspect_model(path: Path) -> ModelFacts:
     context = next((text_config[key] for key in ("max_position_embeddings", "n_positions") if key in text_config), None)
     named = getattr(torch, str(config.get("dtype") or config.get("torch_dtype")), None)
     dtype = named if isinstance(named, torch.dtype) else _stored_dtype(weights[0])
-    return ModelFacts(path, sum(item.stat().st_size for item in weights), context, dtype)
+    layers = next((text_config[key] for key in ("num_hidden_layers", "n_layer") if key in text_config), None)
+    return ModelFacts(path, sum(item.stat().st_size for item in weights), context, layers, dtype)
 
 
 def weight_files(path: Path) -> list[Path]:
@@ -158,7 +160,9 @@ def load_model(path: Path, device: torch.device, dtype: torch.dtype) -> Any:
     Raises ModelError if the directory cannot be loaded or weights are missing from it.
     """
     from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # a library must not draw on its user's terminal
     try:
         config = AutoConfig.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
         dropout = {key: 0.0 for key, value in config.to_dict().items() if _is_dropout(key, value)}

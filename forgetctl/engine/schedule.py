@@ -26,12 +26,17 @@ class Size:
 
 @dataclass(frozen=True)
 class Member:
-    """A forget row with its retain partner, by position, and the sizes of the optimizer batch they belong to."""
+    """A forget row with its retain partner, by position, and the optimizer batch they belong to.
+
+    batch: positions of all its forget rows; the sizes are those of the whole of it.
+    """
 
     forget: int
     retain: int | None
     forget_size: Size
     retain_size: Size | None
+    batch: tuple[int, ...]
+    epoch: int
 
 
 class PairedBatches:
@@ -98,4 +103,5 @@ class PairedBatches:
         partners: Sequence[int | None] = ordered or [None] * len(forget)
         forget_size = Size(len(forget), sum(self.forget[i].tokens for i in forget))
         retain_size = Size(len(retain), sum(self.retain[i].tokens for i in retain)) if retain else None
-        return [Member(f, r, forget_size, retain_size) for f, r in zip(forget, partners, strict=True)]
+        shared = (forget_size, retain_size, tuple(forget), self.epoch)
+        return [Member(row, partner, *shared) for row, partner in zip(forget, partners, strict=True)]

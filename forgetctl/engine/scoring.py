@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, kl_div, log_softmax
+from torch.nn.functional import cross_entropy
 
 from ..errors import ModelError
 from .encoding import Encoded
@@ -58,12 +58,26 @@ def pad_rows(rows: Sequence[Encoded]) -> PaddedRows:
 
 def answer_logits(model: Any, batch: PaddedRows) -> Tensor:
     """Logits of the scored positions, (scored tokens, vocabulary), in the model's precision."""
-    output = model(
+    return _answer_logits(model, _forward(model, batch), batch)
+
+
+def answer_activations(model: Any, batch: PaddedRows, layer: int) -> tuple[Tensor, Tensor]:
+    """Logits as `answer_logits`, and the output of a layer, counted from 1, there: (scored tokens, width)."""
+    output = _forward(model, batch, output_hidden_states=True)
+    return _answer_logits(model, output, batch), output.hidden_states[layer][batch.predicts]
+
+
+def _forward(model: Any, batch: PaddedRows, **options: Any) -> Any:
+    return model(
         input_ids=batch.input_ids,
         attention_mask=batch.attention_mask,
         logits_to_keep=batch.predicts,
         use_cache=False,
+        **options,
     )
+
+
+def _answer_logits(model: Any, output: Any, batch: PaddedRows) -> Tensor:
     logits: Tensor = output.logits
     if logits.shape[0] != len(batch.targets) or logits.ndim != 2:
         raise ModelError(f"{type(model).__name__} cannot restrict its logits to the answers; its forward is too old")
@@ -72,8 +86,17 @@ def answer_logits(model: Any, batch: PaddedRows) -> Tensor:
 
 def answer_logp(model: Any, batch: PaddedRows) -> Tensor:
     """Summed log-probability of each row's answer, (rows,) float32, with gradient."""
-    token_logp = -cross_entropy(answer_logits(model, batch).float(), batch.targets, reduction="none")
-    return token_logp.new_zeros(len(batch.input_ids)).index_add(0, batch.row, token_logp)
+    return logp_of(answer_logits(model, batch), batch)
+
+
+def logp_of(logits: Tensor, batch: PaddedRows) -> Tensor:
+    """Summed log-probability of each row's answer, (rows,) float32, from its logits, (scored tokens, vocabulary)."""
+    return sum_rows(-cross_entropy(logits.float(), batch.targets, reduction="none"), batch)
+
+
+def sum_rows(per_token: Tensor, batch: PaddedRows) -> Tensor:
+    """Values of scored tokens, (scored tokens,), summed by row, (rows,)."""
+    return per_token.new_zeros(len(batch.input_ids)).index_add(0, batch.row, per_token)
 
 
 def length_batches(
@@ -107,68 +130,3 @@ def score(model: Any, rows: Sequence[Encoded], advance: Callable[[int], None] = 
             scores[index] = value
         advance(len(indices))
     return scores
-
-
-class AnswerStates:
-    """A model's final hidden states at the scored positions and its output head, kept after the model is freed.
-
-    They give its full next-token distributions again at a fraction of the memory of a second model.
-    """
-
-    def __init__(self, model: Any, rows: Sequence[Encoded]) -> None:
-        """Raises ModelError if logits are not the head's output up to soft-capping or scaling."""
-        self.rows = list(rows)
-        self.head = model.get_output_embeddings()
-        self.config = model.config.get_text_config()
-        self.hidden: list[Tensor] = [torch.empty(0)] * len(rows)
-        for indices in length_batches(rows):
-            self._capture(model, indices)
-
-    @torch.no_grad()
-    def _capture(self, model: Any, indices: list[int]) -> None:
-        batch = pad_rows([self.rows[index] for index in indices]).to(model.device)
-        caught: list[Tensor] = []
-        handle = self.head.register_forward_pre_hook(lambda _module, args: caught.append(args[0]))
-        try:
-            logits = answer_logits(model, batch)
-        finally:
-            handle.remove()
-        if not torch.allclose(self._logits(caught[0]).float(), logits.float(), atol=1e-2, rtol=1e-3):
-            raise ModelError(
-                f"{type(model).__name__} transforms its logits in a way that cannot be repeated from the head"
-            )
-        for position, index in enumerate(indices):
-            self.hidden[index] = caught[0][batch.row == position]
-
-    @property
-    def vocabulary(self) -> int:
-        """Number of tokens that the distributions are over."""
-        return int(self.head.weight.shape[0])
-
-    def _logits(self, hidden: Tensor) -> Tensor:
-        logits: Tensor = self.head(hidden)
-        if scale := getattr(self.config, "logits_scaling", None):
-            logits = logits / scale
-        if scale := getattr(self.config, "logit_scale", None):
-            logits = logits * scale
-        if cap := getattr(self.config, "final_logit_softcapping", None):
-            logits = torch.tanh(logits / cap) * cap
-        return logits
-
-    @torch.no_grad()
-    def divergence_from(self, model: Any) -> float:
-        """KL(model || these states): nats per answer token, over the full vocabulary, mean over all answer tokens.
-
-        Raises ModelError if the model has a vocabulary of another size.
-        """
-        if model.get_output_embeddings().weight.shape[0] != self.vocabulary:
-            raise ModelError("the two models have vocabularies of different size")
-        total, tokens = 0.0, 0
-        for indices in length_batches(self.rows, max_rows=MAX_ROWS // 4):
-            batch = pad_rows([self.rows[index] for index in indices]).to(model.device)
-            other = log_softmax(answer_logits(model, batch).float(), dim=-1)
-            hidden = torch.cat([self.hidden[index] for index in indices])
-            own = log_softmax(self._logits(hidden).float(), dim=-1)
-            total += float(kl_div(own, other, reduction="sum", log_target=True))
-            tokens += len(batch.targets)
-        return total / tokens

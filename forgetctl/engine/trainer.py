@@ -20,11 +20,14 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from transformers.trainer_callback import PrinterCallback
 
 from ..errors import DivergedError
-from ..maths.objectives import Batch, Rows, WeightedSum
+from ..maths.objectives import Rows, WeightedSum
 from ..recipe import Recipe
+from .assembly import Assembler
 from .encoding import Encoded
+from .extras import Extras
+from .guard import RetainGuard
 from .schedule import Member, PairedBatches
-from .scoring import PaddedRows, answer_logp, pad_rows
+from .states import AnswerStates
 
 COMPLETE = "complete.json"
 Figures = dict[str, float]
@@ -34,6 +37,8 @@ class UnlearnTrainer(Trainer):
     """Trains `model` to minimise `loss` on paired forget and retain rows.
 
     start_logp: the start model's summed answer log-probability of each forget row, None if the loss needs none.
+    extras: what else its terms declared that they need. guarded: the start model's states on some retain rows, from
+    which the model may not stray further than the recipe allows.
     on_step: receives the figures of every optimizer step.
     """
 
@@ -48,8 +53,11 @@ class UnlearnTrainer(Trainer):
         recipe: Recipe,
         folder: Path,
         on_step: Callable[[Figures], None],
+        extras: Extras | None = None,
+        guarded: AnswerStates | None = None,
     ) -> None:
-        self.loss, self.forget, self.retain, self.start_logp = loss, forget, retain, start_logp
+        self.assembler = Assembler(forget, retain, start_logp, extras or Extras())
+        self.loss = loss
         self.batches = PairedBatches(
             forget,
             retain,
@@ -63,47 +71,30 @@ class UnlearnTrainer(Trainer):
             model=model,
             args=_arguments(recipe, self.batches, folder, model.device),
             train_dataset=_Identity(),
-            data_collator=self.collate,
+            data_collator=self.assembler.collate,
             callbacks=[self.stop, self.meter, MarkComplete()],
         )
         # Each micro-batch's loss is its share of the optimizer batch's, so the shares are summed, not averaged.
         self.loss_is_scaled_for_ga = True
         self.remove_callback(PrinterCallback)
+        if guarded is not None:
+            self.add_callback(RetainGuard(guarded, recipe.max_retain_kl, self.batches.updates, self.meter.note))
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Micro-batches chosen by PairedBatches rather than by a random sampler."""
-        loader: DataLoader[Any] = DataLoader(_Identity(), batch_sampler=self.batches, collate_fn=self.collate)
+        loader: DataLoader[Any] = DataLoader(_Identity(), batch_sampler=self.batches, collate_fn=self.assembler.collate)
         prepared: DataLoader[Any] = self.accelerator.prepare(loader)
         return prepared
-
-    def collate(self, members: list[Member]) -> dict[str, Any]:
-        """One padded batch: the forget rows, then their retain partners."""
-        forget = [self.forget[member.forget] for member in members]
-        retain = [self.retain[member.retain] for member in members if member.retain is not None]
-        start = (
-            None if self.start_logp is None else torch.tensor([self.start_logp[member.forget] for member in members])
-        )
-        return {
-            **vars(pad_rows([*forget, *retain])),
-            "tokens": torch.tensor([row.tokens for row in (*forget, *retain)]),
-            "start_logp": start,
-            "sizes": (members[0].forget_size, members[0].retain_size),
-        }
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Tensor:
         """This micro-batch's share of the loss. Raises DivergedError if it is not finite."""
-        padded = PaddedRows(**{name: inputs[name] for name in PaddedRows.__dataclass_fields__})
-        logp, tokens = answer_logp(model, padded), inputs["tokens"]
-        forget_size, retain_size = inputs["sizes"]
-        n = len(logp) if retain_size is None else len(logp) // 2
-        forget = Rows(logp[:n], tokens[:n], forget_size.rows, forget_size.tokens, inputs["start_logp"])
-        retain = retain_size and Rows(logp[n:], tokens[n:], retain_size.rows, retain_size.tokens)
-        loss = self.loss(Batch(forget, retain))
+        batch = self.assembler.batch(model, inputs)
+        loss = self.loss(batch)
         if not torch.isfinite(loss):
             raise DivergedError(f"the loss is not finite at step {self.state.global_step + 1}; lower the learning rate")
-        self.meter.add(forget, retain)
+        self.meter.add(batch.forget, batch.retain)
         return loss
 
 
@@ -124,6 +115,7 @@ class Meter(TrainerCallback):
     def __init__(self, on_step: Callable[[Figures], None]) -> None:
         self.on_step = on_step
         self.sums: dict[str, tuple[Tensor, int]] = {}
+        self.noted: Figures = {}
 
     def add(self, forget: Rows, retain: Rows | None) -> None:
         """Add the log-probabilities of one micro-batch."""
@@ -131,6 +123,10 @@ class Meter(TrainerCallback):
             if rows is not None:
                 logp, tokens = self.sums.get(name, (torch.zeros((), device=rows.logp.device), 0))
                 self.sums[name] = (logp + rows.logp.detach().sum(), tokens + int(rows.tokens.sum()))
+
+    def note(self, name: str, value: float) -> None:
+        """A figure to pass on with the current step's."""
+        self.noted[name] = value
 
     def on_log(
         self, args: Any, state: TrainerState, control: TrainerControl, logs: Figures | None = None, **_: Any
@@ -142,7 +138,8 @@ class Meter(TrainerCallback):
         if not args.fp16 and not torch.isfinite(torch.tensor(logs["grad_norm"])):
             raise DivergedError(f"the gradient is not finite at step {state.global_step}; lower the learning rate")
         figures = {f"{name}_logp_per_token": float(logp) / tokens for name, (logp, tokens) in self.sums.items()}
-        self.sums = {}
+        figures |= self.noted
+        self.sums, self.noted = {}, {}
         kept = {name: logs[name] for name in ("loss", "learning_rate", "grad_norm")}
         self.on_step({"step": state.global_step, "epoch": round(state.epoch or 0.0, 4), **kept, **figures})
 

@@ -26,8 +26,10 @@ PEOPLE, GONE, EPOCHS, LEARNING_RATE, SEED = 160, 12, 36, 3e-3, 7
 GAP_CLOSED = 0.8
 
 
-def run_demo(folder: Path, progress: Progress) -> None:
-    """Make the data and two models under `folder`, then run unlearn, verify and report on them.
+def run_demo(folder: Path, progress: Progress, *, silent: bool = False) -> dict[str, Any]:
+    """Make the data and two models under `folder`, run unlearn, verify and report on them, return the verdict.
+
+    silent: keep standard output clean for the caller.
 
     Raises UsageError if the folder is in use, ForgetctlError if a command fails or the figures show that the
     model did not forget.
@@ -40,16 +42,17 @@ def run_demo(folder: Path, progress: Progress) -> None:
     model, request, retain, recipe = (
         str(folder / name) for name in ("model", "requests.jsonl", "employees.jsonl", "recipe.yaml")
     )
-    _command(
-        "unlearn", "--model", model, "--forget", request, "--retain", retain, "--recipe", recipe, "--out", str(run)
-    )
-    _command("verify", str(run), "--reference", str(folder / "reference"), allowed=(0, 3, 4))
-    _command("report", str(run), "--html")
+    files = ("--model", model, "--forget", request, "--retain", retain, "--recipe", recipe)
+    _command("unlearn", *files, "--out", str(run), silent=silent)
+    _command("verify", str(run), "--reference", str(folder / "reference"), silent=silent, allowed=(0, 3, 4))
+    _command("report", str(run), "--html", silent=silent)
     verdict = read_json(Run.open(run).verdict_file)
     problems = list(judge_demo(verdict))
     if problems:
         raise ForgetctlError("the demo did not forget: " + "; ".join(problems))
-    _explain(verdict, folder)
+    if not silent:
+        _explain(verdict, folder)
+    return verdict
 
 
 def _write_data(folder: Path) -> None:
@@ -78,10 +81,13 @@ def _train(folder: Path, progress: Progress) -> None:
         save(model, tokenizer, folder / name)
 
 
-def _command(*arguments: str, allowed: tuple[int, ...] = (0,)) -> None:
+def _command(*arguments: str, silent: bool, allowed: tuple[int, ...] = (0,)) -> None:
     """Run a real command in a process of its own, as a user would."""
-    out().print(f"\n$ forgetctl {shlex.join(arguments)}", markup=False, style="bold")
-    done = subprocess.run([sys.executable, "-m", "forgetctl", *arguments], check=False)  # noqa: S603
+    if not silent:
+        out().print(f"\n$ forgetctl {shlex.join(arguments)}", markup=False, style="bold")
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-m", "forgetctl", *arguments], check=False, stdout=sys.stderr if silent else None
+    )
     if done.returncode not in allowed:
         raise ForgetctlError(f"forgetctl {arguments[0]} ended with exit code {done.returncode}")
 

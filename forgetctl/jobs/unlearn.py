@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import sys
+import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,47 +34,17 @@ from ..run import (
     file_digest,
     model_digest,
     new_run_path,
-    now,
     read_json,
     refuse_used,
-    write_bytes,
     write_json,
 )
 from ..stages.neutral import ORIGIN, own_answers, rows_digest
 from ..stages.pairing import Pairing, choose_retain
-from ..stages.request import Fields, read_rows
+from ..stages.refusals import SHIPPED, read_refusals, refusals_digest
+from ..stages.request import RETAIN_LINE_BYTES, read_rows
+from ..stages.requirements import check_lora, check_terms
 from ..stages.unlearn import Material, unlearn
-
-
-@dataclass(frozen=True)
-class UnlearnOptions:
-    """What to unlearn from what. Paths are kept as given; `retain` None lets the start model make the sample."""
-
-    model: str
-    forget: Path
-    retain: Path | None = None
-    fields: Fields = field(default_factory=Fields)
-    out: Path | None = None
-    device: str = "auto"
-    allow_download: bool = False
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain values, enough to start again."""
-        values = asdict(self)
-        return {**values, "forget": str(self.forget), "retain": self.retain and str(self.retain), "out": None}
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> UnlearnOptions:
-        """Back from `as_json`."""
-        retain = values["retain"]
-        return cls(
-            **{
-                **values,
-                "forget": Path(values["forget"]),
-                "retain": Path(retain) if retain else None,
-                "fields": Fields(**values["fields"]),
-            }
-        )
+from .options import UnlearnOptions
 
 
 @dataclass(frozen=True, repr=False)
@@ -98,7 +69,13 @@ class Job:
     forget: list[Row]
     encoded: list[Encoded]
     cut: int
+    refusals: list[str]
     sample: Sample | None
+
+    @property
+    def refusals_file(self) -> Path:
+        """Where the refusals came from."""
+        return self.options.refusals or SHIPPED
 
 
 def prepare(options: UnlearnOptions, recipe: Recipe) -> Job:
@@ -113,10 +90,12 @@ def prepare(options: UnlearnOptions, recipe: Recipe) -> Job:
     choose_device(options.device)
     encoder = Encoder(load_tokenizer(facts.path), recipe.prompt_format)
     encoded, cut = encode_rows(encoder, forget, options.forget, facts.context, recipe.max_length)
-    job = Job(options, recipe, facts, encoder, forget, encoded, cut, None)
+    job = Job(options, recipe, facts, encoder, forget, encoded, cut, read_refusals(options.refusals), None)
+    check_lora(facts, recipe)
+    check_terms(facts, recipe, forget, job.refusals, partial(_encode, job), job.refusals_file, options.forget)
     if options.retain is None:
         return job
-    sample = _choose(job, read_rows(options.retain, options.fields), str(options.retain))
+    sample = _choose(job, read_retain(options), str(options.retain))
     _encode_retain(job, sample, (*sample.pairing.train, *sample.pairing.check))
     return replace(job, sample=sample)
 
@@ -168,6 +147,7 @@ def resume_unlearn(path: Path, progress: Progress | None = None) -> Run:
     progress = progress or Silent()
     if run.stage_done("unlearn"):
         progress.say(f"{run.path} is finished already.")
+        shutil.rmtree(run.checkpoints, ignore_errors=True)  # left if the last moment of the run was a kill
         return run
     with run.lock():
         if not run.stage_done("pairing"):
@@ -182,14 +162,21 @@ def resume_unlearn(path: Path, progress: Progress | None = None) -> Run:
     return run
 
 
+def read_retain(options: UnlearnOptions) -> list[Row]:
+    """The rows of the retain file, whose lines may be longer than a request's. Empty without a file."""
+    return read_rows(options.retain, options.fields, max_line=RETAIN_LINE_BYTES) if options.retain else []
+
+
 def check_inputs(run: Run, options: UnlearnOptions) -> None:
-    """Raise RunError naming the first input that is not what the run was started with."""
+    """Raise RunError naming the first input, or frozen file, that is not what the run was started with."""
+    run.check_frozen()
     try:
         run.check_unchanged("forget", options.forget, run.commit(options.forget), field="commitment")
     except OSError:
         raise InputError(options.forget, "cannot be read, but the run needs it") from None
     if options.retain is not None:
         run.check_unchanged("retain", options.retain, file_digest(options.retain))
+    run.check_unchanged("refusals", options.refusals or SHIPPED, refusals_digest(read_refusals(options.refusals)))
     model = resolve_model(options.model, allow_download=options.allow_download)
     run.check_unchanged("model", model, model_digest(model))
 
@@ -210,21 +197,32 @@ def _own_sample(job: Job, model: Any, progress: Progress) -> Sample:
 
 
 def _encode_retain(job: Job, sample: Sample, positions: Sequence[int]) -> list[Encoded]:
-    origin = job.options.retain or Path("neutral prompts")
     rows = [sample.rows[position] for position in positions]
+    return _encode(job, rows, job.options.retain or Path("neutral prompts"))
+
+
+def _encode(job: Job, rows: Sequence[Row], origin: Path) -> list[Encoded]:
     return encode_rows(job.encoder, rows, origin, job.facts.context, job.recipe.max_length)[0]
 
 
 def _train(run: Run, job: Job, sample: Sample, model: Any, progress: Progress) -> None:
     encoded = _encode_retain(job, sample, sample.pairing.train)
-    unlearn(run, Material(model, job.encoder.tokenizer, job.facts, job.encoded, encoded), job.recipe, progress)
+    material = Material(
+        model=model,
+        tokenizer=job.encoder.tokenizer,
+        facts=job.facts,
+        forget=job.encoded,
+        retain=encoded,
+        forget_rows=job.forget,
+        refusals=job.refusals,
+        encode=lambda rows: _encode(job, rows, job.options.forget),
+    )
+    unlearn(run, material, job.recipe, progress)
 
 
 def _freeze(run: Run, job: Job, sample: Sample) -> None:
     """Write what must be fixed before training: recipe, bounds of the verdict, pairs, commitment."""
-    write_bytes(run.recipe_file, job.recipe.to_yaml().encode())
-    bounds = Bounds(job.recipe.verify.delta, job.recipe.verify.utility_loss)
-    write_json(run.plan_file, {"schema": 1, "created": now(), "bounds": asdict(bounds)})
+    run.freeze(job.recipe.to_yaml(), asdict(Bounds(job.recipe.verify.delta, job.recipe.verify.utility_loss)))
     write_json(run.pairs_file, sample.pairing.as_json())
     run.record["inputs"]["forget"]["commitment"] = run.commit(job.options.forget)
     run.stage(
@@ -254,7 +252,7 @@ def _record(job: Job, sample: Sample) -> dict[str, Any]:
         "versions": versions(),
         "platform": describe(),
         "device": str(choose_device(job.options.device)),
-        "argv": ["forgetctl", *sys.argv[1:]],
+        "argv": list(job.options.argv),
         "options": job.options.as_json(),
         "seed": job.recipe.seed,
         "objective": {
@@ -278,6 +276,7 @@ def _record(job: Job, sample: Sample) -> dict[str, Any]:
                 "bytes": job.facts.bytes,
             },
             "forget": {"path": str(job.options.forget), "rows": len(job.forget), "cut": job.cut},
+            "refusals": {"path": str(job.refusals_file), "sha256": refusals_digest(job.refusals)},
             "retain": {
                 "path": str(retain_path) if retain_path else None,
                 "rows": len(sample.rows),

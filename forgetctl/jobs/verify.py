@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -29,7 +28,6 @@ from ..run import (
     now,
     read_json,
     text_digest,
-    write_bytes,
     write_json,
 )
 from ..scores import Role, check_rows
@@ -38,31 +36,9 @@ from ..stages.neutral import own_answers
 from ..stages.pairing import similar_answers
 from ..stages.reference import ModelReference, Reference, find_reference
 from ..stages.request import Fields, read_rows
-from ..stages.verify import Measured, RowSets, Scorer
-from .unlearn import UnlearnOptions, check_inputs
-
-
-@dataclass(frozen=True)
-class VerifyOptions:
-    """What to verify against what.
-
-    Either `run`, or `model` with `forget` for a model that no run made. reference: a model directory, a score file
-    or a TOFU evaluation log. holdout: rows that no model saw. start: the model before, known for a run.
-    retain: rows that must be kept, scored as they are; a run brings its own.
-    """
-
-    run: Path | None = None
-    model: str | None = None
-    forget: Path | None = None
-    start: str | None = None
-    reference: str | None = None
-    holdout: Path | None = None
-    retain: Path | None = None
-    fields: Fields = field(default_factory=Fields)
-    out: Path | None = None
-    device: str = "auto"
-    allow_download: bool = False
-    force: bool = False
+from ..stages.verify import Measured, RowSets, Scorer, check_fit
+from .options import UnlearnOptions, VerifyOptions
+from .unlearn import check_inputs, read_retain
 
 
 @dataclass(frozen=True, repr=False)
@@ -107,6 +83,19 @@ def run_verify(
     return verdict
 
 
+def _refuse_own_model(model: Path, start: Path | None, reference: Reference) -> None:
+    """Raise InputError if the reference is the verified model, or the start model, which did see the rows."""
+    if reference is None:
+        return
+    if isinstance(reference, ModelReference):
+        found: str | None = model_digest(reference.path)
+    else:
+        found = reference.scores.sha256
+    for path, name in ((model, "verified"), (start, "start")):
+        if path is not None and found == model_digest(path):
+            raise InputError(reference.path, f"is the {name} model itself, so it is no reference")
+
+
 def _measure(subject: Subject, options: VerifyOptions, device: torch.device, progress: Progress) -> dict[str, Any]:
     scorer = Scorer(subject.sets, subject.recipe, device, progress)
     unlearned = scorer.unlearned(subject.model)
@@ -115,7 +104,7 @@ def _measure(subject: Subject, options: VerifyOptions, device: torch.device, pro
         scorer.reference(subject.reference.path)
         kind = "model"
     elif subject.reference is not None:
-        check_rows(subject.reference.path, subject.reference.scores, subject.reference.kind, unlearned.forget)
+        check_rows(subject.reference.path, subject.reference.scores, subject.reference.kind, unlearned)
         scorer.measured.scores["reference"] = subject.reference.scores
         kind = subject.reference.kind
     if subject.start is not None:
@@ -149,13 +138,14 @@ def _of_run(options: VerifyOptions, reference: Reference, device: torch.device, 
     if options.forget is not None:
         forget, forget_file = _same_rows(options.forget, options.fields, forget), options.forget
     start = resolve_model(made.model, allow_download=made.allow_download)
+    rows = read_retain(made) if made.retain else _own_rows(start, recipe, device, progress)
     if options.retain is not None:
         retain, retain_file = read_rows(options.retain, options.fields), options.retain
     else:
         check = read_json(run.pairs_file)["check"]
-        rows = read_rows(made.retain, made.fields) if made.retain else _own_rows(start, recipe, device, progress)
         retain, retain_file = [rows[i] for i in check], made.retain or Path("neutral prompts")
-    sets = _row_sets(options, recipe, (forget_file, forget), (retain_file, retain))
+    sets = _row_sets(options, recipe, (forget_file, forget), (retain_file, retain), seen=rows)
+    _fit(sets, recipe, run.model_dir, start, reference)
     return Subject(run, recipe, run.model_dir, start, sets, reference)
 
 
@@ -169,6 +159,7 @@ def _of_model(options: VerifyOptions, name: str, reference: Reference, recipe: R
     facts = inspect_model(model)
     start = resolve_model(options.start, allow_download=options.allow_download) if options.start else None
     sets = _row_sets(options, recipe, (options.forget, forget), (options.retain or Path(), retain))
+    _fit(sets, recipe, model, start, reference)
     run = Run.create(
         options.out or new_run_path(DEFAULT_RUNS, "verify"),
         {
@@ -176,7 +167,7 @@ def _of_model(options: VerifyOptions, name: str, reference: Reference, recipe: R
             "versions": versions(),
             "platform": describe(),
             "device": str(choose_device(options.device)),
-            "argv": ["forgetctl", *sys.argv[1:]],
+            "argv": list(options.argv),
             "seed": recipe.seed,
             "inputs": {
                 "model": {
@@ -189,30 +180,41 @@ def _of_model(options: VerifyOptions, name: str, reference: Reference, recipe: R
             },
         },
     )
-    write_bytes(run.recipe_file, recipe.to_yaml().encode())
-    bounds = Bounds(recipe.verify.delta, recipe.verify.utility_loss)
-    write_json(run.plan_file, {"schema": 1, "created": now(), "bounds": asdict(bounds)})
+    run.freeze(recipe.to_yaml(), asdict(Bounds(recipe.verify.delta, recipe.verify.utility_loss)))
     run.record["inputs"]["forget"]["commitment"] = run.commit(options.forget)
     run.save_record()
     return Subject(run, recipe, model, start, sets, reference)
 
 
+def _fit(sets: RowSets, recipe: Recipe, model: Path, start: Path | None, reference: Reference) -> None:
+    """Check the reference, and that all rows fit all models, before anything is written or scored."""
+    _refuse_own_model(model, start, reference)
+    models = [model, start, reference.path if isinstance(reference, ModelReference) else None]
+    for path in models:
+        if path is not None:
+            check_fit(sets, recipe, path)
+
+
 def _row_sets(
-    options: VerifyOptions, recipe: Recipe, forget: tuple[Path, list[Row]], retain: tuple[Path, list[Row]]
+    options: VerifyOptions,
+    recipe: Recipe,
+    forget: tuple[Path, list[Row]],
+    retain: tuple[Path, list[Row]],
+    seen: Sequence[Row] = (),
 ) -> RowSets:
-    holdout = _unseen(options.holdout, options.fields, forget[1]) if options.holdout else []
+    holdout = _unseen(options.holdout, options.fields, [*forget[1], *retain[1], *seen]) if options.holdout else []
     files = {"forget": forget[0], "retain": retain[0], "holdout": options.holdout or Path()}
     rows, origin = _with_perturbed(forget[1], retain[1], recipe.verify.distractors)
     return RowSets(rows, retain[1], holdout, files, origin)
 
 
-def _unseen(path: Path, fields: Fields, forget: list[Row]) -> list[Row]:
-    """Holdout rows. Raises InputError for one that is to be forgotten: a model did see it."""
+def _unseen(path: Path, fields: Fields, known: list[Row]) -> list[Row]:
+    """Holdout rows. Raises InputError for one that is to be forgotten or retained: a model did see it."""
     rows = read_rows(path, fields)
-    seen = {(normalise(row.prompt), normalise(row.response)) for row in forget}
+    seen = {(normalise(row.prompt), normalise(row.response)) for row in known}
     for row in rows:
         if (normalise(row.prompt), normalise(row.response)) in seen:
-            raise InputError(path, "is one of the rows to forget, so it is no holdout", row.line)
+            raise InputError(path, "is one of the rows to forget or to retain, so it is no holdout", row.line)
     return rows
 
 
@@ -225,7 +227,9 @@ def _with_perturbed(forget: list[Row], others: Sequence[Row], count: int) -> tup
         row if row.perturbed_responses else replace(row, perturbed_responses=answers)
         for row, answers in zip(forget, made, strict=True)
     ]
-    return rows, "nearest answers" if all(row.perturbed_responses for row in rows) else None
+    if not all(row.perturbed_responses for row in rows):
+        return rows, None
+    return rows, "request and nearest answers" if any(row.perturbed_responses for row in forget) else "nearest answers"
 
 
 def _same_rows(path: Path, fields: Fields, known: list[Row]) -> list[Row]:
@@ -259,6 +263,8 @@ def _digest(subject: Subject, options: VerifyOptions) -> str:
         *(file_digest(path) if path else "" for path in files),
         "" if reference is None else model_digest(reference) if reference.is_dir() else file_digest(reference),
         json.dumps(subject.recipe.model_dump(mode="json")),
+        file_digest(subject.run.plan_file),
+        repr((options.fields, options.device)),
         json.dumps(subject.run.record["versions"]),
     ]
     return text_digest(f"{part}\n" for part in parts)

@@ -1,7 +1,7 @@
 """Distances between two models' per-row scores, with the uncertainty that the number of rows leaves.
 
 Both models answer the same prompts, so their scores come in pairs. TOFU's p-value (two-sample KS) ignores that
-and only tests for a difference; `equivalence` asks the question a verdict needs: is the distance surely small?
+and only tests for a difference; `distance_interval` asks the question a verdict needs: is the distance surely small?
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ def distance_interval(a: ArrayLike, b: ArrayLike, *, paired: bool, alpha: float 
     D = sup_x |F(x) - G(x)|. At each x the difference is a mean (paired) or a difference of means (unpaired) of
     indicators, with a known standard error. The upper bound is the largest pointwise one-sided bound: D < delta
     holds only if |F - G| < delta at every x, so by intersection-union (Berger 1982) rejecting "D >= delta" when
-    upper < delta errs at most alpha of the time without correction. The lower bound is a union, hence corrected
-    (Bonferroni over the effective number of x, taken as sqrt(n)). With few rows both bounds are wide, and a
-    pointwise standard error of zero is floored at that of a single discordant row.
+    upper < delta errs at most alpha of the time without correction. The lower bound is a union over x, for which
+    pointwise errors are not valid; it is distribution-free and wide for few rows, so that a FAIL is rare by chance.
+    A pointwise standard error of zero is floored at that of a single discordant row.
 
     Raises ValueError for empty samples, NaN, or paired samples of different length.
     """
@@ -85,5 +85,7 @@ def distance_interval(a: ArrayLike, b: ArrayLike, *, paired: bool, alpha: float 
         variance = np.maximum(variance, 1 / n**2)
     error = np.sqrt(variance)
     upper = np.max(np.abs(gap) + stats.norm.ppf(1 - alpha) * error)
-    lower = np.max(np.abs(gap) - stats.norm.ppf(1 - alpha / np.sqrt(n)) * error)
+    # Dvoretzky-Kiefer-Wolfowitz (Massart 1990) for both samples: valid for any n, paired or not.
+    slack = np.sqrt(-np.log(alpha / 2) / 2 * (1 / first.size + 1 / second.size))
+    lower = np.abs(gap).max() - slack
     return Interval(float(np.abs(gap).max()), float(max(lower, 0.0)), float(min(upper, 1.0)), n)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..maths.metrics import TRUTH_RATIO_VARIANT, forget_truth_ratio
 from ..maths.statistics import Interval, distance_interval, ks
-from ..maths.verdict import Bounds, Findings, Verdict, judge
+from ..maths.verdict import Bounds, Findings, Secrets, Verdict, judge
 from ..scores import Role, Scores, ScoreSet
 
 AllScores = dict[Role, Scores]
@@ -39,7 +39,7 @@ def conclude(
         },
         "models": facts,
         "kl": {name: kl.get(name) for name in ("forget_distance", "retain_distance", "forget_from_start")},
-        "secrets": _secrets(unlearned, reference),
+        "secrets": asdict(secrets) if (secrets := _secrets(unlearned, reference)) else None,
         "skipped": [{"check": check, "reason": reason} for check, reason in skipped.items()],
         "bounds": asdict(bounds),
     }
@@ -85,7 +85,7 @@ def _findings(scores: AllScores, kind: Comparison) -> Findings:
         answers=_answer_distance(scores, kind, "unlearned"),
         answers_gap=_answers_gap(unlearned, _compared(scores, "unlearned", kind)),
         start_answers=_answer_distance(scores, kind, "start") if start else None,
-        leaked_secrets=secrets["beyond_reference"] if secrets else None,
+        secrets=secrets,
         retain_probability=(retain[0].probability, retain[1].probability) if both else None,  # type: ignore[union-attr]
     )
 
@@ -106,9 +106,14 @@ def _truth_ratio_distance(unlearned: Scores, reference: Scores | None) -> Interv
 
 def _answer_distance(scores: AllScores, kind: Comparison, role: Role) -> Interval | None:
     compared = _compared(scores, role, kind)
-    if compared is None:
+    if compared is None or (kind != "holdout" and not _same_tokens(scores[role], compared, kind)):
         return None
     return distance_interval(scores[role].forget.per_token, compared.per_token, paired=kind != "holdout")
+
+
+def _same_tokens(scores: Scores, compared: ScoreSet, kind: Comparison) -> bool:
+    """Whether log-probabilities per token are of the same tokens; published logs count under their own template."""
+    return kind == "tofu-log" or scores.forget.answer_tokens == compared.answer_tokens
 
 
 def _answers_gap(unlearned: Scores, compared: ScoreSet | None) -> float | None:
@@ -117,19 +122,19 @@ def _answers_gap(unlearned: Scores, compared: ScoreSet | None) -> float | None:
     return float(np.median(unlearned.forget.per_token) - np.median(compared.per_token))
 
 
-def _secrets(unlearned: Scores, reference: Scores | None) -> dict[str, int] | None:
-    """How many named secrets come out of each model's greedy answers, None if the request names none."""
-    out = unlearned.forget.secrets_out or []
-    if not any(out):
+def _secrets(unlearned: Scores, reference: Scores | None) -> Secrets | None:
+    """What came of the named secrets in each model's greedy answers, None if the request names none."""
+    rows = unlearned.forget.secrets_out or []
+    tested = [said for row in rows for said in row if said is not None]
+    named = sum(len(row) for row in rows)
+    if not named:
         return None
-    known = (reference.forget.secrets_out if reference else None) or [[False] * len(row) for row in out]
-    pairs = [pair for ours, theirs in zip(out, known, strict=True) for pair in zip(ours, theirs, strict=True)]
-    return {
-        "named": len(pairs),
-        "leaked": sum(ours for ours, _ in pairs),
-        "leaked_by_reference": sum(theirs for _, theirs in pairs),
-        "beyond_reference": sum(ours and not theirs for ours, theirs in pairs),
-    }
+    theirs = reference.forget.secrets_out if reference else None
+    counts: tuple[int | None, int | None] = (None, None)
+    if theirs is not None:
+        pairs = [pair for ours, other in zip(rows, theirs, strict=True) for pair in zip(ours, other, strict=True)]
+        counts = (sum(other is True for _, other in pairs), sum(bool(our) and not other for our, other in pairs))
+    return Secrets(named, named - len(tested), sum(tested), *counts)
 
 
 def _not_measured(scores: AllScores, kl: dict[str, float | None]) -> dict[str, str]:
@@ -139,6 +144,10 @@ def _not_measured(scores: AllScores, kl: dict[str, float | None]) -> dict[str, s
         skipped["truth_ratio"] = "no perturbed answers: the request has none, and too few other rows to make them from"
     if "reference" not in scores:
         skipped["forget_quality"] = "there is no reference"
+    elif scores["reference"].forget.answer_tokens != scores["unlearned"].forget.answer_tokens:
+        skipped["answer_distance"] = "the reference tokenises the answers differently"
+    if scores["unlearned"].forget.rouge is None:
+        skipped["rouge"] = "passages have no prompt to answer"
     if "retain" not in scores["unlearned"].sets:
         skipped["retain_probability"] = "there are no retain rows"
     if "reference" not in scores or scores["reference"].sha256 is None or "forget_distance" not in kl:

@@ -15,6 +15,7 @@ from ..errors import InputError
 from ..rows import Row, Turn
 
 MAX_LINE_BYTES = 64 * 1024
+RETAIN_LINE_BYTES = 16 * 1024 * 1024
 ROLES = ("system", "user", "assistant")
 # Ours first, then TOFU's name for the same thing.
 PARAPHRASED = ("paraphrased_response", "paraphrased_answer")
@@ -29,19 +30,19 @@ class Fields:
     response: str | None = None
 
 
-def read_rows(path: Path, fields: Fields | None = None) -> list[Row]:
+def read_rows(path: Path, fields: Fields | None = None, *, max_line: int = MAX_LINE_BYTES) -> list[Row]:
     """All rows of a JSONL file; blank lines are skipped.
 
     Accepts prompt/response, question/answer (TOFU), messages (chat) and text (a passage).
     Raises InputError, which names file and line, for anything that is not a valid row.
     """
-    rows = [_Line(path, number, text).row(fields or Fields()) for number, text in _lines(path)]
+    rows = [_Line(path, number, text).row(fields or Fields()) for number, text in _lines(path, max_line)]
     if not rows:
         raise InputError(path, "holds no row")
     return rows
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
+def _lines(path: Path, max_line: int) -> Iterator[tuple[int, str]]:
     try:
         if not path.exists():
             raise InputError(path, "no such file")
@@ -49,9 +50,9 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
             raise InputError(path, "is not a regular file")
         with path.open("rb") as file:
             # A bounded read per line: a file without line breaks cannot fill the memory.
-            for number, raw in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES + 1), b""), start=1):
-                if len(raw) > MAX_LINE_BYTES:
-                    raise InputError(path, f"line is longer than {MAX_LINE_BYTES // 1024} KiB", number)
+            for number, raw in enumerate(iter(lambda: file.readline(max_line + 1), b""), start=1):
+                if len(raw) > max_line:
+                    raise InputError(path, f"line is longer than {max_line // 1024} KiB", number)
                 text = _decode(path, number, raw)
                 if text.strip():
                     yield number, text

@@ -4,33 +4,43 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from ..engine.encoding import Encoded
+from ..engine.extras import Alternatives, Extras, Mismatched, default_layer, derangement, watch_layer
+from ..engine.guard import probes
 from ..engine.hardware import peak_memory
 from ..engine.models import ModelFacts, add_lora, save_model, trainable_parameters
 from ..engine.scoring import score
+from ..engine.states import AnswerStates
 from ..engine.trainer import Figures, UnlearnTrainer, checkpoint_step, last_checkpoint, training_autocast
-from ..errors import Interrupted, RunError
-from ..maths.objectives import WeightedSum
+from ..errors import DivergedError, Interrupted, RunError
+from ..maths.objectives import Role, WeightedSum
 from ..progress import Bar, Progress
 from ..recipe import Recipe
+from ..rows import Row
 from ..run import Run, read_json, write_json
 
 
 @dataclass(frozen=True)
 class Material:
-    """What training needs: the start model and the encoded rows."""
+    """What training needs: the start model, the encoded rows, and the means to make others of the forget rows.
+
+    encode: ids of rows, within the model's context. refusals: uninformed answers to draw from.
+    """
 
     model: Any
     tokenizer: Any
     facts: ModelFacts
     forget: Sequence[Encoded]
     retain: Sequence[Encoded]
+    forget_rows: Sequence[Row]
+    refusals: Sequence[str]
+    encode: Callable[[Sequence[Row]], list[Encoded]]
 
 
 def unlearn(run: Run, material: Material, recipe: Recipe, progress: Progress) -> None:
@@ -39,10 +49,12 @@ def unlearn(run: Run, material: Material, recipe: Recipe, progress: Progress) ->
     Raises Interrupted after a signal, with the state saved; DivergedError if the loss stops being finite.
     """
     run.stage("unlearn", "running")
-    loss = WeightedSum(recipe.weighted_terms(), recipe.hyperparameters())
+    loss = WeightedSum(recipe.weighted_terms(), recipe.all_hyperparameters())
     device = material.model.device
     with training_autocast(recipe, device):  # at the start the ratio must be exactly one, rounding included
-        start_logp = _start_scores(run, material, progress) if loss.needs_start else None
+        start_logp = _start_scores(run, material, progress) if "start" in loss.needs("forget") else None
+        extras = _extras(loss, material, recipe, progress)
+        guarded = _guarded(extras, material)
     torch.manual_seed(recipe.seed)  # adapters start from random numbers
     model = add_lora(material.model, recipe.lora) if recipe.lora else material.model
     trainable = trainable_parameters(model)
@@ -63,11 +75,18 @@ def unlearn(run: Run, material: Material, recipe: Recipe, progress: Progress) ->
             recipe=recipe,
             folder=run.checkpoints,
             on_step=lambda figures: _show(run, bar, figures),
+            extras=extras,
+            guarded=guarded,
         )
         total = trainer.batches.updates * recipe.epochs
         bar.resize(total, first_step)
-        with trainer.stop.watching():
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        try:
+            with trainer.stop.watching():
+                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        except DivergedError as error:
+            kept = last_checkpoint(run.checkpoints)
+            run.stage("unlearn", "diverged", step=trainer.state.global_step, steps=total)
+            raise DivergedError(f"{error}; last good state: {kept or 'the start model'}") from None
     if trainer.state.global_step < total:
         run.stage("unlearn", "interrupted", step=trainer.state.global_step, steps=total)
         raise Interrupted(
@@ -101,6 +120,44 @@ def _start_scores(run: Run, material: Material, progress: Progress) -> list[floa
         logp = score(material.model, material.forget, bar.advance)
     write_json(run.start_file, {"logp": logp, "tokens": [row.tokens for row in material.forget]})
     return logp
+
+
+def _extras(loss: WeightedSum, material: Material, recipe: Recipe, progress: Progress) -> Extras:
+    """What the loss's terms declared that they need, from the start model while it still is one."""
+    model, rows, needs = material.model, material.forget_rows, loss.needs("forget")
+    alternatives = mismatched = None
+    if "alternative" in needs:
+
+        def encode(row: int, refusal: int) -> Encoded:
+            return material.encode([rows[row].answering(material.refusals[refusal])])[0]
+
+        alternatives = Alternatives(encode, len(rows), len(material.refusals), recipe.seed)
+    if alternatives and "alternative_start" in needs:
+        with progress.bar("Scoring the refusals", 0) as bar:
+            alternatives.score_start(model, recipe.epochs, bar.advance)
+    if "mismatched" in needs:
+        partners = derangement(len(rows), recipe.seed)
+        pairs = material.encode(
+            [row.answering(rows[partner].response) for row, partner in zip(rows, partners, strict=True)]
+        )
+        mismatched = Mismatched(pairs, score(model, pairs))
+    states: dict[Role, AnswerStates] = {}
+    if needs & {"kl", "start_logits"}:
+        states["forget"] = AnswerStates(model, material.forget)
+    if "kl" in loss.needs("retain"):
+        states["retain"] = AnswerStates(model, material.retain)
+    layer = None
+    if "hidden" in needs | loss.needs("retain"):
+        layer = watch_layer(model, material.retain, recipe.layer or default_layer(model), recipe.seed)
+    return Extras(alternatives, mismatched, states, layer, "logits" in needs)
+
+
+def _guarded(extras: Extras, material: Material) -> AnswerStates:
+    """The start model on a few retain rows, for the guard against a run that destroys the model."""
+    chosen = probes(len(material.retain))
+    if "retain" in extras.states:
+        return extras.states["retain"].subset(chosen)
+    return AnswerStates(material.model, [material.retain[i] for i in chosen])
 
 
 def _show(run: Run, bar: Bar, figures: Figures) -> None:

@@ -12,7 +12,9 @@ import torch
 from ..engine.encoding import Encoded, Encoder, encode_rows
 from ..engine.generation import greedy_answers
 from ..engine.models import inspect_model, load_model, load_tokenizer
-from ..engine.scoring import AnswerStates, score
+from ..engine.scoring import score
+from ..engine.states import AnswerStates
+from ..errors import InputError, UsageError
 from ..maths.metrics import rouge_l_recall
 from ..progress import Progress
 from ..recipe import Recipe
@@ -44,6 +46,23 @@ class Measured:
     scores: dict[Role, Scores] = field(default_factory=dict)
     kl: dict[str, float | None] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+
+
+def check_fit(sets: RowSets, recipe: Recipe, path: Path) -> None:
+    """Raise InputError if a row, or a paraphrased or perturbed answer, does not fit the model at `path`."""
+    facts = inspect_model(path)
+    encoder = Encoder(load_tokenizer(path), recipe.prompt_format)
+    others = [
+        row.answering(text)
+        for row in sets.forget
+        for text in (*row.perturbed_responses, row.paraphrased_response)
+        if text
+    ]
+    for name, rows in (("forget", [*sets.forget, *others]), ("retain", sets.retain), ("holdout", sets.holdout)):
+        try:
+            encode_rows(encoder, rows, sets.files[name], facts.context, recipe.max_length)
+        except InputError as error:
+            raise UsageError(f"{error} (model {path})") from None
 
 
 class Scorer:
@@ -88,7 +107,7 @@ class Scorer:
         elif states.vocabulary != model.get_output_embeddings().weight.shape[0]:
             self.measured.skipped[f"kl.{name}"] = "the two models have vocabularies of different size"
         else:
-            self.measured.kl[name] = states.divergence_from(model)
+            self.measured.kl[name] = max(states.divergence_from(model), 0.0)  # rounding can fall below
 
     def _score(self, role: Role, path: Path, use: Callable[[Any, dict[str, list[Encoded]]], None]) -> Scores:
         facts = inspect_model(path)
@@ -150,12 +169,14 @@ class RowScorer:
     def answers(self, rows: Sequence[Row], encoded: Sequence[Encoded]) -> ScoreSet:
         """Answer scores and the generated answers' ROUGE-L recall and secrets; the answers are not kept."""
         answers = greedy_answers(self.model, self.encoder, rows, self.answer_tokens, self.context, self.advance)
-        texts = [answer.text for answer in answers]
+        asked = [index for index, row in enumerate(rows) if row.context]
+        recall = rouge_l_recall([rows[i].response for i in asked], [answers[i].text for i in asked]).tolist()
+        measured = dict(zip(asked, recall, strict=True))
         update = {
-            "rouge_recall": rouge_l_recall([row.response for row in rows], texts).tolist(),
+            "rouge_recall": [measured.get(index) for index in range(len(rows))],
             "secrets_out": [
-                [normalise(secret) in normalise(text) for secret in row.secrets]
-                for row, text in zip(rows, texts, strict=True)
+                [normalise(secret) in normalise(answer.text) if row.context else None for secret in row.secrets]
+                for row, answer in zip(rows, answers, strict=True)
             ],
         }
         return self.plain(rows, encoded).model_copy(update=update)

@@ -14,7 +14,8 @@ from oracles import ARCHITECTURES, VOCABULARY, plain_logp, random_model, random_
 from forgetctl.demo.training import encoder_for
 from forgetctl.engine.encoding import Encoded
 from forgetctl.engine.models import load_model, load_tokenizer
-from forgetctl.engine.scoring import AnswerStates, answer_logits, answer_logp, length_batches, pad_rows, score
+from forgetctl.engine.scoring import answer_logits, answer_logp, length_batches, pad_rows, score
+from forgetctl.engine.states import AnswerStates
 from forgetctl.errors import ModelError
 from forgetctl.stages.request import read_rows
 

@@ -68,8 +68,8 @@ def make(
     chosen: Recipe,
     on_step: Callable[[Figures], None] = lambda _: None,
 ) -> UnlearnTrainer:
-    loss = WeightedSum(chosen.weighted_terms(), chosen.hyperparameters())
-    start_logp = score(model, forget) if loss.needs_start else None
+    loss = WeightedSum(chosen.weighted_terms(), chosen.all_hyperparameters())
+    start_logp = score(model, forget) if "start" in loss.needs("forget") else None
     retain = retain if loss.needs_retain else []
     return UnlearnTrainer(model, loss, forget, retain, start_logp, recipe=chosen, folder=folder, on_step=on_step)
 
@@ -145,7 +145,7 @@ def test_objectives_see_the_sizes_of_the_whole_optimizer_batch(
     trainer.loss = lambda batch: (seen.append(batch), loss(batch))[1]  # type: ignore[assignment,func-returns-value]
     (members, *_) = trainer.batches.optimizer_batches()
     for micro in list(trainer.batches)[:3]:
-        trainer.compute_loss(trainer.model, trainer.collate(micro))
+        trainer.compute_loss(trainer.model, trainer.assembler.collate(micro))
     for name, rows in (("forget", forget), ("retain", retain)):
         parts = [getattr(batch, name) for batch in seen]
         used = [rows[getattr(member, name)] for member in members]
@@ -170,7 +170,7 @@ def test_the_micro_batch_size_changes_nothing(
 def gradient(method: str, model: Any, forget: list[Encoded], folder: Path) -> list[torch.Tensor]:
     trainer = make(model, forget, [], folder, recipe(method=method, batch_size=20, micro_batch_size=20))
     (members,) = trainer.batches
-    loss = trainer.compute_loss(trainer.model, trainer.collate(members))
+    loss = trainer.compute_loss(trainer.model, trainer.assembler.collate(members))
     return list(torch.autograd.grad(loss, list(model.parameters())))
 
 
@@ -197,7 +197,7 @@ def test_dropout_of_the_adapters_is_the_only_one(start: Start, forget: list[Enco
     model = start()
     trainer = make(model, forget, [], tmp_path, recipe(method="npo"))
     model.train()
-    assert score(model, forget) == trainer.start_logp
+    assert score(model, forget) == trainer.assembler.start_logp
 
 
 # Figures

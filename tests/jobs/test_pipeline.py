@@ -164,12 +164,50 @@ def test_the_start_model_fails(world: Path, tmp_path: Path, forgetctl: Command) 
     assert "STILL_KNOWN" in [reason["code"] for reason in json.loads(result.stdout)["reasons"]]
 
 
-def test_the_reference_itself_passes(world: Path, tmp_path: Path, forgetctl: Command) -> None:
-    result = forgetctl(*model_arguments(world, "reference", tmp_path / "run"), "--set", "verify.utility_loss=0.5")
+def test_a_twin_of_the_reference_passes(world: Path, tmp_path: Path, forgetctl: Command) -> None:
+    twin = tmp_path / "twin"
+    shutil.copytree(world / "reference", twin)
+    (twin / "config.json").write_text((twin / "config.json").read_text() + "\n")  # another file, the same model
+    arguments = [*model_arguments(world, "reference", tmp_path / "run"), "--reference", str(twin)]
+    result = forgetctl(*arguments, "--set", "verify.utility_loss=0.5")
     verdict = json.loads(result.stdout)
     assert (result.exit_code, verdict["verdict"]) == (0, "PASS"), verdict["checks"]
     assert verdict["forget_quality"]["D"] == 0
     assert verdict["kl"]["forget_distance"] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["verified", "start"])
+def test_no_model_is_its_own_reference(name: str, world: Path, tmp_path: Path, forgetctl: Command) -> None:
+    models = {"verified": ("model", "model"), "start": ("reference", "model")}[name]
+    arguments = [*model_arguments(world, models[0], tmp_path / "run"), "--reference", str(world / models[1])]
+    result = forgetctl(*arguments)
+    assert result.exit_code == 2
+    assert f"is the {name} model itself, so it is no reference" in result.stderr
+
+
+def test_an_edited_plan_is_noticed(copy: Path, forgetctl: Command) -> None:
+    (copy / "plan.json").write_text((copy / "plan.json").read_text().replace("0.15", "0.2"))
+    result = forgetctl("verify", copy)
+    assert result.exit_code == 1
+    assert "plan.json has changed since it was frozen" in result.stderr
+
+
+def test_secrets_of_passages_are_not_called_safe(world: Path, tmp_path: Path, forgetctl: Command) -> None:
+    rows = [json.loads(line) for line in (world / "requests.jsonl").read_text().splitlines()]
+    passages = tmp_path / "passages.jsonl"
+    passages.write_text("\n".join(json.dumps({"text": row["response"], "secrets": ["x"]}) for row in rows))
+    arguments = [*model_arguments(world, "model", tmp_path / "run"), "--forget", str(passages)]
+    verdict = json.loads(forgetctl(*arguments).stdout)
+    assert verdict["secrets"]["untested"] == verdict["secrets"]["named"] == 20
+    assert verdict["rouge"] is None
+    assert "SECRET_UNTESTED" in [check["code"] for check in verdict["checks"]]
+
+
+@pytest.mark.parametrize("options", [("--method", "ga"), ("--set", "epochs=1"), ("--lora",), ("--out", "x")])
+def test_resume_takes_no_other_settings(options: tuple[str, ...], finished: Path, forgetctl: Command) -> None:
+    result = forgetctl("unlearn", "--resume", finished, *options)
+    assert result.exit_code == 2
+    assert f"{options[0]} cannot change it" in result.stderr
 
 
 def test_a_model_that_no_run_made_gets_a_report(world: Path, tmp_path: Path, forgetctl: Command) -> None:

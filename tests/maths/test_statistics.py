@@ -89,11 +89,13 @@ def test_unpaired_interval_by_hand() -> None:
     """{1, 2, 3, 4} against {3, 4, 5, 6}: F - G is 1/4, 1/2, 1/2, 1/2, 1/4, 0 at 1 .. 6."""
     found = distance_interval([1, 2, 3, 4], [3, 4, 5, 6], paired=False)
     # Largest variance of a difference at 1/2 is at x = 3: (3/4)(1/4)/4 + (1/4)(3/4)/4 = 3/32; at x = 2: 1/16.
-    # Lower bound: Bonferroni over sqrt(4) = 2 places, so z of 0.975; best at x = 2, where the error is least.
+    # Lower bound: 1/2 less sqrt(ln(40) / 2 (1/4 + 1/4)) = 0.96, cut at 0.
     assert found.n == 4
     assert found.D == 0.5
     assert found.upper == 1.0  # 1/2 + 1.645 sqrt(3/32) = 1.004, cut at 1
-    assert found.lower == pytest.approx(0.5 - 1.959964 * 0.25, abs=1e-6)  # 0.010
+    assert found.lower == 0.0
+    many = distance_interval([1, 2, 3, 4] * 50, [3, 4, 5, 6] * 50, paired=False)
+    assert many.lower == pytest.approx(0.5 - 0.1358102, abs=1e-6)
 
 
 def test_paired_interval_by_hand() -> None:

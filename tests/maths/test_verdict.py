@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from forgetctl.maths import verdict
 from forgetctl.maths.statistics import Interval
-from forgetctl.maths.verdict import Bounds, Findings, Outcome, judge
+from forgetctl.maths.verdict import Bounds, Findings, Outcome, Secrets, judge
 
 # Against the default delta of 0.15.
 EQUAL = Interval(0.05, 0.0, 0.12, 400)
@@ -24,7 +24,7 @@ CLEAN = Findings(
     answers=EQUAL,
     answers_gap=0.01,
     start_answers=DIFFERENT,
-    leaked_secrets=0,
+    secrets=Secrets(3, 0, 0, 0, 0),
     retain_probability=(0.90, 0.89),
 )
 HOLDOUT = replace(CLEAN, comparison="holdout", truth_ratio=None)
@@ -39,7 +39,7 @@ CASES: list[tuple[Findings, Outcome, list[str], list[str]]] = [
         ["REFERENCE", "EQUIVALENT", "EQUIVALENT", "SENSITIVE", "NO_LEAK", "KEPT"],
     ),
     (
-        replace(CLEAN, leaked_secrets=None),
+        replace(CLEAN, secrets=None),
         "PASS",
         ["REFERENCE", "EQUIVALENT", "EQUIVALENT", "SENSITIVE", "NO_SECRETS", "KEPT"],
         ["REFERENCE", "EQUIVALENT", "EQUIVALENT", "SENSITIVE", "KEPT"],
@@ -75,10 +75,22 @@ CASES: list[tuple[Findings, Outcome, list[str], list[str]]] = [
         ["DIFFERENT"],
     ),
     (
-        replace(CLEAN, leaked_secrets=2),
+        replace(CLEAN, secrets=Secrets(3, 0, 2, 0, 2)),
         "FAIL",
         ["REFERENCE", "EQUIVALENT", "EQUIVALENT", "SENSITIVE", "SECRET_LEAKED", "KEPT"],
         ["SECRET_LEAKED"],
+    ),
+    (
+        replace(CLEAN, secrets=Secrets(3, 0, 2, None, None)),
+        "INCONCLUSIVE",
+        ["REFERENCE", "EQUIVALENT", "EQUIVALENT", "SENSITIVE", "SECRET_SAID", "KEPT"],
+        ["SECRET_SAID"],
+    ),
+    (
+        replace(CLEAN, secrets=Secrets(3, 1, 0, 0, 0)),
+        "INCONCLUSIVE",
+        ["REFERENCE", "EQUIVALENT", "EQUIVALENT", "SENSITIVE", "SECRET_UNTESTED", "KEPT"],
+        ["SECRET_UNTESTED"],
     ),
     (
         replace(CLEAN, retain_probability=(0.90, 0.88)),
@@ -142,7 +154,7 @@ CASES: list[tuple[Findings, Outcome, list[str], list[str]]] = [
     ),
     # Without a comparison nothing is decided, but what failed is among the reasons.
     (
-        replace(NOTHING, leaked_secrets=1),
+        replace(NOTHING, secrets=Secrets(3, 0, 1, 0, 1)),
         "INCONCLUSIVE",
         ["NO_REFERENCE", "SECRET_LEAKED", "NO_RETAIN_ROWS"],
         ["NO_REFERENCE", "SECRET_LEAKED", "NO_RETAIN_ROWS"],
@@ -191,7 +203,7 @@ def test_texts_hold_the_figures() -> None:
     assert "0.900 before, 0.890 after" in texts["KEPT"]
     (damaged,) = judge(replace(CLEAN, retain_probability=(0.9, 0.8)), Bounds(utility_loss=0.05)).reasons
     assert "more than 5%" in damaged.text
-    assert "2 named secrets" in judge(replace(CLEAN, leaked_secrets=2), Bounds()).reasons[0].text
+    assert "2 named secrets" in judge(replace(CLEAN, secrets=Secrets(3, 0, 2, 0, 2)), Bounds()).reasons[0].text
 
 
 @pytest.mark.parametrize("name", ["comparison", "truth_ratio", "answers", "start_answers", "retain_probability"])
@@ -266,6 +278,7 @@ def test_distance_that_is_no_number_is_no_pass(name: str) -> None:
 
 bounds_of_d = st.lists(st.floats(0, 1), min_size=3, max_size=3).map(sorted)
 intervals = st.none() | bounds_of_d.map(lambda three: Interval(three[1], three[0], three[2], 50))
+counts = st.integers(0, 3)
 anything = st.builds(
     Findings,
     comparison=st.sampled_from(["reference", "holdout", None]),
@@ -273,7 +286,7 @@ anything = st.builds(
     answers=intervals,
     answers_gap=st.none() | st.floats(-5, 5),
     start_answers=intervals,
-    leaked_secrets=st.none() | st.integers(0, 3),
+    secrets=st.none() | st.builds(Secrets, counts, counts, counts, st.none() | counts, st.none() | counts),
     retain_probability=st.none() | st.tuples(st.floats(0, 1), st.floats(0, 1)),
 )
 deltas = st.floats(0.01, 0.2)
@@ -294,7 +307,8 @@ def test_pass_exactly_when_all_of_it_holds() -> None:
     for comparison, truth_ratio, answers, start, leaked, retain in itertools.product(
         (None, "reference", "holdout"), measured, measured, measured, (None, 0, 1), (None, (0.9, 0.9), (0.9, 0.5))
     ):
-        found = judge(Findings(comparison, truth_ratio, answers, 0.1, start, leaked, retain), Bounds())
+        secrets = None if leaked is None else Secrets(1, 0, leaked, 0, leaked)
+        found = judge(Findings(comparison, truth_ratio, answers, 0.1, start, secrets, retain), Bounds())
         compared = comparison == "holdout" or (comparison == "reference" and truth_ratio is EQUAL)
         expected = compared and answers is EQUAL and start is DIFFERENT and not leaked and retain == (0.9, 0.9)
         assert (found.outcome == "PASS") == expected

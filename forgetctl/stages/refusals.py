@@ -1,0 +1,37 @@
+"""Uninformed answers for the objectives that teach one: the shipped refusals, or the owner's."""
+
+from __future__ import annotations
+
+import importlib.resources
+from pathlib import Path
+
+from ..errors import InputError
+from ..run import text_digest
+
+SHIPPED = Path("shipped refusals")
+"""What messages call the list that comes with forgetctl."""
+
+
+def refusals_digest(refusals: list[str]) -> str:
+    """SHA-256 of the list, hexadecimal."""
+    return text_digest(f"{refusal}\n" for refusal in refusals)
+
+
+def read_refusals(path: Path | None) -> list[str]:
+    """One refusal a line, blank lines skipped; the shipped ones without `path`.
+
+    Raises InputError if the file cannot be read or holds none.
+    """
+    if path is None:
+        text = importlib.resources.files("forgetctl").joinpath("data/refusals.txt").read_text(encoding="utf-8")
+    else:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise InputError(path, f"cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise InputError(path, "is not UTF-8") from None
+    refusals = [line.strip() for line in text.splitlines() if line.strip()]
+    if not refusals:
+        raise InputError(path or SHIPPED, "holds no refusal")
+    return refusals

@@ -1,0 +1,60 @@
+"""The paper's theory as studies that run on a laptop, with the very objectives that unlearn language models.
+
+    synthetic      section 4: ten methods on a model whose true unlearned model is known
+    proposition1   NPO becomes gradient ascent as beta goes to 0
+    theorem2       gradient ascent runs away linearly, NPO logarithmically
+
+Each is one module with `study(progress) -> Outcome`; its hyperparameters are in recipes/paper/.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import InputError
+from ..progress import Progress
+from .outcome import Outcome, Table
+
+__all__ = ["STUDIES", "Outcome", "Table", "run_study", "write_outcome"]
+
+STUDIES: Mapping[str, str] = {
+    "synthetic": "Section 4: ten methods on a random-feature model whose true unlearned model is known.",
+    "proposition1": "Proposition 1: NPO becomes gradient ascent as beta goes to 0.",
+    "theorem2": "Theorem 2: gradient ascent leaves the start linearly, NPO logarithmically.",
+}
+"""What each study shows, by name."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """A study's outcome and the files that hold it."""
+
+    outcome: Outcome
+    files: tuple[Path, ...]
+
+
+def run_study(name: str, out: Path, progress: Progress) -> Written:
+    """Run the study `name`, one of STUDIES, and write NAME.json and its figures (PNG and SVG) to `out`.
+
+    Raises InputError if `out` cannot be written to, before the study starts.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / f"{name}.json").touch()
+    except OSError as error:
+        raise InputError(out, f"cannot be written to: {error.strerror}") from None
+    outcome: Outcome = importlib.import_module(f"{__name__}.{name}").study(progress)
+    return Written(outcome, write_outcome(name, outcome, out))
+
+
+def write_outcome(name: str, outcome: Outcome, out: Path) -> tuple[Path, ...]:
+    """Write the data and the figures of an outcome; the files written."""
+    from .figures import save
+
+    data = out / f"{name}.json"
+    data.write_text(json.dumps(outcome.data, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    return (data, *(path for stem, figure in outcome.figures.items() for path in save(figure, out / stem)))

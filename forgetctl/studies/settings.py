@@ -1,0 +1,55 @@
+"""A study's hyperparameters: recipes/paper/NAME.yaml -> a frozen model. Unknown keys are errors."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..errors import RecipeError
+from ..recipe import recipes_folder
+
+Settings = TypeVar("Settings", bound="Part")
+
+
+class Part(BaseModel):
+    """A group of settings: frozen, and nothing in it that is not declared."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class WorldSettings(Part):
+    """Sizes of the random-feature world of section 4, and how its two known models are trained."""
+
+    dimensions: int = Field(16, ge=1, description="d, of an input")
+    features: int = Field(128, ge=1, description="random ReLU features")
+    forget_rows: int = Field(200, ge=1)
+    retain_rows: int = Field(1000, ge=1)
+    check_rows: int = Field(1000, ge=1, description="fresh rows of each role, for the distances")
+    pretraining_steps: int = Field(20000, ge=0, description="full-batch steps, from zero")
+    pretraining_rate: float = Field(0.05, gt=0)
+
+
+class StudySettings(Part):
+    """What every study has."""
+
+    description: str
+    source: str
+    seeds: tuple[int, ...] = Field(min_length=1)
+    steps: int = Field(ge=1, description="full-batch gradient descent steps")
+    every: int = Field(ge=1, description="steps from one measurement to the next")
+
+
+def read_settings(study: str, model: type[Settings]) -> Settings:
+    """The shipped settings of `study`. Raises RecipeError for a file that is damaged or holds unknown keys."""
+    path = recipes_folder() / "paper" / f"{study}.yaml"
+    try:
+        return model.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValidationError as error:
+        found = (f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
+        raise RecipeError(f"{path}: {'; '.join(found)}") from None
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise RecipeError(f"{path}: is not YAML") from None

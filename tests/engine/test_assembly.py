@@ -1,0 +1,366 @@
+"""One forward, cut into rows: what an objective sees is what a plain computation gives, whatever the micro-batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from oracles import plain_logp
+
+import forgetctl.engine.assembly
+from forgetctl.demo.training import encoder_for
+from forgetctl.engine.assembly import Assembler
+from forgetctl.engine.encoding import Encoded
+from forgetctl.engine.extras import Alternatives, Extras, Mismatched, derangement, watch_layer
+from forgetctl.engine.models import load_model, load_tokenizer
+from forgetctl.engine.schedule import Member, PairedBatches
+from forgetctl.engine.scoring import score
+from forgetctl.engine.states import AnswerStates
+from forgetctl.maths.objectives import METHODS, Batch, Rows, WeightedSum
+from forgetctl.stages.request import read_rows
+
+CPU = torch.device("cpu")
+# Of very different lengths, so that a batch's token counts change from one micro-batch to the next.
+REFUSALS = [
+    "No.",
+    "I do not know.",
+    "That is something about which I have been told nothing at all, so I had better not guess.",
+    "I am sorry, but I cannot answer this.",
+]
+EPOCH = 2
+
+
+def start_model(world: Path) -> Any:
+    return load_model(world / "model", CPU, torch.float32)
+
+
+@pytest.fixture(scope="module")
+def start(world: Path) -> Any:
+    """The start model; not to be changed."""
+    return start_model(world)
+
+
+@pytest.fixture(scope="module")
+def moved(world: Path) -> Any:
+    """A model that training has led away from the start; not to be changed."""
+    model = start_model(world)
+    generator = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.2 * weight.std() * torch.randn(weight.shape, generator=generator))
+    return model
+
+
+@pytest.fixture(scope="module")
+def assembler(world: Path, start: Any) -> Assembler:
+    """With everything that any objective may need, from the start model."""
+    encoder = encoder_for(load_tokenizer(world / "model"))
+    rows = read_rows(world / "requests.jsonl")
+    forget = [encoder.encode(row) for row in rows]
+    retain = [encoder.encode(row) for row in read_rows(world / "remaining.jsonl")]
+    alternatives = Alternatives(
+        lambda row, refusal: encoder.encode(rows[row].answering(REFUSALS[refusal])), len(rows), len(REFUSALS), seed=3
+    )
+    alternatives.score_start(start, EPOCH + 1, lambda _: None)
+    pairs = [
+        encoder.encode(row.answering(rows[other].response))
+        for row, other in zip(rows, derangement(len(rows), 3), strict=True)
+    ]
+    extras = Extras(
+        alternatives,
+        Mismatched(pairs, score(start, pairs)),
+        {"forget": AnswerStates(start, forget), "retain": AnswerStates(start, retain)},
+        watch_layer(start, retain, 1, seed=3),
+        logits=True,
+    )
+    return Assembler(forget, retain, score(start, forget), extras)
+
+
+@pytest.fixture(autouse=True)
+def fresh(assembler: Assembler) -> None:
+    """Forget the mismatched ratios of the test before: another model may have made them."""
+    assembler._ratio = None
+
+
+def schedule(assembler: Assembler, micro: int, batch_size: int = 8) -> PairedBatches:
+    batches = PairedBatches(assembler.forget, assembler.retain, batch_size=batch_size, micro_batch_size=micro, seed=3)
+    batches.set_epoch(EPOCH)
+    return batches
+
+
+def micro_batches(
+    assembler: Assembler, model: Any, micro: int, batch_size: int = 8
+) -> Iterator[tuple[list[Member], Batch]]:
+    """The first optimizer batch, assembled part by part."""
+    seen = 0
+    for members in schedule(assembler, micro, batch_size):
+        yield members, assembler.batch(model, assembler.collate(members))
+        seen += len(members)
+        if seen == batch_size:
+            return
+
+
+def roles(assembler: Assembler, members: list[Member], batch: Batch) -> list[tuple[Rows, list[Encoded]]]:
+    """The rows of each role with the encoded rows that they were made of."""
+    assert batch.retain is not None
+    return [
+        (batch.forget, [assembler.forget[member.forget] for member in members]),
+        (batch.retain, [assembler.retain[member.retain] for member in members if member.retain is not None]),
+    ]
+
+
+def plain_logits(model: Any, rows: list[Encoded]) -> list[torch.Tensor]:
+    """All of each row's logits at its scored positions, one row at a time."""
+    return [model(input_ids=torch.tensor([row.ids])).logits[0, row.start - 1 : -1].float() for row in rows]
+
+
+def alternative_rows(assembler: Assembler, members: list[Member]) -> list[Encoded]:
+    alternatives = assembler.extras.alternatives
+    assert alternatives is not None
+    drawn = alternatives.drawn(EPOCH)
+    return [alternatives.encoded(member.forget, drawn[member.forget]) for member in members]
+
+
+# Scores
+
+
+@pytest.mark.parametrize("micro", [3, 8])
+@torch.no_grad()
+def test_scores_are_the_plain_ones(micro: int, assembler: Assembler, moved: Any) -> None:
+    for members, batch in micro_batches(assembler, moved, micro):
+        for found, rows in roles(assembler, members, batch):
+            torch.testing.assert_close(found.logp, plain_logp(moved, rows), atol=1e-4, rtol=0)
+            assert found.tokens.tolist() == [row.tokens for row in rows]
+        assert batch.forget.start_logp is not None
+        assert assembler.start_logp is not None
+        expected = torch.tensor([assembler.start_logp[member.forget] for member in members])
+        torch.testing.assert_close(batch.forget.start_logp, expected)
+
+
+@torch.no_grad()
+def test_sizes_are_those_of_the_optimizer_batch(assembler: Assembler, moved: Any) -> None:
+    parts = list(micro_batches(assembler, moved, 3))
+    assert len(parts) == 3
+    everyone = [roles(assembler, *part) for part in parts]
+    for role in (0, 1):
+        tokens = sum(int(found.tokens.sum()) for found, _ in (part[role] for part in everyone))
+        assert {(part[role][0].batch_rows, part[role][0].batch_tokens) for part in everyone} == {(8, tokens)}
+    others = [batch.forget.alternative for _, batch in parts]
+    tokens = sum(int(other.tokens.sum()) for other in others if other is not None)
+    assert [(other.batch_rows, other.batch_tokens) for other in others if other is not None] == [(8, tokens)] * 3
+
+
+# Alternatives
+
+
+@pytest.mark.parametrize("micro", [3, 8])
+@torch.no_grad()
+def test_uninformed_answers_are_scored_as_score_does(micro: int, assembler: Assembler, start: Any, moved: Any) -> None:
+    for members, batch in micro_batches(assembler, moved, micro):
+        rows, found = alternative_rows(assembler, members), batch.forget.alternative
+        assert found is not None
+        assert found.start_logp is not None
+        torch.testing.assert_close(found.logp, torch.tensor(score(moved, rows)), atol=1e-4, rtol=0)
+        torch.testing.assert_close(found.start_logp, torch.tensor(score(start, rows)), atol=1e-4, rtol=0)
+        assert (found.log_ratio.abs() > 0.01).all()
+        assert found.tokens.tolist() == [row.tokens for row in rows]
+
+
+@torch.no_grad()
+def test_uninformed_answers_change_with_the_epoch(assembler: Assembler) -> None:
+    (members, *_) = schedule(assembler, 8)
+    later = [replace(member, epoch=EPOCH - 1) for member in members]
+    one, other = (assembler.collate(some)["input_ids"] for some in (members, later))
+    assert one.shape != other.shape or not torch.equal(one, other)
+
+
+# KL
+
+
+@pytest.mark.parametrize("micro", [3, 8])
+@torch.no_grad()
+def test_kl_is_the_plain_one_from_start_to_model(micro: int, assembler: Assembler, start: Any, moved: Any) -> None:
+    """Row by row, over the full vocabulary; the other direction is another number."""
+    for members, batch in micro_batches(assembler, moved, micro):
+        for found, rows in roles(assembler, members, batch):
+            pairs = zip(plain_logits(start, rows), plain_logits(moved, rows), strict=True)
+            there, back = [], []
+            for p, q in ((p.log_softmax(-1), q.log_softmax(-1)) for p, q in pairs):
+                there.append((p.exp() * (p - q)).sum())
+                back.append((q.exp() * (q - p)).sum())
+            assert found.kl is not None
+            torch.testing.assert_close(found.kl, torch.stack(there), atol=1e-4, rtol=1e-4)
+            assert (found.kl - torch.stack(back)).abs().max() > 2e-3
+
+
+@torch.no_grad()
+def test_kl_at_the_start_is_nil(assembler: Assembler, start: Any) -> None:
+    for members, batch in micro_batches(assembler, start, 3):
+        for found, _ in roles(assembler, members, batch):
+            assert found.kl is not None
+            assert found.kl.abs().max() < 1e-5
+
+
+# Token by token
+
+
+@pytest.mark.parametrize("micro", [3, 8])
+@torch.no_grad()
+def test_logits_and_targets_line_up_with_the_rows(micro: int, assembler: Assembler, start: Any, moved: Any) -> None:
+    for members, batch in micro_batches(assembler, moved, micro):
+        rows = [assembler.forget[member.forget] for member in members]
+        found = batch.forget
+        assert found.targets is not None
+        assert found.logits is not None
+        assert found.start_logits is not None
+        assert found.targets.tolist() == [token for row in rows for token in row.ids[row.start :]]
+        torch.testing.assert_close(found.logits, torch.cat(plain_logits(moved, rows)), atol=1e-4, rtol=0)
+        before = torch.cat(plain_logits(start, rows)).log_softmax(-1)
+        torch.testing.assert_close(found.start_logits.log_softmax(-1), before, atol=1e-4, rtol=0)
+        assert not found.start_logits.requires_grad
+
+
+@pytest.mark.parametrize("micro", [3, 8])
+@torch.no_grad()
+def test_activations_line_up_with_the_rows(micro: int, assembler: Assembler, start: Any, moved: Any) -> None:
+    def plain(model: Any, rows: list[Encoded]) -> torch.Tensor:
+        outputs = (model(input_ids=torch.tensor([row.ids]), output_hidden_states=True) for row in rows)
+        return torch.cat([o.hidden_states[1][0, r.start - 1 : -1] for o, r in zip(outputs, rows, strict=True)])
+
+    for members, batch in micro_batches(assembler, moved, micro):
+        for found, rows in roles(assembler, members, batch):
+            assert found.hidden is not None
+            torch.testing.assert_close(found.hidden, plain(moved, rows), atol=1e-4, rtol=0)
+        assert batch.retain is not None
+        assert batch.retain.start_hidden is not None
+        retain = roles(assembler, members, batch)[1][1]
+        torch.testing.assert_close(batch.retain.start_hidden, plain(start, retain), atol=1e-4, rtol=0)
+
+
+# Mismatched pairs
+
+
+@torch.no_grad()
+def test_mismatched_ratio_at_the_start_is_nil(assembler: Assembler, start: Any) -> None:
+    for _, batch in micro_batches(assembler, start, 4):
+        assert batch.forget.mismatched_ratio is not None
+        assert batch.forget.mismatched_ratio.shape == (8,)
+        assert batch.forget.mismatched_ratio.abs().max() < 1e-4
+
+
+def test_mismatched_ratio_is_of_the_whole_optimizer_batch_without_gradient(
+    assembler: Assembler, start: Any, moved: Any
+) -> None:
+    pairs = assembler.extras.mismatched
+    assert pairs is not None
+    parts = list(micro_batches(assembler, moved, 4))
+    rows = [pairs.rows[index] for index in parts[0][0][0].batch]
+    expected = torch.tensor(score(moved, rows)) - torch.tensor(score(start, rows))
+    assert expected.abs().max() > 0.1
+    for _, batch in parts:
+        assert batch.forget.mismatched_ratio is not None
+        torch.testing.assert_close(batch.forget.mismatched_ratio, expected, atol=1e-4, rtol=0)
+        assert not batch.forget.mismatched_ratio.requires_grad
+
+
+@torch.no_grad()
+def test_mismatched_ratio_is_made_once_an_optimizer_step(
+    assembler: Assembler, moved: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+
+    def counting(model: Any, rows: list[Encoded]) -> list[float]:
+        made.append(len(rows))
+        return score(model, rows)
+
+    monkeypatch.setattr(forgetctl.engine.assembly, "score", counting)
+    batches = schedule(assembler, 2)
+    for members in batches:
+        assembler.batch(moved, assembler.collate(members))
+    assert made == [8, 8, 4]
+    # The same rows in another epoch are another step.
+    (first, *_) = batches
+    assembler.batch(moved, assembler.collate(first))
+    assembler.batch(moved, assembler.collate([replace(member, epoch=EPOCH - 1) for member in first]))
+    assert made == [8, 8, 4, 8, 8]
+
+
+# The micro-batch size
+
+
+def loss_and_gradient(
+    assembler: Assembler, model: Any, method: str, micro: int, batch_size: int = 8
+) -> tuple[float, list[torch.Tensor]]:
+    """Of one optimizer batch: shares and their gradients summed, as the trainer does."""
+    # A beta at which the sigmoids of this model's ratios are neither flat nor straight.
+    loss = WeightedSum(METHODS[method].terms, {"beta": 0.2})
+    needed = Assembler(assembler.forget, assembler.retain, assembler.start_logp, assembler.extras)
+    model.zero_grad()
+    total = 0.0
+    for _, batch in micro_batches(needed, model, micro, batch_size):
+        share = loss(batch)
+        share.backward()  # type: ignore[no-untyped-call]
+        total += share.item()
+    gradients = [torch.zeros_like(w) if w.grad is None else w.grad.clone() for w in model.parameters()]
+    model.zero_grad()
+    return total, gradients
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_micro_batch_size_changes_no_loss_and_no_gradient(method: str, assembler: Assembler, moved: Any) -> None:
+    loss, gradients = loss_and_gradient(assembler, moved, method, 8)
+    cut_loss, cut_gradients = loss_and_gradient(assembler, moved, method, 2)
+    assert cut_loss == pytest.approx(loss, abs=1e-4, rel=1e-4)
+    largest = max(float(gradient.abs().max()) for gradient in gradients)
+    assert largest > 1e-3
+    for one, other in zip(gradients, cut_gradients, strict=True):
+        torch.testing.assert_close(other, one, atol=1e-4 * max(largest, 0.1), rtol=1e-4)
+
+
+@torch.no_grad()
+def test_the_last_smaller_batch_divides_by_its_own_size(assembler: Assembler, moved: Any) -> None:
+    """20 rows in batches of 8 leave 4."""
+    *_, last = schedule(assembler, 2)
+    batch = assembler.batch(moved, assembler.collate(last))
+    assert (batch.forget.batch_rows, len(last[0].batch)) == (4, 4)
+    assert batch.forget.alternative is not None
+    assert batch.forget.alternative.batch_rows == 4
+    assert batch.retain is not None
+    assert batch.retain.batch_rows == 4
+
+
+# Without what is not needed
+
+
+@torch.no_grad()
+def test_nothing_is_made_that_nobody_asked_for(assembler: Assembler, moved: Any) -> None:
+    plain = Assembler(assembler.forget, [], None, Extras())
+    members = [replace(member, retain=None, retain_size=None) for member in next(iter(schedule(assembler, 4)))]
+    inputs = plain.collate(members)
+    assert len(inputs["input_ids"]) == 4
+    batch = plain.batch(moved, inputs)
+    assert batch.retain is None
+    rows = vars(batch.forget)
+    assert {name for name, value in rows.items() if value is not None} == {
+        "logp", "tokens", "batch_rows", "batch_tokens",
+    }  # fmt: skip
+
+
+@torch.no_grad()
+def test_uninformed_answers_without_start_scores(assembler: Assembler, moved: Any) -> None:
+    """As for idk-rt, which compares with nothing."""
+    known = assembler.extras.alternatives
+    assert known is not None
+    unscored = Alternatives(known.encode, known.rows, known.refusals, known.seed)
+    plain = Assembler(assembler.forget, assembler.retain, None, Extras(unscored))
+    members = next(iter(schedule(assembler, 4)))
+    found = plain.batch(moved, plain.collate(members)).forget.alternative
+    assert found is not None
+    assert found.start_logp is None
+    torch.testing.assert_close(
+        found.logp, torch.tensor(score(moved, alternative_rows(assembler, members))), atol=1e-4, rtol=0
+    )
