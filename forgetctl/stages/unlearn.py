@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -80,19 +81,7 @@ def unlearn(run: Run, material: Material, recipe: Recipe, progress: Progress) ->
         )
         total = trainer.batches.updates * recipe.epochs
         bar.resize(total, first_step)
-        try:
-            with trainer.stop.watching():
-                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        except DivergedError as error:
-            kept = last_checkpoint(run.checkpoints)
-            run.stage("unlearn", "diverged", step=trainer.state.global_step, steps=total)
-            raise DivergedError(f"{error}; last good state: {kept or 'the start model'}") from None
-    if trainer.state.global_step < total:
-        run.stage("unlearn", "interrupted", step=trainer.state.global_step, steps=total)
-        raise Interrupted(
-            f"stopped after step {trainer.state.global_step} of {total}; "
-            f"continue with: forgetctl unlearn --resume {run.path}"
-        )
+        _train(run, trainer, checkpoint, total)
     seconds = time.monotonic() - started
     _save(run, model, material)
     run.stage(
@@ -107,6 +96,23 @@ def unlearn(run: Run, material: Material, recipe: Recipe, progress: Progress) ->
     )
     # Optimizer state and half-unlearned weights are of no use any more and must not outlive the request.
     shutil.rmtree(run.checkpoints, ignore_errors=False)
+
+
+def _train(run: Run, trainer: UnlearnTrainer, checkpoint: Path | None, total: int) -> None:
+    """Train to the end. Raises Interrupted or DivergedError, having noted in the run how far it got."""
+    try:
+        with trainer.stop.watching():
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except DivergedError as error:
+        kept = last_checkpoint(run.checkpoints)
+        run.stage("unlearn", "diverged", step=trainer.state.global_step, steps=total)
+        raise DivergedError(f"{error}; last good state: {kept or 'the start model'}") from None
+    if trainer.state.global_step < total:
+        run.stage("unlearn", "interrupted", step=trainer.state.global_step, steps=total)
+        raise Interrupted(
+            f"stopped after step {trainer.state.global_step} of {total}; "
+            f"continue with: forgetctl unlearn --resume {run.path}"
+        )
 
 
 def _start_scores(run: Run, material: Material, progress: Progress) -> list[float]:
