@@ -106,14 +106,14 @@ def _truth_ratio_distance(unlearned: Scores, reference: Scores | None) -> Interv
 
 def _answer_distance(scores: AllScores, kind: Comparison, role: Role) -> Interval | None:
     compared = _compared(scores, role, kind)
-    if compared is None or (kind != "holdout" and not _same_tokens(scores[role], compared, kind)):
+    if compared is None or (kind != "holdout" and not _same_tokens(scores[role], compared)):
         return None
     return distance_interval(scores[role].forget.per_token, compared.per_token, paired=kind != "holdout")
 
 
-def _same_tokens(scores: Scores, compared: ScoreSet, kind: Comparison) -> bool:
-    """Whether log-probabilities per token are of the same tokens; published logs count under their own template."""
-    return kind == "tofu-log" or scores.forget.answer_tokens == compared.answer_tokens
+def _same_tokens(scores: Scores, compared: ScoreSet) -> bool:
+    """Whether the answers have the same lengths: log-probabilities per token of other tokens are not comparable."""
+    return scores.forget.answer_tokens == compared.answer_tokens
 
 
 def _answers_gap(unlearned: Scores, compared: ScoreSet | None) -> float | None:

@@ -243,6 +243,11 @@ def test_an_evaluation_log_serves_as_reference(world: Path, tmp_path: Path, forg
     verdict = json.loads(forgetctl(*arguments).stdout)
     assert verdict["comparison"] == {"kind": "tofu-log", "name": "log.json"}
     assert verdict["models"]["reference"]["rouge"] == pytest.approx(0.3)
+    # Ten tokens an answer there, another number here: compared by truth ratio only, and said so.
+    assert verdict["forget_quality"] is not None
+    assert verdict["answer_distance"] is None
+    assert "answer_distance" in [item["check"] for item in verdict["skipped"]]
+    assert "NOT_MEASURED" in [check["code"] for check in verdict["checks"]]
 
 
 def test_without_retain_file_the_start_model_makes_the_sample(world: Path, tmp_path: Path, forgetctl: Command) -> None:
