@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import stats
 
-Floats = NDArray[np.float64]
+from .resampling import Floats, Units, paired_samples, sample_of, single_sample
+
+DRAWS = 1000
+GRID = 400
 
 
 @dataclass(frozen=True)
@@ -26,22 +30,31 @@ class KS:
 
 
 @dataclass(frozen=True)
+class Levels:
+    """Error rates: of a claim that a distance is small (passing) or large (failing), each one-sided."""
+
+    passing: float = 0.01
+    failing: float = 0.05
+
+
+@dataclass(frozen=True)
 class Interval:
-    """An estimate of D with its lower and upper confidence bounds, all in [0, 1]."""
+    """An estimate of D with its lower and upper confidence bounds, all in [0, 1].
+
+    n: the smaller sample's rows. unit: what was resampled. noise: how large the upper bound would be, nine times of
+    ten, were the two distributions equal; it shrinks with the square root of n.
+    """
 
     D: float
     lower: float
     upper: float
     n: int
+    unit: Literal["subjects", "rows"]
+    noise: float
 
-
-def _sample(values: ArrayLike, name: str) -> Floats:
-    sample = np.asarray(values, dtype=float)
-    if sample.ndim != 1 or sample.size == 0:
-        raise ValueError(f"{name}: expected a non-empty list of numbers, got shape {sample.shape}")
-    if np.isnan(sample).any():
-        raise ValueError(f"{name}: holds NaN")
-    return sample
+    def rows_needed(self, delta: float) -> int:
+        """Rows with which equal distributions would give an upper bound below `delta` nine times of ten."""
+        return int(np.ceil(self.n * (self.noise / delta) ** 2))
 
 
 def ks(a: ArrayLike, b: ArrayLike) -> KS:
@@ -49,7 +62,7 @@ def ks(a: ArrayLike, b: ArrayLike) -> KS:
 
     Raises ValueError for an empty sample or NaN.
     """
-    first, second = _sample(a, "first sample"), _sample(b, "second sample")
+    first, second = sample_of(a, "first sample"), sample_of(b, "second sample")
     with warnings.catch_warnings():
         # The exact p of nearly equal samples may round to above 1; scipy then takes the asymptotic one, also near 1.
         warnings.simplefilter("ignore", RuntimeWarning)
@@ -57,35 +70,143 @@ def ks(a: ArrayLike, b: ArrayLike) -> KS:
     return KS(float(result.statistic), float(result.pvalue), min(first.size, second.size))
 
 
-def distance_interval(a: ArrayLike, b: ArrayLike, *, paired: bool, alpha: float = 0.05) -> Interval:
-    """Bounds on the distance D between two distributions of scores, from samples of shape (n,) and (m,).
+def paired_distance(
+    a: ArrayLike, b: ArrayLike, units: Units | None = None, levels: Levels | None = None, *, seed: int = 0
+) -> Interval:
+    """Bounds on D = sup_x |F(x) - G(x)| from the scores that two models give the same rows, (n,) each.
 
-    D = sup_x |F(x) - G(x)|. At each x the difference is a mean (paired) or a difference of means (unpaired) of
-    indicators, with a known standard error. The upper bound is the largest pointwise one-sided bound: D < delta
-    holds only if |F - G| < delta at every x, so by intersection-union (Berger 1982) rejecting "D >= delta" when
-    upper < delta errs at most alpha of the time without correction. The lower bound is a union over x, for which
-    pointwise errors are not valid; it is distribution-free and wide for few rows, so that a FAIL is rare by chance.
-    A pointwise standard error of zero is floored at that of a single discordant row.
+    Upper: at each x, F - G is the difference of two paired proportions, bounded by inverting Tango's score test
+    (1998); rows of one subject count by their effective number (Korn & Graubard 1998), with Student's t for few
+    subjects. D < delta holds only if |F - G| < delta at every x, so by intersection-union (Berger 1982) the largest
+    of these pointwise bounds needs no correction for the number of x.
+    Lower: D less the quantile of sup |F* - F - G* + G| over bootstrap samples of the subjects, a simultaneous bound.
 
-    Raises ValueError for empty samples, NaN, or paired samples of different length.
+    Raises ValueError for empty samples, NaN, or different lengths.
     """
-    first, second = _sample(a, "first sample"), _sample(b, "second sample")
-    if paired and first.size != second.size:
-        raise ValueError(f"paired samples differ in length: {first.size} and {second.size}")
-    grid = np.unique(np.concatenate([first, second]))
-    below_first = first[:, None] <= grid
-    below_second = second[:, None] <= grid
-    gap = below_first.mean(0) - below_second.mean(0)
+    first, second, units = paired_samples(a, b, units)
+    levels = levels or Levels()
+    grid = _grid(first, second)
+    steps = (first[:, None] <= grid).astype(float) - (second[:, None] <= grid)
+    n, gap = first.size, steps.mean(0)
+    residuals = units.totals(steps) - units.sizes()[:, None] * gap
+    effective = _effective(n, (steps**2).sum(0) - n * gap**2, residuals, units.count)
+    more, fewer = (steps > 0).mean(0) * effective, (steps < 0).mean(0) * effective
+    quantile = _t(levels.passing, units.count)
+    upper = max(
+        _score_bound(more, fewer, effective, quantile).max(), _score_bound(fewer, more, effective, quantile).max()
+    )
+    random = np.random.default_rng(seed)
+    noise = _noise(units, residuals, random)
+    error = np.sqrt((steps**2).mean(0) / effective).max()
+    return _interval(np.abs(gap).max(), upper, np.abs(noise).max(1), quantile * error, n, units, levels)
+
+
+def unpaired_distance(
+    a: ArrayLike,
+    b: ArrayLike,
+    units: Units | None = None,
+    others: Units | None = None,
+    levels: Levels | None = None,
+    *,
+    seed: int = 0,
+) -> Interval:
+    """As `paired_distance`, for scores of different rows, (n,) and (m,).
+
+    The pointwise upper bounds are Agresti & Caffo's (2000) for independent proportions.
+    """
+    first, units = single_sample(a, units, "first sample")
+    second, others = single_sample(b, others, "second sample")
+    levels = levels or Levels()
+    grid = _grid(first, second)
+    observed, adjusted, residuals, variances = [], [], [], []
+    for sample, own in ((first, units), (second, others)):
+        below = (sample[:, None] <= grid).astype(float)
+        share = below.mean(0)
+        residual = own.totals(below) - own.sizes()[:, None] * share
+        effective = _effective(sample.size, sample.size * share * (1 - share), residual, own.count)
+        nearer = (share * effective + 1) / (effective + 2)
+        variances.append(nearer * (1 - nearer) / (effective + 2))
+        observed.append(share)
+        adjusted.append(nearer)
+        residuals.append(residual)
+    quantile = _t(levels.passing, min(units.count, others.count))
+    error = np.sqrt(variances[0] + variances[1])
+    upper = np.max(np.abs(adjusted[0] - adjusted[1]) + quantile * error)
+    random = np.random.default_rng(seed)
+    drawn = _noise(units, residuals[0], random) - _noise(others, residuals[1], random)
+    smaller = units if units.count <= others.count else others
     n = min(first.size, second.size)
-    if paired:
-        difference = below_first.astype(float) - below_second
-        variance = np.maximum(difference.var(0), 1 / n) / n
-    else:
-        variance = below_first.var(0) / first.size + below_second.var(0) / second.size
-        variance = np.maximum(variance, 1 / n**2)
-    error = np.sqrt(variance)
-    upper = np.max(np.abs(gap) + stats.norm.ppf(1 - alpha) * error)
-    # Dvoretzky-Kiefer-Wolfowitz (Massart 1990) for both samples: valid for any n, paired or not.
-    slack = np.sqrt(-np.log(alpha / 2) / 2 * (1 / first.size + 1 / second.size))
-    lower = np.abs(gap).max() - slack
-    return Interval(float(np.abs(gap).max()), float(max(lower, 0.0)), float(min(upper, 1.0)), n)
+    gap = np.abs(observed[0] - observed[1]).max()
+    return _interval(gap, upper, np.abs(drawn).max(1), quantile * error.max(), n, smaller, levels)
+
+
+def swap_p(a: ArrayLike, b: ArrayLike, units: Units | None = None, *, seed: int = 0) -> float:
+    """p-value of D under swapping the two models' scores within a pair, all rows of a subject together.
+
+    Exact up to the number of draws for any dependence between the two scores of a row, where the KS test's own p
+    assumes that there is none and hardly ever rejects. Raises ValueError as `paired_distance` does.
+    """
+    first, second, units = paired_samples(a, b, units)
+    grid = _grid(first, second)
+    totals = units.totals((first[:, None] <= grid).astype(float) - (second[:, None] <= grid))
+    signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(2 * DRAWS - 1, units.count))
+    observed = np.abs(totals.sum(0)).max()
+    drawn = np.abs(signs @ totals).max(1)
+    return float((1 + (drawn >= observed - 1e-9).sum()) / (len(drawn) + 1))
+
+
+def _grid(first: Floats, second: Floats) -> Floats:
+    """Where the distribution functions are compared: at every value, or at quantiles and where they differ most."""
+    values = np.unique(np.concatenate([first, second]))
+    if values.size <= GRID:
+        return values
+    gap = np.searchsorted(np.sort(first), values, "right") / first.size
+    gap -= np.searchsorted(np.sort(second), values, "right") / second.size
+    chosen = np.linspace(0, values.size - 1, GRID).astype(int)
+    points: Floats = values[np.union1d(chosen, [np.abs(gap).argmax()])]
+    return points
+
+
+def _effective(n: int, squares: Floats, residuals: Floats, units: int) -> Floats:
+    """Rows at each x that would, were they independent, give the variance that the units give; at most n."""
+    plain = squares / (n - 1) if n > 1 else squares
+    clustered = (residuals**2).sum(0) / n * units / max(units - 1, 1)
+    design = np.divide(clustered, plain, out=np.ones_like(plain), where=plain > 0)
+    effective: Floats = n / np.maximum(design, 1.0)
+    return effective
+
+
+def _score_bound(more: Floats, fewer: Floats, n: Floats, quantile: float) -> Floats:
+    """Upper bound of a difference of paired proportions, from `more` and `fewer` discordant rows (Tango 1998)."""
+    low, high = np.clip((more - fewer) / n, 0.0, 1.0), np.ones_like(n)
+    for _ in range(30):
+        delta = (low + high) / 2
+        linear = (2 * n - more + fewer) * delta - more - fewer
+        share = (np.sqrt(np.maximum(linear**2 + 8 * n * fewer * delta * (1 - delta), 0)) - linear) / (4 * n)
+        variance = n * (2 * share + delta * (1 - delta))
+        inside = more - fewer - n * delta >= -quantile * np.sqrt(np.maximum(variance, 0))
+        low, high = np.where(inside, delta, low), np.where(inside, high, delta)
+    return high
+
+
+def _noise(units: Units, residuals: Floats, random: np.random.Generator) -> Floats:
+    """Bootstrap samples of an estimated curve less the estimate: (draws, x)."""
+    drawn = units.draws(DRAWS, random)
+    noise: Floats = (drawn @ residuals) / (drawn @ units.sizes())[:, None]
+    return noise
+
+
+def _t(level: float, units: int) -> float:
+    """Student's quantile for that many units."""
+    return float(stats.t.ppf(1 - level, max(units - 1, 1)))
+
+
+def _interval(
+    gap: float, upper: float, largest: Floats, error: float, n: int, units: Units, levels: Levels
+) -> Interval:
+    """largest: sup of the bootstrap noise, by draw; error: the widest pointwise slack of the upper bound."""
+    # The bootstrap is too narrow for few units; Student's quantile over the normal one widens it.
+    slack = float(np.quantile(largest, 1 - levels.failing)) * _t(levels.failing, units.count)
+    slack /= float(stats.norm.ppf(1 - levels.failing))
+    noise = float(np.quantile(largest, 0.9)) + float(error)
+    return Interval(float(gap), float(max(gap - slack, 0.0)), float(min(max(upper, gap), 1.0)), n, units.kind, noise)

@@ -1,0 +1,66 @@
+"""Exact tests of small counts: leaks, rows that stand out, answers that fell apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Excess:
+    """Rows on which only the verified model shows something (`more`), and on which only its comparison does (`fewer`).
+
+    p: one-sided, how often as many of the differing rows would fall on the verified model by chance. lines: the rows
+    of `more`, by line number.
+    """
+
+    more: int
+    fewer: int
+    total: int
+    p: float
+    lines: tuple[int, ...]
+
+
+def excess(ours: Sequence[bool], theirs: Sequence[bool], lines: Sequence[int]) -> Excess:
+    """Exact sign test (McNemar 1947) on paired yes-or-no findings, (n,) each.
+
+    Raises ValueError for different lengths.
+    """
+    pairs = list(zip(ours, theirs, lines, strict=True))
+    more = tuple(line for our, other, line in pairs if our and not other)
+    fewer = sum(other and not our for our, other, _ in pairs)
+    differing = len(more) + fewer
+    p = float(stats.binomtest(len(more), differing, 0.5, "greater").pvalue) if differing else 1.0
+    return Excess(len(more), fewer, len(pairs), p, more)
+
+
+def at_most(trials: int) -> float:
+    """95 % upper bound of a probability of which nothing was seen in `trials`: about 3 / trials (rule of three).
+
+    Raises ValueError without a trial.
+    """
+    if trials < 1:
+        raise ValueError("without a trial there is no bound")
+    return float(1 - LEVEL ** (1 / trials))
+
+
+def stratified_p(ours: Sequence[int], theirs: Sequence[int], answers: int) -> float:
+    """One-sided p that one model leaks more often, from how many of `answers` samples of each item leaked, (n,) each.
+
+    Exact: given the leaks of both models together, those of one are hypergeometric item by item, and their sum is
+    the convolution (Cochran-Mantel-Haenszel, exact form). Raises ValueError for counts outside 0..answers.
+    """
+    pairs = list(zip(ours, theirs, strict=True))
+    if any(not 0 <= count <= answers for pair in pairs for count in pair):
+        raise ValueError(f"a count of leaks is not between 0 and {answers}")
+    total = np.ones(1)
+    for our, other in pairs:
+        if our + other:
+            possible = np.arange(min(our + other, answers) + 1)
+            total = np.convolve(total, stats.hypergeom.pmf(possible, 2 * answers, our + other, answers))
+    return float(min(total[sum(ours) :].sum(), 1.0))

@@ -1,0 +1,75 @@
+"""What an answer gives away: measures of memorisation per row, from token scores and from generated text."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .membership import MIN_K_SHARE
+
+VERBATIM_RECALL = 0.99
+VERBATIM_WORDS = 10
+"""An answer of at least so many words that repeats all of them in order was not found by chance."""
+REPETITION_WORDS = 12
+REPETITION_SHARE = 0.5
+LONGEST_WORD = 15
+
+
+def exact_memorisation(hits: ArrayLike) -> float:
+    """Share of answer tokens, end of turn included, that are the model's first choice after the true ones before.
+
+    hits: (tokens,) whether each token is. Tirumala et al. 2022 (arXiv 2205.10770), section 2.
+    Raises ValueError for an answer without tokens.
+    """
+    return float(_tokens(hits).mean())
+
+
+def extraction_strength(hits: ArrayLike) -> float:
+    """1 - k / tokens for the shortest prefix of k tokens after which the model completes the answer by itself.
+
+    0 when not even the last token is its first choice, 1 when nothing has to be given. Carlini et al. 2021
+    (arXiv 2012.07805), in the form of Wang et al. 2025 (arXiv 2411.18797). Raises ValueError without tokens.
+    """
+    values = _tokens(hits)
+    missed = np.flatnonzero(~values)
+    return float(1 - (missed[-1] + 1) / values.size) if missed.size else 1.0
+
+
+def least_likely(scores: ArrayLike, share: float = MIN_K_SHARE) -> float:
+    """Mean of the lowest `share` of token scores, at least one: Min-K% from log-probabilities, Min-K%++ from
+    standardised ones. Raises ValueError for an empty list."""
+    values = np.sort(np.asarray(scores, dtype=float))
+    if values.size == 0:
+        raise ValueError("an answer without tokens has no least likely ones")
+    return float(values[: max(1, int(share * values.size))].mean())
+
+
+def is_verbatim(recall: float, response: str) -> bool:
+    """Whether an answer with that ROUGE-L recall repeats the whole of a response that is too long to guess."""
+    return recall >= VERBATIM_RECALL and len(re.findall(r"\w+", response)) >= VERBATIM_WORDS
+
+
+def is_gibberish(answer: str) -> bool:
+    """Whether an answer is empty or repeats itself: fewer than half of its word triples differ.
+
+    seq-rep-3 of Welleck et al. 2020 (arXiv 1908.04319), section 6. Where words are longer than fifteen
+    characters on average, as in scripts without spaces, characters are counted instead.
+    """
+    if not re.search(r"\w", answer):
+        return True
+    words = answer.casefold().split()
+    if len(answer) > LONGEST_WORD * len(words):
+        words = [letter for letter in answer if not letter.isspace()]
+    if len(words) < REPETITION_WORDS:
+        return False
+    triples = list(zip(words, words[1:], words[2:], strict=False))
+    return len(set(triples)) < REPETITION_SHARE * len(triples)
+
+
+def _tokens(hits: ArrayLike) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    values = np.asarray(hits, dtype=bool)
+    if values.ndim != 1 or values.size == 0:
+        raise ValueError("an answer without tokens cannot be memorised")
+    return values

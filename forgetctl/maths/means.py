@@ -1,0 +1,120 @@
+"""Means of paired and unpaired scores: equivalence (TOST) and non-inferiority, robust to rows of the same subject."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from .resampling import Floats, Units, paired_samples, single_sample
+from .statistics import Levels
+
+
+@dataclass(frozen=True)
+class Shift:
+    """A difference of two means with one-sided bounds, in the scores' own unit.
+
+    spread: standard deviation of the second sample, the unit of `equivalence_margin`.
+    """
+
+    difference: float
+    lower: float
+    upper: float
+    spread: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Change:
+    """A mean before and now, and the relative change now / before - 1 with one-sided bounds.
+
+    lower: at the passing level, upper: at the failing level. noise: the half-width at the passing level.
+    """
+
+    before: float
+    now: float
+    relative: float
+    lower: float
+    upper: float
+    n: int
+    noise: float
+
+    def rows_needed(self, loss: float) -> int:
+        """Rows with which an unchanged mean would be shown to have lost less than `loss`, nine times of ten."""
+        return int(np.ceil(self.n * (1.55 * self.noise / loss) ** 2)) if loss > 0 else 0
+
+
+def equivalence_margin(delta: float) -> float:
+    """The shift, in standard deviations, at which two normal distributions are `delta` apart in D.
+
+    D = 2 Phi(shift / 2) - 1, so one bound on D sets the bound on the means too.
+    """
+    return 2 * float(stats.norm.ppf((1 + delta) / 2))
+
+
+def paired_shift(a: ArrayLike, b: ArrayLike, units: Units | None = None, levels: Levels | None = None) -> Shift:
+    """Mean of a - b over the same rows, (n,) each, with t bounds at the passing level.
+
+    Two one-sided tests (TOST, Schuirmann 1987) find the means equivalent within m if -m < lower and upper < m.
+    Raises ValueError for NaN, empty samples or different lengths.
+    """
+    first, second, units = paired_samples(a, b, units)
+    difference = first - second
+    return _shift(float(difference.mean()), _error(difference, units) ** 2, units.count, second, first.size, levels)
+
+
+def unpaired_shift(
+    a: ArrayLike,
+    b: ArrayLike,
+    units: Units | None = None,
+    others: Units | None = None,
+    levels: Levels | None = None,
+) -> Shift:
+    """Difference of the means of two samples of different rows, (n,) and (m,), as `paired_shift`."""
+    first, units = single_sample(a, units, "first sample")
+    second, others = single_sample(b, others, "second sample")
+    variance = _error(first, units) ** 2 + _error(second, others) ** 2
+    count = min(units.count, others.count)  # never fewer than Welch's degrees of freedom would allow
+    difference = float(first.mean() - second.mean())
+    return _shift(difference, variance, count, second, min(first.size, second.size), levels)
+
+
+def relative_change(
+    now: ArrayLike, before: ArrayLike, units: Units | None = None, levels: Levels | None = None
+) -> Change:
+    """Change of a positive mean over the same rows, (n,) each, by the ratio estimator's linearisation.
+
+    Raises ValueError for NaN, empty samples, different lengths, or a mean before that is not positive.
+    """
+    after, first, units = paired_samples(now, before, units)
+    levels = levels or Levels()
+    if not first.mean() > 0:
+        raise ValueError("a mean that was not positive before has no relative change")
+    ratio = float(after.mean() / first.mean())
+    error = _error((after - ratio * first) / first.mean(), units)
+    slack = {level: float(stats.t.ppf(1 - level, max(units.count - 1, 1))) * error for level in vars(levels).values()}
+    return Change(
+        float(first.mean()),
+        float(after.mean()),
+        ratio - 1,
+        ratio - 1 - slack[levels.passing],
+        ratio - 1 + slack[levels.failing],
+        first.size,
+        slack[levels.passing],
+    )
+
+
+def _error(values: Floats, units: Units) -> float:
+    """Standard error of the mean, by units."""
+    if units.count < 2:
+        return float("inf")
+    residuals = units.totals((values - values.mean())[:, None])[:, 0]
+    return float(np.sqrt((residuals**2).sum() * units.count / (units.count - 1)) / values.size)
+
+
+def _shift(difference: float, variance: float, units: int, second: Floats, n: int, levels: Levels | None) -> Shift:
+    slack = float(stats.t.ppf(1 - (levels or Levels()).passing, max(units - 1, 1)) * np.sqrt(variance))
+    spread = float(second.std(ddof=1)) if second.size > 1 else 0.0
+    return Shift(difference, difference - slack, difference + slack, spread, n)

@@ -1,0 +1,107 @@
+"""What is drawn anew when uncertainty is estimated: whole subjects, since the rows of one person are alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+FEWEST_SUBJECTS = 10
+"""With fewer subjects than this, subjects cannot be resampled: rows are, and the result speaks of these rows only."""
+
+
+@dataclass(frozen=True)
+class Units:
+    """The independent units of a sample.
+
+    index: (n,) the unit of each row, from 0; kind: what a unit is.
+    """
+
+    index: NDArray[np.int64]
+    kind: Literal["subjects", "rows"]
+
+    @classmethod
+    def of(cls, rows: int, subjects: Sequence[int] | None = None, copies: Sequence[int] | None = None) -> Units:
+        """Units of `rows` rows: their subjects, or where those are unknown or fewer than ten, the rows.
+
+        copies: (n,) equal numbers for identical rows, which are one row asked several times, not more evidence.
+        Raises ValueError if a list has another length.
+        """
+        for given in (subjects, copies):
+            if given is not None and len(given) != rows:
+                raise ValueError(f"{rows} rows, but {len(given)} labels of subjects")
+        if subjects is not None and len(set(subjects)) >= FEWEST_SUBJECTS:
+            return cls(_numbered(subjects), "subjects")
+        return cls(np.arange(rows) if copies is None else _numbered(copies), "rows")
+
+    @property
+    def count(self) -> int:
+        """Number of units."""
+        return int(self.index.max()) + 1
+
+    def ordered(self, order: NDArray[np.int64]) -> Units:
+        """The units of the rows in another order, numbered by first appearance."""
+        return Units(_numbered(self.index[order].tolist()), self.kind)
+
+    def totals(self, values: Floats) -> Floats:
+        """Sums over the rows of each unit: (n, k) -> (units, k)."""
+        if self.count == len(values):
+            summed = np.empty_like(values)
+            summed[self.index] = values
+            return summed
+        summed = np.zeros((self.count, *values.shape[1:]))
+        np.add.at(summed, self.index, values)
+        return summed
+
+    def sizes(self) -> Floats:
+        """Rows of each unit, (units,)."""
+        return np.bincount(self.index).astype(float)
+
+    def draws(self, count: int, random: np.random.Generator) -> Floats:
+        """How often each unit occurs in `count` bootstrap samples: (count, units)."""
+        return random.multinomial(self.count, np.full(self.count, 1 / self.count), size=count).astype(float)
+
+
+def _numbered(labels: Sequence[int]) -> NDArray[np.int64]:
+    """Labels as numbers from 0 by first appearance."""
+    seen: dict[int, int] = {}
+    return np.array([seen.setdefault(label, len(seen)) for label in labels])
+
+
+def sample_of(values: ArrayLike, name: str) -> Floats:
+    """A non-empty list of numbers as an array, (n,). Raises ValueError for anything else, and for NaN."""
+    sample = np.asarray(values, dtype=float)
+    if sample.ndim != 1 or sample.size == 0:
+        raise ValueError(f"{name}: expected a non-empty list of numbers, got shape {sample.shape}")
+    if np.isnan(sample).any():
+        raise ValueError(f"{name}: holds NaN")
+    return sample
+
+
+def paired_samples(a: ArrayLike, b: ArrayLike, units: Units | None) -> tuple[Floats, Floats, Units]:
+    """Two samples of the same rows in an order that depends neither on the file's order nor on which comes first.
+
+    Random draws then fall on the same rows whatever order they came in. Without `units` every row is one.
+    Raises ValueError for different lengths or NaN.
+    """
+    first, second = sample_of(a, "first sample"), sample_of(b, "second sample")
+    units = units or Units.of(first.size)
+    if not first.size == second.size == units.index.size:
+        raise ValueError(f"paired samples differ in length: {first.size}, {second.size} and {units.index.size}")
+    order = np.lexsort((np.abs(first - second), first + second))
+    return first[order], second[order], units.ordered(order)
+
+
+def single_sample(values: ArrayLike, units: Units | None, name: str) -> tuple[Floats, Units]:
+    """A sample in ascending order with its units. Raises ValueError for another length or NaN."""
+    sample = sample_of(values, name)
+    units = units or Units.of(sample.size)
+    if sample.size != units.index.size:
+        raise ValueError(f"{name}: {sample.size} values, but {units.index.size} labels of subjects")
+    order = np.argsort(sample, kind="stable")
+    return sample[order], units.ordered(order)
