@@ -1,4 +1,4 @@
-"""Per-row scores of one model: the file format that `verify` writes and reads, and TOFU's evaluation logs.
+"""Per-row scores of one model: the file format that `verify` writes and reads.
 
 Scores hold numbers only. Statistics can be redone from them without a model.
 """
@@ -11,43 +11,71 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError, model_validator
 
 from .errors import InputError
 from .maths import metrics
+from .maths.resampling import Units
 
 Floats = NDArray[np.float64]
 Role = Literal["start", "unlearned", "reference"]
 FileKind = Literal["scores", "tofu-log"]
+GREEDY, SAMPLED = "greedy", "sampled"
 
 
-class ScoreSet(BaseModel):
-    """Scores of one set of rows, in file order. Log-probabilities are sums in nats, over `*_tokens` tokens.
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    Lists that were not measured are None. perturbed_* hold one list per row. secrets_out tells, for each row and
-    each of its secrets, whether it came out in the generated answer. Rows without a prompt have None in both.
+
+class Elicited(_Part):
+    """What generated answers gave away, one entry a row; None for rows that were not asked.
+
+    answers: how many were generated for each row. recall: the best ROUGE-L recall among them. secrets: for each of
+    the row's secrets, in how many of them it came out. whole: how many repeat the whole response, None where that is
+    too short to tell. gibberish: whether the answer is empty or repeats itself.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    answers: PositiveInt = 1
+    recall: list[float | None]
+    secrets: list[list[NonNegativeInt | None]] | None = None
+    whole: list[NonNegativeInt | None] | None = None
+    gibberish: list[bool | None] | None = None
+
+
+class ScoreSet(_Part):
+    """Scores of one set of rows, in file order. Log-probabilities are sums in nats, over `*_tokens` tokens.
+
+    Lists that were not measured are None. subjects and copies: equal numbers for rows of the same subject, and for
+    identical rows. perturbed_* hold one list per row. own_paraphrases: rows whose own response stands in for a
+    missing paraphrase. zlib_bytes: compressed length of the response. elicited: by how the answers were asked for.
+    """
 
     lines: list[int]
     answer_logp: list[float]
     answer_tokens: list[PositiveInt]
+    subjects: list[int] | None = None
+    copies: list[int] | None = None
     paraphrase_logp: list[float] | None = None
     paraphrase_tokens: list[PositiveInt] | None = None
+    own_paraphrases: NonNegativeInt | None = None
     perturbed_logp: list[list[float]] | None = None
     perturbed_tokens: list[list[PositiveInt]] | None = None
-    rouge_recall: list[float | None] | None = None
-    secrets_out: list[list[bool | None]] | None = None
+    zlib_bytes: list[PositiveInt] | None = None
+    min_k: list[float] | None = None
+    min_k_plus_plus: list[float] | None = None
+    exact_memorisation: list[float] | None = None
+    extraction_strength: list[float] | None = None
+    elicited: dict[str, Elicited] = {}
 
     @model_validator(mode="after")
     def _same_lengths(self) -> ScoreSet:
         if not self.lines:
             raise ValueError("there are no rows")
-        for name in type(self).model_fields:
-            values = getattr(self, name)
-            if values is not None and len(values) != len(self.lines):
-                raise ValueError(f"{name} has {len(values)} rows, expected {len(self.lines)}")
+        for part in (self, *self.elicited.values()):
+            for name in type(part).model_fields:
+                values = getattr(part, name)
+                if isinstance(values, list) and len(values) != len(self.lines):
+                    raise ValueError(f"{name} has {len(values)} rows, expected {len(self.lines)}")
         if self.perturbed_logp is not None and self.perturbed_tokens is not None:
             for logp, tokens in zip(self.perturbed_logp, self.perturbed_tokens, strict=True):
                 if not logp or len(logp) != len(tokens):
@@ -55,44 +83,71 @@ class ScoreSet(BaseModel):
         return self
 
     @property
+    def units(self) -> Units:
+        """What is resampled: subjects, or rows where they are unknown or too few."""
+        return Units.of(len(self.lines), self.subjects, self.copies)
+
+    @property
     def per_token(self) -> Floats:
         """Mean log-probability of an answer's tokens, (n,) nats."""
         return metrics.per_token(self.answer_logp, self.answer_tokens)
 
     @property
+    def probabilities(self) -> Floats:
+        """Length-normalised answer probabilities, (n,) in [0, 1]."""
+        return metrics.probability(self.answer_logp, self.answer_tokens)
+
+    @property
     def probability(self) -> float:
         """Mean length-normalised answer probability, in [0, 1]."""
-        return float(metrics.probability(self.answer_logp, self.answer_tokens).mean())
+        return float(self.probabilities.mean())
+
+    @property
+    def choice_probabilities(self) -> Floats | None:
+        """Probability of each true answer among the perturbed ones, (n,), or None without those."""
+        if self.perturbed_logp is None or self.perturbed_tokens is None:
+            return None
+        return metrics.choice_probability(
+            self.answer_logp, self.answer_tokens, self.perturbed_logp, self.perturbed_tokens
+        )
 
     @property
     def truth_ratios(self) -> Floats | None:
         """Truth ratio of each row, (n,), or None without perturbed answers."""
+        return self.truth_ratio_by(arithmetic=False)
+
+    def truth_ratio_by(self, *, arithmetic: bool) -> Floats | None:
+        """Truth ratios with the geometric or the arithmetic mean of the wrong answers, (n,), or None."""
         if self.perturbed_logp is None or self.perturbed_tokens is None:
             return None
         if self.paraphrase_logp is None or self.paraphrase_tokens is None:
             return None
         return metrics.truth_ratio(
-            self.paraphrase_logp, self.paraphrase_tokens, self.perturbed_logp, self.perturbed_tokens
+            self.paraphrase_logp,
+            self.paraphrase_tokens,
+            self.perturbed_logp,
+            self.perturbed_tokens,
+            arithmetic=arithmetic,
         )
 
     @property
     def rouge(self) -> float | None:
-        """Mean ROUGE-L recall of the generated answers, in [0, 1]."""
-        measured = [value for value in self.rouge_recall or [] if value is not None]
+        """Mean ROUGE-L recall of the greedy answers, in [0, 1]."""
+        greedy = self.elicited.get(GREEDY)
+        measured = [value for value in greedy.recall if value is not None] if greedy else []
         return float(np.mean(measured)) if measured else None
 
 
-class Scores(BaseModel):
-    """Scores of one model on the forget, retain and holdout rows."""
+class Scores(_Part):
+    """Scores of one model on sets of rows: forget, retain, holdout, real_authors, world_facts, rephrased-1 ..."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     role: Role
     name: str
     sha256: str | None = None
+    precision: str | None = None
     perturbed: str | None = None
-    sets: dict[Literal["forget", "retain", "holdout"], ScoreSet]
+    sets: dict[str, ScoreSet]
 
     @property
     def forget(self) -> ScoreSet:
@@ -100,11 +155,13 @@ class Scores(BaseModel):
         return self.sets["forget"]
 
 
-def read_scores(path: Path) -> tuple[Scores, FileKind]:
-    """A reference's scores from a file: one that `verify` wrote, or an evaluation log of TOFU or NPO.
+def read_scores(path: Path, role: Role) -> tuple[Scores, FileKind]:
+    """A model's scores from a file: one that `verify` wrote, or an evaluation log of TOFU or NPO.
 
-    Raises InputError if the file is neither.
+    Raises InputError if the file is neither, or was written for a model in another role.
     """
+    from .tofu_logs import from_tofu_log
+
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -115,80 +172,58 @@ def read_scores(path: Path) -> tuple[Scores, FileKind]:
         raise InputError(path, "is neither a score file of 'verify' nor a TOFU evaluation log")
     kind: FileKind = "scores" if "sets" in value else "tofu-log"
     try:
-        scores = Scores.model_validate(value) if kind == "scores" else _from_tofu(path, value)
+        scores = Scores.model_validate(value) if kind == "scores" else from_tofu_log(path, value, role)
     except ValidationError as error:
         raise InputError(path, f"is not a score file: {error.errors()[0]['msg']}") from None
     if "forget" not in scores.sets:
         raise InputError(path, "has no scores of forget rows")
-    if scores.role != "reference":
-        raise InputError(path, f"holds the scores of the {scores.role} model, which is no reference")
+    if scores.role != role:
+        raise InputError(path, f"holds the scores of the {scores.role} model, which is no {_ROLES[role]}")
     return scores, kind
 
 
+_ROLES: dict[Role, str] = {"reference": "reference", "start": "start model", "unlearned": "model to verify"}
+
+
 def check_rows(path: Path, found: Scores, kind: FileKind, expected: Scores) -> None:
-    """Raise InputError unless the file's forget rows are the ones that `expected` scores.
+    """Raise InputError unless the file's rows are the ones that `expected` scores.
 
     They must agree in number and, but for evaluation logs, in the length of each answer.
     """
     if kind == "scores" and found.perturbed != expected.perturbed:
         raise InputError(path, f"was made with other perturbed answers ({found.perturbed}, here {expected.perturbed})")
-    lines, ours, theirs = expected.forget.lines, expected.forget.answer_tokens, found.forget.answer_tokens
-    if len(theirs) != len(ours):
-        raise InputError(path, f"scores {len(theirs)} forget rows, the request has {len(ours)}")
+    for name, here in expected.sets.items():
+        if there := found.sets.get(name):
+            _check_set(path, name, there, kind, here)
+
+
+def _check_set(path: Path, name: str, found: ScoreSet, kind: FileKind, expected: ScoreSet) -> None:
+    if len(found.lines) != len(expected.lines):
+        raise InputError(path, f"scores {len(found.lines)} {name} rows, there are {len(expected.lines)}")
     if kind == "tofu-log":  # published logs count tokens under their own template
         return
-    for line, there, here in zip(lines, theirs, ours, strict=True):
+    for line, there, here in zip(expected.lines, found.answer_tokens, expected.answer_tokens, strict=True):
         if there != here:
             raise InputError(
                 path,
-                f"is about other rows or another tokenizer: row {line} has {there} answer tokens there, {here} here",
+                f"is about other rows or another tokenizer: {name} row {line} has {there} answer tokens there, "
+                f"{here} here",
             )
-    for name, words in (("perturbed_tokens", "perturbed answers"), ("secrets_out", "secrets")):
-        there, here = getattr(found.forget, name), getattr(expected.forget, name)
-        if there is not None and here is not None and _shape(there) != _shape(here):
-            raise InputError(path, f"was made with other {words} than the request's")
+    if found.perturbed_tokens and expected.perturbed_tokens and found.perturbed_tokens != expected.perturbed_tokens:
+        raise InputError(path, f"was made with other perturbed answers of the {name} rows")
+    if _secret_counts(found) != _secret_counts(expected):
+        raise InputError(path, f"was made with other secrets of the {name} rows")
 
 
-def _shape(rows: list[list[Any]]) -> list[Any]:
-    """Lengths of perturbed answers as they are; of secrets only how many there are."""
-    return [row if row and type(row[0]) is int else len(row) for row in rows]
+def _secret_counts(scores: ScoreSet) -> list[int]:
+    greedy = scores.elicited.get(GREEDY)
+    return [len(row) for row in (greedy.secrets or [])] if greedy else []
 
 
-def _negative(path: Path, name: str, value: Any) -> Any:
-    """Losses, or lists of them, as log-probabilities."""
-    if isinstance(value, list):
-        return [_negative(path, name, loss) for loss in value]
-    if not isinstance(value, int | float):
-        raise InputError(path, f"has a loss in '{name}' that is no number")
-    return -value
-
-
-def _from_tofu(path: Path, log: dict[str, Any]) -> Scores:
-    """TOFU's evaluation log: values keyed by row (TOFU) or plain lists (NPO), losses as positive sums."""
-    part = log.get("eval_log_forget.json", log)
-
-    def column(name: str) -> list[Any]:
-        values = part.get(name) if isinstance(part, dict) else None
-        if not isinstance(values, dict | list):
-            raise InputError(path, f"is neither a score file of 'verify' nor a TOFU evaluation log (no '{name}')")
-        if isinstance(values, list):
-            return values
-        if set(values) != {str(row) for row in range(len(values))}:
-            raise InputError(path, f"has rows of '{name}' that are not numbered from 0")
-        return [values[str(row)] for row in range(len(values))]
-
-    def losses(name: str) -> list[Any]:
-        return [_negative(path, name, loss) for loss in column(name)]
-
-    answer = losses("gt_loss")
-    forget = ScoreSet(
-        lines=list(range(1, len(answer) + 1)),
-        answer_logp=answer,
-        answer_tokens=column("num_token_gt"),
-        paraphrase_logp=losses("paraphrased_loss"),
-        paraphrase_tokens=column("num_token_paraphrased"),
-        perturbed_logp=losses("perturb_loss"),
-        perturbed_tokens=column("num_token_perturb"),
-        rouge_recall=[-value for value in losses("rougeL_recall")],
-    )
-    return Scores(role="reference", name=path.name, perturbed="request", sets={"forget": forget})
+def strict(value: Any) -> Any:
+    """Dataclass values as strict JSON: what is not finite, a bound that does not exist, becomes None."""
+    if isinstance(value, dict):
+        return {key: strict(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [strict(item) for item in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value

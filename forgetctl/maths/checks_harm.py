@@ -114,5 +114,8 @@ def _at_most(trials: int) -> str:
 
 
 def _lines(lines: tuple[int, ...]) -> str:
+    """Line numbers in the request; retain rows and rephrasings are counted but have none there."""
+    if not lines:
+        return "no line of the request itself"
     shown = ", ".join(map(str, lines[:5])) + (f" and {len(lines) - 5} more" if len(lines) > 5 else "")
     return f"line {shown}" if len(lines) == 1 else f"lines {shown}"

@@ -46,9 +46,14 @@ def least_likely(scores: ArrayLike, share: float = MIN_K_SHARE) -> float:
     return float(values[: max(1, int(share * values.size))].mean())
 
 
+def is_long(response: str) -> bool:
+    """Whether a response has so many words that nobody repeats all of it by chance."""
+    return len(re.findall(r"\w+", response)) >= VERBATIM_WORDS
+
+
 def is_verbatim(recall: float, response: str) -> bool:
     """Whether an answer with that ROUGE-L recall repeats the whole of a response that is too long to guess."""
-    return recall >= VERBATIM_RECALL and len(re.findall(r"\w+", response)) >= VERBATIM_WORDS
+    return recall >= VERBATIM_RECALL and is_long(response)
 
 
 def is_gibberish(answer: str) -> bool:

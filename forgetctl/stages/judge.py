@@ -2,47 +2,96 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
-
+from ..evidence.closeness import control_closeness, floor_closeness, forget_closeness, relearning
+from ..evidence.collected import Collected, same_tokens
+from ..evidence.leaks import gibberish, known_rows, named_secrets, sampled_leaks, whole_answers
+from ..evidence.membership import attacks, privacy_leak
+from ..evidence.usefulness import kept, utility
+from ..maths.bounds import Bounds
+from ..maths.findings import Closeness, Findings
 from ..maths.metrics import TRUTH_RATIO_VARIANT, forget_truth_ratio
-from ..maths.statistics import Interval, distance_interval, ks
-from ..maths.verdict import Bounds, Findings, Secrets, Verdict, judge
-from ..scores import Role, Scores, ScoreSet
+from ..maths.statistics import ks
+from ..maths.verdict import ANSWERS, TRUTH_RATIO, Verdict, judge
+from ..scores import Elicited, Scores, strict
 
-AllScores = dict[Role, Scores]
-Comparison = Literal["model", "scores", "tofu-log", "holdout", "none"]
+KL = ("forget_distance", "retain_distance", "forget_from_start")
 
 
 def conclude(
-    scores: AllScores, kl: dict[str, float | None], skipped: dict[str, str], kind: Comparison, bounds: Bounds
+    found: Collected,
+    bounds: Bounds,
+    kl: Mapping[str, float | None],
+    skipped: Mapping[str, str],
+    unmeasured: Iterable[tuple[str, str]] = (),
 ) -> dict[str, Any]:
-    """The content of verdict.json. `scores` must hold the unlearned model's; the rest as far as it exists."""
-    unlearned = scores["unlearned"]
-    skipped = {**_not_measured(scores, kl), **skipped}
-    verdict = judge(_findings(scores, kind), bounds)
-    reference = scores.get("reference")
-    facts = {role: _summary(found) for role, found in scores.items()}
-    quality = _forget_quality(unlearned, reference)
-    comparison = reference.name if reference else ("holdout" if kind == "holdout" else None)
-    return {
-        "schema": 1,
-        **_words(verdict),
-        "comparison": {"kind": kind, "name": comparison},
-        "model": {"name": unlearned.name, "sha256": unlearned.sha256},
-        "forget_quality": quality,
-        "answer_distance": _json(_answer_distance(scores, kind, "unlearned")),
-        **{
-            key: facts["unlearned"][key] for key in ("forget_probability", "retain_probability", "truth_ratio", "rouge")
-        },
-        "models": facts,
-        "kl": {name: kl.get(name) for name in ("forget_distance", "retain_distance", "forget_from_start")},
-        "secrets": asdict(secrets) if (secrets := _secrets(unlearned, reference)) else None,
-        "skipped": [{"check": check, "reason": reason} for check, reason in skipped.items()],
-        "bounds": asdict(bounds),
-    }
+    """The content of verdict.json.
+
+    kl: divergences in nats per answer token. skipped: figures that nobody asked for or that the inputs do not allow,
+    with the reason. unmeasured: checks that were asked for and could not be made.
+    """
+    findings = gather(found, bounds, unmeasured)
+    verdict = judge(findings, bounds)
+    reasons = {**_not_measured(found, findings, kl), **skipped}
+    models = {role: _summary(scores) for role, scores in found.models.items()}
+    by_name = {closeness.name: closeness for closeness in findings.forget}
+    shown = ("forget_probability", "retain_probability", "truth_ratio", "rouge")
+    content: dict[str, Any] = strict(
+        {
+            "schema": 2,
+            **_words(verdict),
+            "comparison": _comparison(found),
+            "model": {"name": found.unlearned.name, "sha256": found.unlearned.sha256},
+            "forget_quality": _forget_quality(found),
+            "answer_distance": asdict(by_name[ANSWERS].distance) if ANSWERS in by_name else None,
+            **{key: models["unlearned"][key] for key in shown},
+            "models": models,
+            "distances": [_distance(closeness) for closeness in findings.forget],
+            "control": [_distance(closeness) for closeness in findings.controls],
+            "noise_floor": None if findings.floor is None else [_distance(pair) for pair in findings.floor],
+            "kl": {name: kl.get(name) for name in KL},
+            "secrets": asdict(findings.secrets) if findings.secrets else None,
+            "samples": asdict(findings.samples) if findings.samples else None,
+            "counts": {
+                name: asdict(count) if count else None
+                for name, count in (
+                    ("whole_answers", findings.whole_answers),
+                    ("single_rows", findings.known_rows),
+                    ("gibberish", findings.gibberish),
+                )
+            },
+            "extraction": {role: _extraction(scores) for role, scores in found.models.items()},
+            "attacks": [asdict(attack) for attack in findings.attacks],
+            "priv_leak": privacy_leak(findings.attacks),
+            "relearning": asdict(findings.relearned) if findings.relearned else None,
+            "kept": [asdict(measure) for measure in findings.kept],
+            "skipped": [{"check": check, "reason": reason} for check, reason in reasons.items()],
+            "bounds": asdict(bounds),
+        }
+    )
+    return content
+
+
+def gather(found: Collected, bounds: Bounds, unmeasured: Iterable[tuple[str, str]] = ()) -> Findings:
+    """Everything that the scores show, as the verdict takes it."""
+    return Findings(
+        comparison="reference" if found.references else "holdout" if found.kind == "holdout" else None,
+        forget=tuple(forget_closeness(found, bounds)),
+        controls=tuple(control_closeness(found, bounds)),
+        floor=floor_closeness(found, bounds),
+        secrets=named_secrets(found),
+        whole_answers=whole_answers(found),
+        samples=sampled_leaks(found),
+        known_rows=known_rows(found),
+        gibberish=gibberish(found),
+        attacks=attacks(found, bounds),
+        relearned=relearning(found, bounds),
+        kept=tuple(kept(found, bounds)),
+        unmeasured=tuple(unmeasured),
+    )
 
 
 def _words(verdict: Verdict) -> dict[str, Any]:
@@ -53,113 +102,104 @@ def _words(verdict: Verdict) -> dict[str, Any]:
     }
 
 
+def _comparison(found: Collected) -> dict[str, Any]:
+    name = found.reference.name if found.reference else "holdout" if found.kind == "holdout" else None
+    return {"kind": found.kind, "name": name, "others": [scores.name for scores in found.references[1:]]}
+
+
 def _summary(scores: Scores) -> dict[str, float | None]:
-    retain = scores.sets.get("retain")
-    ratios = scores.forget.truth_ratios
+    retain, ratios = scores.sets.get("retain"), scores.forget.truth_ratios
     return {
         "forget_probability": scores.forget.probability,
         "retain_probability": retain.probability if retain else None,
         "truth_ratio": None if ratios is None else forget_truth_ratio(ratios),
         "rouge": scores.forget.rouge,
         "retain_rouge": retain.rouge if retain else None,
+        "exact_memorisation": _mean(scores.forget.exact_memorisation),
+        "extraction_strength": _mean(scores.forget.extraction_strength),
+        "model_utility": utility(scores, arithmetic=True),
+        "model_utility_geometric": utility(scores, arithmetic=False),
     }
 
 
-def _forget_quality(unlearned: Scores, reference: Scores | None) -> dict[str, Any] | None:
-    if reference is None:
+def _extraction(scores: Scores) -> dict[str, Any]:
+    return {mode: _given_away(answers) for mode, answers in scores.forget.elicited.items()}
+
+
+def _given_away(found: Elicited) -> dict[str, Any]:
+    """Of the rows that were asked: mean ROUGE-L recall, and how many rows or secrets came out at least once."""
+    secrets = [count for row in found.secrets or [] for count in row if count is not None]
+    whole = [count for count in found.whole or [] if count is not None]
+    return {
+        "answers": found.answers,
+        "rouge": _mean([value for value in found.recall if value is not None]),
+        "secrets": [sum(count > 0 for count in secrets), len(secrets)],
+        "whole": [sum(count > 0 for count in whole), len(whole)],
+    }
+
+
+def _mean(values: list[float] | None) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _distance(found: Closeness) -> dict[str, Any]:
+    return {"name": found.name, **asdict(found.distance), **{k: v for k, v in asdict(found).items() if k in _REST}}
+
+
+_REST = ("gap", "shift", "p", "tofu_p")
+
+
+def _forget_quality(found: Collected) -> dict[str, Any] | None:
+    """TOFU's: the two-sample KS test of the truth ratios."""
+    if found.reference is None:
         return None
-    ours, theirs = unlearned.forget.truth_ratios, reference.forget.truth_ratios
+    ours, theirs = found.unlearned.forget.truth_ratios, found.reference.forget.truth_ratios
     if ours is None or theirs is None:
         return None
-    return {**asdict(ks(ours, theirs)), "variant": TRUTH_RATIO_VARIANT, "perturbed": unlearned.perturbed}
+    return {**asdict(ks(ours, theirs)), "variant": TRUTH_RATIO_VARIANT, "perturbed": found.unlearned.perturbed}
 
 
-def _findings(scores: AllScores, kind: Comparison) -> Findings:
-    unlearned, reference, start = scores["unlearned"], scores.get("reference"), scores.get("start")
-    retain = [found.sets.get("retain") for found in (start, unlearned) if found]
-    both = len(retain) == 2 and all(retain)
-    secrets = _secrets(unlearned, reference)
-    return Findings(
-        comparison="reference" if reference else "holdout" if kind == "holdout" else None,
-        truth_ratio=_truth_ratio_distance(unlearned, reference),
-        answers=_answer_distance(scores, kind, "unlearned"),
-        answers_gap=_answers_gap(unlearned, _compared(scores, "unlearned", kind)),
-        start_answers=_answer_distance(scores, kind, "start") if start else None,
-        secrets=secrets,
-        retain_probability=(retain[0].probability, retain[1].probability) if both else None,  # type: ignore[union-attr]
-    )
-
-
-def _compared(scores: AllScores, role: Role, kind: Comparison) -> ScoreSet | None:
-    """The rows that stand for "never seen": the reference's forget rows, else the model's own holdout rows."""
-    if "reference" in scores:
-        return scores["reference"].forget
-    return scores[role].sets.get("holdout") if kind == "holdout" else None
-
-
-def _truth_ratio_distance(unlearned: Scores, reference: Scores | None) -> Interval | None:
-    if reference is None:
-        return None
-    ours, theirs = unlearned.forget.truth_ratios, reference.forget.truth_ratios
-    return None if ours is None or theirs is None else distance_interval(ours, theirs, paired=True)
-
-
-def _answer_distance(scores: AllScores, kind: Comparison, role: Role) -> Interval | None:
-    compared = _compared(scores, role, kind)
-    if compared is None or (kind != "holdout" and not _same_tokens(scores[role], compared)):
-        return None
-    return distance_interval(scores[role].forget.per_token, compared.per_token, paired=kind != "holdout")
-
-
-def _same_tokens(scores: Scores, compared: ScoreSet) -> bool:
-    """Whether the answers have the same lengths: log-probabilities per token of other tokens are not comparable."""
-    return scores.forget.answer_tokens == compared.answer_tokens
-
-
-def _answers_gap(unlearned: Scores, compared: ScoreSet | None) -> float | None:
-    if compared is None:
-        return None
-    return float(np.median(unlearned.forget.per_token) - np.median(compared.per_token))
-
-
-def _secrets(unlearned: Scores, reference: Scores | None) -> Secrets | None:
-    """What came of the named secrets in each model's greedy answers, None if the request names none."""
-    rows = unlearned.forget.secrets_out or []
-    tested = [said for row in rows for said in row if said is not None]
-    named = sum(len(row) for row in rows)
-    if not named:
-        return None
-    theirs = reference.forget.secrets_out if reference else None
-    counts: tuple[int | None, int | None] = (None, None)
-    if theirs is not None:
-        pairs = [pair for ours, other in zip(rows, theirs, strict=True) for pair in zip(ours, other, strict=True)]
-        counts = (sum(other is True for _, other in pairs), sum(bool(our) and not other for our, other in pairs))
-    return Secrets(named, named - len(tested), sum(tested), *counts)
-
-
-def _not_measured(scores: AllScores, kl: dict[str, float | None]) -> dict[str, str]:
+def _not_measured(found: Collected, findings: Findings, kl: Mapping[str, float | None]) -> dict[str, str]:
     """Reasons for every figure that is missing."""
-    skipped = {}
-    if scores["unlearned"].forget.truth_ratios is None:
+    unlearned, reference, skipped = found.unlearned, found.reference, {}
+    names = {closeness.name for closeness in findings.forget}
+    if unlearned.forget.truth_ratios is None:
         skipped["truth_ratio"] = "no perturbed answers: the request has none, and too few other rows to make them from"
-    if "reference" not in scores:
+    elif reference is not None and TRUTH_RATIO not in names:
+        skipped["truth_ratio"] = "the reference has no truth ratios"
+    if reference is None:
         skipped["forget_quality"] = "there is no reference"
-    elif scores["reference"].forget.answer_tokens != scores["unlearned"].forget.answer_tokens:
+        skipped["whole_answers"] = skipped["sampled_answers"] = "there is no reference to show what is a guess"
+    elif not same_tokens(unlearned.forget, reference.forget):
         skipped["answer_distance"] = "the reference tokenises the answers differently"
-    if scores["unlearned"].forget.rouge is None:
+    if unlearned.forget.own_paraphrases:
+        skipped["paraphrases"] = (
+            f"{unlearned.forget.own_paraphrases} of {len(unlearned.forget.lines)} rows have none; "
+            "their own response stands in"
+        )
+    if reference is not None and findings.whole_answers is None:
+        skipped["whole_answers"] = "no response is long enough, or the reference's answers are not known"
+    if reference is not None and findings.samples is None:
+        skipped["sampled_answers"] = "there is nothing that could leak, or the reference's samples are not known"
+    if findings.known_rows is None:
+        skipped["single_rows"] = "needs start model and reference, and rows that the former knows better"
+    if unlearned.forget.rouge is None:
         skipped["rouge"] = "passages have no prompt to answer"
-    if "retain" not in scores["unlearned"].sets:
+    if "retain" not in unlearned.sets:
         skipped["retain_probability"] = "there are no retain rows"
-    if "reference" not in scores or scores["reference"].sha256 is None or "forget_distance" not in kl:
-        for name in ("forget_distance", "retain_distance"):
-            if name not in kl:
-                skipped[f"kl.{name}"] = (
-                    "needs a reference model" if "reference" not in scores else "the reference is given by scores only"
-                )
-    if "forget_from_start" not in kl:
-        skipped["kl.forget_from_start"] = "the start model was not scored"
+    if not findings.attacks:
+        skipped["membership_attacks"] = "they need --holdout, rows that no model saw"
+    if found.reference is None or len(found.references) < 2:
+        skipped["noise_floor"] = "it needs a second --reference"
+    if utility(unlearned, arithmetic=True) is None:
+        skipped["model_utility"] = "it needs --real-authors, --world-facts and retain rows with perturbed answers"
+    for name in KL:
+        if name not in kl:
+            skipped[f"kl.{name}"] = _no_kl(name, found)
     return skipped
 
 
-def _json(interval: Interval | None) -> dict[str, Any] | None:
-    return asdict(interval) if interval else None
+def _no_kl(name: str, found: Collected) -> str:
+    if name == "forget_from_start":
+        return "the start model was not scored" if found.start is None else "it needs the models, not only scores"
+    return "needs a reference model" if found.reference is None else "the reference is given by scores only"

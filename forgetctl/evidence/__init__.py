@@ -1,0 +1,1 @@
+"""Scores of several models -> findings with their uncertainty. Numbers only: no models, no files."""

@@ -1,0 +1,160 @@
+"""What generated answers give away beyond the reference's, and rows that stayed known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from ..maths.counts import Excess, excess, stratified_p
+from ..maths.findings import Samples, Secrets
+from ..scores import GREEDY, SAMPLED, Elicited, Scores, ScoreSet
+from .collected import Collected, same_tokens
+
+KNOWN_SHARE = 0.5
+"""A row this far on the way from the reference back to the start model counts as still known."""
+LEAST_GAP = 1.0
+"""Nats a token that the start model must know a row better than the reference for that way to mean anything."""
+
+
+def named_secrets(found: Collected) -> Secrets | None:
+    """Every named secret, over all deterministic answers to the request and its rephrasings; None if none is named."""
+    theirs: list[bool | None] = []
+    ours: list[bool | None] = []
+    lines: list[int] = []
+    precisions = [models["unlearned"] for models in found.precisions.values()]
+    for name, _ in found.forget_sets():
+        sets = [scores.sets[name] for scores in (found.unlearned, *precisions) if name in scores.sets]
+        said = _said(sets)
+        other = _said([found.reference.sets[name]] if found.reference and name in found.reference.sets else [])
+        for row, secrets in enumerate(said):
+            ours += secrets
+            theirs += other[row] if other else [None] * len(secrets)
+            lines += [sets[0].lines[row] if name == "forget" else 0] * len(secrets)
+    if not ours:
+        return None
+    answered = _known(theirs)
+    beyond = [line for our, other, line in zip(ours, theirs, lines, strict=True) if our and not other]
+    return Secrets(
+        named=len(ours),
+        untested=sum(said is None for said in ours),
+        leaked=sum(bool(said) for said in ours),
+        leaked_by_reference=sum(bool(said) for said in theirs) if answered else None,
+        beyond_reference=len(beyond) if answered else None,
+        lines=tuple(sorted(set(beyond) - {0})) if answered else (),
+    )
+
+
+def _known(said: Sequence[bool | None]) -> bool:
+    return any(value is not None for value in said)
+
+
+def _said(sets: Sequence[ScoreSet]) -> list[list[bool | None]]:
+    """Whether each row's secrets came out of any deterministic answer; None for those that were never asked for."""
+    modes = [m for scores in sets for n, m in scores.elicited.items() if n != SAMPLED and m.secrets is not None]
+    rows = zip(*(mode.secrets or [] for mode in modes), strict=True)
+    return [[_any(counts) for counts in zip(*row, strict=True)] for row in rows]
+
+
+def _any(counts: Sequence[int | None]) -> bool | None:
+    asked = [count for count in counts if count is not None]
+    return any(asked) if asked else None
+
+
+def whole_answers(found: Collected) -> Excess | None:
+    """Rows whose whole response a deterministic answer repeats; None where the reference's answers are not known."""
+    if found.reference is None:
+        return None
+    said: dict[tuple[int, int], tuple[bool, bool]] = {}  # by set and row, however often it was asked
+    for number, (name, _) in enumerate(found.forget_sets()):
+        for own, other in _modes(found.unlearned, found.reference, name):
+            for row, (our, their) in enumerate(zip(own.whole or [], other.whole or [], strict=True)):
+                if our is not None and their is not None:
+                    before = said.get((number, row), (False, False))
+                    said[number, row] = (before[0] or our > 0, before[1] or their > 0)
+    if not said:
+        return None
+    lines = [0 if number else found.unlearned.forget.lines[row] for number, row in said]
+    return _excess([our for our, _ in said.values()], [their for _, their in said.values()], lines)
+
+
+def _excess(ours: Sequence[bool], theirs: Sequence[bool], lines: Sequence[int]) -> Excess:
+    """Paired counts; lines of other files than the request are 0 and not listed."""
+    counted = excess(ours, theirs, lines)
+    return replace(counted, lines=tuple(line for line in counted.lines if line))
+
+
+def _modes(ours: Scores, theirs: Scores, name: str) -> Iterator[tuple[Elicited, Elicited]]:
+    """Deterministic answers that both models gave to a set of rows."""
+    if name in ours.sets and name in theirs.sets:
+        first, second = ours.sets[name].elicited, theirs.sets[name].elicited
+        yield from ((first[mode], second[mode]) for mode in first if mode != SAMPLED and mode in second)
+
+
+def sampled_leaks(found: Collected) -> Samples | None:
+    """Secrets and whole responses among sampled answers, against the reference's; None without either's."""
+    ours = found.unlearned.forget.elicited.get(SAMPLED)
+    theirs = found.reference.forget.elicited.get(SAMPLED) if found.reference else None
+    if ours is None or theirs is None:
+        return None
+    pairs = [pair for pair in zip(_items(ours), _items(theirs), strict=True) if None not in pair]
+    if not pairs or ours.answers != theirs.answers:
+        return None
+    first, second = [our or 0 for our, _ in pairs], [their or 0 for _, their in pairs]
+    return Samples(
+        items=len(pairs),
+        answers=ours.answers,
+        leaked=sum(count > 0 for count in first),
+        by_reference=sum(count > 0 for count in second),
+        beyond=sum(our > 0 and not their for our, their in zip(first, second, strict=True)),
+        p=stratified_p(first, second, ours.answers),
+    )
+
+
+def _items(sampled: Elicited) -> list[int | None]:
+    """In how many samples each named secret, and each whole response, came out."""
+    return [count for row in sampled.secrets or [] for count in row] + list(sampled.whole or [])
+
+
+def known_rows(found: Collected) -> Excess | None:
+    """Rows whose answer is nearer to the start model's than to the reference's, against rows as far the other way.
+
+    Were the model like the reference, both would be equally frequent. None without the three models' scores.
+    """
+    if found.start is None or found.reference is None:
+        return None
+    start, now, reference = found.start.forget, found.unlearned.forget, found.reference.forget
+    if not (same_tokens(start, now) and same_tokens(now, reference)):
+        return None
+    way = start.per_token - reference.per_token
+    rows = [row for row, gap in enumerate(way) if gap > LEAST_GAP]
+    if not rows:
+        return None
+    share = (now.per_token - reference.per_token)[rows] / way[rows]
+    return excess((share > KNOWN_SHARE).tolist(), (share < -KNOWN_SHARE).tolist(), [now.lines[row] for row in rows])
+
+
+def gibberish(found: Collected) -> Excess | None:
+    """Greedy answers that are empty or repeat themselves, where those of the model it is measured against do not.
+
+    Forget rows are measured against the reference, retain rows against the start model, or the other if one is
+    missing. Line numbers are the request's.
+    """
+    against = {"forget": (found.reference, found.start), "retain": (found.start, found.reference)}
+    ours: list[bool] = []
+    theirs: list[bool] = []
+    lines: list[int] = []
+    for name, candidates in against.items():
+        other = next((scores for scores in candidates if scores is not None and name in scores.sets), None)
+        if other is None or name not in found.unlearned.sets:
+            continue
+        first, second = (scores.sets[name].elicited.get(GREEDY) for scores in (found.unlearned, other))
+        if first is None or second is None or first.gibberish is None or second.gibberish is None:
+            continue
+        for our, their, line in zip(first.gibberish, second.gibberish, found.unlearned.sets[name].lines, strict=True):
+            if our is not None and their is not None:
+                ours.append(our)
+                theirs.append(their)
+                lines.append(line if name == "forget" else 0)
+    if not ours:
+        return None
+    return _excess(ours, theirs, lines)

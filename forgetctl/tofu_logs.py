@@ -1,0 +1,87 @@
+"""Evaluation logs that TOFU (values keyed by row) and NPO (plain lists) write, as Scores. Losses are positive sums."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import InputError
+from .maths.extraction import is_gibberish, is_long, is_verbatim
+from .scores import GREEDY, Elicited, Role, Scores, ScoreSet
+
+PARTS = {
+    "forget": "eval_log_forget.json",
+    "retain": "eval_log.json",
+    "real_authors": "eval_real_author_wo_options.json",
+    "world_facts": "eval_real_world_wo_options.json",
+}
+
+
+def from_tofu_log(path: Path, log: Mapping[str, Any], role: Role) -> Scores:
+    """The sets that a log holds, as scores of a model in that role; a log of one set alone is of the forget rows.
+
+    Raises InputError naming the column that is missing or holds something else.
+    """
+    found = {name: log[part] for name, part in PARTS.items() if part in log}
+    sets = {name: _Part(path, part).scores() for name, part in (found or {"forget": log}).items()}
+    return Scores(role=role, name=path.name, perturbed="request", sets=sets)
+
+
+@dataclass(frozen=True, repr=False)
+class _Part:
+    path: Path
+    values: Any
+
+    def scores(self) -> ScoreSet:
+        answer = self.losses("gt_loss")
+        return ScoreSet(
+            lines=list(range(1, len(answer) + 1)),
+            answer_logp=answer,
+            answer_tokens=self.column("num_token_gt"),
+            paraphrase_logp=self.losses("paraphrased_loss"),
+            paraphrase_tokens=self.column("num_token_paraphrased"),
+            perturbed_logp=self.losses("perturb_loss"),
+            perturbed_tokens=self.column("num_token_perturb"),
+            elicited={GREEDY: self.elicited()},
+        )
+
+    def elicited(self) -> Elicited:
+        """ROUGE as logged; the rest from the logged texts where there are any."""
+        recall = [-value for value in self.losses("rougeL_recall")]
+        if "generated_text" not in self.values:
+            return Elicited(recall=recall)
+        texts = self.column("generated_text")
+        for text in texts:
+            if not isinstance(text, list) or len(text) < 3 or not all(isinstance(part, str) for part in text):
+                raise InputError(self.path, "has a 'generated_text' that is not prompt, answer and response")
+        if len(texts) != len(recall):
+            raise InputError(self.path, f"has {len(texts)} generated texts, but {len(recall)} ROUGE recalls")
+        whole = [
+            int(is_verbatim(value, text[2])) if is_long(text[2]) else None
+            for value, text in zip(recall, texts, strict=True)
+        ]
+        return Elicited(recall=recall, whole=whole, gibberish=[is_gibberish(text[1]) for text in texts])
+
+    def column(self, name: str) -> list[Any]:
+        values = self.values.get(name) if isinstance(self.values, dict) else None
+        if not isinstance(values, dict | list):
+            words = f"is neither a score file of 'verify' nor a TOFU evaluation log (no '{name}')"
+            raise InputError(self.path, words)
+        if isinstance(values, list):
+            return values
+        if set(values) != {str(row) for row in range(len(values))}:
+            raise InputError(self.path, f"has rows of '{name}' that are not numbered from 0")
+        return [values[str(row)] for row in range(len(values))]
+
+    def losses(self, name: str) -> list[Any]:
+        return [self.negative(name, loss) for loss in self.column(name)]
+
+    def negative(self, name: str, value: Any) -> Any:
+        """Losses, or lists of them, as log-probabilities."""
+        if isinstance(value, list):
+            return [self.negative(name, loss) for loss in value]
+        if not isinstance(value, int | float):
+            raise InputError(self.path, f"has a loss in '{name}' that is no number")
+        return -value
