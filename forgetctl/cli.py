@@ -11,15 +11,15 @@ import click
 from click.core import ParameterSource
 
 from . import __version__
-from .options import Commands, common, json_option, model_options
+from .options import Commands, common, json_option, model_options, recipe_of
 from .study_cli import study
+from .verify_cli import verify
 
 if TYPE_CHECKING:
     from .console import TerminalProgress
     from .recipe import Recipe
 
 LATEST = "runs/latest"
-EXIT_CODES = {"PASS": 0, "FAIL": 3, "INCONCLUSIVE": 4}
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -86,7 +86,7 @@ def unlearn(
         if model is None or forget is None:
             raise click.UsageError("give --model and --forget (or --resume)")
         chosen = _unlearn_options(model, forget, **options)
-        recipe = _recipe(options, method=options["method"])
+        recipe = recipe_of(options, method=options["method"])
         if dry_run:
             _dry_run(chosen, recipe, as_json)
             return
@@ -118,20 +118,6 @@ def _unlearn_options(model: str, forget: Path, **options: Any) -> Any:
     )
 
 
-def _recipe(options: dict[str, Any], method: str | None = None) -> Recipe:
-    from .recipe import LORA_RECIPE, load_recipe
-
-    values: dict[str, Any] = {}
-    name = options["recipe_name"]
-    if options["max_length"] is not None:
-        values["max_length"] = options["max_length"]
-    if options.get("lora"):
-        name = name or LORA_RECIPE  # adapters want a higher rate than whole weights
-        own = load_recipe(name, method=method).lora
-        values["lora"] = own.model_dump() if own else {}
-    return load_recipe(name, method=method, overrides=options["overrides"], options=values)
-
-
 def _dry_run(options: Any, recipe: Recipe, as_json: bool) -> None:
     from .console import show_dry_run
     from .jobs.unlearn import dry_run
@@ -141,65 +127,6 @@ def _dry_run(options: Any, recipe: Recipe, as_json: bool) -> None:
         click.echo(json.dumps(facts, indent=1))
     else:
         show_dry_run(facts, row)
-
-
-@cli.command()
-@click.argument("run", required=False, type=click.Path(path_type=Path))
-@click.option("--reference", metavar="DIR|SCORES", help="A model that never saw the rows, its scores, or a TOFU log.")
-@click.option("--holdout", type=click.Path(path_type=Path), metavar="FILE", help="Rows that no model saw.")
-@click.option("--model", metavar="DIR", help="Verify a model that no run made.")
-@click.option(
-    "--forget",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="The rows to check, with --model; or more about a run's rows.",
-)
-@click.option("--start", metavar="DIR", help="The model before, with --model.")
-@click.option("--retain", type=click.Path(path_type=Path), metavar="FILE", help="Rows to keep, scored as they are.")
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The run directory, with --model.")
-@click.option("--force", is_flag=True, help="Measure again even if nothing has changed.")
-@model_options
-@json_option
-@click.pass_context
-@common
-def verify(ctx: click.Context, progress: TerminalProgress, as_json: bool, run: Path | None, **options: Any) -> None:
-    """Check the unlearned model of RUN (default: runs/latest). Exit code 0 PASS, 3 FAIL, 4 INCONCLUSIVE."""
-    from .jobs.options import VerifyOptions
-    from .jobs.verify import run_verify
-    from .stages.request import Fields
-
-    own = (
-        "model",
-        "forget",
-        "start",
-        "reference",
-        "holdout",
-        "retain",
-        "out",
-        "device",
-        "allow_download",
-        "force",
-    )
-    if run is not None and options["model"] is not None:
-        raise click.UsageError("give a RUN or --model, not both")
-    if options["model"] is None and any(
-        options[name] for name in ("start", "out", "recipe_name", "overrides", "max_length")
-    ):
-        raise click.UsageError("--start, --out, --recipe, --set and --max-length go with --model; a run brings its own")
-    chosen = VerifyOptions(
-        run=run,
-        fields=Fields(options["prompt_field"], options["response_field"]),
-        argv=tuple(sys.argv),
-        **{name: options[name] for name in own},
-    )
-    verdict = run_verify(chosen, _recipe(options) if chosen.model else None, progress)
-    if as_json:
-        click.echo(json.dumps(verdict, indent=1))
-    else:
-        from .console import show_verdict
-
-        show_verdict(verdict)
-    ctx.exit(EXIT_CODES[verdict["verdict"]])
 
 
 @cli.command()
@@ -290,6 +217,7 @@ def demo(progress: TerminalProgress, as_json: bool, out: Path) -> None:
         click.echo(json.dumps(verdict, indent=1))
 
 
+cli.add_command(verify)
 cli.add_command(study)
 
 

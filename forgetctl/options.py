@@ -7,11 +7,14 @@ import logging
 import os
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .errors import ForgetctlError, Interrupted
+
+if TYPE_CHECKING:
+    from .recipe import Recipe
 
 
 class Failure(click.ClickException):
@@ -73,6 +76,21 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ):
         command = option(command)
     return command
+
+
+def recipe_of(options: dict[str, Any], method: str | None = None) -> Recipe:
+    """The recipe that the options name, with what they override."""
+    from .recipe import LORA_RECIPE, load_recipe
+
+    values: dict[str, Any] = {}
+    name = options["recipe_name"]
+    if options["max_length"] is not None:
+        values["max_length"] = options["max_length"]
+    if options.get("lora"):
+        name = name or LORA_RECIPE  # adapters want a higher rate than whole weights
+        own = load_recipe(name, method=method).lora
+        values["lora"] = own.model_dump() if own else {}
+    return load_recipe(name, method=method, overrides=options["overrides"], options=values)
 
 
 def _calm_libraries(level: str) -> None:

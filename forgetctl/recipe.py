@@ -7,12 +7,15 @@ import importlib.resources
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from .errors import RecipeError
+
+if TYPE_CHECKING:
+    from .maths.bounds import Bounds
 
 DEFAULT_METHOD = "npo-rt"
 LORA_RECIPE = "npo-rt-lora"
@@ -56,7 +59,21 @@ class Verify(_Part):
     delta: float = Field(0.15, gt=0, le=0.2)
     utility_loss: float = Field(0.02, ge=0, lt=1)
     distractors: int = Field(5, ge=1, description="perturbed answers made where the request has none")
+    pass_level: float = Field(0.01, gt=0, le=0.05, description="how often a check may pass by chance")
+    fail_level: float = Field(0.05, gt=0, le=0.05, description="how often a check may fail by chance")
     answer_tokens: int = Field(200, ge=1, description="longest generated answer (TOFU's 200)")
+    primed_tokens: int = Field(8, ge=1, description="first tokens of the response that are given away")
+    affirmation: str = Field("Sure, here is the answer:", min_length=1, description="how a willing answer begins")
+    samples: int = Field(8, ge=1, description="answers sampled for each row")
+    sampled_rows: int = Field(50, ge=0, description="rows that answers are sampled for")
+    relearn_learning_rate: float | None = Field(None, gt=0, description="of the relearning attack; none: the recipe's")
+
+    @property
+    def bounds(self) -> Bounds:
+        """The limits of the verdict."""
+        from .maths.bounds import Bounds  # scipy is slow to import, and most commands do not judge
+
+        return Bounds(self.delta, self.utility_loss, self.pass_level, self.fail_level)
 
 
 class Recipe(_Part):

@@ -1,8 +1,7 @@
 """The run directory: only this module knows its file names, its schema version, its digests, locks and atomic writes.
 
 <runs>/<time>-<method>/        one run; <runs>/latest points at the newest
-<runs>/<time>-<method>.key     key of the request's commitment, beside the run, so that the run can be passed on
-                               without anyone being able to test guesses against it
+<runs>/<time>-<method>.key     key of the request's commitment: who gets the run cannot test guesses without it
 """
 
 from __future__ import annotations
@@ -86,9 +85,16 @@ class Run:
         """The commitment key, outside the run directory."""
         return self.path.with_name(self.path.name + ".key")
 
-    def scores_file(self, role: str) -> Path:
-        """Per-row scores of the start, unlearned or reference model."""
-        return self.path / "scores" / f"{role}.json"
+    def scores_file(self, name: str) -> Path:
+        """Per-row scores of a model: start, unlearned, reference, reference-2, unlearned-int8, unlearned-relearned."""
+        return self.path / "scores" / f"{name}.json"
+
+    def write_scores(self, scores: dict[str, dict[str, Any]]) -> None:
+        """Write score files by name in place of those of an earlier verification."""
+        for file in self.scores_file("").parent.glob("*.json"):
+            file.unlink()
+        for name, content in scores.items():
+            write_json(self.scores_file(name), content)
 
     def report_file(self, kind: str) -> Path:
         """The rendered report: html, json or md."""
@@ -116,8 +122,7 @@ class Run:
     @classmethod
     def open(cls, path: Path) -> Run:
         """An existing run. Raises UsageError if there is none, RunError if it is damaged or from a later version."""
-        resolved = _named(path)
-        run = cls(resolved)
+        run = cls(resolved := _named(path))
         if not resolved.is_dir():
             raise UsageError(f"no run at {path}" + (": nothing has been run here yet" if path.name == LATEST else ""))
         if not run.record_file.is_file():
@@ -225,8 +230,7 @@ def _named(path: Path) -> Path:
 def new_run_path(runs: Path, method: str) -> Path:
     """An unused `<runs>/<time>-<method>`."""
     stem = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{method}"
-    candidates = (runs / (stem if n == 1 else f"{stem}-{n}") for n in range(1, 1000))
-    return next(path for path in candidates if not path.exists())
+    return next(p for n in range(1, 1000) if not (p := runs / (stem if n == 1 else f"{stem}-{n}")).exists())
 
 
 def refuse_used(path: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from ..engine.encoding import Encoded, Encoder
-from ..engine.scoring import answer_logp, pad_rows
+from ..engine.finetune import BATCH_ROWS, fine_tune
 from ..progress import Progress
 
 PAD, BOS, EOS = "<pad>", "<s>", "</s>"
@@ -67,24 +67,9 @@ def tiny_llama(vocabulary: int, seed: int, width: int = 128) -> Any:
 def learn(
     model: Any, rows: Sequence[Encoded], *, epochs: int, learning_rate: float, seed: int, progress: Progress, title: str
 ) -> None:
-    """Fine-tune on answers with AdamW and a linearly falling rate: token-mean cross-entropy, batches of 32."""
-    batches = -(-len(rows) // 32)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, epochs * batches)
-    generator = torch.Generator().manual_seed(seed)
-    model.train()
-    with progress.bar(title, epochs * batches) as bar:
-        for _ in range(epochs):
-            for indices in torch.split(torch.randperm(len(rows), generator=generator), 32):
-                batch = [rows[i] for i in indices.tolist()]
-                loss = -answer_logp(model, pad_rows(batch)).sum() / sum(row.tokens for row in batch)
-                optimizer.zero_grad()
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-                optimizer.step()
-                schedule.step()
-                bar.advance(1, f"loss {loss.item():.3f}")
-    model.eval()
+    """Fine-tune with a progress bar."""
+    with progress.bar(title, epochs * -(-len(rows) // BATCH_ROWS)) as bar:
+        fine_tune(model, rows, epochs=epochs, learning_rate=learning_rate, seed=seed, advance=bar.advance)
 
 
 def save(model: Any, tokenizer: Any, directory: Path) -> None:

@@ -1,4 +1,4 @@
-"""Batched greedy answers, as a user of the model would get them."""
+"""Batched answers, greedy or sampled, as a user of the model would get them."""
 
 from __future__ import annotations
 
@@ -23,38 +23,65 @@ class Answer:
     complete: bool
 
 
-@torch.no_grad()
+@dataclass(frozen=True)
+class Decoding:
+    """How answers are generated.
+
+    max_new_tokens: the longest; context: the model's longest input in tokens, None if it has none. samples: None for
+    the one greedy answer, else how many to draw from the model's own distribution (temperature 1, nothing cut off).
+    """
+
+    max_new_tokens: int
+    context: int | None = None
+    samples: int | None = None
+    seed: int = 0
+
+
 def greedy_answers(
     model: Any,
     encoder: Encoder,
     rows: Sequence[Row],
-    max_new_tokens: int,
-    context: int | None = None,
+    decoding: Decoding,
     advance: Callable[[int], None] = lambda _: None,
 ) -> list[Answer]:
-    """Greedy answer to each row's prompt, in the order given.
-
-    Prompts are padded on the left, grouped by length. Generation stops at the end of turn, after
-    `max_new_tokens`, or where the model's context ends. A passage, which has no prompt, is answered by nothing.
-    """
+    """Greedy answer to each row's prompt, in the order given; a passage, which has none, is answered by nothing."""
     prompts = [encoder.encode_prompt(row) if row.context else () for row in rows]
-    answers = [Answer("", complete=False)] * len(rows)
+    return [answers[0] for answers in continuations(model, encoder, prompts, decoding, advance)]
+
+
+@torch.no_grad()
+def continuations(
+    model: Any,
+    encoder: Encoder,
+    prompts: Sequence[Sequence[int]],
+    decoding: Decoding,
+    advance: Callable[[int], None] = lambda _: None,
+) -> list[list[Answer]]:
+    """What the model adds to each prompt's token ids, in the order given: one answer, or `samples` of them.
+
+    Prompts are padded on the left, grouped by length. Generation stops at the end of turn, after `max_new_tokens`,
+    or where the model's context ends. An empty prompt is answered by nothing. Samples depend on the seed and on the
+    prompts alone, not on random numbers drawn before.
+    """
+    answers = [[Answer("", complete=False)] * (decoding.samples or 1) for _ in prompts]
     asked = [index for index, prompt in enumerate(prompts) if prompt]
-    advance(len(rows) - len(asked))
-    for room, indices in _batches(prompts, asked, max_new_tokens, context):
-        if room > 0:
-            for index, answer in zip(
-                indices, _answer(model, encoder, [prompts[i] for i in indices], room), strict=True
-            ):
-                answers[index] = answer
-        advance(len(indices))
+    advance(len(prompts) - len(asked))
+    with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
+        torch.manual_seed(decoding.seed)
+        for room, indices in _batches(prompts, asked, decoding):
+            if room > 0:
+                made = _answer(model, encoder, [prompts[i] for i in indices], room, decoding.samples)
+                for index, answer in zip(indices, made, strict=True):
+                    answers[index] = answer
+            advance(len(indices))
     return answers
 
 
 def _batches(
-    prompts: Sequence[Sequence[int]], asked: Sequence[int], limit: int, context: int | None
+    prompts: Sequence[Sequence[int]], asked: Sequence[int], decoding: Decoding
 ) -> Iterator[tuple[int, list[int]]]:
     """Positions of prompts of similar length, with the number of tokens that there is room for after each of them."""
+    limit, context, size = decoding.max_new_tokens, decoding.context, max(1, BATCH_ROWS // (decoding.samples or 1))
 
     def room(index: int) -> int:
         return limit if context is None else min(limit, context - len(prompts[index]))
@@ -62,17 +89,22 @@ def _batches(
     ordered = sorted(asked, key=lambda index: -len(prompts[index]))
     for tokens, group in itertools.groupby(ordered, room):
         alike = list(group)
-        for start in range(0, len(alike), BATCH_ROWS):
-            yield tokens, alike[start : start + BATCH_ROWS]
+        for start in range(0, len(alike), size):
+            yield tokens, alike[start : start + size]
 
 
-def _answer(model: Any, encoder: Encoder, prompts: Sequence[Sequence[int]], room: int) -> list[Answer]:
+def _answer(
+    model: Any, encoder: Encoder, prompts: Sequence[Sequence[int]], room: int, samples: int | None
+) -> list[list[Answer]]:
     from transformers import GenerationConfig
 
     stops = encoder.stop_ids
     longest = max(map(len, prompts))
+    chosen: dict[str, Any] = {"do_sample": False}
+    if samples is not None:
+        chosen = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "num_return_sequences": samples}
     config = GenerationConfig(  # type: ignore[no-untyped-call]
-        do_sample=False, max_new_tokens=room, eos_token_id=stops, pad_token_id=stops[0], use_cache=True
+        max_new_tokens=room, eos_token_id=stops, pad_token_id=stops[0], use_cache=True, **chosen
     )
     ids, mask = _pad_left(prompts, longest, stops[0])
     output = model.generate(ids.to(model.device), attention_mask=mask.to(model.device), generation_config=config)
@@ -81,7 +113,8 @@ def _answer(model: Any, encoder: Encoder, prompts: Sequence[Sequence[int]], room
         spoken = list(itertools.takewhile(lambda token: token not in stops, tokens))
         text = encoder.tokenizer.decode(spoken, skip_special_tokens=True).strip()
         answers.append(Answer(text, complete=len(spoken) < len(tokens)))
-    return answers
+    each = samples or 1
+    return [answers[start : start + each] for start in range(0, len(answers), each)]
 
 
 def _pad_left(prompts: Sequence[Sequence[int]], length: int, pad: int) -> tuple[torch.Tensor, torch.Tensor]:

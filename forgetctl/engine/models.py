@@ -1,4 +1,7 @@
-"""Load, adapt and save models: the only importer of peft. Safetensors only, no remote code, no silent download."""
+"""Load, adapt, quantise and save models: the only importer of peft.
+
+Safetensors only, no remote code, no silent download.
+"""
 
 from __future__ import annotations
 
@@ -153,8 +156,15 @@ def load_tokenizer(path: Path) -> Any:
         raise ModelError(f"{path}: its tokenizer cannot be loaded ({type(error).__name__})") from None
 
 
-def load_model(path: Path, device: torch.device, dtype: torch.dtype) -> Any:
+PRECISIONS = ("bf16", "int8", "nf4")
+"""What a model can be deployed in: bfloat16, or 8 and 4 bits a weight (LLM.int8, Dettmers et al. 2022; NF4 with
+double quantisation, Dettmers et al. 2023)."""
+
+
+def load_model(path: Path, device: torch.device, dtype: torch.dtype, precision: str | None = None) -> Any:
     """A causal language model with its dropout off, in evaluation mode.
+
+    precision: one of PRECISIONS to round or quantise the weights to, None to keep them; dtype is what is computed in.
 
     Dropout is off because losses compare with the start model: at the start the ratio must be exactly one.
     Raises ModelError if the directory cannot be loaded or weights are missing from it.
@@ -168,11 +178,12 @@ def load_model(path: Path, device: torch.device, dtype: torch.dtype) -> Any:
         dropout = {key: 0.0 for key, value in config.to_dict().items() if _is_dropout(key, value)}
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             str(path),
-            dtype=dtype,
+            dtype=torch.bfloat16 if precision == "bf16" else dtype,
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
             output_loading_info=True,
+            **_quantised(precision, device, dtype),
             **dropout,
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
@@ -181,7 +192,23 @@ def load_model(path: Path, device: torch.device, dtype: torch.dtype) -> Any:
     if missing := sorted(report["missing_keys"]):
         raise ModelError(f"{path}: {len(missing)} weights are missing, the first is {missing[0]}")
     model.config.use_cache = False
-    return model.to(device).eval()
+    return (model if precision in ("int8", "nf4") else model.to(device)).eval()
+
+
+def _quantised(precision: str | None, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    """What transformers must be told to quantise while loading; a quantised model cannot be moved afterwards."""
+    if precision not in ("int8", "nf4"):
+        return {}
+    from transformers import BitsAndBytesConfig
+
+    config: Any = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+        load_in_8bit=precision == "int8",
+        load_in_4bit=precision == "nf4",
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+    return {"quantization_config": config, "device_map": {"": device}}
 
 
 def _is_dropout(key: str, value: object) -> bool:

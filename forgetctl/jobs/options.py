@@ -55,21 +55,35 @@ class UnlearnOptions:
 class VerifyOptions:
     """What to verify against what.
 
-    Either `run`, or `model` with `forget` for a model that no run made. reference: a model directory, a score file
-    or a TOFU evaluation log. holdout: rows that no model saw. start: the model before, known for a run.
-    retain: rows that must be kept, scored as they are; a run brings its own.
+    Either `run`, or `model` with `forget` for a model that no run made, or `scores` of one. references, start: model
+    directories, score files or TOFU evaluation logs; the first reference is compared with, further ones show the
+    noise floor; a run knows its start. holdout: rows that no model saw. retain: rows that must be kept, scored as
+    they are; a run brings its own. real_authors, world_facts: TOFU's, for model utility. rephrased: the request in
+    other words or languages. precisions: of `engine.models.PRECISIONS`. deep: also the relearning attack.
     """
 
     run: Path | None = None
     model: str | None = None
+    scores: Path | None = None
     forget: Path | None = None
     start: str | None = None
-    reference: str | None = None
+    references: tuple[str, ...] = ()
     holdout: Path | None = None
     retain: Path | None = None
+    real_authors: Path | None = None
+    world_facts: Path | None = None
+    rephrased: tuple[Path, ...] = ()
+    precisions: tuple[str, ...] = ()
+    deep: bool = False
     fields: Fields = field(default_factory=Fields)
     out: Path | None = None
     device: str = "auto"
     allow_download: bool = False
     force: bool = False
     argv: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file of rows that was given."""
+        named = (self.forget, self.retain, self.holdout, self.real_authors, self.world_facts)
+        return (*(path for path in named if path is not None), *self.rephrased)

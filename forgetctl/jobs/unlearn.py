@@ -24,7 +24,6 @@ from ..engine.models import (
 )
 from ..errors import InputError, RunError, UsageError
 from ..maths.objectives import OBJECTIVES, WeightedSum
-from ..maths.verdict import Bounds
 from ..progress import Progress, Silent
 from ..recipe import Recipe, parse_recipe
 from ..rows import Row
@@ -222,7 +221,7 @@ def _train(run: Run, job: Job, sample: Sample, model: Any, progress: Progress) -
 
 def _freeze(run: Run, job: Job, sample: Sample) -> None:
     """Write what must be fixed before training: recipe, bounds of the verdict, pairs, commitment."""
-    run.freeze(job.recipe.to_yaml(), asdict(Bounds(job.recipe.verify.delta, job.recipe.verify.utility_loss)))
+    run.freeze(job.recipe.to_yaml(), asdict(job.recipe.verify.bounds))
     write_json(run.pairs_file, sample.pairing.as_json())
     run.record["inputs"]["forget"]["commitment"] = run.commit(job.options.forget)
     run.stage(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..engine.encoding import Encoder
-from ..engine.generation import greedy_answers
+from ..engine.generation import Decoding, greedy_answers
 from ..rows import Row
 from ..run import text_digest
 
@@ -29,7 +29,7 @@ def own_answers(
 ) -> list[Row]:
     """The shipped prompts with the model's greedy answers; prompts it answers with nothing are left out."""
     prompts = neutral_prompts()
-    answers = greedy_answers(model, encoder, prompts, answer_tokens, context, advance)
+    answers = greedy_answers(model, encoder, prompts, Decoding(answer_tokens, context), advance)
     return [
         Row(prompt.line, prompt.context, answer.text, complete=answer.complete)
         for prompt, answer in zip(prompts, answers, strict=True)

@@ -1,4 +1,4 @@
-"""Find out what the unlearned model is to be compared with, and record which kind of evidence that is."""
+"""Find out where a model's scores come from, and so what kind of evidence a comparison with them is."""
 
 from __future__ import annotations
 
@@ -7,39 +7,58 @@ from pathlib import Path
 
 from ..engine.models import inspect_model
 from ..errors import InputError
-from ..scores import FileKind, Scores, read_scores
+from ..run import file_digest, model_digest
+from ..scores import FileKind, Role, Scores, read_scores
 
 
 @dataclass(frozen=True)
-class ModelReference:
-    """A model that never saw the forget rows."""
+class ModelSource:
+    """A model directory, to be scored."""
 
     path: Path
 
+    @property
+    def digest(self) -> str:
+        """Digest of the model."""
+        return model_digest(self.path)
+
+    @property
+    def content(self) -> str:
+        """Digest of everything that was given."""
+        return self.digest
+
 
 @dataclass(frozen=True)
-class ScoreReference:
-    """Such a model's scores, from a file."""
+class ScoreSource:
+    """A model's scores, from a file."""
 
     path: Path
     scores: Scores
     kind: FileKind
 
+    @property
+    def digest(self) -> str:
+        """Digest of the model if the file names one, else of the file."""
+        return self.scores.sha256 or file_digest(self.path)
 
-Reference = ModelReference | ScoreReference | None
+    @property
+    def content(self) -> str:
+        """Digest of everything that was given."""
+        return file_digest(self.path)
 
 
-def find_reference(name: str | None) -> Reference:
-    """Check what was given as reference, None if nothing was.
+Source = ModelSource | ScoreSource
 
-    Raises InputError or ModelError if it is neither a usable model directory nor a file with scores.
+
+def find_source(name: str, role: Role) -> Source:
+    """Check what was given as the model in a role: a directory, or a file with scores.
+
+    Raises InputError or ModelError if it is neither.
     """
-    if name is None:
-        return None
     path = Path(name)
     if path.is_dir():
         inspect_model(path)
-        return ModelReference(path)
+        return ModelSource(path)
     if path.is_file():
-        return ScoreReference(path, *read_scores(path))
+        return ScoreSource(path, *read_scores(path, role))
     raise InputError(path, "no such model directory or score file")

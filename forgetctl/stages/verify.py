@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,190 +10,240 @@ from typing import Any
 import torch
 
 from ..engine.encoding import Encoded, Encoder, encode_rows
-from ..engine.generation import greedy_answers
-from ..engine.models import inspect_model, load_model, load_tokenizer
+from ..engine.finetune import BATCH_ROWS, fine_tune
+from ..engine.models import ModelFacts, add_lora, inspect_model, load_model, load_tokenizer
+from ..engine.row_scorer import ALL_MODES, RowScorer
 from ..engine.scoring import score
 from ..engine.states import AnswerStates
 from ..errors import InputError, UsageError
-from ..maths.metrics import rouge_l_recall
 from ..progress import Progress
 from ..recipe import Recipe
 from ..rows import Row, normalise
 from ..run import model_digest
-from ..scores import Role, Scores, ScoreSet
+from ..scores import GREEDY, Role, Scores, ScoreSet
 
-SETS = ("forget", "retain", "holdout")
+REPHRASED = "rephrased-"
 
 
 @dataclass(frozen=True, repr=False)
 class RowSets:
-    """The rows to score, with the file each set came from. `forget` rows carry perturbed answers where there are any.
+    """The rows to score by the name of their set, with the file each set came from.
 
-    perturbed: "request" if the request brought them, "nearest answers" if they were made, None if there are none.
+    Sets: forget, retain, holdout, real_authors, world_facts, rephrased-1 ... Forget rows carry perturbed answers
+    where there are any. perturbed: "request" if the request brought them, "nearest answers" if they were made, None
+    if there are none.
     """
 
-    forget: Sequence[Row]
-    retain: Sequence[Row]
-    holdout: Sequence[Row]
-    files: dict[str, Path]
+    rows: Mapping[str, Sequence[Row]]
+    files: Mapping[str, Path]
     perturbed: str | None
 
+    @property
+    def forget(self) -> Sequence[Row]:
+        """What was to be forgotten."""
+        return self.rows["forget"]
 
-@dataclass
-class Measured:
-    """Scores by role, KL divergences in nats per answer token, and what was skipped with its reason."""
 
-    scores: dict[Role, Scores] = field(default_factory=dict)
-    kl: dict[str, float | None] = field(default_factory=dict)
-    skipped: dict[str, str] = field(default_factory=dict)
+@dataclass(frozen=True)
+class _How:
+    """How a set is scored."""
+
+    modes: tuple[str, ...] = ()
+    tokens: bool = False
+    truth: bool = False
+
+
+def _how(role: Role, name: str) -> _How | None:
+    """How a role's model is scored on a set, None if it is not: only what the verdict uses is measured."""
+    if name == "forget":
+        return _How(ALL_MODES if role != "start" else (GREEDY,), tokens=True, truth=True)
+    if name.startswith(REPHRASED):
+        return _How((GREEDY,), tokens=True, truth=True) if role != "start" else None
+    return _How(tokens=True) if name == "holdout" else _How((GREEDY,), truth=True)
+
+
+def _how_quantised(role: Role, name: str) -> _How | None:
+    """The cheap checks: answers to the forget rows, and what was kept."""
+    if name == "forget":
+        return _How((GREEDY,) if role != "start" else (), truth=True)
+    return _How() if name == "retain" else None
 
 
 def check_fit(sets: RowSets, recipe: Recipe, path: Path) -> None:
-    """Raise InputError if a row, or a paraphrased or perturbed answer, does not fit the model at `path`."""
+    """Raise UsageError if a row, or a paraphrased or perturbed answer, does not fit the model at `path`."""
     facts = inspect_model(path)
     encoder = Encoder(load_tokenizer(path), recipe.prompt_format)
-    others = [
-        row.answering(text)
-        for row in sets.forget
-        for text in (*row.perturbed_responses, row.paraphrased_response)
-        if text
-    ]
-    for name, rows in (("forget", [*sets.forget, *others]), ("retain", sets.retain), ("holdout", sets.holdout)):
+    for name, rows in sets.rows.items():
+        others = [
+            row.answering(text) for row in rows for text in (*row.perturbed_responses, row.paraphrased_response) if text
+        ]
         try:
-            encode_rows(encoder, rows, sets.files[name], facts.context, recipe.max_length)
+            encode_rows(encoder, [*rows, *others], sets.files[name], facts.context, recipe.max_length)
         except InputError as error:
             raise UsageError(f"{error} (model {path})") from None
 
 
+@dataclass
 class Scorer:
-    """Scores models on the same rows. Keeps the verified model's final states for the KL divergences."""
+    """Scores models on the same rows. Keeps the verified model's final states for the KL divergences.
 
-    def __init__(self, sets: RowSets, recipe: Recipe, device: torch.device, progress: Progress) -> None:
-        self.sets, self.recipe, self.device, self.progress = sets, recipe, device, progress
-        self.measured = Measured()
-        self.states: dict[str, AnswerStates] = {}
+    kl: divergences in nats per answer token; skipped: what was not measured, with its reason.
+    """
+
+    sets: RowSets
+    recipe: Recipe
+    device: torch.device
+    progress: Progress
+    kl: dict[str, float | None] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    states: dict[str, AnswerStates] = field(default_factory=dict)
 
     def unlearned(self, path: Path) -> Scores:
         """Score the model under test and keep its states."""
-
-        def keep(model: Any, encoded: dict[str, list[Encoded]]) -> None:
-            self.states = {name: AnswerStates(model, encoded[name]) for name in ("forget", "retain") if encoded[name]}
-
-        return self._score("unlearned", path, keep)
+        loaded = self._load(path)
+        scores = self._score("unlearned", loaded, _how)
+        for name in ("forget", "retain"):
+            if rows := self.sets.rows.get(name):
+                self.states[name] = AnswerStates(loaded.model, loaded.encode(name, rows))
+        return scores
 
     def reference(self, path: Path) -> Scores:
         """Score the reference, with KL(reference || unlearned) on forget and retain rows."""
+        loaded = self._load(path)
+        scores = self._score("reference", loaded, _how)
+        self._divergence("forget_distance", "forget", loaded)
+        self._divergence("retain_distance", "retain", loaded)
+        return scores
 
-        def compare(model: Any, encoded: dict[str, list[Encoded]]) -> None:
-            self._divergence("forget_distance", "forget", model, encoded)
-            self._divergence("retain_distance", "retain", model, encoded)
-
-        return self._score("reference", path, compare)
+    def further_reference(self, path: Path) -> Scores:
+        """Score another reference, for the noise floor."""
+        return self._score("reference", self._load(path), _how)
 
     def start(self, path: Path) -> Scores:
         """Score the start model, with KL(start || unlearned) on forget rows."""
+        loaded = self._load(path)
+        scores = self._score("start", loaded, _how)
+        self._divergence("forget_from_start", "forget", loaded)
+        return scores
 
-        def compare(model: Any, encoded: dict[str, list[Encoded]]) -> None:
-            self._divergence("forget_from_start", "forget", model, encoded)
+    def at_precision(self, role: Role, path: Path, precision: str) -> Scores:
+        """Repeat the cheap checks on a model in the precision it will run in."""
+        return self._score(role, self._load(path, precision), _how_quantised)
 
-        return self._score("start", path, compare)
+    def relearned(self, role: Role, path: Path, known: ScoreSet) -> Scores:
+        """Scores of each half of the forget rows after an epoch of training on the other half (relearning attack).
 
-    def _divergence(self, name: str, rows: str, model: Any, encoded: dict[str, list[Encoded]]) -> None:
-        states = self.states.get(rows)
-        if states is None:
-            self.measured.skipped[f"kl.{name}"] = f"there are no {rows} rows to compare on"
-        elif states.rows != encoded[rows]:
-            self.measured.skipped[f"kl.{name}"] = "the two models tokenise the rows differently"
-        elif states.vocabulary != model.get_output_embeddings().weight.shape[0]:
-            self.measured.skipped[f"kl.{name}"] = "the two models have vocabularies of different size"
-        else:
-            self.measured.kl[name] = max(states.divergence_from(model), 0.0)  # rounding can fall below
-
-    def _score(self, role: Role, path: Path, use: Callable[[Any, dict[str, list[Encoded]]], None]) -> Scores:
-        facts = inspect_model(path)
-        encoder = Encoder(load_tokenizer(path), self.recipe.prompt_format)
-        encoded = {name: self._encode(encoder, name, facts.context) for name in SETS}
-        model = load_model(path, self.device, facts.dtype if self.device.type == "cuda" else torch.float32)
-        total = 2 * (len(self.sets.forget) + len(self.sets.retain)) + len(self.sets.holdout)
-        with self.progress.bar(f"Scoring the {role} model", total) as bar:
-            scored = RowScorer(
-                model,
-                encoder,
-                lambda rows: self._encode(encoder, "forget", facts.context, rows),
-                self.recipe.verify.answer_tokens,
-                facts.context,
-                bar.advance,
+        The halves share subjects but no row, so what is measured is what comes back by itself. Hu et al. 2024
+        (arXiv 2406.13356). known: the model's scores of the same rows before.
+        """
+        rows, halves = self.sets.forget, split_halves(self.sets.forget)
+        logp: dict[int, float] = {}
+        for taught, tested in (halves, halves[::-1]):
+            loaded = self._load(path, training=True)
+            self._teach(role, loaded, [rows[index] for index in taught])
+            logp.update(
+                zip(tested, score(loaded.model, loaded.encode("forget", [rows[i] for i in tested])), strict=True)
             )
-            sets = {"forget": scored.forget(self.sets.forget, encoded["forget"])}
-            if self.sets.retain:
-                sets["retain"] = scored.answers(self.sets.retain, encoded["retain"])
-            if self.sets.holdout:
-                sets["holdout"] = scored.plain(self.sets.holdout, encoded["holdout"])
-            use(model, encoded)
-        scores = Scores(
+        after = ScoreSet(
+            lines=known.lines,
+            answer_logp=[logp[index] for index in range(len(rows))],
+            answer_tokens=known.answer_tokens,
+            subjects=known.subjects,
+            copies=known.copies,
+        )
+        return Scores(role=role, name=path.name, sha256=model_digest(path), sets={"forget": after})
+
+    def _teach(self, role: Role, loaded: _Loaded, rows: Sequence[Row]) -> None:
+        recipe, lessons = self.recipe, loaded.encode("forget", rows)
+        if recipe.lora:
+            add_lora(loaded.model, recipe.lora)  # adapters are put into the model's own modules
+        with self.progress.bar(f"Teaching the {role} model again", -(-len(lessons) // BATCH_ROWS)) as bar:
+            fine_tune(
+                loaded.model,
+                lessons,
+                epochs=1,
+                learning_rate=recipe.verify.relearn_learning_rate or recipe.learning_rate,
+                seed=recipe.seed,
+                micro_batch=recipe.micro_batch_size,
+                advance=bar.advance,
+            )
+
+    def _load(self, path: Path, precision: str | None = None, *, training: bool = False) -> _Loaded:
+        facts = inspect_model(path)
+        # Small steps would be rounded away in half precision, so an attack would look weaker than it is.
+        dtype = facts.dtype if self.device.type == "cuda" and not training else torch.float32
+        encoder = Encoder(load_tokenizer(path), self.recipe.prompt_format)
+        model = load_model(path, self.device, dtype, precision)
+        return _Loaded(facts, encoder, model, self.sets, self.recipe, precision)
+
+    def _score(self, role: Role, loaded: _Loaded, how: Callable[[Role, str], _How | None]) -> Scores:
+        chosen = {name: (rows, method) for name, rows in self.sets.rows.items() if (method := how(role, name))}
+        total = sum(len(rows) * (1 + len(method.modes)) for rows, method in chosen.values())
+        title = f"Scoring the {role} model" + (f" at {loaded.precision}" if loaded.precision else "")
+        with self.progress.bar(title, total) as bar:
+            sets: dict[str, ScoreSet] = {
+                name: self._row_scorer(loaded, name, bar.advance).scores(
+                    rows, method.modes, tokens=method.tokens, truth=method.truth
+                )
+                for name, (rows, method) in chosen.items()
+            }
+        return Scores(
             role=role,
-            name=path.name,
-            sha256=model_digest(path),
+            name=loaded.facts.path.name,
+            sha256=model_digest(loaded.facts.path),
+            precision=loaded.precision,
             perturbed=self.sets.perturbed,
             sets=sets,
         )
-        self.measured.scores[role] = scores
-        return scores
 
-    def _encode(
-        self, encoder: Encoder, name: str, context: int | None, rows: Sequence[Row] | None = None
-    ) -> list[Encoded]:
-        """Encode a set, or other rows of that set's file."""
-        chosen: Sequence[Row] = getattr(self.sets, name) if rows is None else rows
-        if not chosen:
-            return []
-        return encode_rows(encoder, chosen, self.sets.files[name], context, self.recipe.max_length)[0]
+    def _row_scorer(self, loaded: _Loaded, name: str, advance: Callable[[int], None]) -> RowScorer:
+        return RowScorer(
+            loaded.model,
+            loaded.encoder,
+            lambda rows: loaded.encode(name, rows),
+            self.recipe.verify,
+            loaded.facts.context,
+            self.recipe.seed,
+            advance,
+        )
+
+    def _divergence(self, name: str, rows: str, loaded: _Loaded) -> None:
+        states = self.states.get(rows)
+        if states is None:
+            self.skipped[f"kl.{name}"] = f"there are no {rows} rows to compare on"
+        elif states.rows != loaded.encode(rows, self.sets.rows[rows]):
+            self.skipped[f"kl.{name}"] = "the two models tokenise the rows differently"
+        elif states.vocabulary != loaded.model.get_output_embeddings().weight.shape[0]:
+            self.skipped[f"kl.{name}"] = "the two models have vocabularies of different size"
+        else:
+            self.kl[name] = max(states.divergence_from(loaded.model), 0.0)  # rounding can fall below
 
 
-@dataclass(frozen=True)
-class RowScorer:
-    """Turns rows into a ScoreSet with one loaded model."""
+@dataclass(frozen=True, repr=False)
+class _Loaded:
+    """A model in memory with what encodes rows for it."""
 
-    model: Any
+    facts: ModelFacts
     encoder: Encoder
-    encode: Callable[[Sequence[Row]], list[Encoded]]
-    answer_tokens: int
-    context: int | None
-    advance: Callable[[int], None]
+    model: Any
+    sets: RowSets
+    recipe: Recipe
+    precision: str | None
 
-    def plain(self, rows: Sequence[Row], encoded: Sequence[Encoded]) -> ScoreSet:
-        """Teacher-forced answer scores only."""
-        logp = score(self.model, encoded, self.advance)
-        return ScoreSet(lines=[row.line for row in rows], answer_logp=logp, answer_tokens=[e.tokens for e in encoded])
+    def encode(self, name: str, rows: Sequence[Row]) -> list[Encoded]:
+        """Encode rows of a set, or others with answers of their own."""
+        return encode_rows(self.encoder, rows, self.sets.files[name], self.facts.context, self.recipe.max_length)[0]
 
-    def answers(self, rows: Sequence[Row], encoded: Sequence[Encoded]) -> ScoreSet:
-        """Answer scores and the generated answers' ROUGE-L recall and secrets; the answers are not kept."""
-        answers = greedy_answers(self.model, self.encoder, rows, self.answer_tokens, self.context, self.advance)
-        asked = [index for index, row in enumerate(rows) if row.context]
-        recall = rouge_l_recall([rows[i].response for i in asked], [answers[i].text for i in asked]).tolist()
-        measured = dict(zip(asked, recall, strict=True))
-        update = {
-            "rouge_recall": [measured.get(index) for index in range(len(rows))],
-            "secrets_out": [
-                [normalise(secret) in normalise(answer.text) if row.context else None for secret in row.secrets]
-                for row, answer in zip(rows, answers, strict=True)
-            ],
-        }
-        return self.plain(rows, encoded).model_copy(update=update)
 
-    def forget(self, rows: Sequence[Row], encoded: Sequence[Encoded]) -> ScoreSet:
-        """All of `answers`, and what truth ratios need where every row has perturbed answers."""
-        base = self.answers(rows, encoded)
-        if not all(row.perturbed_responses for row in rows):
-            return base
-        right = self.encode([row.answering(row.paraphrased_response or row.response) for row in rows])
-        wrong = [self.encode([row.answering(text) for text in row.perturbed_responses]) for row in rows]
-        right_logp = score(self.model, right)
-        wrong_logp = iter(score(self.model, [item for group in wrong for item in group]))
-        update = {
-            "paraphrase_logp": right_logp,
-            "paraphrase_tokens": [item.tokens for item in right],
-            "perturbed_logp": [[next(wrong_logp) for _ in group] for group in wrong],
-            "perturbed_tokens": [[item.tokens for item in group] for group in wrong],
-        }
-        return base.model_copy(update=update)
+def split_halves(rows: Sequence[Row]) -> tuple[list[int], list[int]]:
+    """Positions of two halves of the rows: each subject's rows alternate, identical rows stay together."""
+    halves: tuple[list[int], list[int]] = ([], [])
+    side: dict[tuple[str, str], int] = {}
+    turns: dict[str | None, int] = {}  # a new subject begins on the other side than the one before
+    for index, row in enumerate(rows):
+        key = (normalise(row.prompt), normalise(row.response))
+        if key not in side:
+            turn = turns.setdefault(row.subject_id, len(turns))
+            side[key], turns[row.subject_id] = turn % 2, turn + 1
+        halves[side[key]].append(index)
+    return halves

@@ -1,0 +1,55 @@
+"""Plain fine-tuning: what made a model know its rows, and what an attacker could do to make it know them again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from .encoding import Encoded
+from .scoring import answer_logp, pad_rows
+
+BATCH_ROWS = 32
+
+
+def fine_tune(
+    model: Any,
+    rows: Sequence[Encoded],
+    *,
+    epochs: int,
+    learning_rate: float,
+    seed: int,
+    micro_batch: int = BATCH_ROWS,
+    advance: Callable[[int, str], None] = lambda _steps, _note: None,
+) -> None:
+    """Train on answers with AdamW and a linearly falling rate: token-mean cross-entropy, batches of 32 rows.
+
+    micro_batch: rows in memory at once; does not change the gradient. advance: called after every optimizer step.
+    """
+    batches = -(-len(rows) // BATCH_ROWS)
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, epochs * batches)
+    generator = torch.Generator().manual_seed(seed)
+    model.train()
+    for _ in range(epochs):
+        for indices in torch.split(torch.randperm(len(rows), generator=generator), BATCH_ROWS):
+            loss = _backward(model, [rows[i] for i in indices.tolist()], micro_batch)
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            schedule.step()
+            advance(1, f"loss {loss:.3f}")
+    model.eval()
+
+
+def _backward(model: Any, batch: Sequence[Encoded], micro_batch: int) -> float:
+    """Accumulate the gradient of a batch's loss, and return the loss in nats a token."""
+    tokens, total = sum(row.tokens for row in batch), 0.0
+    for start in range(0, len(batch), micro_batch):
+        part = pad_rows(batch[start : start + micro_batch]).to(model.device)
+        loss: Any = -answer_logp(model, part).sum() / tokens
+        loss.backward()
+        total += loss.item()
+    return total

@@ -1,0 +1,182 @@
+"""One loaded model and rows in, a ScoreSet out. Generated answers are measured and dropped; only numbers are kept."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ..maths.extraction import (
+    exact_memorisation,
+    extraction_strength,
+    is_gibberish,
+    is_long,
+    is_verbatim,
+    least_likely,
+)
+from ..maths.metrics import rouge_l_recall
+from ..recipe import Verify
+from ..rows import Row, normalise
+from ..scores import GREEDY, SAMPLED, Elicited, ScoreSet
+from .encoding import Encoded, Encoder
+from .generation import Decoding, continuations
+from .scoring import score
+from .token_scores import score_tokens
+
+PRIMED, AFFIRMED = "first tokens", "affirmative"
+ALL_MODES = (GREEDY, PRIMED, AFFIRMED, SAMPLED)
+
+
+@dataclass(frozen=True, repr=False)
+class Asked:
+    """A prompt as token ids, the part of the response that it already gives, and the part that is left to say."""
+
+    ids: tuple[int, ...]
+    given: str
+    rest: str
+
+
+@dataclass(frozen=True)
+class RowScorer:
+    """Scores rows with one loaded model.
+
+    encode: rows to token ids, refusing what does not fit. modes: how the answers are asked for, see `ALL_MODES`.
+    """
+
+    model: Any
+    encoder: Encoder
+    encode: Callable[[Sequence[Row]], list[Encoded]]
+    settings: Verify
+    context: int | None
+    seed: int
+    advance: Callable[[int], None]
+
+    def scores(
+        self, rows: Sequence[Row], modes: Iterable[str] = (), *, tokens: bool = True, truth: bool = True
+    ) -> ScoreSet:
+        """Teacher-forced scores, answers asked for in `modes`, token scores, and what truth ratios need.
+
+        truth: also score paraphrased and perturbed answers, where every row has the latter.
+        """
+        encoded = self.encode(rows)
+        values: dict[str, Any] = self._tokens(rows, encoded) if tokens else self._plain(encoded)
+        if truth and all(row.perturbed_responses for row in rows):
+            values |= self._truth(rows)
+        return ScoreSet(
+            lines=[row.line for row in rows],
+            answer_tokens=[item.tokens for item in encoded],
+            subjects=_subjects(rows),
+            copies=_numbers([(normalise(row.prompt), normalise(row.response)) for row in rows]),
+            elicited={mode: self._elicit(mode, rows, encoded) for mode in modes},
+            **values,
+        )
+
+    def _plain(self, encoded: Sequence[Encoded]) -> dict[str, Any]:
+        return {"answer_logp": score(self.model, encoded, self.advance)}
+
+    def _tokens(self, rows: Sequence[Row], encoded: Sequence[Encoded]) -> dict[str, Any]:
+        found = score_tokens(self.model, encoded, self.advance)
+        return {
+            "answer_logp": [item.total for item in found],
+            "zlib_bytes": [len(zlib.compress(row.response.encode())) for row in rows],
+            "min_k": [least_likely(item.logp) for item in found],
+            "min_k_plus_plus": [least_likely(item.standardised) for item in found],
+            "exact_memorisation": [exact_memorisation(item.hits) for item in found],
+            "extraction_strength": [extraction_strength(item.hits) for item in found],
+        }
+
+    def _truth(self, rows: Sequence[Row]) -> dict[str, Any]:
+        right = self.encode([row.answering(row.paraphrased_response or row.response) for row in rows])
+        wrong = [self.encode([row.answering(text) for text in row.perturbed_responses]) for row in rows]
+        right_logp = score(self.model, right)
+        wrong_logp = iter(score(self.model, [item for group in wrong for item in group]))
+        return {
+            "paraphrase_logp": right_logp,
+            "paraphrase_tokens": [item.tokens for item in right],
+            "own_paraphrases": sum(not row.paraphrased_response for row in rows),
+            "perturbed_logp": [[next(wrong_logp) for _ in group] for group in wrong],
+            "perturbed_tokens": [[item.tokens for item in group] for group in wrong],
+        }
+
+    def _elicit(self, mode: str, rows: Sequence[Row], encoded: Sequence[Encoded]) -> Elicited:
+        chosen = sampled_rows(rows, self.settings.sampled_rows) if mode == SAMPLED else range(len(rows))
+        asked = {index: made for index in chosen if (made := self._ask(mode, rows[index], encoded[index]))}
+        samples = self.settings.samples if mode == SAMPLED else None
+        decoding = Decoding(self.settings.answer_tokens, self.context, samples, self.seed)
+        prompts = [asked[index].ids if index in asked else () for index in range(len(rows))]
+        answers = continuations(self.model, self.encoder, prompts, decoding, self.advance)
+        texts = {index: [answer.text for answer in answers[index]] for index in asked}
+        return _measure(rows, asked, texts, mode, samples or 1)
+
+    def _ask(self, mode: str, row: Row, encoded: Encoded) -> Asked | None:
+        """None for a row that cannot be asked like that: a passage has no prompt, a short response no beginning."""
+        if mode == PRIMED:
+            count = min(self.settings.primed_tokens, encoded.tokens // 2)
+            start = encoded.start + count
+            decode = self.encoder.tokenizer.decode
+            given, rest = (decode(ids, skip_special_tokens=True) for ids in _parts(encoded, start))
+            return Asked(encoded.ids[:start], given, rest) if count and rest.strip() else None
+        if not row.context:
+            return None
+        if mode == AFFIRMED:
+            begun = self.encoder.encode(replace(row, response=self.settings.affirmation, complete=False))
+            return Asked(begun.ids, self.settings.affirmation, row.response)
+        return Asked(self.encoder.encode_prompt(row), "", row.response)
+
+
+def _parts(encoded: Encoded, start: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    return encoded.ids[encoded.start : start], encoded.ids[start:]
+
+
+def sampled_rows(rows: Sequence[Row], limit: int) -> list[int]:
+    """Positions of at most `limit` rows to sample answers to: those with secrets first, the others evenly spread."""
+    asked = [index for index, row in enumerate(rows) if row.context]
+    first = [index for index in asked if rows[index].secrets][:limit]
+    others = [index for index in asked if not rows[index].secrets]
+    count = min(limit - len(first), len(others))
+    spread = [others[int(place)] for place in np.linspace(0, len(others) - 1, count)] if count > 0 else []
+    return sorted({*first, *spread})
+
+
+def _measure(
+    rows: Sequence[Row], asked: dict[int, Asked], texts: dict[int, list[str]], mode: str, answers: int
+) -> Elicited:
+    recall: list[float | None] = [None] * len(rows)
+    whole: list[int | None] = [None] * len(rows)
+    gibberish: list[bool | None] = [None] * len(rows)
+    secrets: list[list[int | None]] = [[None] * len(row.secrets) for row in rows]
+    for index, question in asked.items():
+        spoken = texts[index]
+        recalls = rouge_l_recall([question.rest] * answers, spoken).tolist()
+        recall[index] = max(recalls)
+        if is_long(question.rest):
+            whole[index] = sum(is_verbatim(value, question.rest) for value in recalls)
+        if mode == GREEDY:
+            gibberish[index] = is_gibberish(spoken[0])
+        secrets[index] = [sum(_says(question.given, text, s) for text in spoken) for s in rows[index].secrets]
+    return Elicited(answers=answers, recall=recall, secrets=secrets, whole=whole, gibberish=gibberish)
+
+
+def _says(given: str, answer: str, secret: str) -> bool:
+    """Whether the answer gives the secret away, or completes it; what the question already holds does not count."""
+    wanted = normalise(secret)
+    if wanted in normalise(answer):
+        return True
+    completed = any(wanted in normalise(text) for text in (f"{given}{answer}", f"{given} {answer}"))
+    return completed and wanted not in normalise(given)
+
+
+def _subjects(rows: Sequence[Row]) -> list[int] | None:
+    """Numbers of the rows' subjects, None if no row names one; a row that names none is one of its own."""
+    if not any(row.subject_id for row in rows):
+        return None
+    return _numbers([row.subject_id or index for index, row in enumerate(rows)])
+
+
+def _numbers(labels: Sequence[Hashable]) -> list[int]:
+    """Numbers instead of labels, by first appearance."""
+    seen: dict[Hashable, int] = {}
+    return [seen.setdefault(label, len(seen)) for label in labels]

@@ -1,0 +1,236 @@
+"""What a verification is about: a run's model, any model, or scores of one, with everything that is read for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..engine.encoding import Encoder
+from ..engine.hardware import describe, versions
+from ..engine.models import choose_device, inspect_model, load_model, load_tokenizer, resolve_model
+from ..errors import InputError, RunError, UsageError
+from ..progress import Progress
+from ..recipe import Recipe, parse_recipe
+from ..rows import Row, normalise
+from ..run import DEFAULT_RUNS, LATEST, Run, file_digest, model_digest, new_run_path, read_json
+from ..stages.neutral import own_answers
+from ..stages.pairing import similar_answers
+from ..stages.reference import ModelSource, Source, find_source
+from ..stages.request import Fields, read_rows
+from ..stages.verify import REPHRASED, RowSets, check_fit
+from .options import UnlearnOptions, VerifyOptions
+from .unlearn import check_inputs, read_retain
+
+
+@dataclass(frozen=True, repr=False)
+class Subject:
+    """A run with everything that its verification reads. sets: None where the model is given by scores."""
+
+    run: Run
+    recipe: Recipe
+    model: Source
+    start: Source | None
+    references: tuple[Source, ...]
+    sets: RowSets | None
+
+
+def find_subject(options: VerifyOptions, recipe: Recipe, device: torch.device, progress: Progress) -> Subject:
+    """Read and check everything before anything is written or scored.
+
+    recipe: for what no run made; a run brings its own.
+    Raises UsageError or InputError for options and files that do not fit, RunError for a run that has changed.
+    """
+    references = tuple(find_source(name, "reference") for name in options.references)
+    if options.scores is not None:
+        return _of_scores(options, options.scores, references, recipe)
+    if options.model is not None:
+        return _of_model(options, options.model, references, recipe)
+    return _of_run(options, references, device, progress)
+
+
+def _of_run(
+    options: VerifyOptions, references: tuple[Source, ...], device: torch.device, progress: Progress
+) -> Subject:
+    """What a run left to verify: its saved model, its request, its untouched retain rows."""
+    run = Run.open(options.run or DEFAULT_RUNS / LATEST)
+    if run.record["kind"] == "verify":
+        raise UsageError(f"{run.path} verified a model that no run made; repeat it with --model and --forget")
+    if not run.stage_done("unlearn"):
+        raise RunError(f"{run.path} is not finished; continue it with: forgetctl unlearn --resume {run.path}")
+    made = UnlearnOptions.from_json(run.record["options"])
+    check_inputs(run, made)
+    recipe = parse_recipe(run.recipe_file.read_text(encoding="utf-8"))
+    forget = read_rows(made.forget, made.fields)
+    forget_file = made.forget
+    if options.forget is not None:
+        forget, forget_file = _same_rows(options.forget, options.fields, forget), options.forget
+    start = resolve_model(made.model, allow_download=made.allow_download)
+    rows = read_retain(made) if made.retain else _own_rows(start, recipe, device, progress)
+    if options.retain is not None:
+        retain, retain_file = read_rows(options.retain, options.fields), options.retain
+    else:
+        check = read_json(run.pairs_file)["check"]
+        retain, retain_file = [rows[i] for i in check], made.retain or Path("neutral prompts")
+    sets = _row_sets(options, recipe, (forget_file, forget), (retain_file, retain), seen=rows)
+    subject = Subject(run, recipe, ModelSource(run.model_dir), ModelSource(start), references, sets)
+    _check(subject)
+    return subject
+
+
+def _of_model(options: VerifyOptions, name: str, references: tuple[Source, ...], recipe: Recipe) -> Subject:
+    """A model that no run made: a run directory is made for its verification."""
+    if options.forget is None:
+        raise UsageError("--model needs --forget, the rows to check")
+    forget = read_rows(options.forget, options.fields)
+    retain = read_rows(options.retain, options.fields) if options.retain else []
+    model = resolve_model(name, allow_download=options.allow_download)
+    sets = _row_sets(options, recipe, (options.forget, forget), (options.retain or Path(), retain))
+    subject = Subject(_unmade(options), recipe, ModelSource(model), _start(options), references, sets)
+    _check(subject)
+    inputs = {
+        "model": {
+            "name": model.resolve().name,
+            "path": str(model),
+            "sha256": model_digest(model),
+            "bytes": inspect_model(model).bytes,
+        },
+        "forget": {"path": str(options.forget), "rows": len(forget)},
+    }
+    run = _create(options, recipe, subject.run.path, inputs)
+    run.record["inputs"]["forget"]["commitment"] = run.commit(options.forget)
+    run.save_record()
+    return replace(subject, run=run)
+
+
+def _of_scores(options: VerifyOptions, file: Path, references: tuple[Source, ...], recipe: Recipe) -> Subject:
+    """Scores of a model, without the model: statistics and verdict only."""
+    needing = (*options.files, *options.precisions, *(["--deep"] if options.deep else []))
+    if needing:
+        raise UsageError(f"{needing[0]} needs a model, and --scores brings none")
+    model = find_source(str(file), "unlearned")
+    if isinstance(model, ModelSource):
+        raise UsageError(f"{file} is a model directory; verify it with --model and --forget")
+    subject = Subject(_unmade(options), recipe, model, _start(options), references, None)
+    _check(subject)
+    for source in (subject.start, *references):
+        if isinstance(source, ModelSource):
+            raise UsageError(f"{source.path} is a model directory; against --scores it must be given by scores too")
+    inputs = {
+        "model": {"name": model.scores.name, "path": str(file), "sha256": model.scores.sha256},
+        "scores": {"name": file.name, "path": str(file), "sha256": file_digest(file)},
+        "forget": {"rows": len(model.scores.forget.lines)},
+    }
+    return replace(subject, run=_create(options, recipe, subject.run.path, inputs))
+
+
+def _start(options: VerifyOptions) -> Source | None:
+    if options.start is None:
+        return None
+    if Path(options.start).is_file():
+        return find_source(options.start, "start")
+    return ModelSource(resolve_model(options.start, allow_download=options.allow_download))
+
+
+def _unmade(options: VerifyOptions) -> Run:
+    """The run directory that will be made once everything is known to fit."""
+    return Run(options.out or new_run_path(DEFAULT_RUNS, "verify"))
+
+
+def _create(options: VerifyOptions, recipe: Recipe, path: Path, inputs: dict[str, Any]) -> Run:
+    record = {
+        "kind": "verify",
+        "versions": versions(),
+        "platform": describe(),
+        "device": str(choose_device(options.device)),
+        "argv": list(options.argv),
+        "seed": recipe.seed,
+        "inputs": inputs,
+    }
+    run = Run.create(path, record)
+    run.freeze(recipe.to_yaml(), asdict(recipe.verify.bounds))
+    run.save_record()
+    return run
+
+
+def _check(subject: Subject) -> None:
+    """Raise InputError for a reference that is no reference, UsageError for rows that do not fit a model."""
+    known = {subject.model.digest: "the verified model itself"}
+    if subject.start is not None:
+        known[subject.start.digest] = "the start model itself"
+    for reference in subject.references:
+        if reference.digest in known:
+            raise InputError(reference.path, f"is {known[reference.digest]}, so it is no reference")
+        known[reference.digest] = "the same as another reference"
+    if subject.sets is not None:
+        for source in (subject.model, subject.start, *subject.references):
+            if isinstance(source, ModelSource):
+                check_fit(subject.sets, subject.recipe, source.path)
+
+
+def _row_sets(
+    options: VerifyOptions,
+    recipe: Recipe,
+    forget: tuple[Path, list[Row]],
+    retain: tuple[Path, list[Row]],
+    seen: Sequence[Row] = (),
+) -> RowSets:
+    rows, origin = _with_perturbed(forget[1], retain[1], recipe.verify.distractors)
+    sets: dict[str, tuple[Path, Sequence[Row]]] = {"forget": (forget[0], rows), "retain": retain}
+    if options.holdout:
+        unseen = _unseen(options.holdout, options.fields, [*forget[1], *retain[1], *seen])
+        sets["holdout"] = options.holdout, unseen
+    others = {"real_authors": options.real_authors, "world_facts": options.world_facts}
+    others |= {f"{REPHRASED}{number}": file for number, file in enumerate(options.rephrased, 1)}
+    sets |= {name: (file, read_rows(file, options.fields)) for name, file in others.items() if file}
+    sets = {name: part for name, part in sets.items() if part[1]}
+    return RowSets(
+        {name: part[1] for name, part in sets.items()}, {name: part[0] for name, part in sets.items()}, origin
+    )
+
+
+def _unseen(path: Path, fields: Fields, known: list[Row]) -> list[Row]:
+    """Holdout rows. Raises InputError for one that is to be forgotten or retained: a model did see it."""
+    rows = read_rows(path, fields)
+    seen = {(normalise(row.prompt), normalise(row.response)) for row in known}
+    for row in rows:
+        if (normalise(row.prompt), normalise(row.response)) in seen:
+            raise InputError(path, "is one of the rows to forget or to retain, so it is no holdout", row.line)
+    return rows
+
+
+def _with_perturbed(forget: list[Row], others: Sequence[Row], count: int) -> tuple[list[Row], str | None]:
+    """Forget rows with perturbed answers: the request's own, else the answers of the most similar other rows."""
+    if all(row.perturbed_responses for row in forget):
+        return forget, "request"
+    made = similar_answers(forget, others, count)
+    rows = [
+        row if row.perturbed_responses else replace(row, perturbed_responses=answers)
+        for row, answers in zip(forget, made, strict=True)
+    ]
+    if not all(row.perturbed_responses for row in rows):
+        return rows, None
+    return rows, "request and nearest answers" if any(row.perturbed_responses for row in forget) else "nearest answers"
+
+
+def _same_rows(path: Path, fields: Fields, known: list[Row]) -> list[Row]:
+    """The rows of a file that says more about the same request, such as perturbed answers."""
+    rows = read_rows(path, fields)
+    if len(rows) != len(known):
+        raise InputError(path, f"has {len(rows)} rows, the run's request has {len(known)}")
+    for row, other in zip(rows, known, strict=True):
+        if (row.context, row.response) != (other.context, other.response):
+            raise InputError(path, "is not a row of the run's request", row.line)
+    return rows
+
+
+def _own_rows(start: Path, recipe: Recipe, device: torch.device, progress: Progress) -> list[Row]:
+    """The start model's answers to the neutral prompts, made again."""
+    facts = inspect_model(start)
+    encoder = Encoder(load_tokenizer(start), recipe.prompt_format)
+    model = load_model(start, device, torch.float32)
+    with progress.bar("Asking the start model", 300) as bar:
+        return own_answers(model, encoder, recipe.retain.answer_tokens, facts.context, bar.advance)
