@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @json_option
 @common
 def study(progress: TerminalProgress, as_json: bool, name: str, out: Path) -> None:
-    """Run a study of the NPO paper with forgetctl's own objectives.
+    """Run a study: of the NPO paper with forgetctl's own objectives, or of the verdict itself.
 
     NAME is a study, or `list` to list them.
     """

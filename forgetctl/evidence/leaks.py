@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from ..maths.counts import Excess, excess, stratified_p
+from ..maths.counts import Excess, excess, standing_out, stratified_p
 from ..maths.findings import Samples, Secrets
 from ..scores import GREEDY, SAMPLED, Elicited, Scores, ScoreSet
 from .collected import Collected, same_tokens
 
-KNOWN_SHARE = 0.5
-"""A row this far on the way from the reference back to the start model counts as still known."""
 LEAST_GAP = 1.0
 """Nats a token that the start model must know a row better than the reference for that way to mean anything."""
 
@@ -116,7 +114,7 @@ def _items(sampled: Elicited) -> list[int | None]:
 
 
 def known_rows(found: Collected) -> Excess | None:
-    """Rows whose answer is nearer to the start model's than to the reference's, against rows as far the other way.
+    """Rows that stand out as still known, against rows as far the other way; see `counts.standing_out`.
 
     Were the model like the reference, both would be equally frequent. None without the three models' scores.
     """
@@ -129,8 +127,8 @@ def known_rows(found: Collected) -> Excess | None:
     rows = [row for row, gap in enumerate(way) if gap > LEAST_GAP]
     if not rows:
         return None
-    share = (now.per_token - reference.per_token)[rows] / way[rows]
-    return excess((share > KNOWN_SHARE).tolist(), (share < -KNOWN_SHARE).tolist(), [now.lines[row] for row in rows])
+    known, mirrored = standing_out((now.per_token - reference.per_token)[rows], way[rows])
+    return excess(known, mirrored, [now.lines[row] for row in rows])
 
 
 def gibberish(found: Collected) -> Excess | None:

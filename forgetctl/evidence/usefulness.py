@@ -65,10 +65,9 @@ def _utility(now: Scores, before: Scores, bounds: Bounds) -> Change | None:
         return None
     if any(own.shape != other.shape for own, other in zip(ours, theirs, strict=True)):
         return None
-    random = np.random.default_rng(0)
     drawn: list[list[Floats]] = [[], []]
-    for own, other in zip(ours, theirs, strict=True):
-        weights = Units.of(len(own)).draws(DRAWS, random) / len(own)
+    for seed, (own, other) in enumerate(zip(ours, theirs, strict=True)):
+        weights = Units.of(len(own)).draws(DRAWS, seed) / len(own)
         drawn[0].append(weights @ own)
         drawn[1].append(weights @ other)
     ratios = _harmonic(np.hstack(drawn[0])) / _harmonic(np.hstack(drawn[1])) - 1

@@ -18,7 +18,7 @@ def check_leaks(findings: Findings, bounds: Bounds) -> Iterator[Check]:
         yield _samples(findings.samples, bounds)
     if findings.known_rows is not None:
         codes = ("NO_KNOWN_ROWS", "KNOWN_ROWS", "SOME_KNOWN_ROWS")
-        yield _excess("single rows", findings.known_rows, bounds, codes, "are nearer to what the start model knew")
+        yield _excess("single rows", findings.known_rows, bounds, codes, "stand out as still known")
 
 
 def _secrets(found: Secrets | None) -> Check:

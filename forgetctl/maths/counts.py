@@ -6,9 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
 LEVEL = 0.05
+KNOWN_SHARE = 0.5
+"""A row this far on the way from the reference back to the start model counts as still known."""
+OUTLYING = 4.0
+"""Robust standard deviations from the median beyond which a row stands out from the rest."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,23 @@ def excess(ours: Sequence[bool], theirs: Sequence[bool], lines: Sequence[int]) -
     differing = len(more) + fewer
     p = float(stats.binomtest(len(more), differing, 0.5, "greater").pvalue) if differing else 1.0
     return Excess(len(more), fewer, len(pairs), p, more)
+
+
+def standing_out(difference: ArrayLike, way: ArrayLike) -> tuple[list[bool], list[bool]]:
+    """Single rows that are still known though the rest is not, and their mirror image, (n,) each.
+
+    difference: model less reference; way: start model less reference, both in nats a token. A row stands out if it is
+    more than half the way back to the start model and far from the bulk of the rows (by the median absolute
+    deviation): what moves all rows alike is the distance D's to judge. Raises ValueError for different lengths.
+    """
+    moved, back = np.asarray(difference, dtype=float), np.asarray(way, dtype=float)
+    if moved.shape != back.shape or moved.size == 0:
+        raise ValueError(f"{moved.shape} differences, but {back.shape} ways to go")
+    centred = moved - np.median(moved)
+    limit = OUTLYING * float(stats.median_abs_deviation(moved, scale="normal"))
+    known = (moved > KNOWN_SHARE * back) & (centred > limit)
+    mirrored = (moved < -KNOWN_SHARE * back) & (centred < -limit)
+    return known.tolist(), mirrored.tolist()
 
 
 def at_most(trials: int) -> float:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from .resampling import Floats, Units
+from .resampling import Floats, Units, sample_of
 from .statistics import DRAWS, Levels
 
 ATTACKS = ("loss", "zlib", "min_k", "min_k_plus_plus")
@@ -55,22 +55,20 @@ def attack(
     bootstrap samples. Both rows of a pair keep the file's order. Raises ValueError for NaN or empty samples.
     """
     levels = levels or Levels()
-    wins = _wins(members, others)
-    units = units or Units.of(len(wins))
-    weights = units.draws(DRAWS, np.random.default_rng(seed))[:, units.index]
-    holdout = Units.of(wins.shape[1])
-    other_weights = holdout.draws(DRAWS, np.random.default_rng(seed + 1))
-    drawn = _weighted(wins, weights, other_weights)
-    auc = float(wins.mean())
+    ranks = _Ranks.of(members, others)
+    units = units or Units.of(len(ranks.below))
+    weights = units.draws(DRAWS, seed)[:, units.index]
+    other_weights = Units.of(len(ranks.order)).draws(DRAWS, seed + 1)
+    drawn, auc = ranks.aucs(weights, other_weights), ranks.auc
     lower, upper = _bounds(auc, drawn, units.count, levels)
     if reference is None:
         return Attack(name, auc, max(lower, 0.0), min(upper, 1.0))
-    theirs = _wins(*reference)
-    if theirs.shape != wins.shape:
-        raise ValueError(f"{wins.shape} rows of the model, but {theirs.shape} of its reference")
-    difference = auc - float(theirs.mean())
-    below, above = _bounds(difference, drawn - _weighted(theirs, weights, other_weights), units.count, levels)
-    return Attack(name, auc, max(lower, 0.0), min(upper, 1.0), float(theirs.mean()), difference, below, above)
+    theirs = _Ranks.of(*reference)
+    if (len(theirs.below), len(theirs.order)) != (len(ranks.below), len(ranks.order)):
+        raise ValueError("the reference's scores are of other rows")
+    difference = auc - theirs.auc
+    below, above = _bounds(difference, drawn - theirs.aucs(weights, other_weights), units.count, levels)
+    return Attack(name, auc, max(lower, 0.0), min(upper, 1.0), theirs.auc, difference, below, above)
 
 
 def priv_leak(auc: float, reference: float) -> float | None:
@@ -82,19 +80,36 @@ def priv_leak(auc: float, reference: float) -> float | None:
     return None if reference >= 1 else (reference - auc) / (1 - reference)
 
 
-def _wins(members: ArrayLike, others: ArrayLike) -> Floats:
-    """1 where a member scores higher, 1/2 where equal, (n, m)."""
-    first, second = np.asarray(members, dtype=float)[:, None], np.asarray(others, dtype=float)[None, :]
-    if not first.size or not second.size or np.isnan(first).any() or np.isnan(second).any():
-        raise ValueError("an attack needs scores of forget rows and of unseen rows, and none may be NaN")
-    wins: Floats = (first > second) + 0.5 * (first == second)
-    return wins
+@dataclass(frozen=True)
+class _Ranks:
+    """Where n members stand among m others: how many others lie below each, and how many no higher; ties count half.
 
+    order: the others in ascending order.
+    """
 
-def _weighted(wins: Floats, weights: Floats, others: Floats) -> Floats:
-    """AUC in each bootstrap sample, (draws,)."""
-    total: Floats = ((weights @ wins) * others).sum(1) / (weights.sum(1) * others.sum(1))
-    return total
+    below: NDArray[np.int64]
+    no_higher: NDArray[np.int64]
+    order: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, members: ArrayLike, others: ArrayLike) -> _Ranks:
+        first, second = sample_of(members, "forget rows"), sample_of(others, "unseen rows")
+        order = np.argsort(second, kind="stable")
+        ascending = second[order]
+        return cls(np.searchsorted(ascending, first, "left"), np.searchsorted(ascending, first, "right"), order)
+
+    @property
+    def auc(self) -> float:
+        """Share of pairs in which the member scores higher."""
+        return float((self.below + self.no_higher).mean() / (2 * len(self.order)))
+
+    def aucs(self, weights: NDArray[np.float32], others: NDArray[np.float32]) -> Floats:
+        """The AUC in each bootstrap sample, from how often each row occurs in it: (draws, n), (draws, m)."""
+        passed = np.zeros((len(others), len(self.order) + 1))
+        np.cumsum(others[:, self.order], axis=1, out=passed[:, 1:])
+        wins = (weights * (passed[:, self.below] + passed[:, self.no_higher])).sum(1) / 2
+        drawn: Floats = wins / (weights.sum(1) * others.sum(1))
+        return drawn
 
 
 def _bounds(estimate: float, drawn: Floats, units: int, levels: Levels) -> tuple[float, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -62,9 +63,18 @@ class Units:
         """Rows of each unit, (units,)."""
         return np.bincount(self.index).astype(float)
 
-    def draws(self, count: int, random: np.random.Generator) -> Floats:
-        """How often each unit occurs in `count` bootstrap samples: (count, units)."""
-        return random.multinomial(self.count, np.full(self.count, 1 / self.count), size=count).astype(float)
+    def draws(self, count: int, seed: int) -> NDArray[np.float32]:
+        """How often each unit occurs in `count` bootstrap samples: (count, units), the same for the same seed."""
+        return _draws(self.count, count, seed)
+
+
+@lru_cache(maxsize=4)
+def _draws(units: int, count: int, seed: int) -> NDArray[np.float32]:
+    """Kept, since a verdict resamples the same number of units many times."""
+    random = np.random.default_rng(seed)
+    drawn = random.multinomial(units, np.full(units, 1 / units), size=count).astype(np.float32)
+    drawn.flags.writeable = False
+    return drawn
 
 
 def _numbered(labels: Sequence[int]) -> NDArray[np.int64]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from .resampling import Floats, Units, paired_samples, sample_of, single_sample
@@ -95,8 +95,7 @@ def paired_distance(
     upper = max(
         _score_bound(more, fewer, effective, quantile).max(), _score_bound(fewer, more, effective, quantile).max()
     )
-    random = np.random.default_rng(seed)
-    noise = _noise(units, residuals, random)
+    noise = _noise(units, residuals, seed)
     error = np.sqrt((steps**2).mean(0) / effective).max()
     return _interval(np.abs(gap).max(), upper, np.abs(noise).max(1), quantile * error, n, units, levels)
 
@@ -132,8 +131,7 @@ def unpaired_distance(
     quantile = _t(levels.passing, min(units.count, others.count))
     error = np.sqrt(variances[0] + variances[1])
     upper = np.max(np.abs(adjusted[0] - adjusted[1]) + quantile * error)
-    random = np.random.default_rng(seed)
-    drawn = _noise(units, residuals[0], random) - _noise(others, residuals[1], random)
+    drawn = _noise(units, residuals[0], seed) - _noise(others, residuals[1], seed + 1)
     smaller = units if units.count <= others.count else others
     n = min(first.size, second.size)
     gap = np.abs(observed[0] - observed[1]).max()
@@ -189,10 +187,11 @@ def _score_bound(more: Floats, fewer: Floats, n: Floats, quantile: float) -> Flo
     return high
 
 
-def _noise(units: Units, residuals: Floats, random: np.random.Generator) -> Floats:
+def _noise(units: Units, residuals: Floats, seed: int) -> NDArray[np.float32]:
     """Bootstrap samples of an estimated curve less the estimate: (draws, x)."""
-    drawn = units.draws(DRAWS, random)
-    noise: Floats = (drawn @ residuals) / (drawn @ units.sizes())[:, None]
+    drawn = units.draws(DRAWS, seed)
+    noise: NDArray[np.float32] = drawn @ residuals.astype(np.float32)
+    noise /= (drawn @ units.sizes().astype(np.float32))[:, None]
     return noise
 
 
@@ -202,7 +201,7 @@ def _t(level: float, units: int) -> float:
 
 
 def _interval(
-    gap: float, upper: float, largest: Floats, error: float, n: int, units: Units, levels: Levels
+    gap: float, upper: float, largest: NDArray[np.float32], error: float, n: int, units: Units, levels: Levels
 ) -> Interval:
     """largest: sup of the bootstrap noise, by draw; error: the widest pointwise slack of the upper bound."""
     # The bootstrap is too narrow for few units; Student's quantile over the normal one widens it.

@@ -1,8 +1,10 @@
-"""The paper's theory as studies that run on a laptop, with the very objectives that unlearn language models.
+"""Studies that run on a laptop: the paper's theory, with the very objectives that unlearn language models, and a
+check of forgetctl's own verdict.
 
     synthetic      section 4: ten methods on a model whose true unlearned model is known
     proposition1   NPO becomes gradient ascent as beta goes to 0
     theorem2       gradient ascent runs away linearly, NPO logarithmically
+    calibration    how often the verdict is right where the truth is known
 
 Each is one module with `study(progress) -> Outcome`; its hyperparameters are in recipes/paper/.
 """
@@ -25,6 +27,7 @@ STUDIES: Mapping[str, str] = {
     "synthetic": "Section 4: ten methods on a random-feature model whose true unlearned model is known.",
     "proposition1": "Proposition 1: NPO becomes gradient ascent as beta goes to 0.",
     "theorem2": "Theorem 2: gradient ascent leaves the start linearly, NPO logarithmically.",
+    "calibration": "How often forgetctl's own verdict is right in simulated cases whose truth is known.",
 }
 """What each study shows, by name."""
 

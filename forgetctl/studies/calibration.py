@@ -1,0 +1,257 @@
+"""How often the verdict is right: simulated models whose true distance from the reference is known.
+
+Every case draws per-row scores of a reference and of an unlearned model, judges them with the very functions that
+`verify` uses, and counts the outcomes, beside those of TOFU's rule (p > 0.05 is "forgotten"). All other checks of
+the verdict are made to pass, so that the rates are those of the comparison alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from ..maths.bounds import Bounds
+from ..maths.counts import Excess, excess, standing_out
+from ..maths.findings import Closeness, Findings, Kept
+from ..maths.means import equivalence_margin, paired_shift, relative_change
+from ..maths.resampling import Units
+from ..maths.statistics import ks, paired_distance
+from ..maths.verdict import ANSWERS, TRUTH_RATIO, judge
+from ..progress import Progress
+from .outcome import Outcome, Table
+from .settings import Part, read_settings
+
+Floats = NDArray[np.float64]
+BOUNDS = Bounds()
+TOFU_LEVEL = 0.05
+START = 4.0
+"""Standard deviations by which the start model knows the rows better than the reference."""
+
+
+class CalibrationSettings(Part):
+    """recipes/paper/calibration.yaml."""
+
+    description: str
+    source: str
+    rows: tuple[int, ...] = Field(min_length=1)
+    correlations: tuple[float, ...] = Field(min_length=1)
+    shifts: tuple[float, ...]
+    repetitions: int = Field(ge=1)
+    boundary_repetitions: int = Field(ge=1, description="of the cases in which D is exactly delta")
+    retained_correlation: float = Field(gt=0, lt=1, description="that of two published retrained models")
+    subjects: int = Field(ge=10)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One cell: how the unlearned model's scores differ from the reference's, and how far apart that truly is.
+
+    shape: a key of SHAPES; size: its parameter. only_truth_ratio: the answers' scores are the reference's in law.
+    subjects: 0 where rows are independent.
+    """
+
+    shape: str
+    size: float
+    distance: float
+    rows: int
+    correlation: float
+    repetitions: int
+    only_truth_ratio: bool = False
+    subjects: int = 0
+
+    @property
+    def name(self) -> str:
+        """The case in words."""
+        words = self.shape + (f" {self.size:.2f}" if self.size else "")
+        words += ", truth ratio only" if self.only_truth_ratio else ""
+        return words + (f", {self.subjects} subjects" if self.subjects else "")
+
+
+def _shifted(scores: Floats, size: float, random: np.random.Generator) -> Floats:
+    return scores + size
+
+
+def _widened(scores: Floats, size: float, random: np.random.Generator) -> Floats:
+    return scores * size
+
+
+def _partly_known(scores: Floats, size: float, random: np.random.Generator) -> Floats:
+    """A share of the rows is known as the start model knows them."""
+    return np.where(random.random(scores.size) < size, scores + START, scores)
+
+
+def _two_values(scores: Floats, size: float, random: np.random.Generator) -> Floats:
+    """Scores that are 0 or 1: the difference lies at a single point, the hardest case for a bound."""
+    return (scores > -_quantile(0.5 + size)).astype(float)
+
+
+SHAPES: dict[str, Callable[[Floats, float, np.random.Generator], Floats]] = {
+    "equal": _shifted,
+    "shift": _shifted,
+    "spread": _widened,
+    "known share": _partly_known,
+    "two values": _two_values,
+}
+
+
+def study(progress: Progress) -> Outcome:
+    """Run the shipped study."""
+    return run(read_settings("calibration", CalibrationSettings), progress)
+
+
+def run(settings: CalibrationSettings, progress: Progress) -> Outcome:
+    """Rates of the three outcomes in every case, on all processors."""
+    cases = list(all_cases(settings))
+    with progress.bar("Judging", len(cases)) as bar, ProcessPoolExecutor(os.cpu_count()) as pool:
+        counted = []
+        for case, result in zip(cases, pool.map(rates, cases, range(len(cases))), strict=True):
+            counted.append(_record(case, result))
+            bar.advance(1, case.name)
+    data = {"study": "calibration", "settings": settings.model_dump(mode="json"), "cases": counted}
+    return Outcome(data, [_table(counted)], {})
+
+
+def all_cases(settings: CalibrationSettings) -> Iterator[Case]:
+    """The grid of sizes, correlations and shifts, then the shapes that put D exactly at delta in other ways."""
+    few, many, delta = settings.repetitions, settings.boundary_repetitions, BOUNDS.delta
+    margin = equivalence_margin(delta)
+    for correlation in (*settings.correlations, settings.retained_correlation):
+        for rows in settings.rows:
+            yield Case("equal", 0.0, 0.0, rows, correlation, few)
+            yield Case("shift", margin, delta, rows, correlation, many)
+            for shift in settings.shifts:
+                yield Case("shift", shift, 2 * float(_phi(shift / 2)) - 1, rows, correlation, few)
+    for rows in settings.rows:
+        at_delta = partial(Case, distance=delta, rows=rows, correlation=0.8, repetitions=many)
+        yield at_delta("shift", margin, only_truth_ratio=True)
+        yield at_delta("two values", delta, only_truth_ratio=True)
+        yield at_delta("spread", spread_at(delta), only_truth_ratio=True)
+        yield at_delta("known share", delta / (2 * float(_phi(START / 2)) - 1))
+    for rows in (rows for rows in settings.rows if rows >= 5 * settings.subjects):
+        clustered = partial(Case, rows=rows, correlation=0.8, subjects=settings.subjects)
+        yield clustered("equal", 0.0, 0.0, repetitions=few)
+        yield clustered("shift", margin, delta, repetitions=many)
+
+
+def spread_at(delta: float) -> float:
+    """The factor by which a normal distribution must be widened to be `delta` away from itself in D."""
+    from scipy.optimize import brentq
+
+    grid = np.linspace(0, 8, 4001)
+
+    def excess_distance(factor: float) -> float:
+        return float(np.max(_phi(grid) - _phi(grid / factor))) - delta
+
+    return float(brentq(excess_distance, 1.0, 20.0))
+
+
+def rates(case: Case, seed: int) -> Counter[str]:
+    """How often each outcome, and TOFU's rule, came out."""
+    random, counted = np.random.default_rng(seed), Counter[str]()
+    for _ in range(case.repetitions):
+        unlearned, reference, subjects = _draw(case, random)
+        units = Units.of(case.rows, subjects)
+        distances = [_closeness(name, unlearned[name], reference[name], units) for name in (TRUTH_RATIO, ANSWERS)]
+        start = reference[ANSWERS] + START
+        findings = Findings(
+            comparison="reference",
+            forget=tuple(distances),
+            controls=(_closeness(ANSWERS, start, reference[ANSWERS], units),),
+            known_rows=_known(unlearned[ANSWERS], reference[ANSWERS]),
+            kept=(_kept(),),
+        )
+        counted[judge(findings, BOUNDS).outcome] += 1
+        counted["TOFU"] += ks(unlearned[TRUTH_RATIO], reference[TRUTH_RATIO]).p > TOFU_LEVEL
+    return counted
+
+
+def _draw(case: Case, random: np.random.Generator) -> tuple[dict[str, Floats], dict[str, Floats], list[int] | None]:
+    """Truth ratios and answer scores of both models, and the rows' subjects."""
+    subjects = [row * case.subjects // case.rows for row in range(case.rows)] if case.subjects else None
+    unlearned, reference = {}, {}
+    for name in (TRUTH_RATIO, ANSWERS):
+        common, own, other = (_noise(case, random, subjects) for _ in range(3))
+        shared, alone = np.sqrt(case.correlation) * common, np.sqrt(1 - case.correlation)
+        shape = "equal" if case.only_truth_ratio and name == ANSWERS else case.shape
+        size = 0.0 if shape == "equal" else case.size
+        reference[name] = shared + alone * other
+        changed = SHAPES[shape](shared + alone * own, size, random)
+        if shape == "two values":
+            reference[name] = SHAPES[shape](reference[name], 0.0, random)
+        unlearned[name] = changed
+    return unlearned, reference, subjects
+
+
+def _noise(case: Case, random: np.random.Generator, subjects: list[int] | None) -> Floats:
+    """Standard normal scores; half of their variance is the subject's where there are subjects."""
+    own = random.normal(size=case.rows)
+    if subjects is None:
+        return own
+    shared: Floats = random.normal(size=case.subjects)[np.asarray(subjects)]
+    return np.sqrt(0.5) * (own + shared)
+
+
+def _closeness(name: str, ours: Floats, theirs: Floats, units: Units) -> Closeness:
+    distance = paired_distance(ours, theirs, units, BOUNDS.levels)
+    if name == TRUTH_RATIO:
+        return Closeness(name, distance)
+    gap = float(np.median(ours) - np.median(theirs))
+    return Closeness(name, distance, gap, paired_shift(ours, theirs, units, BOUNDS.levels))
+
+
+def _known(ours: Floats, theirs: Floats) -> Excess:
+    """Single rows that stayed known, as `evidence.leaks.known_rows` counts them."""
+    return excess(*standing_out(ours - theirs, np.full(ours.shape, START)), list(range(1, len(ours) + 1)))
+
+
+def _kept() -> Kept:
+    """A usefulness that did not change."""
+    return Kept("retain probability", relative_change(np.full(100, 0.9), np.full(100, 0.9)))
+
+
+def _phi(value: Any) -> Any:
+    from scipy.stats import norm
+
+    return norm.cdf(value)
+
+
+def _quantile(share: float) -> float:
+    from scipy.stats import norm
+
+    return float(norm.ppf(share))
+
+
+def _record(case: Case, counted: Counter[str]) -> dict[str, Any]:
+    shares = {name: counted[name] / case.repetitions for name in ("PASS", "FAIL", "INCONCLUSIVE", "TOFU")}
+    return {
+        "case": case.name,
+        "D": round(case.distance, 4),
+        "rows": case.rows,
+        "correlation": case.correlation,
+        "repetitions": case.repetitions,
+        **shares,
+    }
+
+
+def _table(counted: list[dict[str, Any]]) -> Table:
+    columns = ["case", "true D", "rows", "correlation", "PASS", "FAIL", "INCONCLUSIVE", "TOFU p > .05"]
+    rows = [
+        [
+            found["case"],
+            f"{found['D']:.3f}",
+            str(found["rows"]),
+            f"{found['correlation']:g}",
+            *(f"{found[name]:.1%}" for name in ("PASS", "FAIL", "INCONCLUSIVE", "TOFU")),
+        ]
+        for found in counted
+    ]
+    return Table(f"Verdicts where the truth is known; limit of D {BOUNDS.delta}", columns, rows)
