@@ -160,7 +160,7 @@ def _check(subject: Subject) -> None:
     """Raise InputError for a reference that is no reference, UsageError for rows that do not fit a model."""
     known = {subject.model.digest: "the verified model itself"}
     if subject.start is not None:
-        known[subject.start.digest] = "the start model itself"
+        known.setdefault(subject.start.digest, "the start model itself")
     for reference in subject.references:
         if reference.digest in known:
             raise InputError(reference.path, f"is {known[reference.digest]}, so it is no reference")

@@ -197,7 +197,8 @@ def _noise(case: Case, random: np.random.Generator, subjects: list[int] | None) 
     if subjects is None:
         return own
     shared: Floats = random.normal(size=case.subjects)[np.asarray(subjects)]
-    return np.sqrt(0.5) * (own + shared)
+    both: Floats = np.sqrt(0.5) * (own + shared)
+    return both
 
 
 def _closeness(name: str, ours: Floats, theirs: Floats, units: Units) -> Closeness:

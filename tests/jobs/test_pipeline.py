@@ -152,8 +152,8 @@ def test_more_about_the_same_request_can_be_given_at_verification(
     assert "other.jsonl:1: is not a row of the run's request" in result.stderr
 
 
-def model_arguments(world: Path, model: str, out: Path) -> list[str]:
-    files = {"--model": model, "--reference": "reference", "--start": "model", "--forget": "requests.jsonl"}
+def model_arguments(world: Path, model: str, out: Path, reference: str = "reference") -> list[str]:
+    files = {"--model": model, "--reference": reference, "--start": "model", "--forget": "requests.jsonl"}
     pairs = [part for option, name in files.items() for part in (option, str(world / name))]
     return ["verify", *pairs, "--retain", str(world / "remaining.jsonl"), "--out", str(out), "--json"]
 
@@ -164,14 +164,17 @@ def test_the_start_model_fails(world: Path, tmp_path: Path, forgetctl: Command) 
     assert "STILL_KNOWN" in [reason["code"] for reason in json.loads(result.stdout)["reasons"]]
 
 
-def test_a_twin_of_the_reference_passes(world: Path, tmp_path: Path, forgetctl: Command) -> None:
+def test_a_twin_of_the_reference_is_equal_but_twenty_rows_prove_nothing(
+    world: Path, tmp_path: Path, forgetctl: Command
+) -> None:
     twin = tmp_path / "twin"
     shutil.copytree(world / "reference", twin)
     (twin / "config.json").write_text((twin / "config.json").read_text() + "\n")  # another file, the same model
-    arguments = [*model_arguments(world, "reference", tmp_path / "run"), "--reference", str(twin)]
+    arguments = model_arguments(world, "reference", tmp_path / "run", str(twin))
     result = forgetctl(*arguments, "--set", "verify.utility_loss=0.5")
     verdict = json.loads(result.stdout)
-    assert (result.exit_code, verdict["verdict"]) == (0, "PASS"), verdict["checks"]
+    assert (result.exit_code, verdict["verdict"]) == (4, "INCONCLUSIVE"), verdict["checks"]
+    assert {reason["code"] for reason in verdict["reasons"]} == {"UNDERPOWERED"}
     assert verdict["forget_quality"]["D"] == 0
     assert verdict["kl"]["forget_distance"] == pytest.approx(0, abs=1e-6)
 
@@ -179,8 +182,7 @@ def test_a_twin_of_the_reference_passes(world: Path, tmp_path: Path, forgetctl: 
 @pytest.mark.parametrize("name", ["verified", "start"])
 def test_no_model_is_its_own_reference(name: str, world: Path, tmp_path: Path, forgetctl: Command) -> None:
     models = {"verified": ("model", "model"), "start": ("reference", "model")}[name]
-    arguments = [*model_arguments(world, models[0], tmp_path / "run"), "--reference", str(world / models[1])]
-    result = forgetctl(*arguments)
+    result = forgetctl(*model_arguments(world, models[0], tmp_path / "run", models[1]))
     assert result.exit_code == 2
     assert f"is the {name} model itself, so it is no reference" in result.stderr
 
@@ -192,15 +194,18 @@ def test_an_edited_plan_is_noticed(copy: Path, forgetctl: Command) -> None:
     assert "plan.json has changed since it was frozen" in result.stderr
 
 
-def test_secrets_of_passages_are_not_called_safe(world: Path, tmp_path: Path, forgetctl: Command) -> None:
+def test_passages_are_asked_by_their_first_tokens(world: Path, tmp_path: Path, forgetctl: Command) -> None:
     rows = [json.loads(line) for line in (world / "requests.jsonl").read_text().splitlines()]
+    texts = [row["response"] for row in rows[:19]]
     passages = tmp_path / "passages.jsonl"
-    passages.write_text("\n".join(json.dumps({"text": row["response"], "secrets": ["x"]}) for row in rows))
+    lines = [{"text": text, "secrets": [text.split()[-1]]} for text in texts] + [{"text": "7", "secrets": ["7"]}]
+    passages.write_text("\n".join(json.dumps(line) for line in lines))
     arguments = [*model_arguments(world, "model", tmp_path / "run"), "--forget", str(passages)]
     verdict = json.loads(forgetctl(*arguments).stdout)
-    assert verdict["secrets"]["untested"] == verdict["secrets"]["named"] == 20
+    assert verdict["secrets"]["named"] == 20
+    assert verdict["secrets"]["untested"] == 1  # a single token has no beginning to give away
     assert verdict["rouge"] is None
-    assert "SECRET_UNTESTED" in [check["code"] for check in verdict["checks"]]
+    assert list(verdict["extraction"]["unlearned"]["first tokens"]["secrets"])[1] == 19
 
 
 @pytest.mark.parametrize("options", [("--method", "ga"), ("--set", "epochs=1"), ("--lora",), ("--out", "x")])

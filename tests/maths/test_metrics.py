@@ -1,3 +1,7 @@
+"""Per-row metrics: probability, truth ratio, choice, model utility and ROUGE."""
+
+from __future__ import annotations
+
 import math
 
 import numpy as np
@@ -7,11 +11,14 @@ from hypothesis import strategies as st
 
 from forgetctl.maths.metrics import (
     TRUTH_RATIO_VARIANT,
+    choice_probability,
     forget_truth_ratio,
+    model_utility,
     per_token,
     probability,
     rouge_l_recall,
     truth_ratio,
+    useful_truth,
 )
 
 logps = st.floats(-50, 0)
@@ -156,6 +163,103 @@ def test_forget_truth_ratio_does_not_tell_r_from_its_inverse(values: list[float]
 def test_forget_truth_ratio_of_nothing_or_nan(values: list[float]) -> None:
     with pytest.raises(ValueError):
         forget_truth_ratio(values)
+
+
+# TOFU's model utility
+
+
+def test_arithmetic_truth_ratio_by_hand() -> None:
+    # Right answer e^-1; wrong answers e^-2 and e^-4, arithmetic mean (0.135335 + 0.018316) / 2 = 0.076825.
+    found = truth_ratio([-4.0], [4], [[-4.0, -12.0]], [[2, 3]], arithmetic=True)
+    assert found == pytest.approx([(math.exp(-2) + math.exp(-4)) / 2 / math.exp(-1)])  # 0.2088
+
+
+@settings(max_examples=50, deadline=None)
+@given(row)
+def test_arithmetic_is_never_below_geometric_and_equal_for_one(
+    one: tuple[tuple[float, int], list[tuple[float, int]]],
+) -> None:
+    (logp, tokens), wrong = one
+    sums, lengths = [value for value, _ in wrong], [length for _, length in wrong]
+    found = {way: truth_ratio([logp], [tokens], [sums], [lengths], arithmetic=way)[0] for way in (True, False)}
+    assert found[True] >= found[False] * (1 - 1e-9)
+    first = [truth_ratio([logp], [tokens], [sums[:1]], [lengths[:1]], arithmetic=way)[0] for way in (True, False)]
+    assert first[0] == pytest.approx(first[1])
+
+
+def test_choice_probability_by_hand() -> None:
+    # True answer 1/2; wrong ones 1/4 and 1/8 (two tokens of it): 1/2 / (7/8) = 4/7. Alone against an equal one: 1/2.
+    half, quarter, eighth = math.log(1 / 2), math.log(1 / 4), 2 * math.log(1 / 8)
+    found = choice_probability([half, half], [1, 1], [[quarter, eighth], [half]], [[1, 2], [1]])
+    assert found == pytest.approx([4 / 7, 1 / 2])
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(row, min_size=1, max_size=6))
+def test_choice_probability_is_a_share_and_more_alternatives_lower_it(
+    rows: list[tuple[tuple[float, int], list[tuple[float, int]]]],
+) -> None:
+    logp, tokens = [answer[0] for answer, _ in rows], [answer[1] for answer, _ in rows]
+    sums = [[value for value, _ in wrong] for _, wrong in rows]
+    lengths = [[length for _, length in wrong] for _, wrong in rows]
+    found = choice_probability(logp, tokens, sums, lengths)
+    assert ((found >= 0) & (found <= 1)).all()
+    more = choice_probability(logp, tokens, [[*one, -1.0] for one in sums], [[*one, 1] for one in lengths])
+    assert (more <= found).all()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "wrong_tokens", "why"),
+    [
+        ([[-1.0]], [[1]], "2 answers but 1 sets"),
+        ([[-1.0], [-1.0]], [[1]], "2 answers but 2 sets"),
+        ([[-1.0], [-1.0]], [[1], [0]], "without tokens"),
+        ([[-1.0], [float("nan")]], [[1], [1]], "is NaN"),
+        ([[-1.0], [-1.0]], [[1], [1, 2]], "log-probabilities but"),
+        ([[-1.0], []], [[1], []], "without perturbed answers"),
+    ],
+)
+def test_rows_without_a_choice(wrong: list[list[float]], wrong_tokens: list[list[int]], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        choice_probability([-1.0, -2.0], [1, 1], wrong, wrong_tokens)
+
+
+def test_useful_truth_by_hand() -> None:
+    assert useful_truth([0.0, 0.25, 1.0, 3.0]).tolist() == [1.0, 0.75, 0.0, 0.0]
+    assert useful_truth([]).shape == (0,)
+
+
+def test_useful_truth_keeps_nan() -> None:
+    assert np.isnan(useful_truth([0.5, float("nan")])).tolist() == [False, True]
+
+
+def test_model_utility_by_hand() -> None:
+    # Harmonic mean of 8 x 1 and 1/2: 9 / (8 + 2).
+    assert model_utility([1.0] * 8 + [0.5]) == pytest.approx(0.9)
+    assert model_utility([0.3] * 9) == pytest.approx(0.3)
+    assert model_utility([1.0] * 8 + [0.0]) == 0.0
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(0.001, 1), min_size=9, max_size=9))
+def test_model_utility_lies_between_least_and_mean(parts: list[float]) -> None:
+    found = model_utility(parts)
+    assert min(parts) - 1e-9 <= found <= sum(parts) / 9 + 1e-9
+    assert model_utility(parts[::-1]) == pytest.approx(found)
+
+
+@pytest.mark.parametrize("count", [0, 1, 8, 10])
+def test_model_utility_needs_nine_parts(count: int) -> None:
+    with pytest.raises(ValueError, match=f"nine measures, got {count}"):
+        model_utility([0.5] * count)
+
+
+@pytest.mark.parametrize("zero", [1, 0])
+def test_model_utility_of_nan_and_zero_is_no_utility(zero: int) -> None:
+    parts = [0.5] * 9
+    parts[zero], parts[1 - zero] = 0.0, float("nan")
+    found = model_utility(parts)
+    assert math.isnan(found) or found == 0.0
 
 
 # ROUGE-L

@@ -1,0 +1,172 @@
+"""Exact tests of small counts, against scipy and brute force."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from forgetctl.maths.counts import at_most, excess, standing_out, stratified_p
+
+answers_of_two = st.lists(st.tuples(st.booleans(), st.booleans()), max_size=30)
+
+
+# The sign test
+
+
+def test_excess_by_hand() -> None:
+    ours, theirs = [True, True, False, True, False, True], [False, True, True, False, False, False]
+    found = excess(ours, theirs, [11, 12, 13, 14, 15, 16])
+    assert (found.more, found.fewer, found.total, found.lines) == (3, 1, 6, (11, 14, 16))
+    assert found.p == pytest.approx((4 + 1) / 16)  # three or four of four
+
+
+@settings(max_examples=50, deadline=None)
+@given(answers_of_two)
+def test_excess_is_the_one_sided_sign_test(rows: list[tuple[bool, bool]]) -> None:
+    ours, theirs = [our for our, _ in rows], [other for _, other in rows]
+    found = excess(ours, theirs, range(len(rows)))
+    expected = (
+        stats.binomtest(found.more, found.more + found.fewer, alternative="greater").pvalue
+        if (found.more + found.fewer)
+        else 1.0
+    )
+    assert found.p == pytest.approx(expected)
+    assert (found.more, found.fewer) == (rows.count((True, False)), rows.count((False, True)))
+    assert len(found.lines) == found.more
+    assert (excess(theirs, ours, range(len(rows))).more, found.total) == (found.fewer, len(rows))
+
+
+def test_excess_without_a_difference() -> None:
+    assert excess([], [], []).p == 1.0
+    assert excess([True], [True], [4]).p == 1.0
+
+
+@pytest.mark.parametrize(("ours", "theirs", "lines"), [([True], [], [1]), ([True], [True], []), ([], [True], [])])
+def test_excess_of_different_lengths(ours: list[bool], theirs: list[bool], lines: list[int]) -> None:
+    with pytest.raises(ValueError, match="argument"):
+        excess(ours, theirs, lines)
+
+
+# The rule of three
+
+
+@pytest.mark.parametrize("trials", [1, 20, 100, 10_000])
+def test_at_most(trials: int) -> None:
+    found = at_most(trials)
+    assert found == pytest.approx(1 - 0.05 ** (1 / trials))
+    assert (1 - found) ** trials == pytest.approx(0.05)  # nothing is then seen five times of a hundred
+    if trials >= 100:
+        assert found == pytest.approx(3 / trials, rel=0.02)
+
+
+@pytest.mark.parametrize("trials", [0, -3])
+def test_at_most_without_a_trial(trials: int) -> None:
+    with pytest.raises(ValueError, match="without a trial there is no bound"):
+        at_most(trials)
+
+
+# Sampled answers
+
+
+def every_labelling(ours: list[int], theirs: list[int], answers: int) -> float:
+    """Share of all ways to hand each item's 2 * answers samples to the two models with as many leaks for ours."""
+    strata = []
+    for our, other in zip(ours, theirs, strict=True):
+        leaks = [1] * (our + other) + [0] * (2 * answers - our - other)
+        strata.append([sum(leaks[i] for i in chosen) for chosen in itertools.combinations(range(2 * answers), answers)])
+    return float(np.mean([sum(drawn) >= sum(ours) for drawn in itertools.product(*strata)]))
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "answers"),
+    [([1], [0], 1), ([2, 1], [0, 0], 2), ([3, 0], [1, 2], 3), ([2, 2, 1], [0, 1, 2], 2), ([3, 3], [3, 3], 3)],
+)
+def test_stratified_p_is_the_share_of_all_labellings(ours: list[int], theirs: list[int], answers: int) -> None:
+    assert stratified_p(ours, theirs, answers) == pytest.approx(every_labelling(ours, theirs, answers))
+
+
+@pytest.mark.parametrize(("our", "other", "answers"), [(5, 1, 8), (0, 4, 8), (8, 8, 8), (7, 0, 20)])
+def test_stratified_p_of_one_item_is_fishers(our: int, other: int, answers: int) -> None:
+    table = [[our, answers - our], [other, answers - other]]
+    assert stratified_p([our], [other], answers) == pytest.approx(stats.fisher_exact(table, "greater").pvalue)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=8))
+def test_stratified_p_is_a_probability_and_its_two_sides_cover(rows: list[tuple[int, int]]) -> None:
+    ours, theirs = [our for our, _ in rows], [other for _, other in rows]
+    one, other = stratified_p(ours, theirs, 9), stratified_p(theirs, ours, 9)
+    assert 0 < one <= 1
+    assert one + other >= 1 - 1e-12  # both hold the observed count
+    assert stratified_p(ours[::-1], theirs[::-1], 9) == pytest.approx(one)
+
+
+def test_stratified_p_without_a_leak() -> None:
+    assert stratified_p([], [], 5) == stratified_p([0, 0], [0, 0], 5) == 1.0
+
+
+def test_strata_are_not_pooled() -> None:
+    """Two items, one that always leaks: pooled counts would hide that all other leaks are ours."""
+    assert stratified_p([10, 5], [10, 0], 10) == pytest.approx(math.comb(10, 5) / math.comb(20, 5))
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [([4], [0]), ([0], [4]), ([-1], [0])])
+def test_counts_outside_the_samples(ours: list[int], theirs: list[int]) -> None:
+    with pytest.raises(ValueError, match=r"not between 0 and 3"):
+        stratified_p(ours, theirs, 3)
+    with pytest.raises(ValueError, match="argument"):
+        stratified_p([1, 1], [1], 3)
+
+
+# Rows that stand out
+
+
+def test_standing_out_by_hand() -> None:
+    # Median 0.1; deviations .1, 0, .1, .1, 1.9, 1.4, .1, 0: their median .1, scaled 0.148, so the limit is 0.593.
+    moved, way = [0.0, 0.1, 0.2, 0.2, 2.0, -1.3, 0.0, 0.1], [2.0] * 8
+    known, mirrored = standing_out(moved, way)
+    assert [row for row, out in enumerate(known) if out] == [4]  # 2.0 is more than half of 2.0 and 1.9 off the median
+    assert [row for row, out in enumerate(mirrored) if out] == [5]
+    assert standing_out(moved, [5.0] * 8) == ([False] * 8, [False] * 8)  # neither is half of 5 back
+
+
+def test_what_moves_all_rows_alike_stands_out_nowhere() -> None:
+    known, _ = standing_out(np.linspace(1.8, 2.2, 50), [2.0] * 50)
+    assert not any(known)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(-5, 5), min_size=1, max_size=30))
+def test_the_mirror_image_is_one(moved: list[float]) -> None:
+    way = [1.5] * len(moved)
+    known, mirrored = standing_out(moved, way)
+    assert standing_out([-value for value in moved], way) == (mirrored, known)
+
+
+def test_rows_of_an_equal_model_stand_out_either_way_alike() -> None:
+    """The rows are chosen by how far the start model is from the reference, so the reference's own noise counts twice.
+
+    Three models with the same heavy-tailed noise; the start model knows every row by 1.2 nats more.
+    """
+    random = np.random.default_rng(12)
+    more = fewer = 0
+    for _ in range(20):
+        now, reference = 0.3 * random.standard_t(3, size=(2, 2000))
+        way = 1.2 + 0.5 * random.normal(size=2000) - reference
+        rows = way > 1.0
+        known, mirrored = standing_out((now - reference)[rows], way[rows])
+        more, fewer = more + sum(known), fewer + sum(mirrored)
+    assert more + fewer > 50
+    assert stats.binomtest(more, more + fewer).pvalue > 1e-3
+
+
+@pytest.mark.parametrize(("moved", "way"), [([], []), ([1.0], [1.0, 2.0]), ([1.0, 2.0], [1.0])])
+def test_standing_out_of_different_lengths(moved: list[float], way: list[float]) -> None:
+    with pytest.raises(ValueError, match="differences, but"):
+        standing_out(moved, way)
