@@ -1,4 +1,6 @@
-"""Greedy answers against a plain argmax loop without cache or padding."""
+"""Greedy answers against a plain argmax loop without cache or padding; samples against the model's own distribution."""
+
+from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from tokenizers import AddedToken
 
 from forgetctl.demo.training import encoder_for, learn, tiny_llama
 from forgetctl.engine.encoding import Encoded, Encoder
-from forgetctl.engine.generation import BATCH_ROWS, Answer, greedy_answers
+from forgetctl.engine.generation import BATCH_ROWS, Answer, Decoding, continuations, greedy_answers
 from forgetctl.engine.models import load_model, load_tokenizer
 from forgetctl.progress import Silent
 from forgetctl.rows import Row
@@ -55,8 +57,10 @@ def plain_answer(model: Any, encoder: Encoder, row: Row, limit: int) -> tuple[st
     return encoder.tokenizer.decode(ids[start:], skip_special_tokens=True).strip(), False
 
 
-def answers(*args: Any, **options: Any) -> list[tuple[str, bool]]:
-    return [(answer.text, answer.complete) for answer in greedy_answers(*args, **options)]
+def answers(
+    model: Any, encoder: Encoder, rows: list[Row], limit: int, context: int | None = None
+) -> list[tuple[str, bool]]:
+    return [(answer.text, answer.complete) for answer in greedy_answers(model, encoder, rows, Decoding(limit, context))]
 
 
 def test_answers_equal_the_plain_loop(model: Any, encoder: Encoder, rows: list[Row]) -> None:
@@ -169,9 +173,196 @@ def test_the_end_of_turn_is_not_part_of_the_text(special: bool, encoder: Encoder
 def test_every_row_is_counted(model: Any, encoder: Encoder, rows: list[Row]) -> None:
     counted: list[int] = []
     prompts = [*rows, Row(1, (), "Alwen.")]
-    greedy_answers(model, encoder, prompts, 2, advance=counted.append)
+    greedy_answers(model, encoder, prompts, Decoding(2), counted.append)
     assert sum(counted) == len(prompts)
 
 
 def test_representation_holds_no_text() -> None:
     assert "Norwick" not in repr(Answer("Alwen lives in Norwick.", complete=True))
+
+
+# Given beginnings
+
+
+def test_greedy_continuations_are_the_greedy_answers(model: Any, encoder: Encoder, rows: list[Row]) -> None:
+    prompts = [encoder.encode_prompt(row) for row in rows]
+    found = continuations(model, encoder, prompts, Decoding(20))
+    assert found == [[answer] for answer in greedy_answers(model, encoder, rows, Decoding(20))]
+
+
+@pytest.mark.parametrize("given", [1, 3])
+def test_an_answer_goes_on_from_its_own_beginning(given: int, model: Any, encoder: Encoder, rows: list[Row]) -> None:
+    """Given the first tokens of what it would say, the model says the rest of it, and not the beginning again."""
+    known = rows[:5]
+    whole = [[*encoder.encode(row.answering(answers(model, encoder, [row], 40)[0][0])).ids] for row in known]
+    starts = [len(encoder.encode_prompt(row)) + given for row in known]
+    prompts = [ids[:start] for ids, start in zip(whole, starts, strict=True)]
+    found = continuations(model, encoder, prompts, Decoding(40))
+    for ids, start, (answer,) in zip(whole, starts, found, strict=True):
+        assert answer == Answer(encoder.tokenizer.decode(ids[start:-1]).strip(), complete=True)
+
+
+def test_empty_prompts_keep_their_places(model: Any, encoder: Encoder, rows: list[Row]) -> None:
+    prompt = encoder.encode_prompt(rows[0])
+    (expected,) = continuations(model, encoder, [prompt], Decoding(20))
+    nothing = [Answer("", complete=False)]
+    assert continuations(model, encoder, [(), prompt, ()], Decoding(20)) == [nothing, expected, nothing]
+    assert continuations(model, encoder, [(), ()], Decoding(20)) == [nothing, nothing]
+    assert continuations(model, encoder, [], Decoding(20)) == []
+
+
+# Samples
+
+
+def sampled(model: Any, encoder: Encoder, prompts: Any, count: int, seed: int = 0, limit: int = 6) -> list[list[str]]:
+    found = continuations(model, encoder, prompts, Decoding(limit, samples=count, seed=seed))
+    return [[answer.text for answer in group] for group in found]
+
+
+@pytest.fixture
+def prompts(encoder: Encoder, rows: list[Row]) -> list[tuple[int, ...]]:
+    return [encoder.encode_prompt(row) for row in rows[-6:]]
+
+
+@pytest.mark.parametrize("count", [1, 3, BATCH_ROWS + 1])
+def test_every_prompt_gets_its_number_of_samples(
+    count: int, babbler: Any, encoder: Encoder, prompts: list[tuple[int, ...]]
+) -> None:
+    """Also where the samples of a single prompt are more than a batch."""
+    found = sampled(babbler, encoder, [prompts[0], (), prompts[1]], count, limit=2)
+    assert [len(group) for group in found] == [count] * 3
+    assert found[1] == [""] * count
+
+
+def test_samples_depend_on_the_seed_alone(babbler: Any, encoder: Encoder, prompts: list[tuple[int, ...]]) -> None:
+    torch.manual_seed(1)
+    first = sampled(babbler, encoder, prompts, 3, seed=5)
+    torch.manual_seed(2)
+    torch.rand(100)
+    assert sampled(babbler, encoder, prompts, 3, seed=5) == first
+    assert sampled(babbler, encoder, prompts, 3, seed=6) != first
+    assert len({text for group in first for text in group}) > len(first)  # the samples of a prompt differ
+
+
+def test_no_random_number_is_taken_from_others(babbler: Any, encoder: Encoder, prompts: list[tuple[int, ...]]) -> None:
+    for samples in (None, 2):
+        torch.manual_seed(11)
+        before = torch.random.get_rng_state()
+        continuations(babbler, encoder, prompts, Decoding(3, samples=samples, seed=5))
+        assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_samples_stay_with_their_prompts(model: Any, encoder: Encoder, rows: list[Row]) -> None:
+    """A model that is all but certain says the same when sampled; lengths differ, so that batches are reordered."""
+    known = sorted(rows[:20], key=lambda row: row.response)
+    asked = [encoder.encode_prompt(row) for row in known]
+    greedy = [text for text, _ in answers(model, encoder, known, 40)]
+    sharp = load_scaled(model, 1e4)
+    found = sampled(sharp, encoder, asked, 4, limit=40)
+    assert len(set(greedy)) > 10
+    assert found == [[text] * 4 for text in greedy]
+
+
+def load_scaled(model: Any, factor: float) -> Any:
+    """The model with all logits multiplied: as at a low temperature."""
+    scaled = type(model)(model.config).eval()
+    scaled.load_state_dict(model.state_dict())
+    scaled.config.tie_word_embeddings = False
+    scaled.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach() * factor)
+    return scaled
+
+
+def test_samples_follow_the_models_own_distribution(
+    babbler: Any, encoder: Encoder, prompts: list[tuple[int, ...]]
+) -> None:
+    """Temperature 1, nothing cut off: first tokens fall into ten groups of equal probability equally often.
+
+    Counts of 3000 draws in a group: mean 300, standard deviation sqrt(3000 * 0.09) = 16.4; 5 of those are 82.
+    """
+    draws = 3000
+    with torch.no_grad():
+        p = babbler(input_ids=torch.tensor([prompts[0]])).logits[0, -1].softmax(-1)
+    order = p.argsort(descending=True)
+    ids = draw_first_tokens(babbler, encoder, prompts[0], draws)
+    group = torch.empty(len(p), dtype=torch.long)
+    group[order] = ((p[order].cumsum(0) - p[order] / 2) * 10).long().clamp(max=9)
+    expected = torch.zeros(10).index_add(0, group, p) * draws
+    counts = torch.bincount(group[ids], minlength=10)
+    assert expected.min() > 100
+    assert (counts - expected).abs().max() < 5 * (draws * 0.09) ** 0.5
+
+
+def draw_first_tokens(model: Any, encoder: Encoder, prompt: tuple[int, ...], draws: int) -> list[int]:
+    """Ids of sampled first tokens, caught where the text is decoded."""
+    caught: list[list[int]] = []
+
+    class Catching:
+        stop_ids = encoder.stop_ids
+
+        class tokenizer:
+            @staticmethod
+            def decode(ids: list[int], **_: Any) -> str:
+                caught.append(ids)
+                return ""
+
+    continuations(model, Catching(), [prompt], Decoding(1, samples=draws, seed=1))  # type: ignore[arg-type]
+    assert len(caught) == draws
+    return [ids[0] if ids else encoder.stop_ids[0] for ids in caught]
+
+
+def test_samples_end_where_the_model_ends_them(model: Any, encoder: Encoder, rows: list[Row]) -> None:
+    """Finished and cut samples in one batch: each knows for itself, and holds nothing after its end."""
+    prompt = encoder.encode_prompt(rows[0])
+    (cut,) = continuations(model, encoder, [prompt], Decoding(9, samples=40, seed=3))
+    (whole,) = continuations(model, encoder, [prompt], Decoding(60, samples=40, seed=3))
+    assert {answer.complete for answer in cut} == {True, False}
+    for short, long in zip(cut, whole, strict=True):
+        assert "</s>" not in long.text
+        assert long.text.startswith(short.text)
+        assert short == long or not short.complete
+
+
+def test_samples_end_where_the_context_ends(babbler: Any, encoder: Encoder, prompts: list[tuple[int, ...]]) -> None:
+    asked = sorted(prompts, key=len)
+    decoding = Decoding(50, context=len(asked[-1]), samples=2)
+    found = continuations(babbler, encoder, [asked[-1], asked[0]], decoding)
+    assert found[0] == [Answer("", complete=False)] * 2
+    assert all(answer.text for answer in found[1])
+
+
+def test_samples_are_counted_by_prompt(babbler: Any, encoder: Encoder, prompts: list[tuple[int, ...]]) -> None:
+    counted: list[int] = []
+    continuations(babbler, encoder, [*prompts, ()], Decoding(2, samples=3), counted.append)
+    assert sum(counted) == len(prompts) + 1
+
+
+# What a model's directory says about decoding
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("repetition_penalty", 3.0),
+        ("no_repeat_ngram_size", 1),
+        ("min_p", 0.9),
+        ("typical_p", 0.2),
+        ("epsilon_cutoff", 0.5),
+        ("min_new_tokens", 15),
+        ("num_beams", 2),
+        ("num_return_sequences", 2),
+        ("guidance_scale", 2.0),
+        ("suppress_tokens", list(range(300, 600))),
+        ("temperature", 0.1),
+        ("top_k", 1),
+    ],
+)
+def test_the_models_own_generation_config_changes_nothing(
+    key: str, value: Any, world: Path, model: Any, encoder: Encoder, rows: list[Row]
+) -> None:
+    """Else whoever hands in a model could hide what it knows, and models would be compared by their settings."""
+    known = rows[:6]
+    asked = [encoder.encode_prompt(row) for row in known]
+    own = load_model(world / "model", CPU, torch.float32)
+    setattr(own.generation_config, key, value)
+    assert answers(own, encoder, known, 20) == answers(model, encoder, known, 20)
+    assert sampled(own, encoder, asked, 2, limit=20) == sampled(model, encoder, asked, 2, limit=20)

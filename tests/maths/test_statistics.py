@@ -31,7 +31,8 @@ def shuffled(values: list[float], seed: int) -> list[float]:
 
 
 def d_of_scipy(a: ArrayLike, b: ArrayLike) -> float:
-    return float(stats.ks_2samp(a, b, method="asymp").statistic)
+    with np.errstate(divide="ignore"):
+        return float(stats.ks_2samp(a, b, method="asymp").statistic)
 
 
 def columns(rows: list[tuple[float, float]]) -> tuple[list[float], list[float]]:
