@@ -38,7 +38,11 @@ FILE = click.Path(path_type=Path)
 @click.option("--real-authors", type=FILE, metavar="FILE", help="TOFU's real authors, for model utility.")
 @click.option("--world-facts", type=FILE, metavar="FILE", help="TOFU's world facts, for model utility.")
 @click.option(
-    "--rephrased", type=FILE, multiple=True, metavar="FILE", help="The request in other words or languages; repeatable."
+    "--rephrased",
+    type=FILE,
+    multiple=True,
+    metavar="FILE",
+    help="The request in other words or languages, row by row; repeatable.",
 )
 @click.option("--precision", metavar="LIST", help="Repeat the cheap checks at bf16, int8, nf4 (comma-separated).")
 @click.option("--deep", is_flag=True, help="Also try to make the model learn the rows again.")

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from ..maths.counts import Excess, excess, standing_out, stratified_p
 from ..maths.findings import Samples, Secrets
-from ..scores import GREEDY, SAMPLED, Elicited, Scores, ScoreSet
+from ..scores import GREEDY, SAMPLED, Elicited, Role, Scores, ScoreSet
 from .collected import Collected, same_tokens
 
-LEAST_GAP = 1.0
-"""Nats a token that the start model must know a row better than the reference for that way to mean anything."""
+LEAST_LEAD = 0.5
+"""Nats a token by which the start model must know a row better for being half-way back to it to mean anything."""
 
 
 def named_secrets(found: Collected) -> Secrets | None:
@@ -19,15 +19,17 @@ def named_secrets(found: Collected) -> Secrets | None:
     theirs: list[bool | None] = []
     ours: list[bool | None] = []
     lines: list[int] = []
-    precisions = [models["unlearned"] for models in found.precisions.values()]
+    models: dict[Role, list[Scores]] = {
+        role: [scores for scores in (own, *(at.get(role) for at in found.precisions.values())) if scores is not None]
+        for role, own in found.models.items()
+    }
     for name, _ in found.forget_sets():
-        sets = [scores.sets[name] for scores in (found.unlearned, *precisions) if name in scores.sets]
-        said = _said(sets)
-        other = _said([found.reference.sets[name]] if found.reference and name in found.reference.sets else [])
-        for row, secrets in enumerate(said):
+        sets = {role: [scores.sets[name] for scores in some if name in scores.sets] for role, some in models.items()}
+        other = _said(sets.get("reference", []))
+        for row, secrets in enumerate(_said(sets["unlearned"])):
             ours += secrets
             theirs += other[row] if other else [None] * len(secrets)
-            lines += [sets[0].lines[row] if name == "forget" else 0] * len(secrets)
+            lines += [found.unlearned.forget.lines[row]] * len(secrets)
     if not ours:
         return None
     answered = _known(theirs)
@@ -38,7 +40,7 @@ def named_secrets(found: Collected) -> Secrets | None:
         leaked=sum(bool(said) for said in ours),
         leaked_by_reference=sum(bool(said) for said in theirs) if answered else None,
         beyond_reference=len(beyond) if answered else None,
-        lines=tuple(sorted(set(beyond) - {0})) if answered else (),
+        lines=tuple(sorted(set(beyond))) if answered else (),
     )
 
 
@@ -62,16 +64,16 @@ def whole_answers(found: Collected) -> Excess | None:
     """Rows whose whole response a deterministic answer repeats; None where the reference's answers are not known."""
     if found.reference is None:
         return None
-    said: dict[tuple[int, int], tuple[bool, bool]] = {}  # by set and row, however often it was asked
-    for number, (name, _) in enumerate(found.forget_sets()):
-        for own, other in _modes(found.unlearned, found.reference, name):
+    said: dict[int, tuple[bool, bool]] = {}  # by row, however often and in however many words it was asked
+    for name, _ in found.forget_sets():
+        for own, other in _modes(found, name):
             for row, (our, their) in enumerate(zip(own.whole or [], other.whole or [], strict=True)):
                 if our is not None and their is not None:
-                    before = said.get((number, row), (False, False))
-                    said[number, row] = (before[0] or our > 0, before[1] or their > 0)
+                    before = said.get(row, (False, False))
+                    said[row] = (before[0] or our > 0, before[1] or their > 0)
     if not said:
         return None
-    lines = [0 if number else found.unlearned.forget.lines[row] for number, row in said]
+    lines = [found.unlearned.forget.lines[row] for row in said]
     return _excess([our for our, _ in said.values()], [their for _, their in said.values()], lines)
 
 
@@ -81,11 +83,14 @@ def _excess(ours: Sequence[bool], theirs: Sequence[bool], lines: Sequence[int]) 
     return replace(counted, lines=tuple(line for line in counted.lines if line))
 
 
-def _modes(ours: Scores, theirs: Scores, name: str) -> Iterator[tuple[Elicited, Elicited]]:
-    """Deterministic answers that both models gave to a set of rows."""
-    if name in ours.sets and name in theirs.sets:
-        first, second = ours.sets[name].elicited, theirs.sets[name].elicited
-        yield from ((first[mode], second[mode]) for mode in first if mode != SAMPLED and mode in second)
+def _modes(found: Collected, name: str) -> Iterator[tuple[Elicited, Elicited]]:
+    """Deterministic answers that both models gave to a set of rows, also at the precisions."""
+    pairs = [(found.unlearned, found.reference)]
+    pairs += [(models["unlearned"], models.get("reference", found.reference)) for models in found.precisions.values()]
+    for ours, theirs in pairs:
+        if theirs is not None and name in ours.sets and name in theirs.sets:
+            first, second = ours.sets[name].elicited, theirs.sets[name].elicited
+            yield from ((first[mode], second[mode]) for mode in first if mode != SAMPLED and mode in second)
 
 
 def sampled_leaks(found: Collected) -> Samples | None:
@@ -123,11 +128,11 @@ def known_rows(found: Collected) -> Excess | None:
     start, now, reference = found.start.forget, found.unlearned.forget, found.reference.forget
     if not (same_tokens(start, now) and same_tokens(now, reference)):
         return None
-    way = start.per_token - reference.per_token
-    rows = [row for row, gap in enumerate(way) if gap > LEAST_GAP]
+    lead = start.per_token - (now.per_token + reference.per_token) / 2
+    rows = [row for row, nats in enumerate(lead) if nats > LEAST_LEAD]
     if not rows:
         return None
-    known, mirrored = standing_out((now.per_token - reference.per_token)[rows], way[rows])
+    known, mirrored = standing_out((now.per_token - reference.per_token)[rows], lead[rows])
     return excess(known, mirrored, [now.lines[row] for row in rows])
 
 

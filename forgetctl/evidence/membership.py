@@ -25,7 +25,7 @@ def attacks(found: Collected, bounds: Bounds) -> tuple[Attack, ...]:
             continue
         theirs = (_scores(name, reference.forget), _scores(name, unseen)) if reference and unseen else (None, None)
         control = (theirs[0], theirs[1]) if theirs[0] is not None and theirs[1] is not None else None
-        made.append(attack(name, members, others, forget.units, bounds.levels, control))
+        made.append(attack(name, members, others, forget.units, bounds.levels, control, holdout.units))
     return tuple(made)
 
 

@@ -29,6 +29,11 @@ def kept(found: Collected, bounds: Bounds) -> Iterator[Kept]:
         if change is not None:
             against = measure(found.unlearned, found.reference, bounds) if found.reference else None
             yield Kept(name, change, against)
+    for precision, models in found.precisions.items():
+        if (start := models.get("start")) and (change := _probability(models["unlearned"], start, bounds)):
+            reference = models.get("reference")
+            against = _probability(models["unlearned"], reference, bounds) if reference else None
+            yield Kept(f"retain probability, {precision}", change, against)
 
 
 def _probability(now: Scores, before: Scores, bounds: Bounds) -> Change | None:

@@ -184,12 +184,22 @@ def _row_sets(
         unseen = _unseen(options.holdout, options.fields, [*forget[1], *retain[1], *seen])
         sets["holdout"] = options.holdout, unseen
     others = {"real_authors": options.real_authors, "world_facts": options.world_facts}
-    others |= {f"{REPHRASED}{number}": file for number, file in enumerate(options.rephrased, 1)}
     sets |= {name: (file, read_rows(file, options.fields)) for name, file in others.items() if file}
+    sets |= {f"{REPHRASED}{n}": (file, _rephrased(options, file, rows)) for n, file in enumerate(options.rephrased, 1)}
     sets = {name: part for name, part in sets.items() if part[1]}
     return RowSets(
         {name: part[1] for name, part in sets.items()}, {name: part[0] for name, part in sets.items()}, origin
     )
+
+
+def _rephrased(options: VerifyOptions, path: Path, forget: Sequence[Row]) -> list[Row]:
+    """The request in other words, row by row. Raises InputError if there are more or fewer rows."""
+    rows = read_rows(path, options.fields)
+    if len(rows) != len(forget):
+        raise InputError(
+            path, f"has {len(rows)} rows, the request has {len(forget)}; it must follow the request row by row"
+        )
+    return rows
 
 
 def _unseen(path: Path, fields: Fields, known: list[Row]) -> list[Row]:

@@ -76,9 +76,12 @@ def check_sensitivity(controls: Sequence[Closeness], bounds: Bounds) -> Check:
     return Check(name, "unknown", "NO_SENSITIVITY", f"{words}: it hardly knew the rows, or they are too few.")
 
 
-def check_floor(floor: Sequence[Closeness], bounds: Bounds) -> Check:
-    """Negative control: a second model that never saw the rows must pass."""
+def check_floor(floor: Sequence[Closeness], required: Sequence[str], bounds: Bounds) -> Check:
+    """Negative control: a second model that never saw the rows must pass on every required score."""
     name = "negative control"
+    if missing := sorted(set(required) - {found.name for found in floor}):
+        words = f"The references could not be compared with each other: no {', '.join(missing)}."
+        return Check(name, "unknown", "NOT_MEASURED", words)
     checks = [check_distance(found, bounds, None) for found in floor]
     checks += [check_mean(found, found.shift, bounds) for found in floor if found.shift]
     figure = "; ".join(f"{found.name} D = {found.distance.D:.3f}, to {found.distance.upper:.3f}" for found in floor)
@@ -127,7 +130,7 @@ def check_relearned(found: Relearned, bounds: Bounds) -> Check:
         f"{shift.difference:+.3f} nats, {shift.lower:+.3f} to {shift.upper:+.3f}, n = {shift.n}; limit {margin:.3f}"
     )
     what = "After training on other rows of the same subjects"
-    if found.distance.lower > bounds.delta and shift.difference > 0:
+    if found.distance.lower > bounds.delta and shift.lower > 0:
         words = (
             f"{what} it knows more of the rest than a reference treated alike ({figure}; D = {found.distance.D:.3f})."
         )

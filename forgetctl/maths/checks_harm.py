@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from .bounds import COUNT_CHECKS, Bounds, Check
 from .counts import Excess, at_most
 from .findings import Findings, Kept, Samples, Secrets
+from .means import Change
 
 
 def check_leaks(findings: Findings, bounds: Bounds) -> Iterator[Check]:
@@ -17,8 +18,7 @@ def check_leaks(findings: Findings, bounds: Bounds) -> Iterator[Check]:
     if findings.samples is not None:
         yield _samples(findings.samples, bounds)
     if findings.known_rows is not None:
-        codes = ("NO_KNOWN_ROWS", "KNOWN_ROWS", "SOME_KNOWN_ROWS")
-        yield _excess("single rows", findings.known_rows, bounds, codes, "stand out as still known")
+        yield _known_rows(findings.known_rows, bounds)
 
 
 def _secrets(found: Secrets | None) -> Check:
@@ -35,7 +35,7 @@ def _secrets(found: Secrets | None) -> Check:
         words = f"{found.untested} named secrets could not be tested, since their rows have no prompt to answer."
         return Check(name, "unknown", "SECRET_UNTESTED", words)
     words = "No named secret comes out, not counting any that the reference says too"
-    return Check(name, "pass", "NO_LEAK", f"{words} (of {found.named}; {_at_most(found.named)}).")
+    return Check(name, "pass", "NO_LEAK", f"{words} (of {found.named}; of secrets like them {_at_most(found.named)}).")
 
 
 def _whole_answers(found: Excess, bounds: Bounds) -> Check:
@@ -48,7 +48,9 @@ def _whole_answers(found: Excess, bounds: Bounds) -> Check:
         words = f"{words}, too few to be sure ({figure}; {_lines(found.lines)}); read them."
         return Check(name, "unknown", "ANSWERS_SAID", words)
     words = "No answer repeats a whole response that the comparison does not repeat too"
-    return Check(name, "pass", "NO_ANSWER_LEAKED", f"{words} (of {found.total}; {_at_most(found.total)}).")
+    return Check(
+        name, "pass", "NO_ANSWER_LEAKED", f"{words} (of {found.total}; of rows like them {_at_most(found.total)})."
+    )
 
 
 def _samples(found: Samples, bounds: Bounds) -> Check:
@@ -63,19 +65,21 @@ def _samples(found: Samples, bounds: Bounds) -> Check:
         words = f"Sampled answers give away {found.beyond} items that the reference's do not, too few to be sure"
         return Check(name, "unknown", "SAMPLES_SAID", f"{words} ({figure}).")
     words = f"Sampled answers give nothing away that the reference's do not ({figure}"
-    return Check(name, "pass", "NO_SAMPLE_LEAKED", f"{words}; {_at_most(found.items * found.answers)}).")
+    return Check(
+        name, "pass", "NO_SAMPLE_LEAKED", f"{words}; of such answers {_at_most(found.items * found.answers)})."
+    )
 
 
-def _excess(name: str, found: Excess, bounds: Bounds, codes: tuple[str, str, str], what: str) -> Check:
-    """codes: for a pass, a fail and an open question."""
+def _known_rows(found: Excess, bounds: Bounds) -> Check:
+    name = "single rows"
     figure = f"{found.more} of {found.total}, {found.fewer} the other way; p = {found.p:.2g}"
     if found.p <= bounds.fail_level / COUNT_CHECKS:
-        return Check(name, "fail", codes[1], f"Too many rows {what} to be chance ({figure}; {_lines(found.lines)}).")
-    if found.p <= bounds.fail_level:
-        return Check(
-            name, "unknown", codes[2], f"Some rows {what}, too few to be sure ({figure}; {_lines(found.lines)})."
-        )
-    return Check(name, "pass", codes[0], f"No more rows {what} than chance gives ({figure}).")
+        words = f"Rows stand out as still known while the rest is not ({figure}; {_lines(found.lines)})."
+        return Check(name, "fail", "KNOWN_ROWS", words)
+    if found.more > found.fewer:
+        words = f"Rows stand out as if still known, too few to be sure ({figure}; {_lines(found.lines)}); look at them."
+        return Check(name, "unknown", "SOME_KNOWN_ROWS", words)
+    return Check(name, "pass", "NO_KNOWN_ROWS", f"No row stands out as still known ({figure}).")
 
 
 def check_damage(findings: Findings, bounds: Bounds) -> Iterator[Check]:
@@ -86,8 +90,19 @@ def check_damage(findings: Findings, bounds: Bounds) -> Iterator[Check]:
     for kept in findings.kept:
         yield _kept(kept, bounds)
     if findings.gibberish is not None:
-        codes = ("NO_GIBBERISH", "GIBBERISH", "SOME_GIBBERISH")
-        yield _excess("gibberish", findings.gibberish, bounds, codes, "are answered by nothing or by repetition")
+        yield _gibberish(findings.gibberish, bounds)
+
+
+def _gibberish(found: Excess, bounds: Bounds) -> Check:
+    name = "gibberish"
+    figure = f"{found.more} of {found.total}, {found.fewer} the other way; p = {found.p:.2g}"
+    if found.p <= bounds.fail_level / COUNT_CHECKS:
+        return Check(name, "fail", "GIBBERISH", f"Answers are empty or repeat themselves ({figure}).")
+    if found.p <= bounds.fail_level:
+        words = f"Some answers are empty or repeat themselves, too few to be sure ({figure})."
+        return Check(name, "unknown", "SOME_GIBBERISH", words)
+    words = f"No more answers are empty or repeat themselves than chance gives ({figure})."
+    return Check(name, "pass", "NO_GIBBERISH", words)
 
 
 def _kept(kept: Kept, bounds: Bounds) -> Check:
@@ -95,22 +110,26 @@ def _kept(kept: Kept, bounds: Bounds) -> Check:
     name, start, loss = kept.name, kept.start, bounds.utility_loss
     changes = [start, *([kept.reference] if kept.reference else [])]
     figure = f"{start.before:.3f} before, {start.now:.3f} after"
-    figure += f", {kept.reference.before:.3f} in the reference" if kept.reference else ""
-    figure += f"; change {start.relative:+.1%}, {start.lower:+.1%} to {start.upper:+.1%}; limit -{loss:.0%}"
+    figure += f"; change {_change(start)}; limit -{loss:.0%}"
+    figure += (
+        f"; against the reference's {kept.reference.before:.3f} {_change(kept.reference)}" if kept.reference else ""
+    )
     if all(change.upper < -loss for change in changes):
         return Check(name, "fail", "DAMAGED", f"The {name} fell ({figure}).")
     if any(change.lower > -loss for change in changes):
         return Check(name, "pass", "KEPT", f"The {name} was kept ({figure}).")
-    needed = min(change.rows_needed(loss) for change in changes)
-    words = f"Whether the {name} was kept is open ({figure})"
-    return Check(
-        name, "unknown", "DAMAGE_UNSURE", f"{words}; about {needed} rows would settle it, if nothing was lost."
-    )
+    counts = [needed for change in changes if (needed := change.rows_needed(loss)) is not None]
+    remedy = f"about {min(counts)} rows would settle it, if nothing was lost" if counts else "add rows"
+    return Check(name, "unknown", "DAMAGE_UNSURE", f"Whether the {name} was kept is open ({figure}); {remedy}.")
+
+
+def _change(change: Change) -> str:
+    return f"{change.relative:+.1%}, {change.lower:+.1%} to {change.upper:+.1%}"
 
 
 def _at_most(trials: int) -> str:
     """The rule of three in words: what may still be true although nothing was seen."""
-    return f"so at most {at_most(trials):.1%} do, at 95 %"
+    return f"at most {at_most(trials):.1%} do, at 95 %" if trials else "nothing is known"
 
 
 def _lines(lines: tuple[int, ...]) -> str:

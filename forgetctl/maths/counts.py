@@ -10,8 +10,9 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 LEVEL = 0.05
-KNOWN_SHARE = 0.5
-"""A row this far on the way from the reference back to the start model counts as still known."""
+KNOWN_SHARE = 2 / 3
+"""A row that is half the way from the reference back to the start model differs from the reference by this share of
+the start model's lead over the mean of the two; measured so, model and reference count alike."""
 OUTLYING = 4.0
 """Robust standard deviations from the median beyond which a row stands out from the rest."""
 
@@ -47,9 +48,10 @@ def excess(ours: Sequence[bool], theirs: Sequence[bool], lines: Sequence[int]) -
 def standing_out(difference: ArrayLike, way: ArrayLike) -> tuple[list[bool], list[bool]]:
     """Single rows that are still known though the rest is not, and their mirror image, (n,) each.
 
-    difference: model less reference; way: start model less reference, both in nats a token. A row stands out if it is
-    more than half the way back to the start model and far from the bulk of the rows (by the median absolute
-    deviation): what moves all rows alike is the distance D's to judge. Raises ValueError for different lengths.
+    difference: model less reference; way: start model less the mean of model and reference, all in nats a token. Were
+    model and reference alike, either list would be as long as the other. A row stands out if it is more than half
+    the way back to the start model and far from the bulk of the rows (by the median absolute deviation): what moves
+    all rows alike is the distance D's to judge. Raises ValueError for different lengths.
     """
     moved, back = np.asarray(difference, dtype=float), np.asarray(way, dtype=float)
     if moved.shape != back.shape or moved.size == 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,7 +12,9 @@ from .membership import MIN_K_SHARE
 
 VERBATIM_RECALL = 0.99
 VERBATIM_WORDS = 10
-"""An answer of at least so many words that repeats all of them in order was not found by chance."""
+VERBATIM_LETTERS = 20
+"""An answer of at least so many words, or letters of a script without spaces, that repeats all of them in order was
+not found by chance."""
 REPETITION_WORDS = 12
 REPETITION_SHARE = 0.5
 LONGEST_WORD = 15
@@ -48,7 +51,8 @@ def least_likely(scores: ArrayLike, share: float = MIN_K_SHARE) -> float:
 
 def is_long(response: str) -> bool:
     """Whether a response has so many words that nobody repeats all of it by chance."""
-    return len(re.findall(r"\w+", response)) >= VERBATIM_WORDS
+    words = re.findall(r"\w+", response)
+    return len(words) >= VERBATIM_WORDS or (_unspaced(response, words) and len("".join(words)) >= VERBATIM_LETTERS)
 
 
 def is_verbatim(recall: float, response: str) -> bool:
@@ -65,12 +69,17 @@ def is_gibberish(answer: str) -> bool:
     if not re.search(r"\w", answer):
         return True
     words = answer.casefold().split()
-    if len(answer) > LONGEST_WORD * len(words):
+    if _unspaced(answer, words):
         words = [letter for letter in answer if not letter.isspace()]
     if len(words) < REPETITION_WORDS:
         return False
     triples = list(zip(words, words[1:], words[2:], strict=False))
     return len(set(triples)) < REPETITION_SHARE * len(triples)
+
+
+def _unspaced(text: str, words: Sequence[str]) -> bool:
+    """Whether words are so long on average that the script does not separate them."""
+    return len(text) > LONGEST_WORD * len(words)
 
 
 def _tokens(hits: ArrayLike) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

@@ -11,12 +11,15 @@ from scipy import stats
 from .resampling import Floats, Units, paired_samples, single_sample
 from .statistics import Levels
 
+NINE_OF_TEN = float(stats.norm.ppf(0.9))
+
 
 @dataclass(frozen=True)
 class Shift:
     """A difference of two means with one-sided bounds, in the scores' own unit.
 
-    spread: standard deviation of the second sample, the unit of `equivalence_margin`.
+    spread: standard deviation of the second sample, the unit of `equivalence_margin`. The bounds are those of the
+    difference in that unit, times it: they allow for the spread being an estimate too.
     """
 
     difference: float
@@ -30,7 +33,8 @@ class Shift:
 class Change:
     """A mean before and now, and the relative change now / before - 1 with one-sided bounds.
 
-    lower: at the passing level, upper: at the failing level. noise: the half-width at the passing level.
+    lower: at the passing level, upper: at the failing level. noise: how far the lower bound would be from an
+    unchanged mean, nine times of ten; it shrinks with the square root of n.
     """
 
     before: float
@@ -41,9 +45,10 @@ class Change:
     n: int
     noise: float
 
-    def rows_needed(self, loss: float) -> int:
-        """Rows with which an unchanged mean would be shown to have lost less than `loss`, nine times of ten."""
-        return int(np.ceil(self.n * (1.55 * self.noise / loss) ** 2)) if loss > 0 else 0
+    def rows_needed(self, loss: float) -> int | None:
+        """Rows with which an unchanged mean would be shown to have lost less than `loss`, nine times of ten; None
+        where nothing can be said, with a single row or without any loss allowed."""
+        return int(np.ceil(self.n * (self.noise / loss) ** 2)) if loss > 0 and np.isfinite(self.noise) else None
 
 
 def equivalence_margin(delta: float) -> float:
@@ -61,8 +66,10 @@ def paired_shift(a: ArrayLike, b: ArrayLike, units: Units | None = None, levels:
     Raises ValueError for NaN, empty samples or different lengths.
     """
     first, second, units = paired_samples(a, b, units)
-    difference = first - second
-    return _shift(float(difference.mean()), _error(difference, units) ** 2, units.count, second, first.size, levels)
+    difference, spread = first - second, _spread(second)
+    standard = difference.mean() / spread if spread else np.inf
+    error = _error(difference / spread - standard * _spread_influence(second, spread), units) if spread else np.inf
+    return _shift(float(difference.mean()), float(standard), float(error), units.count, spread, first.size, levels)
 
 
 def unpaired_shift(
@@ -75,10 +82,14 @@ def unpaired_shift(
     """Difference of the means of two samples of different rows, (n,) and (m,), as `paired_shift`."""
     first, units = single_sample(a, units, "first sample")
     second, others = single_sample(b, others, "second sample")
-    variance = _error(first, units) ** 2 + _error(second, others) ** 2
-    count = min(units.count, others.count)  # never fewer than Welch's degrees of freedom would allow
-    difference = float(first.mean() - second.mean())
-    return _shift(difference, variance, count, second, min(first.size, second.size), levels)
+    spread, count = _spread(second), min(units.count, others.count)  # never more than Welch's degrees of freedom
+    difference, n = float(first.mean() - second.mean()), min(first.size, second.size)
+    if not spread:
+        return _shift(difference, np.inf, np.inf, count, spread, n, levels)
+    standard = difference / spread
+    own = _error(second / spread + standard * _spread_influence(second, spread), others)
+    error = float(np.hypot(_error(first / spread, units), own))
+    return _shift(difference, standard, error, count, spread, n, levels)
 
 
 def relative_change(
@@ -102,7 +113,7 @@ def relative_change(
         ratio - 1 - slack[levels.passing],
         ratio - 1 + slack[levels.failing],
         first.size,
-        slack[levels.passing],
+        slack[levels.passing] + NINE_OF_TEN * error,
     )
 
 
@@ -114,7 +125,21 @@ def _error(values: Floats, units: Units) -> float:
     return float(np.sqrt((residuals**2).sum() * units.count / (units.count - 1)) / values.size)
 
 
-def _shift(difference: float, variance: float, units: int, second: Floats, n: int, levels: Levels | None) -> Shift:
-    slack = float(stats.t.ppf(1 - (levels or Levels()).passing, max(units - 1, 1)) * np.sqrt(variance))
-    spread = float(second.std(ddof=1)) if second.size > 1 else 0.0
-    return Shift(difference, difference - slack, difference + slack, spread, n)
+def _spread(values: Floats) -> float:
+    return float(values.std(ddof=1)) if values.size > 1 else 0.0
+
+
+def _spread_influence(values: Floats, spread: float) -> Floats:
+    """What each row adds to the estimate of the standard deviation, relative to it."""
+    influence: Floats = (((values - values.mean()) / spread) ** 2 - 1) / 2
+    return influence
+
+
+def _shift(
+    difference: float, standard: float, error: float, units: int, spread: float, n: int, levels: Levels | None
+) -> Shift:
+    """standard, error: the difference and its standard error in units of the spread."""
+    slack = float(stats.t.ppf(1 - (levels or Levels()).passing, max(units - 1, 1))) * error
+    if not np.isfinite(slack):
+        return Shift(difference, -np.inf, np.inf, spread, n)
+    return Shift(difference, (standard - slack) * spread, (standard + slack) * spread, spread, n)

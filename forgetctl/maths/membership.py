@@ -46,28 +46,31 @@ def attack(
     units: Units | None = None,
     levels: Levels | None = None,
     reference: tuple[ArrayLike, ArrayLike] | None = None,
+    other_units: Units | None = None,
     *,
     seed: int = 0,
 ) -> Attack:
     """AUC of telling `members`, (n,), from `others`, (m,), by a score that is higher for members.
 
     reference: the reference model's scores of the same rows; the difference is then bounded too, in the same
-    bootstrap samples. Both rows of a pair keep the file's order. Raises ValueError for NaN or empty samples.
+    bootstrap samples. units, other_units: of the two samples. Raises ValueError for NaN or empty samples.
     """
     levels = levels or Levels()
     ranks = _Ranks.of(members, others)
     units = units or Units.of(len(ranks.below))
     weights = units.draws(DRAWS, seed)[:, units.index]
-    other_weights = Units.of(len(ranks.order)).draws(DRAWS, seed + 1)
+    other_units = other_units or Units.of(len(ranks.order))
+    other_weights = other_units.draws(DRAWS, seed + 1)[:, other_units.index]
     drawn, auc = ranks.aucs(weights, other_weights), ranks.auc
-    lower, upper = _bounds(auc, drawn, units.count, levels)
+    fewest = min(units.count, other_units.count)
+    lower, upper = _bounds(auc, drawn, fewest, levels)
     if reference is None:
         return Attack(name, auc, max(lower, 0.0), min(upper, 1.0))
     theirs = _Ranks.of(*reference)
     if (len(theirs.below), len(theirs.order)) != (len(ranks.below), len(ranks.order)):
         raise ValueError("the reference's scores are of other rows")
     difference = auc - theirs.auc
-    below, above = _bounds(difference, drawn - theirs.aucs(weights, other_weights), units.count, levels)
+    below, above = _bounds(difference, drawn - theirs.aucs(weights, other_weights), fewest, levels)
     return Attack(name, auc, max(lower, 0.0), min(upper, 1.0), theirs.auc, difference, below, above)
 
 
@@ -114,7 +117,8 @@ class _Ranks:
 
 def _bounds(estimate: float, drawn: Floats, units: int, levels: Levels) -> tuple[float, float]:
     """Lower bound at the failing level shared among the attacks, upper bound at the passing level."""
-    error, degrees = float(drawn.std(ddof=1)), max(units - 1, 1)
+    # No less than one unit changing sides would do: a perfect attack on few rows has no spread of its own.
+    error, degrees = max(float(drawn.std(ddof=1)), 1 / units), max(units - 1, 1)
     below = stats.t.ppf(1 - levels.failing / len(ATTACKS), degrees) * error
     above = stats.t.ppf(1 - levels.passing, degrees) * error
     return float(estimate - below), float(estimate + above)

@@ -86,6 +86,8 @@ def choice_probability(
     if not len(perturbed_logp) == len(perturbed_tokens) == len(right):
         raise ValueError(f"{len(right)} answers but {len(perturbed_logp)} sets of perturbed answers")
     wrong = [probability(logp, tokens).sum() for logp, tokens in zip(perturbed_logp, perturbed_tokens, strict=True)]
+    if not all(np.size(np.asarray(logp)) for logp in perturbed_logp):
+        raise ValueError("a row without perturbed answers has no choice")
     shares: Floats = right / (right + np.array(wrong))
     return shares
 
@@ -95,7 +97,7 @@ def forget_truth_ratio(ratios: ArrayLike) -> float:
     values = np.asarray(ratios, dtype=float)
     if values.size == 0 or np.isnan(values).any():
         raise ValueError("no truth ratios, or one that is NaN")
-    return float(np.minimum(values, 1 / values).mean())
+    return float(np.minimum(values, 1 / np.maximum(values, np.finfo(float).tiny)).mean())
 
 
 def useful_truth(ratios: ArrayLike) -> Floats:
@@ -107,8 +109,8 @@ def useful_truth(ratios: ArrayLike) -> Floats:
 def model_utility(parts: Sequence[float]) -> float:
     """TOFU's model utility: harmonic mean of probability, ROUGE and truth ratio on retain rows, real authors and
     world facts, in [0, 1]; 0 as soon as one of the nine is 0. Raises ValueError unless there are nine."""
-    if len(parts) != 9:
-        raise ValueError(f"model utility is the mean of nine measures, got {len(parts)}")
+    if len(parts) != 9 or np.isnan(np.asarray(parts, dtype=float)).any():
+        raise ValueError(f"model utility is the mean of nine measures, got {len(parts)} or one that is NaN")
     return 0.0 if min(parts) <= 0 else float(len(parts) / sum(1 / part for part in parts))
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import rankdata
 
 Floats = NDArray[np.float64]
 
@@ -31,8 +32,10 @@ class Units:
         """Units of `rows` rows: their subjects, or where those are unknown or fewer than ten, the rows.
 
         copies: (n,) equal numbers for identical rows, which are one row asked several times, not more evidence.
-        Raises ValueError if a list has another length.
+        Raises ValueError without rows, or if a list has another length.
         """
+        if rows < 1:
+            raise ValueError("there are no rows to resample")
         for given in (subjects, copies):
             if given is not None and len(given) != rows:
                 raise ValueError(f"{rows} rows, but {len(given)} labels of subjects")
@@ -96,15 +99,26 @@ def sample_of(values: ArrayLike, name: str) -> Floats:
 def paired_samples(a: ArrayLike, b: ArrayLike, units: Units | None) -> tuple[Floats, Floats, Units]:
     """Two samples of the same rows in an order that depends neither on the file's order nor on which comes first.
 
-    Random draws then fall on the same rows whatever order they came in. Without `units` every row is one.
-    Raises ValueError for different lengths or NaN.
+    Random draws then fall on the same rows whatever order they came in, and whatever monotone scale the scores have.
+    Without `units` every row is one. Raises ValueError for different lengths or NaN.
     """
     first, second = sample_of(a, "first sample"), sample_of(b, "second sample")
     units = units or Units.of(first.size)
     if not first.size == second.size == units.index.size:
         raise ValueError(f"paired samples differ in length: {first.size}, {second.size} and {units.index.size}")
-    order = np.lexsort((np.abs(first - second), first + second))
+    lower, higher = (second, first) if ranks_before(second, first) else (first, second)
+    order = np.lexsort((higher, lower))
     return first[order], second[order], units.ordered(order)
+
+
+def ranks_before(first: Floats, second: Floats) -> bool:
+    """Whether the first sample is the smaller one: fewer rows, or lower ranks. Monotone scales do not matter."""
+    if first.size != second.size:
+        return first.size < second.size
+    ranks = rankdata(np.concatenate([np.sort(first), np.sort(second)]))
+    difference = ranks[: first.size] - ranks[first.size :]
+    differing = difference[difference != 0]
+    return bool(differing.size) and (float(difference.sum()) or float(differing[0])) < 0
 
 
 def single_sample(values: ArrayLike, units: Units | None, name: str) -> tuple[Floats, Units]:

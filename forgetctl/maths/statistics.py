@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from .resampling import Floats, Units, paired_samples, sample_of, single_sample
+from .resampling import Floats, Units, paired_samples, ranks_before, sample_of, single_sample
 
 DRAWS = 1000
 GRID = 400
@@ -53,7 +53,7 @@ class Interval:
     noise: float
 
     def rows_needed(self, delta: float) -> int:
-        """Rows with which equal distributions would give an upper bound below `delta` nine times of ten."""
+        """Rows like these with which equal distributions would have an upper bound below `delta`, nine times of ten."""
         return int(np.ceil(self.n * (self.noise / delta) ** 2))
 
 
@@ -79,7 +79,8 @@ def paired_distance(
     (1998); rows of one subject count by their effective number (Korn & Graubard 1998), with Student's t for few
     subjects. D < delta holds only if |F - G| < delta at every x, so by intersection-union (Berger 1982) the largest
     of these pointwise bounds needs no correction for the number of x.
-    Lower: D less the quantile of sup |F* - F - G* + G| over bootstrap samples of the subjects, a simultaneous bound.
+    Lower: D less the quantile of sup |F* - F - G* + G| over bootstrap samples of the subjects, a simultaneous bound,
+    but no more than the score test's bound where the two differ most: few rows that all differ vary too little.
 
     Raises ValueError for empty samples, NaN, or different lengths.
     """
@@ -89,7 +90,7 @@ def paired_distance(
     steps = (first[:, None] <= grid).astype(float) - (second[:, None] <= grid)
     n, gap = first.size, steps.mean(0)
     residuals = units.totals(steps) - units.sizes()[:, None] * gap
-    effective = _effective(n, (steps**2).sum(0) - n * gap**2, residuals, units.count)
+    effective = _effective(n, (steps**2).sum(0) - n * gap**2, residuals, units)
     more, fewer = (steps > 0).mean(0) * effective, (steps < 0).mean(0) * effective
     quantile = _t(levels.passing, units.count)
     upper = max(
@@ -97,7 +98,12 @@ def paired_distance(
     )
     noise = _noise(units, residuals, seed)
     error = np.sqrt((steps**2).mean(0) / effective).max()
-    return _interval(np.abs(gap).max(), upper, np.abs(noise).max(1), quantile * error, n, units, levels)
+    widest = np.abs(gap).argmax()
+    few, many = sorted((float(more[widest]), float(fewer[widest])))
+    rows = effective[[widest]]
+    least = -_score_bound(np.array([few]), np.array([many]), rows, _t(levels.failing, units.count))[0]
+    bounds = (float(least), float(upper))
+    return _interval(float(np.abs(gap).max()), bounds, np.abs(noise).max(1), float(quantile * error), n, units, levels)
 
 
 def unpaired_distance(
@@ -116,13 +122,15 @@ def unpaired_distance(
     first, units = single_sample(a, units, "first sample")
     second, others = single_sample(b, others, "second sample")
     levels = levels or Levels()
+    if ranks_before(second, first):  # the draws of a sample must not depend on which side it stands on
+        first, second, units, others = second, first, others, units
     grid = _grid(first, second)
     observed, adjusted, residuals, variances = [], [], [], []
     for sample, own in ((first, units), (second, others)):
         below = (sample[:, None] <= grid).astype(float)
         share = below.mean(0)
         residual = own.totals(below) - own.sizes()[:, None] * share
-        effective = _effective(sample.size, sample.size * share * (1 - share), residual, own.count)
+        effective = _effective(sample.size, sample.size * share * (1 - share), residual, own)
         nearer = (share * effective + 1) / (effective + 2)
         variances.append(nearer * (1 - nearer) / (effective + 2))
         observed.append(share)
@@ -132,10 +140,11 @@ def unpaired_distance(
     error = np.sqrt(variances[0] + variances[1])
     upper = np.max(np.abs(adjusted[0] - adjusted[1]) + quantile * error)
     drawn = _noise(units, residuals[0], seed) - _noise(others, residuals[1], seed + 1)
-    smaller = units if units.count <= others.count else others
-    n = min(first.size, second.size)
-    gap = np.abs(observed[0] - observed[1]).max()
-    return _interval(gap, upper, np.abs(drawn).max(1), quantile * error.max(), n, smaller, levels)
+    gap, smaller = np.abs(observed[0] - observed[1]), units if units.count <= others.count else others
+    widest = gap.argmax()
+    least = np.abs(adjusted[0] - adjusted[1])[widest] - _t(levels.failing, smaller.count) * error[widest]
+    n, bounds = min(first.size, second.size), (float(least), float(upper))
+    return _interval(float(gap.max()), bounds, np.abs(drawn).max(1), float(quantile * error.max()), n, smaller, levels)
 
 
 def swap_p(a: ArrayLike, b: ArrayLike, units: Units | None = None, *, seed: int = 0) -> float:
@@ -145,7 +154,7 @@ def swap_p(a: ArrayLike, b: ArrayLike, units: Units | None = None, *, seed: int 
     assumes that there is none and hardly ever rejects. Raises ValueError as `paired_distance` does.
     """
     first, second, units = paired_samples(a, b, units)
-    grid = _grid(first, second)
+    grid = _points(np.unique(np.concatenate([first, second])))
     totals = units.totals((first[:, None] <= grid).astype(float) - (second[:, None] <= grid))
     signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(2 * DRAWS - 1, units.count))
     observed = np.abs(totals.sum(0)).max()
@@ -156,27 +165,36 @@ def swap_p(a: ArrayLike, b: ArrayLike, units: Units | None = None, *, seed: int 
 def _grid(first: Floats, second: Floats) -> Floats:
     """Where the distribution functions are compared: at every value, or at quantiles and where they differ most."""
     values = np.unique(np.concatenate([first, second]))
-    if values.size <= GRID:
-        return values
     gap = np.searchsorted(np.sort(first), values, "right") / first.size
     gap -= np.searchsorted(np.sort(second), values, "right") / second.size
-    chosen = np.linspace(0, values.size - 1, GRID).astype(int)
-    points: Floats = values[np.union1d(chosen, [np.abs(gap).argmax()])]
+    return np.union1d(_points(values), values[[np.abs(gap).argmax()]])
+
+
+def _points(values: Floats) -> Floats:
+    """Ascending values, or of very many some evenly spread ones."""
+    if values.size <= GRID:
+        return values
+    points: Floats = values[np.linspace(0, values.size - 1, GRID).astype(int)]
     return points
 
 
-def _effective(n: int, squares: Floats, residuals: Floats, units: int) -> Floats:
-    """Rows at each x that would, were they independent, give the variance that the units give; at most n."""
+def _effective(n: int, squares: Floats, residuals: Floats, units: Units) -> Floats:
+    """Rows at each x that would, were they independent, give the variance that the units give; at most n.
+
+    Where no row differs there is no variance to tell: copies then count once, and rows of a subject as they do where
+    they are most alike.
+    """
     plain = squares / (n - 1) if n > 1 else squares
-    clustered = (residuals**2).sum(0) / n * units / max(units - 1, 1)
-    design = np.divide(clustered, plain, out=np.ones_like(plain), where=plain > 0)
+    clustered = (residuals**2).sum(0) / n * units.count / max(units.count - 1, 1)
+    design = np.divide(clustered, plain, out=np.zeros_like(plain), where=plain > 1e-9)
+    design[plain <= 1e-9] = n / units.count if units.kind == "rows" else design.max()
     effective: Floats = n / np.maximum(design, 1.0)
     return effective
 
 
 def _score_bound(more: Floats, fewer: Floats, n: Floats, quantile: float) -> Floats:
     """Upper bound of a difference of paired proportions, from `more` and `fewer` discordant rows (Tango 1998)."""
-    low, high = np.clip((more - fewer) / n, 0.0, 1.0), np.ones_like(n)
+    low, high = (more - fewer) / n, np.ones_like(n)
     for _ in range(30):
         delta = (low + high) / 2
         linear = (2 * n - more + fewer) * delta - more - fewer
@@ -201,11 +219,19 @@ def _t(level: float, units: int) -> float:
 
 
 def _interval(
-    gap: float, upper: float, largest: NDArray[np.float32], error: float, n: int, units: Units, levels: Levels
+    gap: float,
+    pointwise: tuple[float, float],
+    largest: NDArray[np.float32],
+    error: float,
+    n: int,
+    units: Units,
+    levels: Levels,
 ) -> Interval:
-    """largest: sup of the bootstrap noise, by draw; error: the widest pointwise slack of the upper bound."""
+    """pointwise: lower and upper. largest: sup of the bootstrap noise, by draw; error: the upper bound's slack."""
     # The bootstrap is too narrow for few units; Student's quantile over the normal one widens it.
     slack = float(np.quantile(largest, 1 - levels.failing)) * _t(levels.failing, units.count)
     slack /= float(stats.norm.ppf(1 - levels.failing))
-    noise = float(np.quantile(largest, 0.9)) + float(error)
-    return Interval(float(gap), float(max(gap - slack, 0.0)), float(min(max(upper, gap), 1.0)), n, units.kind, noise)
+    lower, upper = min(gap - slack, pointwise[0]), min(max(pointwise[1], gap), 1.0)
+    unseen = _t(levels.passing, units.count) ** 2  # the score bound of a difference of which no unit shows anything
+    noise = max(float(np.quantile(largest, 0.9)) + error, unseen / (units.count + unseen))
+    return Interval(gap, max(lower, 0.0), upper, n, units.kind, noise)

@@ -74,13 +74,15 @@ def _checks(findings: Findings, bounds: Bounds) -> Iterator[Check]:
             yield check_distance(found, bounds, references.get(found.name))
             if found.shift is not None:
                 yield check_mean(found, found.shift, bounds)
+            elif found.name == ANSWERS:
+                yield Check(f"{ANSWERS}, mean", "unknown", "NOT_MEASURED", "The means could not be compared.")
         known = {found.name for found in findings.forget}
         for name in REQUIRED[findings.comparison]:
             if name not in known:
                 yield Check(name, "unknown", "NOT_MEASURED", f"The {name} could not be compared.")
         yield check_sensitivity(findings.controls, bounds)
         if findings.floor is not None:
-            yield check_floor(findings.floor, bounds)
+            yield check_floor(findings.floor, REQUIRED[findings.comparison], bounds)
     yield from check_leaks(findings, bounds)
     if findings.attacks:
         yield check_attacks(findings.attacks, bounds)
