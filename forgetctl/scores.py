@@ -174,7 +174,10 @@ def read_scores(path: Path, role: Role) -> tuple[Scores, FileKind]:
     try:
         scores = Scores.model_validate(value) if kind == "scores" else from_tofu_log(path, value, role)
     except ValidationError as error:
-        raise InputError(path, f"is not a score file: {error.errors()[0]['msg']}") from None
+        first = error.errors()[0]
+        # Keys of the file itself may be anything, so only our own are repeated.
+        where = "".join(f"{part}: " for part in first["loc"][-2:] if part in _FIELDS)
+        raise InputError(path, f"is not a score file: {where}{first['msg']}") from None
     if "forget" not in scores.sets:
         raise InputError(path, "has no scores of forget rows")
     if scores.role != role:
@@ -182,6 +185,7 @@ def read_scores(path: Path, role: Role) -> tuple[Scores, FileKind]:
     return scores, kind
 
 
+_FIELDS = {*Scores.model_fields, *ScoreSet.model_fields, *Elicited.model_fields}
 _ROLES: dict[Role, str] = {"reference": "reference", "start": "start model", "unlearned": "model to verify"}
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from .errors import InputError
 from .maths.extraction import is_gibberish, is_long, is_verbatim
 from .scores import GREEDY, Elicited, Role, Scores, ScoreSet
@@ -29,27 +31,45 @@ def from_tofu_log(path: Path, log: Mapping[str, Any], role: Role) -> Scores:
     return Scores(role=role, name=path.name, perturbed="request", sets=sets)
 
 
+COLUMNS = {
+    "answer_logp": "gt_loss",
+    "answer_tokens": "num_token_gt",
+    "paraphrase_logp": "paraphrased_loss",
+    "paraphrase_tokens": "num_token_paraphrased",
+    "perturbed_logp": "perturb_loss",
+    "perturbed_tokens": "num_token_perturb",
+}
+"""TOFU's names of our fields."""
+
+
+def _named(message: str) -> str:
+    """The column that a message about lengths is about."""
+    return next((name for field, name in COLUMNS.items() if field in message), "its columns")
+
+
 @dataclass(frozen=True, repr=False)
 class _Part:
     path: Path
     values: Any
 
     def scores(self) -> ScoreSet:
-        answer = self.losses("gt_loss")
-        return ScoreSet(
-            lines=list(range(1, len(answer) + 1)),
-            answer_logp=answer,
-            answer_tokens=self.column("num_token_gt"),
-            paraphrase_logp=self.losses("paraphrased_loss"),
-            paraphrase_tokens=self.column("num_token_paraphrased"),
-            perturbed_logp=self.losses("perturb_loss"),
-            perturbed_tokens=self.column("num_token_perturb"),
-            elicited={GREEDY: self.elicited()},
-        )
+        values = {
+            field: self.losses(name) if field.endswith("logp") else self.column(name) for field, name in COLUMNS.items()
+        }
+        lines = list(range(1, len(values["answer_logp"]) + 1))
+        try:
+            return ScoreSet(lines=lines, elicited={GREEDY: self.elicited()}, **values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = str(first["loc"][0]) if first["loc"] else ""
+            name = COLUMNS.get(field, "rougeL_recall") if first["loc"] else _named(first["msg"])
+            raise InputError(self.path, f"has something else than numbers in '{name}': {first['msg']}") from None
 
     def elicited(self) -> Elicited:
         """ROUGE as logged; the rest from the logged texts where there are any."""
-        recall = [-value for value in self.losses("rougeL_recall")]
+        recall = self.column("rougeL_recall")
+        if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in recall):
+            raise InputError(self.path, "has a 'rougeL_recall' that is no number")
         if "generated_text" not in self.values:
             return Elicited(recall=recall)
         texts = self.column("generated_text")
