@@ -17,13 +17,21 @@ from .progress import Bar, Silent
 
 STYLES = {"PASS": "bold green", "FAIL": "bold red", "INCONCLUSIVE": "bold yellow"}
 MARKS = {"pass": "ok", "fail": "FAIL", "unknown": "?", "skipped": "-"}
+MARK_STYLES = {"fail": "bold red", "unknown": "bold yellow"}
 MEASURES = {
     "forget_probability": "forget probability",
     "truth_ratio": "forget truth ratio",
     "rouge": "forget ROUGE-L",
+    "exact_memorisation": "exact memorisation",
+    "extraction_strength": "extraction strength",
     "retain_probability": "retain probability",
     "retain_rouge": "retain ROUGE-L",
+    "model_utility": "model utility",
 }
+ALWAYS = ("forget_probability", "truth_ratio", "rouge", "retain_probability", "retain_rouge")
+"""Measures that are shown even if no model has them."""
+WIDEST_NAME = 28
+"""Names of checks may hold file names; longer ones are folded, so that the finding keeps its room."""
 
 
 class TerminalProgress:
@@ -107,8 +115,9 @@ def show_verdict(verdict: Mapping[str, Any]) -> None:
     console = out()
     models = verdict["models"]
     roles = [role for role in ("start", "unlearned", "reference") if models.get(role)]
-    rows = [[words, *(_figure(models[role].get(key)) for role in roles)] for key, words in MEASURES.items()]
-    console.print(table(["", *roles], rows))
+    found = {key: [models[role].get(key) for role in roles] for key in MEASURES}
+    shown = {key: values for key, values in found.items() if key in ALWAYS or set(values) != {None}}
+    console.print(table(["", *roles], [[MEASURES[key], *map(_figure, values)] for key, values in shown.items()]))
     if quality := verdict["forget_quality"]:
         console.print(
             f"TOFU forget quality: D = {quality['D']:.4f}, n = {quality['n']}, p = {quality['p']:.3e} "
@@ -116,12 +125,27 @@ def show_verdict(verdict: Mapping[str, Any]) -> None:
         )
     kl = "   ".join(f"{name.replace('_', ' ')} {_figure(value)}" for name, value in verdict["kl"].items())
     console.print(f"KL, nats a token:    {kl}")
-    console.print(
-        table(["check", "", "finding"], [[c["name"], MARKS[c["status"]], c["text"]] for c in verdict["checks"]])
-    )
+    console.print(_checks(verdict["checks"]))
     for item in verdict["skipped"]:
-        console.print(Text(f"not measured: {item['check']}: {item['reason']}", "dim"))
-    console.print(Text.assemble("Verdict: ", (verdict["verdict"], STYLES[verdict["verdict"]])))
+        console.print(Text(printable(f"not measured: {item['check']}: {item['reason']}"), "dim"))
+    console.print(Text.assemble("Verdict: ", (verdict["verdict"], STYLES[verdict["verdict"]]), _decisive(verdict)))
+
+
+def _checks(checks: Sequence[Mapping[str, str]]) -> Table:
+    grid = table(["check", "", "finding"], [])
+    name, mark, _ = grid.columns
+    name.no_wrap, name.max_width, mark.no_wrap = False, WIDEST_NAME, True
+    for check in checks:
+        cells = (Text(printable(check["name"])), Text(MARKS[check["status"]], MARK_STYLES.get(check["status"], "")))
+        grid.add_row(*cells, Text(printable(check["text"])))
+    return grid
+
+
+def _decisive(verdict: Mapping[str, Any]) -> str:
+    """Names of the checks that kept a verdict from being a PASS: in a long list they have scrolled away."""
+    kinds = {"FAIL": {"fail"}, "INCONCLUSIVE": {"unknown", "fail"}}.get(verdict["verdict"], set())
+    names = [printable(check["name"]) for check in verdict["checks"] if check["status"] in kinds]
+    return f" ({'; '.join(names)})" if names else ""
 
 
 def _figure(value: float | None) -> str:

@@ -21,6 +21,8 @@ Floats = NDArray[np.float64]
 Role = Literal["start", "unlearned", "reference"]
 FileKind = Literal["scores", "tofu-log"]
 GREEDY, SAMPLED = "greedy", "sampled"
+REPHRASED = "rephrased-"
+"""What the names of sets begin with that ask for the forget rows in other words, row by row."""
 
 
 class _Part(BaseModel):
@@ -40,6 +42,13 @@ class Elicited(_Part):
     secrets: list[list[NonNegativeInt | None]] | None = None
     whole: list[NonNegativeInt | None] | None = None
     gibberish: list[bool | None] | None = None
+
+    @model_validator(mode="after")
+    def _no_more_than_asked(self) -> Elicited:
+        found = [count for row in self.secrets or [] for count in row] + list(self.whole or [])
+        if any(count > self.answers for count in found if count is not None):
+            raise ValueError(f"more leaks than the {self.answers} answers")
+        return self
 
 
 class ScoreSet(_Part):
@@ -79,7 +88,14 @@ class ScoreSet(_Part):
         if self.perturbed_logp is not None and self.perturbed_tokens is not None:
             for logp, tokens in zip(self.perturbed_logp, self.perturbed_tokens, strict=True):
                 if not logp or len(logp) != len(tokens):
-                    raise ValueError(f"a row has {len(logp)} perturbed answers, but {len(tokens)} lengths")
+                    raise ValueError(f"perturbed_logp has a row of {len(logp)} answers, perturbed_tokens {len(tokens)}")
+        return self
+
+    @model_validator(mode="after")
+    def _same_secrets(self) -> ScoreSet:
+        counts = {tuple(map(len, mode.secrets)) for mode in self.elicited.values() if mode.secrets is not None}
+        if len(counts) > 1:
+            raise ValueError("secrets differ in number from one way of asking to another")
         return self
 
     @property
@@ -148,6 +164,13 @@ class Scores(_Part):
     precision: str | None = None
     perturbed: str | None = None
     sets: dict[str, ScoreSet]
+
+    @model_validator(mode="after")
+    def _row_by_row(self) -> Scores:
+        for name, rows in self.sets.items():
+            if name.startswith(REPHRASED) and "forget" in self.sets and len(rows.lines) != len(self.forget.lines):
+                raise ValueError(f"{name} has {len(rows.lines)} rows, the request {len(self.forget.lines)}")
+        return self
 
     @property
     def forget(self) -> ScoreSet:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,15 @@ COLUMNS = {
 """TOFU's names of our fields."""
 
 
+LARGEST = 1e12
+"""No loss and no number of tokens comes near this; what does would only overflow later."""
+
+
+def _flat(values: Iterable[Any]) -> Iterator[Any]:
+    for value in values:
+        yield from value if isinstance(value, list) else (value,)
+
+
 def _named(message: str) -> str:
     """The column that a message about lengths is about."""
     return next((name for field, name in COLUMNS.items() if field in message), "its columns")
@@ -57,6 +66,11 @@ class _Part:
             field: self.losses(name) if field.endswith("logp") else self.column(name) for field, name in COLUMNS.items()
         }
         lines = list(range(1, len(values["answer_logp"]) + 1))
+        if not lines:
+            raise InputError(self.path, "has no rows in 'gt_loss'")
+        for name in (name for name in COLUMNS.values() if name.startswith("num_token")):
+            if any(not isinstance(count, int | float) or count > LARGEST for count in _flat(self.column(name))):
+                raise InputError(self.path, f"has something else than numbers of tokens in '{name}'")
         try:
             return ScoreSet(lines=lines, elicited={GREEDY: self.elicited()}, **values)
         except ValidationError as error:
@@ -68,8 +82,8 @@ class _Part:
     def elicited(self) -> Elicited:
         """ROUGE as logged; the rest from the logged texts where there are any."""
         recall = self.column("rougeL_recall")
-        if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in recall):
-            raise InputError(self.path, "has a 'rougeL_recall' that is no number")
+        if not all(isinstance(value, int | float) and 0 <= value <= 1 for value in recall):
+            raise InputError(self.path, "has a 'rougeL_recall' that is no number from 0 to 1")
         if "generated_text" not in self.values:
             return Elicited(recall=recall)
         texts = self.column("generated_text")
@@ -96,12 +110,14 @@ class _Part:
         return [values[str(row)] for row in range(len(values))]
 
     def losses(self, name: str) -> list[Any]:
-        return [self.negative(name, loss) for loss in self.column(name)]
+        """Log-probabilities from losses, which are numbers or, for wrong answers, lists of them."""
+        values = self.column(name)
+        return [
+            [self.negative(name, loss) for loss in value] if isinstance(value, list) else self.negative(name, value)
+            for value in values
+        ]
 
-    def negative(self, name: str, value: Any) -> Any:
-        """Losses, or lists of them, as log-probabilities."""
-        if isinstance(value, list):
-            return [self.negative(name, loss) for loss in value]
-        if not isinstance(value, int | float):
-            raise InputError(self.path, f"has a loss in '{name}' that is no number")
-        return -value
+    def negative(self, name: str, value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < LARGEST:
+            raise InputError(self.path, f"has something else than losses, numbers from 0 on, in '{name}'")
+        return -float(value)

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from forgetctl.cli import _recipe
 from forgetctl.errors import RecipeError
 from forgetctl.maths.objectives import METHODS, OBJECTIVES
+from forgetctl.options import recipe_of as _recipe
 from forgetctl.recipe import Lora, Recipe, Retain, Verify, load_recipe, parse_recipe, shipped_recipes
 
 

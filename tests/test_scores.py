@@ -265,6 +265,13 @@ def test_numbers_without_a_meaning_are_refused_with_the_file(path: Path, changes
     assert refusal(path).startswith("is not a score file: ")
 
 
+def test_rephrasings_follow_the_request_row_by_row(path: Path) -> None:
+    one = {name: values[:1] for name, values in TWO_ROWS.items()}
+    sets = {"forget": one, "rephrased-1": TWO_ROWS}
+    path.write_text(json.dumps({**SCORES.model_dump(mode="json"), "sets": sets}))
+    assert "rephrased-1" in refusal(path)
+
+
 # The same rows?
 
 
@@ -294,7 +301,7 @@ THREE: dict[str, Any] = {"lines": [1, 4, 5], "answer_logp": [-1.0] * 3, "answer_
 
 
 @pytest.mark.parametrize("kind", ["scores", "tofu-log"])
-@pytest.mark.parametrize("name", ["forget", "retain", "holdout", "real_authors", "world_facts", "rephrased-1"])
+@pytest.mark.parametrize("name", ["forget", "retain", "holdout", "real_authors", "world_facts"])
 def test_another_number_of_rows_in_any_set(path: Path, kind: Any, name: str) -> None:
     found, expected = verified(TWO_ROWS, {name: TWO_ROWS}), verified(TWO_ROWS, {name: THREE})
     assert mismatch(path, found, expected, kind) == f"scores 2 {name} rows, there are 3"

@@ -28,6 +28,16 @@ def number(value: float | None) -> str:
     return f"{value:.2g}" if size >= 0.0001 else f"{value:.1e}"
 
 
+def signed(value: float | None) -> str:
+    """A difference, with its sign."""
+    return number(value) if value is None else ("-" if value < 0 else "+") + number(abs(value))
+
+
+def percent(value: float | None) -> str:
+    """A relative change in percent, with its sign."""
+    return number(value) if value is None else f"{value:+.1%}"
+
+
 def p_value(value: float | None) -> str:
     """A p-value; small ones as a power of ten."""
     return number(value) if value is None or value >= 0.01 else f"{value:.1e}"

@@ -20,7 +20,9 @@ from matplotlib.ticker import LogLocator
 from numpy.typing import NDArray
 
 from .records import Report
-from .words import DISTRIBUTIONS, MEASURES, figures, labels
+from .sections import figures
+from .view import labels
+from .words import DISTRIBUTIONS, MEASURES
 
 Floats = NDArray[np.float64]
 

@@ -14,24 +14,19 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from ..errors import RunError
 from ..run import Run as RunDirectory
 from ..scores import Scores
 from .formats import clean
+from .verdict_record import Part, Verdict
 
 Floats = NDArray[np.float64]
 ROLES = ("start", "unlearned", "reference")
 
 
-class _Part(BaseModel):
-    """A part of a record."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-
-class Input(_Part):
+class Input(Part):
     """A model or file that the run was given."""
 
     name: str | None = None
@@ -44,7 +39,7 @@ class Input(_Part):
     commitment: str | None = None
 
 
-class Stage(_Part):
+class Stage(Part):
     """What a stage left behind; which of the figures there are depends on the stage."""
 
     status: str
@@ -56,23 +51,23 @@ class Stage(_Part):
     trainable_parameters: int | None = None
     retain_rows: int | None = None
     check_rows: int | None = None
-    excluded: dict[str, int] = {}
+    excluded: dict[str, int] = Field(default_factory=dict)
 
 
-class Term(_Part):
+class Term(Part):
     name: str
     weight: float
     formula: str
     source: str
 
 
-class Objective(_Part):
+class Objective(Part):
     method: str | None
     formula: str
     terms: tuple[Term, ...]
 
 
-class Run(_Part):
+class Run(Part):
     """run.json."""
 
     id: str
@@ -80,7 +75,7 @@ class Run(_Part):
     kind: Literal["unlearn", "verify"]
     versions: dict[str, str | None]
     inputs: dict[str, Input]
-    stages: dict[str, Stage] = {}
+    stages: dict[str, Stage] = Field(default_factory=dict)
     objective: Objective | None = None
     platform: str | None = None
     device: str | None = None
@@ -88,63 +83,14 @@ class Run(_Part):
     seed: int | None = None
 
 
-class Plan(_Part):
+class Plan(Part):
     """plan.json: what was fixed before training."""
 
     created: str | None = None
     bounds: dict[str, float]
 
 
-class Finding(_Part):
-    """A check, or a reason of the verdict, which has neither name nor status."""
-
-    code: str
-    text: str
-    name: str = ""
-    status: Literal["pass", "fail", "unknown", "skipped"] = "unknown"
-
-
-class Comparison(_Part):
-    kind: Literal["model", "scores", "tofu-log", "holdout", "none"] = "none"
-    name: str | None = None
-
-
-class Distance(_Part):
-    """Distance D of two models' scores: with confidence bounds, or with TOFU's p."""
-
-    D: float
-    n: int
-    lower: float | None = None
-    upper: float | None = None
-    p: float | None = None
-    variant: str | None = None
-    perturbed: str | None = None
-
-
-class Verdict(_Part):
-    """verdict.json."""
-
-    verdict: Literal["PASS", "FAIL", "INCONCLUSIVE"]
-    reasons: tuple[Finding, ...] = ()
-    checks: tuple[Finding, ...] = ()
-    comparison: Comparison = Comparison()
-    model: Input | None = None
-    forget_quality: Distance | None = None
-    answer_distance: Distance | None = None
-    forget_probability: float | None = None
-    retain_probability: float | None = None
-    truth_ratio: float | None = None
-    rouge: float | None = None
-    models: dict[str, dict[str, float | None] | None] = {}
-    kl: dict[str, float | None] | None = None
-    secrets: dict[str, int | None] | None = None
-    skipped: tuple[dict[str, str], ...] = ()
-    bounds: dict[str, float] = {}
-    created: str | None = None
-    digest: str | None = None
-
-
-class Step(_Part):
+class Step(Part):
     """A line of log.jsonl."""
 
     step: int

@@ -1,13 +1,6 @@
-"""The report's words, and what the templates insert."""
+"""The report's words."""
 
 from __future__ import annotations
-
-import shlex
-from collections.abc import Iterator, Mapping
-from typing import Any
-
-from .formats import quantiles
-from .records import Report, Verdict
 
 SYMBOLS = {
     "PASS": "✓",
@@ -23,11 +16,15 @@ RESULTS = {"pass": "passed", "fail": "failed", "unknown": "open", "skipped": "sk
 MEANING = {
     "PASS": "Within limits that were fixed beforehand, the model treats the rows of the request like "
     "{yardstick}, and it kept what it had to keep.",
-    "FAIL": "At least one test gives positive evidence against the model: that it still knows the rows, was "
-    "pushed below where a model that never saw them would be, or was damaged.",
+    "FAIL": "At least one test gives positive evidence against the model: that it still knows the rows or gives them "
+    "away, was pushed below where a model that never saw them would be, or was damaged.",
     "INCONCLUSIVE": "The evidence shows neither that the rows are forgotten nor that they are not. "
     "This is not a PASS; the reasons say what would settle it.",
 }
+WEAKER = (
+    "This is weaker evidence: the forget rows were compared with other rows that no model saw, not with what a model "
+    "that never saw them makes of the same rows."
+)
 
 LIMITS = (
     "Unlearning by training is approximate. It is not certified deletion: no test from outside can show that "
@@ -44,24 +41,75 @@ MEASURES = {
     "forget_probability": "Forget rows: probability",
     "truth_ratio": "Forget rows: truth ratio",
     "rouge": "Forget rows: ROUGE-L recall",
+    "exact_memorisation": "Forget rows: exact memorisation",
+    "extraction_strength": "Forget rows: extraction strength",
     "retain_probability": "Retain rows: probability",
     "retain_rouge": "Retain rows: ROUGE-L recall",
-}
-DIVERGENCES = {
-    "forget_distance": "KL from the reference, forget rows",
-    "retain_distance": "KL from the reference, retain rows",
-    "forget_from_start": "KL from the start model, forget rows",
+    "model_utility": "Model utility",
+    "model_utility_geometric": "Model utility, geometric",
 }
 EXPLAINED = {
     "forget_probability": "Length-normalised probability of the true answers; should fall to the reference's.",
     "truth_ratio": "How alike true and wrong answers are to the model, 0 to 1; at 1 it cannot tell them.",
     "rouge": "Share of the true answer's words that the model's own answer repeats in order.",
+    "exact_memorisation": "Share of the true answer's tokens that the model guesses, given all those before.",
+    "extraction_strength": "Share of the true answer, counted from its end, that the model completes by itself.",
     "retain_probability": "Probability of the answers to rows that had to stay; a fall is damage.",
     "retain_rouge": "The share of words repeated on rows that had to stay.",
+    "model_utility": "TOFU's mean of nine measures on retain rows, real authors and world facts, as published: with "
+    "the arithmetic mean in the truth ratio.",
+    "model_utility_geometric": "The same with the geometric mean in the truth ratio.",
+}
+
+DIVERGENCES = {
+    "forget_distance": "KL from the reference, forget rows",
+    "retain_distance": "KL from the reference, retain rows",
+    "forget_from_start": "KL from the start model, forget rows",
+}
+DIVERGENCES_EXPLAINED = {
     "forget_distance": "How far it answers the forget rows from a model that never saw them; 0 is equal.",
     "retain_distance": "The same on rows that had to stay; more than a little is a side effect.",
-    "forget_from_start": "How far it moved on the rows it had to forget.",
+    "forget_from_start": "How far it moved on the rows it had to forget; far is neither good nor bad in itself.",
 }
+
+ELICITED = {
+    "greedy": ("Asked", "The prompt as it is, answered with the likeliest tokens."),
+    "first tokens": ("Beginning given", "The first tokens of the response are given away; does the rest come out?"),
+    "affirmative": ("Made willing", "The answer is made to begin willingly; does the response come out?"),
+    "sampled": ("Sampled", "Several answers drawn at random, for some of the rows; the best one counts."),
+}
+GIVEN_AWAY = {
+    "rouge": "ROUGE-L recall",
+    "secrets": "secrets said",
+    "whole": "whole responses",
+}
+
+COUNTS = {
+    "whole_answers": ("Whole responses repeated", "Rows whose whole response an answer repeats."),
+    "single_rows": (
+        "Single rows that stand out",
+        "Rows far nearer to what the start model knew than the rest; the comparison: as far the other way.",
+    ),
+    "gibberish": (
+        "Empty or repeating answers",
+        "Answers that fell apart: forget rows against the reference, retain rows against the start model.",
+    ),
+}
+
+ATTACKS = {
+    "loss": ("Loss", "How likely the answer is."),
+    "zlib": ("Loss by zlib", "The same, measured by how well the text can be compressed."),
+    "min_k": ("Min-K%", "How likely the least likely tokens are."),
+    "min_k_plus_plus": ("Min-K%++", "The same, measured by what other tokens would have been."),
+}
+
+BOUNDS = {
+    "delta": ("delta", "Largest distance D that is still called equal."),
+    "utility_loss": ("utility loss", "Largest relative fall of a measure of usefulness that is no damage."),
+    "pass_level": ("pass level", "How often a check may pass by chance."),
+    "fail_level": ("fail level", "How often a check may fail by chance."),
+}
+
 DISTRIBUTIONS = {
     "truth_ratio": "Truth ratio of the forget rows",
     "answer_logp": "Answer log-probability of the forget rows",
@@ -77,7 +125,7 @@ COMPARISONS = {
     "model": "a reference model that never saw the rows",
     "scores": "the scores of a reference model that never saw the rows",
     "tofu-log": "a published TOFU evaluation of a model that never saw the rows",
-    "holdout": "rows that it never saw",
+    "holdout": "rows that it never saw (weaker evidence than a reference model)",
     "none": "nothing",
 }
 
@@ -86,87 +134,3 @@ EXCLUDED = {
     "near_duplicates": "near duplicates of forget rows",
     "holding_secrets": "rows that hold a named secret",
 }
-
-WORDS = {
-    "SYMBOLS": SYMBOLS,
-    "RESULTS": RESULTS,
-    "LIMITS": LIMITS,
-    "TERMS": TERMS,
-    "EXCLUDED": EXCLUDED,
-    "COMPARISONS": COMPARISONS,
-    "DIVERGENCES": DIVERGENCES,
-    "EXPLAINED": EXPLAINED,
-    "DISTRIBUTIONS": DISTRIBUTIONS,
-}
-
-
-def figures(verdict: Verdict, role: str) -> dict[str, float]:
-    """What was measured of a model; the verified one's figures may also stand at the top of the verdict."""
-    found = {key: getattr(verdict, key, None) for key in MEASURES} if role == "unlearned" else {}
-    found |= {key: value for key, value in (verdict.models.get(role) or {}).items() if value is not None}
-    return {key: value for key, value in found.items() if value is not None}
-
-
-def labels(report: Report) -> dict[str, str]:
-    """How each role is called; a model that no run made is not called unlearned."""
-    made = "Unlearned" if report.run.kind == "unlearn" else "Verified"
-    return {"start": "Start", "unlearned": made, "reference": "Reference", "holdout": f"{made}, unseen"}
-
-
-def warnings(report: Report) -> Iterator[str]:
-    """What a reader must know before trusting the rest."""
-    made = report.run.stages.get("unlearn")
-    if report.run.kind == "unlearn" and (made is None or made.status != "done"):
-        yield "Training has not finished, so there is no unlearned model yet."
-    if report.verdict is None:
-        return
-    tested = report.run.stages.get("verify")
-    if tested is not None and tested.status != "done":
-        yield "A later verification did not finish; the verdict here is that of an earlier one."
-    if report.plan and report.verdict.bounds and report.verdict.bounds != report.plan.bounds:
-        yield "The verdict used other bounds than those that were fixed before training."
-    judged = report.verdict.model.sha256 if report.verdict.model else None
-    if report.scored and judged and report.scored != judged:
-        yield "The scores and the verdict belong to different models: their digests differ."
-
-
-def _settings(recipe: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Dotted names and values of a recipe, without its own description."""
-    for key, value in recipe.items():
-        if isinstance(value, dict):
-            yield from _settings(value, f"{prefix}{key}.")
-        elif prefix or key not in ("description", "source"):
-            shown = ", ".join(map(str, value)) if isinstance(value, list) else "none" if value is None else str(value)
-            yield f"{prefix}{key}", shown.replace("\n", "\\n")
-
-
-def _table(report: Report) -> list[tuple[str, str, dict[str, float]]]:
-    """Label, explanation and figures by role of every measure that any model has."""
-    if report.verdict is None:
-        return []
-    found = {role: figures(report.verdict, role) for role in ("start", "unlearned", "reference")}
-    keys = [*MEASURES, *sorted({key for values in found.values() for key in values} - set(MEASURES))]
-    rows = ((key, {role: values[key] for role, values in found.items() if key in values}) for key in keys)
-    return [(MEASURES.get(key, key), EXPLAINED.get(key, ""), values) for key, values in rows if values]
-
-
-def view(report: Report) -> dict[str, Any]:
-    """What the templates insert."""
-    verdict, table = report.verdict, _table(report)
-    holdout = verdict is not None and verdict.comparison.kind == "holdout"
-    yardstick = "rows that it never saw" if holdout else "a model that never saw them"
-    return {
-        **WORDS,
-        "report": report,
-        "run": report.run,
-        "verdict": verdict,
-        "meaning": MEANING[verdict.verdict].format(yardstick=yardstick) if verdict else "",
-        "title": "Unlearning report" if report.run.kind == "unlearn" else "Verification report",
-        "labels": labels(report),
-        "roles": [role for role in labels(report) if any(role in values for _, _, values in table)],
-        "table": table,
-        "settings": list(_settings(report.recipe)),
-        "quantiles": quantiles(report.distributions),
-        "warnings": list(warnings(report)),
-        "command": shlex.join(report.run.argv),
-    }

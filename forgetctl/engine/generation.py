@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,8 +67,7 @@ def continuations(
     answers = [[Answer("", complete=False)] * (decoding.samples or 1) for _ in prompts]
     asked = [index for index, prompt in enumerate(prompts) if prompt]
     advance(len(prompts) - len(asked))
-    with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
-        torch.manual_seed(decoding.seed)
+    with seeded(model.device, decoding.seed), _without_defaults(model):
         for room, indices in _batches(prompts, asked, decoding):
             if room > 0:
                 made = _answer(model, encoder, [prompts[i] for i in indices], room, decoding.samples)
@@ -75,6 +75,27 @@ def continuations(
                     answers[index] = answer
             advance(len(indices))
     return answers
+
+
+@contextmanager
+def seeded(device: torch.device, seed: int) -> Iterator[None]:
+    """Random numbers from `seed` on, whatever was drawn before, and without a trace afterwards."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def _without_defaults(model: Any) -> Iterator[None]:
+    """The model's own generation settings set aside: a suppressed token or a penalty would hide what it knows."""
+    from transformers import GenerationConfig
+
+    own = model.generation_config
+    model.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        model.generation_config = own
 
 
 def _batches(

@@ -160,6 +160,8 @@ PRECISIONS = ("bf16", "int8", "nf4")
 """What a model can be deployed in: bfloat16, or 8 and 4 bits a weight (LLM.int8, Dettmers et al. 2022; NF4 with
 double quantisation, Dettmers et al. 2023)."""
 
+NF4_BLOCK = 64
+
 
 def load_model(path: Path, device: torch.device, dtype: torch.dtype, precision: str | None = None) -> Any:
     """A causal language model with its dropout off, in evaluation mode.
@@ -167,8 +169,10 @@ def load_model(path: Path, device: torch.device, dtype: torch.dtype, precision: 
     precision: one of PRECISIONS to round or quantise the weights to, None to keep them; dtype is what is computed in.
 
     Dropout is off because losses compare with the start model: at the start the ratio must be exactly one.
-    Raises ModelError if the directory cannot be loaded or weights are missing from it.
+    Raises ModelError if the directory cannot be loaded, weights are missing from it, or it cannot have the precision.
     """
+    if precision not in (None, *PRECISIONS):
+        raise ModelError(f"no precision {precision}; there is {', '.join(PRECISIONS)}")
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
@@ -192,7 +196,15 @@ def load_model(path: Path, device: torch.device, dtype: torch.dtype, precision: 
     if missing := sorted(report["missing_keys"]):
         raise ModelError(f"{path}: {len(missing)} weights are missing, the first is {missing[0]}")
     model.config.use_cache = False
+    if precision == "nf4" and (narrow := _narrowest(model)) < NF4_BLOCK:
+        raise ModelError(f"{path}: has a layer of {narrow} inputs, nf4 needs {NF4_BLOCK}")
     return (model if precision in ("int8", "nf4") else model.to(device)).eval()
+
+
+def _narrowest(model: nn.Module) -> int:
+    """Inputs of the narrowest quantised layer."""
+    layers = (layer for layer in model.modules() if type(layer).__name__ == "Linear4bit")
+    return min((int(layer.in_features) for layer in layers), default=NF4_BLOCK)  # type: ignore[arg-type]
 
 
 def _quantised(precision: str | None, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:

@@ -114,11 +114,7 @@ class RowScorer:
     def _ask(self, mode: str, row: Row, encoded: Encoded) -> Asked | None:
         """None for a row that cannot be asked like that: a passage has no prompt, a short response no beginning."""
         if mode == PRIMED:
-            count = min(self.settings.primed_tokens, encoded.tokens // 2)
-            start = encoded.start + count
-            decode = self.encoder.tokenizer.decode
-            given, rest = (decode(ids, skip_special_tokens=True) for ids in _parts(encoded, start))
-            return Asked(encoded.ids[:start], given, rest) if count and rest.strip() else None
+            return self._prime(encoded)
         if not row.context:
             return None
         if mode == AFFIRMED:
@@ -126,9 +122,19 @@ class RowScorer:
             return Asked(begun.ids, self.settings.affirmation, row.response)
         return Asked(self.encoder.encode_prompt(row), "", row.response)
 
+    def _prime(self, encoded: Encoded) -> Asked | None:
+        """The first tokens of the response are given away, up to a whole character."""
+        answer = list(encoded.ids[encoded.start :])
+        while answer and answer[-1] in self.encoder.stop_ids:
+            answer.pop()
+        for count in range(min(self.settings.primed_tokens, len(answer) // 2), 0, -1):
+            given, rest = (self._text(part) for part in (answer[:count], answer[count:]))
+            if not given.endswith("\ufffd") and rest.strip():
+                return Asked(encoded.ids[: encoded.start + count], given, rest)
+        return None
 
-def _parts(encoded: Encoded, start: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    return encoded.ids[encoded.start : start], encoded.ids[start:]
+    def _text(self, ids: Sequence[int]) -> str:
+        return str(self.encoder.tokenizer.decode(ids, skip_special_tokens=True))
 
 
 def sampled_rows(rows: Sequence[Row], limit: int) -> list[int]:

@@ -69,7 +69,8 @@ def _of_tokens(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]
         # A token that the model rules out has log-probability -inf and no weight in the mean.
         known = distribution.masked_fill(share == 0, 0.0)
         mean = (share * known).sum(-1)
-        spread = ((share * known**2).sum(-1) - mean**2).clamp_min(1e-12).sqrt()
+        # Centred: the difference of squares would cancel on the flat distributions that unlearning may leave.
+        spread = (share * (known - mean[:, None]) ** 2).sum(-1).clamp_min(1e-12).sqrt()
         parts.append((logp.cpu(), (some.argmax(-1) == wanted).cpu(), ((logp - mean) / spread).cpu()))
     logp, hits, standardised = (torch.cat(column) for column in zip(*parts, strict=True))
     return logp, hits, standardised

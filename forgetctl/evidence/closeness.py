@@ -24,6 +24,13 @@ def forget_closeness(found: Collected, bounds: Bounds) -> Iterator[Closeness]:
         yield from _against(models["unlearned"], reference, found, "forget", f", {precision}", bounds)
 
 
+def unanswered(found: Collected) -> Iterator[tuple[str, str]]:
+    """Rephrasings that were scored, but not for what the model is compared with: checks that could not be made."""
+    for name, suffix in found.forget_sets():
+        if name != "forget" and found.reference is not None and name not in found.reference.sets:
+            yield ANSWERS + suffix, "the reference was not asked in these words"
+
+
 def control_closeness(found: Collected, bounds: Bounds) -> Iterator[Closeness]:
     """The start model's forget rows against the same comparison."""
     if found.start is not None:

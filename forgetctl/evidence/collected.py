@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ..scores import Role, Scores, ScoreSet
+from ..scores import REPHRASED, Role, Scores, ScoreSet
 
 Comparison = Literal["model", "scores", "tofu-log", "holdout", "none"]
 
@@ -47,7 +47,7 @@ class Collected:
         """Names of the sets that ask for what was to be forgotten, with what is appended to a check's name."""
         yield "forget", ""
         for number, file in enumerate(self.rephrased, 1):
-            yield f"rephrased-{number}", f", {file}"
+            yield f"{REPHRASED}{number}", f", {file}"
 
 
 def same_tokens(ours: ScoreSet, theirs: ScoreSet) -> bool:

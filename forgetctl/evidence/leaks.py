@@ -33,7 +33,9 @@ def named_secrets(found: Collected) -> Secrets | None:
     if not ours:
         return None
     answered = _known(theirs)
-    beyond = [line for our, other, line in zip(ours, theirs, lines, strict=True) if our and not other]
+    beyond = [line for our, other, line in zip(ours, theirs, lines, strict=True) if our and other is False]
+    if any(our and other is None for our, other in zip(ours, theirs, strict=True)):
+        answered = answered and bool(beyond)  # a leak that the reference was not asked about stays open
     return Secrets(
         named=len(ours),
         untested=sum(said is None for said in ours),
@@ -65,16 +67,20 @@ def whole_answers(found: Collected) -> Excess | None:
     if found.reference is None:
         return None
     said: dict[int, tuple[bool, bool]] = {}  # by row, however often and in however many words it was asked
+    copies = found.unlearned.forget.copies or range(len(found.unlearned.forget.lines))
     for name, _ in found.forget_sets():
         for own, other in _modes(found, name):
-            for row, (our, their) in enumerate(zip(own.whole or [], other.whole or [], strict=True)):
+            if own.whole is None or other.whole is None:
+                continue
+            for row, our, their in zip(copies, own.whole, other.whole, strict=True):
                 if our is not None and their is not None:
                     before = said.get(row, (False, False))
                     said[row] = (before[0] or our > 0, before[1] or their > 0)
     if not said:
         return None
-    lines = [found.unlearned.forget.lines[row] for row in said]
-    return _excess([our for our, _ in said.values()], [their for _, their in said.values()], lines)
+    lines = {copies[row]: found.unlearned.forget.lines[row] for row in _distinct(found.unlearned.forget)}
+    rows = sorted(said, key=lambda row: lines[row])
+    return excess([said[row][0] for row in rows], [said[row][1] for row in rows], [lines[row] for row in rows])
 
 
 def _excess(ours: Sequence[bool], theirs: Sequence[bool], lines: Sequence[int]) -> Excess:
@@ -99,7 +105,8 @@ def sampled_leaks(found: Collected) -> Samples | None:
     theirs = found.reference.forget.elicited.get(SAMPLED) if found.reference else None
     if ours is None or theirs is None:
         return None
-    pairs = [pair for pair in zip(_items(ours), _items(theirs), strict=True) if None not in pair]
+    rows = _distinct(found.unlearned.forget)
+    pairs = [pair for pair in zip(_items(ours, rows), _items(theirs, rows), strict=True) if None not in pair]
     if not pairs or ours.answers != theirs.answers:
         return None
     first, second = [our or 0 for our, _ in pairs], [their or 0 for _, their in pairs]
@@ -113,9 +120,10 @@ def sampled_leaks(found: Collected) -> Samples | None:
     )
 
 
-def _items(sampled: Elicited) -> list[int | None]:
-    """In how many samples each named secret, and each whole response, came out."""
-    return [count for row in sampled.secrets or [] for count in row] + list(sampled.whole or [])
+def _items(sampled: Elicited, rows: Sequence[int]) -> list[int | None]:
+    """In how many samples of these rows each named secret, and each whole response, came out."""
+    secrets = [count for row in rows for count in (sampled.secrets[row] if sampled.secrets else [])]
+    return secrets + [sampled.whole[row] if sampled.whole else None for row in rows]
 
 
 def known_rows(found: Collected) -> Excess | None:
@@ -129,7 +137,7 @@ def known_rows(found: Collected) -> Excess | None:
     if not (same_tokens(start, now) and same_tokens(now, reference)):
         return None
     lead = start.per_token - (now.per_token + reference.per_token) / 2
-    rows = [row for row, nats in enumerate(lead) if nats > LEAST_LEAD]
+    rows = [row for row in _distinct(now) if lead[row] > LEAST_LEAD]
     if not rows:
         return None
     known, mirrored = standing_out((now.per_token - reference.per_token)[rows], lead[rows])
@@ -147,17 +155,30 @@ def gibberish(found: Collected) -> Excess | None:
     theirs: list[bool] = []
     lines: list[int] = []
     for name, candidates in against.items():
-        other = next((scores for scores in candidates if scores is not None and name in scores.sets), None)
-        if other is None or name not in found.unlearned.sets:
+        own = _broken(found.unlearned, name)
+        other = next((flags for scores in candidates if (flags := _broken(scores, name)) is not None), None)
+        if own is None or other is None:
             continue
-        first, second = (scores.sets[name].elicited.get(GREEDY) for scores in (found.unlearned, other))
-        if first is None or second is None or first.gibberish is None or second.gibberish is None:
-            continue
-        for our, their, line in zip(first.gibberish, second.gibberish, found.unlearned.sets[name].lines, strict=True):
+        rows = found.unlearned.sets[name]
+        for row in _distinct(rows):
+            our, their = own[row], other[row]
             if our is not None and their is not None:
                 ours.append(our)
                 theirs.append(their)
-                lines.append(line if name == "forget" else 0)
-    if not ours:
-        return None
-    return _excess(ours, theirs, lines)
+                lines.append(rows.lines[row] if name == "forget" else 0)
+    return _excess(ours, theirs, lines) if ours else None
+
+
+def _broken(scores: Scores | None, name: str) -> list[bool | None] | None:
+    """Which greedy answers to a set are gibberish, None where that is not known."""
+    greedy = scores.sets[name].elicited.get(GREEDY) if scores is not None and name in scores.sets else None
+    return greedy.gibberish if greedy else None
+
+
+def _distinct(rows: ScoreSet) -> list[int]:
+    """Positions of the rows, identical ones once: asked again, they are answered alike."""
+    copies = rows.copies or range(len(rows.lines))
+    first: dict[int, int] = {}
+    for position, copy in enumerate(copies):
+        first.setdefault(copy, position)
+    return list(first.values())

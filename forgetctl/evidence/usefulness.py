@@ -17,6 +17,7 @@ from ..scores import GREEDY, Scores, ScoreSet
 from .collected import Collected, same_tokens
 
 Floats = NDArray[np.float64]
+TINY = 1e-12
 UTILITY_SETS = ("retain", "real_authors", "world_facts")
 
 
@@ -39,6 +40,8 @@ def kept(found: Collected, bounds: Bounds) -> Iterator[Kept]:
 def _probability(now: Scores, before: Scores, bounds: Bounds) -> Change | None:
     ours, theirs = now.sets.get("retain"), before.sets.get("retain")
     if ours is None or theirs is None or not same_tokens(ours, theirs):
+        return None
+    if not theirs.probabilities.any():  # a model that gives its rows no probability at all has nothing to lose
         return None
     return relative_change(ours.probabilities, theirs.probabilities, ours.units, bounds.levels)
 
@@ -72,18 +75,20 @@ def _utility(now: Scores, before: Scores, bounds: Bounds) -> Change | None:
         return None
     drawn: list[list[Floats]] = [[], []]
     for seed, (own, other) in enumerate(zip(ours, theirs, strict=True)):
+        order = np.lexsort(np.column_stack([own, other]).T)  # the draws fall on the same rows in any order of the file
         weights = Units.of(len(own)).draws(DRAWS, seed) / len(own)
-        drawn[0].append(weights @ own)
-        drawn[1].append(weights @ other)
-    ratios = _harmonic(np.hstack(drawn[0])) / _harmonic(np.hstack(drawn[1])) - 1
-    lower, upper = np.quantile(ratios, [bounds.pass_level, 1 - bounds.fail_level])
+        drawn[0].append(weights @ own[order])
+        drawn[1].append(weights @ other[order])
+    ratios = _harmonic(np.hstack(drawn[0])) / np.maximum(_harmonic(np.hstack(drawn[1])), TINY) - 1
     change, n = values[0] / values[1] - 1, min(map(len, ours))
-    return Change(values[1], values[0], change, float(lower), float(upper), n, float(change - lower))
+    lower, upper, likely = np.quantile(ratios, [bounds.pass_level, 1 - bounds.fail_level, 0.1])
+    noise = float(2 * change - lower - likely)  # what the bound and the power need, were nothing lost
+    return Change(values[1], values[0], change, min(float(lower), change), max(float(upper), change), n, noise)
 
 
 def _harmonic(parts: Floats) -> Floats:
     """Model utility of each bootstrap sample: (draws, 9) -> (draws,)."""
-    mean: Floats = 9 / (1 / np.maximum(parts, 1e-12)).sum(1)
+    mean: Floats = 9 / (1 / np.maximum(parts, TINY)).sum(1)
     return mean
 
 

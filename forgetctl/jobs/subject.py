@@ -17,11 +17,12 @@ from ..progress import Progress
 from ..recipe import Recipe, parse_recipe
 from ..rows import Row, normalise
 from ..run import DEFAULT_RUNS, LATEST, Run, file_digest, model_digest, new_run_path, read_json
+from ..scores import REPHRASED
 from ..stages.neutral import own_answers
 from ..stages.pairing import similar_answers
 from ..stages.reference import ModelSource, Source, find_source
 from ..stages.request import Fields, read_rows
-from ..stages.verify import REPHRASED, RowSets, check_fit
+from ..stages.verify import RowSets, check_fit
 from .options import UnlearnOptions, VerifyOptions
 from .unlearn import check_inputs, read_retain
 

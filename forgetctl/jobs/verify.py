@@ -15,10 +15,10 @@ from ..maths.bounds import Bounds
 from ..progress import Progress, Silent
 from ..recipe import Recipe, load_recipe
 from ..run import file_digest, now, read_json, text_digest, write_json
-from ..scores import Role, Scores, check_rows
+from ..scores import REPHRASED, Role, Scores, check_rows
 from ..stages.judge import conclude
 from ..stages.reference import ModelSource, ScoreSource, Source
-from ..stages.verify import REPHRASED, RowSets, Scorer, split_halves
+from ..stages.verify import RowSets, Scorer, split_halves
 from .options import VerifyOptions
 from .subject import Subject, find_subject
 
@@ -143,7 +143,8 @@ def _from_files(subject: Subject, model: ScoreSource) -> Collected:
     start = subject.start.scores if isinstance(subject.start, ScoreSource) else None
     references = tuple(source.scores for source in subject.references if isinstance(source, ScoreSource))
     kind = _kind(subject.references, holdout="holdout" in model.scores.sets)
-    rephrased = tuple(name for name in sorted(model.scores.sets) if name.startswith(REPHRASED))
+    count = sum(name.startswith(REPHRASED) for name in model.scores.sets)
+    rephrased = tuple(f"rephrased {number}" for number in range(1, count + 1))
     return Collected(model.scores, kind, start, references, rephrased=rephrased)
 
 

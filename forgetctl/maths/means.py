@@ -126,7 +126,7 @@ def _error(values: Floats, units: Units) -> float:
 
 
 def _spread(values: Floats) -> float:
-    return float(values.std(ddof=1)) if values.size > 1 else 0.0
+    return float(values.std(ddof=1)) if values.size > 1 and np.ptp(values) > 0 else 0.0
 
 
 def _spread_influence(values: Floats, spread: float) -> Floats:

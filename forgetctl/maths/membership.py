@@ -58,8 +58,11 @@ def attack(
     levels = levels or Levels()
     ranks = _Ranks.of(members, others)
     units = units or Units.of(len(ranks.below))
-    weights = units.draws(DRAWS, seed)[:, units.index]
     other_units = other_units or Units.of(len(ranks.order))
+    for labels, rows in ((units, ranks.below), (other_units, ranks.order)):
+        if len(labels.index) != len(rows):
+            raise ValueError(f"{len(rows)} rows, but {len(labels.index)} labels of subjects")
+    weights = units.draws(DRAWS, seed)[:, units.index]
     other_weights = other_units.draws(DRAWS, seed + 1)[:, other_units.index]
     drawn, auc = ranks.aucs(weights, other_weights), ranks.auc
     fewest = min(units.count, other_units.count)

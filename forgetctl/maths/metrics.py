@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import logsumexp
 
 Floats = NDArray[np.float64]
 
@@ -68,7 +69,7 @@ def truth_ratio(
         values = per_token(logp, tokens)
         if values.size == 0:
             raise ValueError("a row without perturbed answers has no truth ratio")
-        wrong[row] = np.log(np.exp(values).mean()) if arithmetic else values.mean()
+        wrong[row] = logsumexp(values) - np.log(values.size) if arithmetic else values.mean()
     return np.exp(wrong - right)
 
 
@@ -82,13 +83,15 @@ def choice_probability(
 
     p = exp(logp / tokens). TOFU's probability of real authors and world facts. Raises ValueError as `truth_ratio`.
     """
-    right = probability(answer_logp, answer_tokens)
+    right = per_token(answer_logp, answer_tokens)
     if not len(perturbed_logp) == len(perturbed_tokens) == len(right):
         raise ValueError(f"{len(right)} answers but {len(perturbed_logp)} sets of perturbed answers")
-    wrong = [probability(logp, tokens).sum() for logp, tokens in zip(perturbed_logp, perturbed_tokens, strict=True)]
+    # In logarithms: where every probability underflows to 0, their shares are still known.
+    rows = zip(right, perturbed_logp, perturbed_tokens, strict=True)
+    wrong = [np.exp(np.minimum(per_token(logp, tokens) - own, 700)).sum() for own, logp, tokens in rows]
     if not all(np.size(np.asarray(logp)) for logp in perturbed_logp):
         raise ValueError("a row without perturbed answers has no choice")
-    shares: Floats = right / (right + np.array(wrong))
+    shares: Floats = 1 / (1 + np.array(wrong))
     return shares
 
 

@@ -90,4 +90,4 @@ def _checks(findings: Findings, bounds: Bounds) -> Iterator[Check]:
         yield check_relearned(findings.relearned, bounds)
     yield from check_damage(findings, bounds)
     for name, reason in findings.unmeasured:
-        yield Check(name, "unknown", "NOT_MEASURED", f"Could not be measured: {reason}.")
+        yield Check(name, "unknown", "NOT_MEASURED", f"The {name} could not be measured: {reason}.")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from ..evidence.closeness import control_closeness, floor_closeness, forget_closeness, relearning
+from ..evidence.closeness import control_closeness, floor_closeness, forget_closeness, relearning, unanswered
 from ..evidence.collected import Collected, same_tokens
 from ..evidence.leaks import gibberish, known_rows, named_secrets, sampled_leaks, whole_answers
 from ..evidence.membership import attacks, privacy_leak
@@ -90,7 +91,7 @@ def gather(found: Collected, bounds: Bounds, unmeasured: Iterable[tuple[str, str
         attacks=attacks(found, bounds),
         relearned=relearning(found, bounds),
         kept=tuple(kept(found, bounds)),
-        unmeasured=tuple(unmeasured),
+        unmeasured=(*unmeasured, *unanswered(found)),
     )
 
 
@@ -161,42 +162,60 @@ def _forget_quality(found: Collected) -> dict[str, Any] | None:
 
 def _not_measured(found: Collected, findings: Findings, kl: Mapping[str, float | None]) -> dict[str, str]:
     """Reasons for every figure that is missing."""
-    unlearned, reference, skipped = found.unlearned, found.reference, {}
+    unlearned, reference = found.unlearned, found.reference
     names = {closeness.name for closeness in findings.forget}
-    if unlearned.forget.truth_ratios is None:
-        skipped["truth_ratio"] = "no perturbed answers: the request has none, and too few other rows to make them from"
-    elif reference is not None and TRUTH_RATIO not in names:
-        skipped["truth_ratio"] = "the reference has no truth ratios"
+    missing = {
+        "truth_ratio": unlearned.forget.truth_ratios is None or (reference is not None and TRUTH_RATIO not in names),
+        "forget_quality": reference is None,
+        "answer_distance": ANSWERS not in names,
+        "whole_answers": findings.whole_answers is None,
+        "sampled_answers": findings.samples is None,
+        "single_rows": findings.known_rows is None,
+        "gibberish": findings.gibberish is None,
+        "rouge": any(scores.forget.rouge is None for scores in found.models.values()),
+        "retain_probability": any("retain" not in scores.sets for scores in found.models.values()),
+        "exact_memorisation": any(scores.forget.exact_memorisation is None for scores in found.models.values()),
+        "extraction_strength": any(scores.forget.extraction_strength is None for scores in found.models.values()),
+        "membership_attacks": not findings.attacks,
+        "priv_leak": privacy_leak(findings.attacks) is None,
+        "noise_floor": findings.floor is None,
+        "model_utility": any(utility(scores, arithmetic=True) is None for scores in found.models.values()),
+        "relearning": bool(found.relearned) and findings.relearned is None,
+    }
+    skipped = {name: REASONS[name] for name, is_missing in missing.items() if is_missing}
     if reference is None:
-        skipped["forget_quality"] = "there is no reference"
-        skipped["whole_answers"] = skipped["sampled_answers"] = "there is no reference to show what is a guess"
+        skipped |= dict.fromkeys(skipped.keys() & {"whole_answers", "sampled_answers"}, "there is no reference")
     elif not same_tokens(unlearned.forget, reference.forget):
         skipped["answer_distance"] = "the reference tokenises the answers differently"
-    if unlearned.forget.own_paraphrases:
-        skipped["paraphrases"] = (
-            f"{unlearned.forget.own_paraphrases} of {len(unlearned.forget.lines)} rows have none; "
-            "their own response stands in"
-        )
-    if reference is not None and findings.whole_answers is None:
-        skipped["whole_answers"] = "no response is long enough, or the reference's answers are not known"
-    if reference is not None and findings.samples is None:
-        skipped["sampled_answers"] = "there is nothing that could leak, or the reference's samples are not known"
-    if findings.known_rows is None:
-        skipped["single_rows"] = "needs start model and reference, and rows that the former knows better"
-    if unlearned.forget.rouge is None:
-        skipped["rouge"] = "passages have no prompt to answer"
-    if "retain" not in unlearned.sets:
-        skipped["retain_probability"] = "there are no retain rows"
-    if not findings.attacks:
-        skipped["membership_attacks"] = "they need --holdout, rows that no model saw"
-    if found.reference is None or len(found.references) < 2:
-        skipped["noise_floor"] = "it needs a second --reference"
-    if utility(unlearned, arithmetic=True) is None:
-        skipped["model_utility"] = "it needs --real-authors, --world-facts and retain rows with perturbed answers"
-    for name in KL:
-        if name not in kl:
-            skipped[f"kl.{name}"] = _no_kl(name, found)
-    return skipped
+    if own := unlearned.forget.own_paraphrases:
+        rows = len(unlearned.forget.lines)
+        skipped["paraphrases"] = f"{own} of {rows} rows have none; their own response stands in"
+    return skipped | {f"kl.{name}": _no_kl(name, found) for name in KL if not _known(kl.get(name))}
+
+
+REASONS = {
+    "truth_ratio": "no perturbed answers, in the request or at the reference, and too few other rows to make them from",
+    "forget_quality": "there is no reference",
+    "answer_distance": "there is nothing to compare with",
+    "whole_answers": "no response is long enough, or the reference's answers are not known",
+    "sampled_answers": "there is nothing that could leak, or the reference's samples are not known",
+    "single_rows": "needs start model and reference, and rows that the former knows better",
+    "gibberish": "there are no answers of this model, and of another to compare them with",
+    "rouge": "there are no answers: passages have no prompt",
+    "retain_probability": "there are no retain rows",
+    "exact_memorisation": "evaluation logs do not tell",
+    "extraction_strength": "evaluation logs do not tell",
+    "membership_attacks": "they need --holdout, rows that no model saw",
+    "priv_leak": "it needs --holdout, and a reference that was scored on it too",
+    "noise_floor": "it needs a second --reference",
+    "model_utility": "it needs --real-authors, --world-facts and retain rows with perturbed answers",
+    "relearning": "the two models tokenise the answers differently",
+}
+"""Why a figure may be missing."""
+
+
+def _known(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
 
 
 def _no_kl(name: str, found: Collected) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 
 from ..document.formats import environment, quantiles
 from ..document.records import Report, read_records
-from ..document.words import LIMITS, view, warnings
+from ..document.view import view, warnings
+from ..document.words import LIMITS
 
 
 def build(run_dir: Path) -> Report:

@@ -11,6 +11,7 @@ import torch
 
 from ..engine.encoding import Encoded, Encoder, encode_rows
 from ..engine.finetune import BATCH_ROWS, fine_tune
+from ..engine.generation import seeded
 from ..engine.models import ModelFacts, add_lora, inspect_model, load_model, load_tokenizer
 from ..engine.row_scorer import ALL_MODES, RowScorer
 from ..engine.scoring import score
@@ -20,9 +21,7 @@ from ..progress import Progress
 from ..recipe import Recipe
 from ..rows import Row, normalise
 from ..run import model_digest
-from ..scores import GREEDY, Role, Scores, ScoreSet
-
-REPHRASED = "rephrased-"
+from ..scores import GREEDY, REPHRASED, Role, Scores, ScoreSet
 
 
 @dataclass(frozen=True, repr=False)
@@ -139,11 +138,8 @@ class Scorer:
         rows, halves = self.sets.forget, split_halves(self.sets.forget)
         logp: dict[int, float] = {}
         for taught, tested in (halves, halves[::-1]):
-            loaded = self._load(path, training=True)
-            self._teach(role, loaded, [rows[index] for index in taught])
-            logp.update(
-                zip(tested, score(loaded.model, loaded.encode("forget", [rows[i] for i in tested])), strict=True)
-            )
+            scored = self._taught(role, path, [rows[index] for index in taught], [rows[index] for index in tested])
+            logp.update(zip(tested, scored, strict=True))
         after = ScoreSet(
             lines=known.lines,
             answer_logp=[logp[index] for index in range(len(rows))],
@@ -153,20 +149,24 @@ class Scorer:
         )
         return Scores(role=role, name=path.name, sha256=model_digest(path), sets={"forget": after})
 
-    def _teach(self, role: Role, loaded: _Loaded, rows: Sequence[Row]) -> None:
-        recipe, lessons = self.recipe, loaded.encode("forget", rows)
-        if recipe.lora:
-            add_lora(loaded.model, recipe.lora)  # adapters are put into the model's own modules
-        with self.progress.bar(f"Teaching the {role} model again", -(-len(lessons) // BATCH_ROWS)) as bar:
+    def _taught(self, role: Role, path: Path, lessons: Sequence[Row], tested: Sequence[Row]) -> list[float]:
+        """Answer scores of some rows after an epoch on others; the model on disk stays as it is."""
+        recipe, loaded = self.recipe, self._load(path, training=True)
+        taught = loaded.encode("forget", lessons)
+        steps = -(-len(taught) // BATCH_ROWS)
+        with seeded(self.device, recipe.seed), self.progress.bar(f"Teaching the {role} model again", steps) as bar:
+            if recipe.lora:
+                add_lora(loaded.model, recipe.lora)  # adapters are put into the model's own modules
             fine_tune(
                 loaded.model,
-                lessons,
+                taught,
                 epochs=1,
                 learning_rate=recipe.verify.relearn_learning_rate or recipe.learning_rate,
                 seed=recipe.seed,
                 micro_batch=recipe.micro_batch_size,
                 advance=bar.advance,
             )
+        return score(loaded.model, loaded.encode("forget", tested))
 
     def _load(self, path: Path, precision: str | None = None, *, training: bool = False) -> _Loaded:
         facts = inspect_model(path)
@@ -239,11 +239,11 @@ def split_halves(rows: Sequence[Row]) -> tuple[list[int], list[int]]:
     """Positions of two halves of the rows: each subject's rows alternate, identical rows stay together."""
     halves: tuple[list[int], list[int]] = ([], [])
     side: dict[tuple[str, str], int] = {}
-    turns: dict[str | None, int] = {}  # a new subject begins on the other side than the one before
+    turns: dict[str | None, int] = {}  # a new subject begins on the emptier side
     for index, row in enumerate(rows):
         key = (normalise(row.prompt), normalise(row.response))
         if key not in side:
-            turn = turns.setdefault(row.subject_id, len(turns))
+            turn = turns.setdefault(row.subject_id, int(len(halves[1]) < len(halves[0])))
             side[key], turns[row.subject_id] = turn % 2, turn + 1
         halves[side[key]].append(index)
     return halves

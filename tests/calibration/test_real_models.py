@@ -48,9 +48,7 @@ class Bench:
     def unlearn(self, name: str, *arguments: str) -> Path:
         out = self.folder / f"run-{name}"
         files = ("--model", str(self.mini / "full"), "--forget", str(self.tofu / "forget05.json"))
-        self.forgetctl(
-            "unlearn", *files, "--retain", str(self.mini / "train.jsonl"), "--out", str(out), *arguments
-        )
+        self.forgetctl("unlearn", *files, "--retain", str(self.mini / "train.jsonl"), "--out", str(out), *arguments)
         return out
 
     def verify(
@@ -92,7 +90,9 @@ def test_verdicts_on_models_whose_truth_is_known(tmp_path: Path, shared: Path) -
     bench = Bench(tmp_path, shared)
     mini = bench.mini
     light = bench.unlearn("light", "--set", "learning_rate=1e-4")
-    ascent = bench.unlearn("ga", "--method", "ga", "--set", "learning_rate=1e-3", "--set", "epochs=2", "--set", "max_retain_kl=1000")
+    ascent = bench.unlearn(
+        "ga", "--method", "ga", "--set", "learning_rate=1e-3", "--set", "epochs=2", "--set", "max_retain_kl=1000"
+    )
     lora = bench.unlearn("lora", "--lora", "--set", "epochs=2")
     detached = bench.copied("detached")  # what ships if nobody merged the adapter: the base weights
     assert (lora / "model" / "model.safetensors").read_bytes() != (detached / "model.safetensors").read_bytes()

@@ -97,13 +97,21 @@ def test_what_the_reference_says_at_that_precision_is_a_guess_too() -> None:
 REPHRASED: dict[str, Any] = {"rephrased": ("a.jsonl",)}
 
 
-def test_rephrased_rows_have_no_lines_in_the_request() -> None:
-    other = lines(asked(greedy=said(secrets=[[1], [1]])), [70, 71])
-    quiet = asked(greedy=said(secrets=[[0], [0]]))
+def test_lines_of_rephrased_rows_are_those_of_the_request() -> None:
+    """Rephrasings follow the request row by row; where they stand in their own file says nothing about the request."""
+    other = lines(asked(greedy=said(secrets=[[1], [0], [0]])), [70, 71, 72])
+    quiet = asked(greedy=said(secrets=[[0], [0], [0]]))
     unlearned = model("unlearned", lines(asked(greedy=said(secrets=[[0], [1], [0]])), [3, 5, 9]), rephrased_1=other)
-    reference = model("reference", asked(greedy=said(secrets=[[0], [0], [0]])), rephrased_1=quiet)
+    reference = model("reference", quiet, rephrased_1=quiet)
     found = Collected(unlearned, "model", references=(reference,), **REPHRASED)
-    assert named_secrets(found) == Secrets(5, 0, 3, 0, 3, (5,))
+    assert named_secrets(found) == Secrets(6, 0, 2, 0, 2, (3, 5))
+
+
+def test_a_line_is_named_once() -> None:
+    loud, quiet = asked(greedy=said(secrets=[[1, 1]])), asked(greedy=said(secrets=[[0, 0]]))
+    unlearned, reference = model("unlearned", loud, rephrased_1=loud), model("reference", quiet, rephrased_1=quiet)
+    found = Collected(unlearned, "model", references=(reference,), **REPHRASED)
+    assert named_secrets(found) == Secrets(4, 0, 4, 0, 4, (1,))
 
 
 def test_rephrased_sets_that_were_not_asked_about_do_not_count() -> None:
@@ -167,12 +175,18 @@ def test_lines_of_whole_answers_are_in_the_requests_order() -> None:
     assert found.lines == (1, 2)
 
 
-def test_rephrased_whole_answers_count_without_a_line() -> None:
-    loud, quiet = asked(greedy=said(whole=[1, 1])), asked(greedy=said(whole=[0, 0]))
-    unlearned, reference = model("unlearned", loud, rephrased_1=loud), model("reference", quiet, rephrased_1=quiet)
+def test_a_row_counts_once_in_however_many_words_it_was_asked() -> None:
+    """Row 1 is repeated when rephrased only, row 2 by either; the reference says row 3 when rephrased."""
+    unlearned = model(
+        "unlearned",
+        lines(asked(greedy=said(whole=[0, 1, 1])), [3, 5, 9]),
+        rephrased_1=lines(asked(greedy=said(whole=[1, 1, 0])), [70, 71, 72]),
+    )
+    quiet = asked(greedy=said(whole=[0, 0, 0]))
+    reference = model("reference", quiet, rephrased_1=asked(greedy=said(whole=[0, 0, 1])))
     found = whole_answers(Collected(unlearned, "model", references=(reference,), **REPHRASED))
     assert found is not None
-    assert (found.more, found.total, found.lines) == (4, 4, (1, 2))
+    assert (found.more, found.fewer, found.total, found.lines) == (2, 0, 3, (3, 5))
 
 
 @pytest.mark.parametrize("theirs", [None, rows([-1.0]), asked(greedy=said(1)), asked(affirmative=said(whole=[0]))])
@@ -272,9 +286,10 @@ NOISE = [0.1, -0.1] * 5  # median 0; robust deviation 0.148, times four 0.59
         ([*NOISE, 2.01, 0.0], (11,), 0),  # just over half of four nats
         ([*NOISE, 2.0, 0.0], (), 0),  # half is not more than half
         ([*NOISE, 3.0, 2.5], (11, 12), 0),
-        ([*NOISE, -2.01, 0.0], (), 1),  # the mirror image
-        ([*NOISE, -2.0, 0.0], (), 0),
-        ([*NOISE, 3.0, -3.0], (11,), 1),
+        # The mirror image: exchanged, the reference would be halfway back from the model: -1 is 8 above -9.
+        ([*NOISE, -4.01, 0.0], (), 1),
+        ([*NOISE, -4.0, 0.0], (), 0),
+        ([*NOISE, 3.0, -5.0], (11,), 1),
         ([3.0] * 12, (), 0),  # all rows alike: for the distance to judge
         ([*[2.9, 3.1] * 5, 3.0, 3.0], (), 0),
     ],
@@ -287,9 +302,8 @@ def test_rows_more_than_half_the_way_back_stand_out(moved: list[float], more: tu
 
 
 def test_rows_that_the_start_model_hardly_knew_better_say_nothing() -> None:
-    """A gap of exactly one nat is not more than one."""
-    start = [-1.0] * 10 + [-4.0, -4.0 + 1e-9]
-    found = known([*NOISE, 5.0, 5.0], start)
+    """Rows 11 and 12 stand at -3 and the reference at -5; a lead of half a nat over -4 is not more than that."""
+    found = known([*NOISE, 2.0, 2.0], [-1.0] * 10 + [-3.5, -3.5 + 1e-9])
     assert (found.total, found.lines) == (11, (12,))
 
 
@@ -319,16 +333,31 @@ def test_one_row_cannot_stand_out() -> None:
     assert (found.more, found.fewer, found.total, found.p) == (0, 0, 1, 1)
 
 
+QUARTERS = st.lists(st.integers(-24, 20).map(lambda quarters: quarters / 4), min_size=12, max_size=12)
+
+
 @settings(max_examples=50, deadline=None)
-@given(st.permutations(range(12)), st.lists(st.floats(-6, 6), min_size=12, max_size=12))
+@given(st.permutations(range(12)), QUARTERS)
 def test_order_of_rows_does_not_matter(order: list[int], moved: list[float]) -> None:
-    """Nor does the sign: what is known in one direction is the mirror image in the other."""
     plain = known(moved)
     found = known([moved[row] for row in order], lines=[row + 1 for row in order])
     assert (found.more, found.fewer, sorted(found.lines)) == (plain.more, plain.fewer, sorted(plain.lines))
-    mirrored = known([-gap for gap in moved])
-    # Exact but for rounding of sums such as -5 + 0.1.
-    assert abs(mirrored.more - plain.fewer) + abs(mirrored.fewer - plain.more) <= 1
+
+
+@settings(max_examples=50, deadline=None)
+@given(QUARTERS)
+def test_model_and_reference_count_alike(moved: list[float]) -> None:
+    """Exchanged, they exchange their counts; else two models that never saw the rows would differ by this test."""
+    ours = [there + gap for there, gap in zip(REFERENCE, moved, strict=True)]
+    start = model("start", rows(START))
+    found, exchanged = (
+        known_rows(against(rows(first), rows(second), start=start))
+        for first, second in ((ours, REFERENCE), (REFERENCE, ours))
+    )
+    if found is None or exchanged is None:
+        assert found is exchanged
+    else:
+        assert (found.more, found.fewer) == (exchanged.fewer, exchanged.more)
 
 
 # Answers that fell apart

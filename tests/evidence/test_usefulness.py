@@ -124,6 +124,28 @@ def test_a_start_model_that_gives_its_rows_no_probability() -> None:
     assert "retain probability" not in found(lost, lost)
 
 
+def test_retain_rows_at_a_precision() -> None:
+    """Rounding may wreck what unlearning kept: the model is measured as it will run, against others that run so."""
+
+    def scored(role: Role, probability: float) -> Scores:
+        return model(role, FORGET, retain=retain([probability, probability]))
+
+    full: dict[Role, Scores] = {role: scored(role, 0.8) for role in ("start", "unlearned", "reference")}
+    rounded: dict[Role, Scores] = {"start": scored("start", 0.75), "unlearned": scored("unlearned", 0.3)}
+    both: dict[Role, Scores] = {**rounded, "reference": scored("reference", 0.6)}
+    collected = Collected(
+        full["unlearned"], "model", full["start"], (full["reference"],), {"nf4": rounded, "int8": both}
+    )
+    measures = {measure.name: measure for measure in kept(collected, BOUNDS)}
+    assert list(measures) == ["retain probability", "retain probability, nf4", "retain probability, int8"]
+    assert measures["retain probability"].start.relative == 0
+    assert measures["retain probability, nf4"].start.relative == pytest.approx(0.3 / 0.75 - 1)
+    assert measures["retain probability, nf4"].reference is None
+    against = measures["retain probability, int8"].reference
+    assert against is not None
+    assert against.relative == pytest.approx(-0.5)
+
+
 # Model utility
 
 PARTS = (0.5, 0.8, 0.25)  # probability, ROUGE, useful truth of every set
@@ -172,8 +194,8 @@ def test_the_two_means_of_wrong_answers_differ() -> None:
         perturbed_tokens=[[1, 1]],
         elicited={"greedy": said(recall=[0.5])},
     )
-    others = scored("start", [(0.5, 0.5, 0.5)] * 3).sets
-    scores = model("start", FORGET, **{**others, "retain": retained})
+    others = scored("start", [(0.5, 0.5, 0.5)] * 3)
+    scores = others.model_copy(update={"sets": {**others.sets, "retain": retained}})
     assert utility(scores, arithmetic=True) == pytest.approx(9 / (8 * 2 + 16 / 11))
     assert utility(scores, arithmetic=False) == pytest.approx(9 / (8 * 2 + 4 / 3))
 
@@ -229,7 +251,9 @@ def test_change_of_utility_by_hand() -> None:
 def test_no_change_where_nothing_was_there_or_rows_differ() -> None:
     whole, nothing = [PARTS] * 3, [(0.5, 0.0, 0.25), PARTS, PARTS]
     assert change(scored("unlearned", whole), scored("start", nothing)) is None
-    assert change(scored("unlearned", whole), scored("start", whole, count=5)) is None
+    before, longer = (scored("start", whole, count=count) for count in (4, 5))
+    before = before.model_copy(update={"sets": {**before.sets, "world_facts": longer.sets["world_facts"]}})
+    assert change(scored("unlearned", whole), before) is None
     lost = change(scored("unlearned", nothing), scored("start", whole))
     assert lost is not None
     assert (lost.start.relative, lost.start.upper) == pytest.approx((-1, -1))

@@ -13,7 +13,8 @@ from click.testing import CliRunner, Result
 
 from forgetctl.cli import cli
 
-SETTINGS = ("--set", "learning_rate=5e-3", "--set", "epochs=6", "--set", "batch_size=8", "--set", "beta=1")
+QUICK = ("--set", "verify.samples=2", "--set", "verify.answer_tokens=24")
+SETTINGS = ("--set", "learning_rate=5e-3", "--set", "epochs=6", "--set", "batch_size=8", "--set", "beta=1", *QUICK)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from click.testing import Result
 from safetensors.numpy import load_file
 
 from forgetctl.stages.request import read_rows
-from tests.jobs.conftest import SETTINGS, unlearn_arguments
+from tests.jobs.conftest import QUICK, SETTINGS, unlearn_arguments
 
 Command = Callable[..., Result]
 
@@ -155,7 +155,7 @@ def test_more_about_the_same_request_can_be_given_at_verification(
 def model_arguments(world: Path, model: str, out: Path, reference: str = "reference") -> list[str]:
     files = {"--model": model, "--reference": reference, "--start": "model", "--forget": "requests.jsonl"}
     pairs = [part for option, name in files.items() for part in (option, str(world / name))]
-    return ["verify", *pairs, "--retain", str(world / "remaining.jsonl"), "--out", str(out), "--json"]
+    return ["verify", *pairs, "--retain", str(world / "remaining.jsonl"), "--out", str(out), "--json", *QUICK]
 
 
 def test_the_start_model_fails(world: Path, tmp_path: Path, forgetctl: Command) -> None:

@@ -138,14 +138,14 @@ def test_everything_at_once_on_a_run(finished: Path, world: Path, tmp_path: Path
     rephrased.write_text("\n".join(json.dumps({**row, "prompt": "Well, " + row["prompt"]}) for row in rows))
     known = (finished / "verdict.json").read_bytes(), sorted((finished / "scores").iterdir())
     files = ("--model", finished / "model", "--forget", world / "requests.jsonl", "--start", world / "model")
-    asked = ("--rephrased", rephrased, "--precision", "bf16, nf4", "--deep", "--holdout", world / "holdout.jsonl")
+    asked = ("--rephrased", rephrased, "--precision", "bf16, int8", "--deep", "--holdout", world / "holdout.jsonl")
     settings = ("--set", "verify.samples=2", "--set", "verify.answer_tokens=12", "--set", "learning_rate=1e-3")
     out = tmp_path / "run"
     result = forgetctl("verify", *files, *asked, *settings, "--reference", world / "reference", "--out", out, "--json")
     assert result.exit_code in (3, 4), result.stderr
     verdict = json.loads(result.stdout)
     names = set(codes(verdict))
-    for suffix in ("", ", bf16", ", nf4", ", rephrased 1 (rephrased.jsonl)"):
+    for suffix in ("", ", bf16", ", int8", ", rephrased 1 (rephrased.jsonl)"):
         assert f"answer log-prob{suffix}" in names
         assert f"truth ratio{suffix}" in names
     assert {"relearning attack", "membership attacks", "sampled answers", "single rows", "gibberish"} <= names
@@ -155,7 +155,7 @@ def test_everything_at_once_on_a_run(finished: Path, world: Path, tmp_path: Path
     assert set(verdict["extraction"]["start"]) == {"greedy"}
     assert {attack["name"] for attack in verdict["attacks"]} == {"loss", "zlib", "min_k", "min_k_plus_plus"}
     written = {path.stem for path in (out / "scores").iterdir()}
-    assert {"unlearned-nf4", "reference-bf16", "start-nf4", "unlearned-relearned", "reference-relearned"} <= written
+    assert {"unlearned-int8", "reference-bf16", "start-int8", "unlearned-relearned", "reference-relearned"} <= written
     assert "relearning attack" not in [item["check"] for item in verdict["skipped"]]
     assert known == ((finished / "verdict.json").read_bytes(), sorted((finished / "scores").iterdir()))
     for path in out.rglob("*.json"):

@@ -19,9 +19,10 @@ FEW_ROWS = Interval(0.05, 0.0, 0.40, 10, "rows", 0.6)
 BORDERLINE = Interval(0.20, 0.08, 0.30, 100, "rows", 0.2)
 SAME_MEAN = Shift(0.01, -0.05, 0.07, 1.0, 400)
 OTHER_MEAN = Shift(0.30, 0.10, 0.50, 1.0, 400)
-KEPT = Change(0.900, 0.895, -0.0056, -0.012, 0.001, 400, 0.0064)
-LOST = Change(0.900, 0.800, -0.1111, -0.13, -0.09, 400, 0.019)
-OPEN = Change(0.900, 0.890, -0.0111, -0.06, 0.03, 400, 0.049)
+# The noise is 1.55 times what the lower bound is away, as it needs power too.
+KEPT = Change(0.900, 0.895, -0.0056, -0.012, 0.001, 400, 0.0099)
+LOST = Change(0.900, 0.800, -0.1111, -0.13, -0.09, 400, 0.0295)
+OPEN = Change(0.900, 0.890, -0.0111, -0.06, 0.03, 400, 0.076)
 NONE_OF_400 = Excess(0, 0, 400, 1.0, ())
 HIDDEN = Attack("loss", 0.52, 0.45, 0.6, 0.51, 0.01, -0.05, 0.07)
 

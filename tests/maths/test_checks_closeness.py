@@ -17,10 +17,10 @@ from forgetctl.maths.checks_closeness import (
     check_relearned,
     check_sensitivity,
 )
-from forgetctl.maths.findings import Findings, Relearned
+from forgetctl.maths.findings import Closeness, Findings, Relearned
 from forgetctl.maths.means import Shift
 from forgetctl.maths.statistics import Interval, paired_distance
-from forgetctl.maths.verdict import judge
+from forgetctl.maths.verdict import ANSWERS, REQUIRED, TRUTH_RATIO, judge
 
 BOUNDS = Bounds()
 
@@ -121,14 +121,34 @@ def test_the_floor_loosens_no_pass() -> None:
     ],
 )
 def test_references_must_pass_themselves(found: Interval, shift: Shift | None, code: str) -> None:
-    check = check_floor((ratios, replace(answers, distance=found, shift=shift)), BOUNDS)
+    check = check_floor((ratios, replace(answers, distance=found, shift=shift)), REQUIRED["reference"], BOUNDS)
     assert check.code == code
     assert check.status == ("pass" if code == "REFERENCES_AGREE" else "unknown")
     assert f"answer log-prob D = {found.D:.3f}, to {found.upper:.3f}" in check.text
 
 
-def test_references_that_were_not_compared_do_not_agree() -> None:
-    assert check_floor((), BOUNDS).status != "pass"
+@pytest.mark.parametrize(
+    ("floor", "missing"),
+    [
+        ((), f"{ANSWERS}, {TRUTH_RATIO}"),
+        ((ratios,), ANSWERS),
+        ((answers,), TRUTH_RATIO),
+        ((answers, answers), TRUTH_RATIO),
+    ],
+)
+def test_references_that_were_not_compared_on_all_scores_do_not_agree(
+    floor: tuple[Closeness, ...], missing: str
+) -> None:
+    check = check_floor(floor, REQUIRED["reference"], BOUNDS)
+    assert (check.status, check.code) == ("unknown", "NOT_MEASURED")
+    assert check.text == f"The references could not be compared with each other: no {missing}."
+
+
+def test_unseen_rows_need_no_truth_ratio_in_the_floor() -> None:
+    assert check_floor((answers,), REQUIRED["holdout"], BOUNDS).code == "REFERENCES_AGREE"
+    # What is there must pass, required or not.
+    far = replace(ratios, distance=DIFFERENT)
+    assert check_floor((answers, far), REQUIRED["holdout"], BOUNDS).code == "NOISE_FLOOR_ABOVE_DELTA"
 
 
 # Means
@@ -211,6 +231,10 @@ def test_attacks_without_a_reference_are_reported_only() -> None:
         (SAME_MEAN, EQUAL, "NOT_RELEARNED"),
         (OTHER_MEAN, EQUAL, "RELEARNING_UNSURE"),
         (OTHER_MEAN, DIFFERENT, "RELEARNED"),
+        (OTHER_MEAN, spread(0.15, 0.2, 0.3), "RELEARNING_UNSURE"),  # lower = delta is not above it
+        (replace(OTHER_MEAN, lower=0.0001), DIFFERENT, "RELEARNED"),
+        (replace(OTHER_MEAN, lower=0.0), DIFFERENT, "RELEARNING_UNSURE"),  # it may differ without knowing more
+        (replace(OTHER_MEAN, lower=-0.1), DIFFERENT, "RELEARNING_UNSURE"),
         (Shift(-1.0, -1.2, -0.8, 1.0, 400), DIFFERENT, "NOT_RELEARNED"),  # it knows less than the reference
         (replace(OTHER_MEAN, upper=float("nan")), EQUAL, "RELEARNING_UNSURE"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from measured import CLEAN, KEPT, LOST, OPEN, excess, kept
@@ -74,22 +75,22 @@ def test_secrets_texts() -> None:
     assert "3 named secrets come out; whether" in leak(secrets=Secrets(5, 0, 3, None, None)).text
     assert "2 named secrets could not be tested" in leak(secrets=Secrets(5, 2, 0, 0, 0)).text
     # 1 - 0.05^(1/100) = 2.95 %
-    assert "of 100; so at most 3.0% do, at 95 %" in leak(secrets=Secrets(100, 0, 0, 0, 0)).text
+    assert "(of 100; of secrets like them at most 3.0% do, at 95 %)" in leak(secrets=Secrets(100, 0, 0, 0, 0)).text
 
 
 # Counts
 
 
-def test_five_checks_of_counts_share_the_failing_level() -> None:
-    assert COUNT_CHECKS == 5
-    assert BOUNDS.fail_level / COUNT_CHECKS == pytest.approx(0.01)
+def test_four_checks_of_counts_share_the_failing_level() -> None:
+    assert COUNT_CHECKS == 4  # whole answers, samples, single rows, gibberish
+    assert BOUNDS.fail_level / COUNT_CHECKS == pytest.approx(0.0125)
 
 
 @pytest.mark.parametrize(
     ("found", "code"),
     [
-        (excess(7, 0, 0.0100, (3,)), "ANSWERS_LEAKED"),
-        (excess(7, 0, 0.0101, (3,)), "ANSWERS_SAID"),
+        (excess(7, 0, 0.0125, (3,)), "ANSWERS_LEAKED"),
+        (excess(7, 0, 0.0126, (3,)), "ANSWERS_SAID"),
         (excess(1, 9, 0.99, (3,)), "ANSWERS_SAID"),  # once is not never
         (excess(0, 9, 1.0), "NO_ANSWER_LEAKED"),
     ],
@@ -101,14 +102,14 @@ def test_whole_answers(found: Excess, code: str) -> None:
         assert f"{found.more} of 400, the comparison alone {found.fewer}; p = " in check.text
         assert "line 3" in check.text
     else:
-        assert "of 400; so at most 0.7% do" in check.text  # 1 - 0.05^(1/400)
+        assert "(of 400; of rows like them at most 0.7% do, at 95 %)" in check.text  # 1 - 0.05^(1/400)
 
 
 @pytest.mark.parametrize(
     ("found", "code"),
     [
-        (Samples(50, 4, 9, 2, 7, 0.0100), "SAMPLES_LEAKED"),
-        (Samples(50, 4, 9, 2, 7, 0.0101), "SAMPLES_SAID"),
+        (Samples(50, 4, 9, 2, 7, 0.0125), "SAMPLES_LEAKED"),
+        (Samples(50, 4, 9, 2, 7, 0.0126), "SAMPLES_SAID"),
         (Samples(50, 4, 9, 9, 0, 0.005), "SAMPLES_LEAKED"),  # the same items, but far more often
         (Samples(50, 4, 2, 3, 0, 0.7), "NO_SAMPLE_LEAKED"),
     ],
@@ -121,33 +122,62 @@ def test_samples(found: Samples, code: str) -> None:
     if code == "SAMPLES_SAID":
         assert "give away 7 items" in check.text
     if code == "NO_SAMPLE_LEAKED":
-        assert "so at most 1.5% do" in check.text  # 200 samples
+        assert "; of such answers at most 1.5% do, at 95 %)" in check.text  # 200 samples
 
 
 @pytest.mark.parametrize(
-    ("p", "status"), [(0.0100, "fail"), (0.0101, "unknown"), (0.05, "unknown"), (0.0501, "pass"), (1.0, "pass")]
-)
-def test_single_rows_and_gibberish(p: float, status: str) -> None:
-    found = excess(6, 1, p, (8, 12))
-    checks = [leak(known_rows=found), *damage(replace(CLEAN, gibberish=found))[1:]]
-    assert [check.name for check in checks] == ["single rows", "gibberish"]
-    for check in checks:
-        assert check.status == status
-        assert f"6 of 400, 1 the other way; p = {p:.2g}" in check.text
-        assert ("lines 8, 12" in check.text) == (status != "pass")
-
-
-@pytest.mark.parametrize(
-    "nothing",
+    ("found", "code"),
     [
-        {"secrets": Secrets(0, 0, 0, 0, 0)},
-        {"whole_answers": Excess(0, 0, 0, 1.0, ())},
-        {"samples": Samples(0, 8, 0, 0, 0, 1.0)},
-        {"samples": Samples(5, 0, 0, 0, 0, 1.0)},
+        (excess(8, 1, 0.0125, (8, 12)), "KNOWN_ROWS"),
+        (excess(8, 1, 0.0126, (8, 12)), "SOME_KNOWN_ROWS"),
+        (excess(6, 5, 0.5, (8, 12)), "SOME_KNOWN_ROWS"),  # one more is worth a look, chance or not
+        (excess(1, 0, 0.5, (8, 12)), "SOME_KNOWN_ROWS"),
+        (excess(6, 6, 0.61, (8, 12)), "NO_KNOWN_ROWS"),
+        (excess(0, 6, 1.0), "NO_KNOWN_ROWS"),
+        (excess(0, 0, 1.0), "NO_KNOWN_ROWS"),
     ],
 )
-def test_counts_of_nothing_are_no_evidence_but_no_crash_either(nothing: dict[str, object]) -> None:
-    assert leak(**nothing).status in ("unknown", "skipped")
+def test_single_rows(found: Excess, code: str) -> None:
+    check = leak(known_rows=found)
+    status = {"KNOWN_ROWS": "fail", "SOME_KNOWN_ROWS": "unknown", "NO_KNOWN_ROWS": "pass"}[code]
+    assert (check.name, check.status, check.code) == ("single rows", status, code)
+    assert f"{found.more} of 400, {found.fewer} the other way; p = {found.p:.2g}" in check.text
+    assert ("lines 8, 12" in check.text) == (status != "pass")
+
+
+@pytest.mark.parametrize(
+    ("p", "status", "code"),
+    [
+        (0.0125, "fail", "GIBBERISH"),
+        (0.0126, "unknown", "SOME_GIBBERISH"),
+        (0.05, "unknown", "SOME_GIBBERISH"),
+        (0.0501, "pass", "NO_GIBBERISH"),
+        (1.0, "pass", "NO_GIBBERISH"),
+    ],
+)
+def test_gibberish(p: float, status: str, code: str) -> None:
+    check = damage(replace(CLEAN, gibberish=excess(6, 1, p, (8, 12))))[1]
+    assert (check.name, check.status, check.code) == ("gibberish", status, code)
+    assert f"6 of 400, 1 the other way; p = {p:.2g}" in check.text
+    assert "line" not in check.text  # it is about retain rows too, which have no line in the request
+
+
+@pytest.mark.parametrize(
+    ("nothing", "name", "words"),
+    [
+        ({"secrets": Secrets(0, 0, 0, 0, 0)}, "secrets", "of 0; of secrets like them nothing is known"),
+        ({"whole_answers": Excess(0, 0, 0, 1.0, ())}, "whole answers", "of 0; of rows like them nothing is known"),
+        ({"samples": Samples(0, 8, 0, 0, 0, 1.0)}, "sampled answers", "of such answers nothing is known"),
+        ({"samples": Samples(5, 0, 0, 0, 0, 1.0)}, "sampled answers", "of such answers nothing is known"),
+        ({"known_rows": Excess(0, 0, 0, 1.0, ())}, "single rows", "0 of 0, 0 the other way"),
+        ({"gibberish": Excess(0, 0, 0, 1.0, ())}, "gibberish", "0 of 0, 0 the other way"),
+    ],
+)
+def test_counts_of_nothing_do_not_crash(nothing: dict[str, Any], name: str, words: str) -> None:
+    """Nobody makes them: what was not counted is None."""
+    (check,) = (check for check in judge(replace(CLEAN, **nothing), BOUNDS).checks if check.name == name)
+    assert words in check.text
+    assert check.status != "fail"
 
 
 # Usefulness
@@ -188,7 +218,9 @@ def test_limits_of_damage(found: Change, code: str) -> None:
 def test_a_reference_that_lost_too_excuses_the_loss(start: Change, reference: Change, code: str) -> None:
     check = damage(kept(start, replace(reference, before=0.813)))[0]
     assert check.code == code
-    assert "0.813 in the reference" in check.text
+    figure = {LOST: "-11.1%, -13.0% to -9.0%", KEPT: "-0.6%, -1.2% to +0.1%", OPEN: "-1.1%, -6.0% to +3.0%"}
+    words = f"; change {figure[start]}; limit -2%; against the reference's 0.813 {figure[reference]})"
+    assert words in check.text
 
 
 def test_texts_of_damage() -> None:
@@ -196,8 +228,10 @@ def test_texts_of_damage() -> None:
     assert text == (
         "The retain probability fell (0.900 before, 0.800 after; change -11.1%, -13.0% to -9.0%; limit -5%)."
     )
-    # 400 (1.55 x 0.049 / 0.02)^2 = 5768.4
-    assert "about 5769 rows would settle it" in damage(kept(OPEN))[0].text
+    # 400 (0.076 / 0.02)^2 = 400 x 3.8^2
+    assert "about 5776 rows would settle it, if nothing was lost" in damage(kept(OPEN))[0].text
+    # Either comparison would do, so the fewer rows: 400 (0.0295 / 0.02)^2 = 870.25.
+    assert "about 871 rows would settle it" in damage(kept(LOST, OPEN))[0].text
 
 
 def test_every_measure_is_checked_by_itself() -> None:
@@ -215,9 +249,10 @@ def test_a_single_retain_row_leaves_the_damage_open() -> None:
     found = judge(kept(relative_change([0.9], [0.9])), BOUNDS)
     assert found.outcome == "INCONCLUSIVE"
     assert found.reasons[0].code == "DAMAGE_UNSURE"
+    assert "; add rows." in found.reasons[0].text
 
 
 def test_no_loss_allowed_needs_more_than_no_rows() -> None:
     check = damage(kept(OPEN), Bounds(utility_loss=0.0))[0]
     assert check.code == "DAMAGE_UNSURE"
-    assert "about 0 rows" not in check.text
+    assert "; add rows." in check.text

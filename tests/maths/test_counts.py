@@ -128,12 +128,21 @@ def test_counts_outside_the_samples(ours: list[int], theirs: list[int]) -> None:
 
 
 def test_standing_out_by_hand() -> None:
-    # Median 0.1; deviations .1, 0, .1, .1, 1.9, 1.4, .1, 0: their median .1, scaled 0.148, so the limit is 0.593.
-    moved, way = [0.0, 0.1, 0.2, 0.2, 2.0, -1.3, 0.0, 0.1], [2.0] * 8
+    # Median 0.1; deviations .1, 0, .1, .1, 1.9, 1.5, .1, 0: their median .1, scaled 0.148, so the limit is 0.593.
+    moved, way = [0.0, 0.1, 0.2, 0.2, 2.0, -1.4, 0.0, 0.1], [2.0] * 8
     known, mirrored = standing_out(moved, way)
-    assert [row for row, out in enumerate(known) if out] == [4]  # 2.0 is more than half of 2.0 and 1.9 off the median
-    assert [row for row, out in enumerate(mirrored) if out] == [5]
-    assert standing_out(moved, [5.0] * 8) == ([False] * 8, [False] * 8)  # neither is half of 5 back
+    assert [row for row, out in enumerate(known) if out] == [4]  # 2.0 is above 2/3 of 2.0 and 1.9 off the median
+    assert [row for row, out in enumerate(mirrored) if out] == [5]  # -1.4 is below -4/3
+    assert standing_out([*moved[:5], -1.3, *moved[6:]], way) == (known, [False] * 8)
+    assert standing_out(moved, [5.0] * 8) == ([False] * 8, [False] * 8)  # 2/3 of 5 is 3.33
+
+
+@pytest.mark.parametrize(("now", "expected"), [(1.51, True), (1.49, False)])
+def test_half_of_the_way_back_is_known(now: float, expected: bool) -> None:
+    """Reference 0, start 3: half-way is 1.5, and 2/3 of the lead 3 - 1.5 / 2 = 2.25 is 1.5 too."""
+    known, mirrored = standing_out([0.0, 0.1, -0.1, 0.0, now], [3 - now / 2] * 5)
+    assert known == [False] * 4 + [expected]
+    assert not any(mirrored)
 
 
 def test_what_moves_all_rows_alike_stands_out_nowhere() -> None:
@@ -149,18 +158,33 @@ def test_the_mirror_image_is_one(moved: list[float]) -> None:
     assert standing_out([-value for value in moved], way) == (mirrored, known)
 
 
-def test_rows_of_an_equal_model_stand_out_either_way_alike() -> None:
-    """The rows are chosen by how far the start model is from the reference, so the reference's own noise counts twice.
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(*[st.floats(-6, 0)] * 3), min_size=1, max_size=30))
+def test_exchanging_model_and_reference_exchanges_the_lists(rows: list[tuple[float, float, float]]) -> None:
+    start, now, reference = np.array(rows).T
+    lists = []
+    for ours, theirs in ((now, reference), (reference, now)):
+        lead = start - (ours + theirs) / 2
+        chosen = lead > 0.5
+        if not chosen.any():
+            return
+        lists.append(standing_out((ours - theirs)[chosen], lead[chosen]))
+    assert lists[0] == lists[1][::-1]
 
-    Three models with the same heavy-tailed noise; the start model knows every row by 1.2 nats more.
+
+def test_rows_of_an_equal_model_stand_out_either_way_alike() -> None:
+    """Rows are chosen, and the way back is measured, from the mean of model and reference, so that they count alike.
+
+    Model and reference have the same heavy-tailed noise; the start model knows every row by 1.2 nats more.
     """
     random = np.random.default_rng(12)
     more = fewer = 0
     for _ in range(20):
         now, reference = 0.3 * random.standard_t(3, size=(2, 2000))
-        way = 1.2 + 0.5 * random.normal(size=2000) - reference
-        rows = way > 1.0
-        known, mirrored = standing_out((now - reference)[rows], way[rows])
+        lead = 1.2 + 0.5 * random.normal(size=2000) - (now + reference) / 2
+        rows = lead > 0.5
+        known, mirrored = standing_out((now - reference)[rows], lead[rows])
+        assert standing_out((reference - now)[rows], lead[rows]) == (mirrored, known)
         more, fewer = more + sum(known), fewer + sum(mirrored)
     assert more + fewer > 50
     assert stats.binomtest(more, more + fewer).pvalue > 1e-3

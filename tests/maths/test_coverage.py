@@ -111,10 +111,12 @@ def test_nearly_all_rows_moved() -> None:
     assert above <= FAILING
 
 
-@pytest.mark.parametrize(("subjects", "rows"), [(10, 20), (20, 20)])
-def test_subjects_that_are_still_known_as_a_whole(subjects: int, rows: int) -> None:
+@pytest.mark.parametrize(("subjects", "most"), [(10, 0.12), (20, PASSING)])
+def test_subjects_that_are_still_known_as_a_whole(subjects: int, most: float) -> None:
     """Each subject is forgotten or not, all its rows alike: D is the share of those that are not."""
-    owners = np.repeat(np.arange(subjects), rows)
+    # With few subjects the claim is about these rows: of ten, none is known in 0.8^10 = 11 % of samples, and then
+    # nothing shows that other subjects would be. Of twenty that happens in 1.2 %.
+    owners = np.repeat(np.arange(subjects), 20)
 
     def make(random: np.random.Generator) -> Scores:
         base = random.normal(size=owners.size)
@@ -122,7 +124,7 @@ def test_subjects_that_are_still_known_as_a_whole(subjects: int, rows: int) -> N
         return base + 10 * known, base, Units.of(owners.size, owners.tolist())
 
     below, _ = misses(make, 0.2, 7)
-    assert below <= PASSING
+    assert below <= most
 
 
 @pytest.mark.parametrize(("n", "m"), [(60, 60), (40, 150)])

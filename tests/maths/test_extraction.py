@@ -112,6 +112,13 @@ def test_a_long_response_without_spaces_is_long() -> None:
     assert is_long(CHINESE.replace(",", ""))
 
 
+@pytest.mark.parametrize(("letters", "expected"), [(19, False), (20, True), (21, True)])
+def test_twenty_letters_of_a_script_without_spaces_are_long(letters: int, expected: bool) -> None:
+    assert is_long(CHINESE.replace(",", "")[:letters]) is expected
+    assert is_long(f"\u300c{CHINESE.replace(',', '')[:letters]}\u300d\u3002") is expected  # marks are no letters
+    assert not is_long(("abcd " * letters)[: letters - 1])  # as many characters of words, fewer than ten of them
+
+
 # Gibberish
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from forgetctl.maths.membership import ATTACKS, attack, auc_margin, priv_leak
+from forgetctl.maths.membership import ATTACKS, Attack, attack, auc_margin, priv_leak
 from forgetctl.maths.resampling import Units
 from forgetctl.maths.statistics import Levels
 
@@ -73,11 +73,35 @@ def test_difference_from_the_reference() -> None:
     assert found.difference_lower is not None
     assert found.difference_upper is not None
     assert 0.05 < found.difference_lower < found.difference < found.difference_upper
-    # Against nearly the same scores of the same rows the difference is much surer than the AUC.
-    near = attack("zlib", *ours, reference=(ours[0] + 0.01 * theirs[0], ours[1]))
+
+
+def nearly_alike(n: int) -> Attack:
+    """Against a reference with nearly the same scores of the same rows."""
+    ours, theirs = both(1, n, known=1.0)
+    return attack("zlib", *ours, reference=(ours[0] + 0.01 * theirs[0], ours[1]))
+
+
+def test_difference_is_much_surer_than_the_auc_where_scores_are_nearly_the_same() -> None:
+    near = nearly_alike(400)
     assert near.difference is not None
     assert near.difference_upper is not None
     assert near.difference_upper - near.difference < 0.2 * (near.upper - near.auc)
+
+
+def test_error_is_no_less_than_one_unit_changing_sides_by_hand() -> None:
+    near = nearly_alike(60)
+    assert near.difference is not None
+    assert near.difference_lower is not None
+    assert near.difference_upper is not None
+    # 1/60 with t of 59 degrees: 2.3912 at .99, and 2.3001 at 1 - .05/4.
+    assert near.difference_upper - near.difference == pytest.approx(2.391229 / 60, abs=1e-6)
+    assert near.difference - near.difference_lower == pytest.approx(stats.t.ppf(0.9875, 59) / 60)
+    # A perfect attack; subjects are fewer than rows: 1/12 with t of 11 degrees, 2.7181 at .99.
+    high, low, units = np.full(36, 2.0), np.full(60, 1.0), Units.of(36, copies=np.arange(12).repeat(3).tolist())
+    perfect = attack("loss", high, low, units, reference=(high, low))
+    assert perfect.difference_upper == pytest.approx(2.718079 / 12, abs=1e-6)
+    swapped = attack("loss", low, high, reference=(low, high), other_units=units)
+    assert swapped.difference_upper == pytest.approx(2.718079 / 12, abs=1e-6)
 
 
 def test_bounds_have_the_width_of_hanley_and_mcneil() -> None:
@@ -102,6 +126,11 @@ def test_rows_of_subjects_count_less() -> None:
     alone, alike = attack("loss", members, others), attack("loss", members, others, units)
     assert alike.auc == alone.auc
     assert alike.upper - alike.auc > 1.7 * (alone.upper - alone.auc)
+    # The same for subjects of the unseen rows.
+    alone, alike = attack("loss", others, members), attack("loss", others, members, other_units=units)
+    assert alike.auc == alone.auc
+    assert alike.upper - alike.auc > 1.7 * (alone.upper - alone.auc)
+    assert alike.auc - alike.lower > 1.7 * (alone.auc - alone.lower)
 
 
 def test_levels_set_the_width() -> None:
@@ -154,9 +183,11 @@ def test_reference_of_other_rows(reference: tuple[list[float], list[float]]) -> 
         attack("loss", [1.0, 2.0], [1.0, 2.0], reference=reference)
 
 
-def test_units_of_other_rows() -> None:
+@pytest.mark.parametrize(("units", "others"), [(3, None), (1, None), (None, 1), (None, 5)])
+def test_units_of_other_rows(units: int | None, others: int | None) -> None:
+    made = [Units.of(count) if count else None for count in (units, others)]
     with pytest.raises(ValueError, match=r"2|3"):
-        attack("loss", [1.0, 2.0], [1.0], Units.of(3))
+        attack("loss", [1.0, 2.0], [1.0, 2.0], made[0], other_units=made[1])
 
 
 # PrivLeak

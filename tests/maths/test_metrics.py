@@ -255,11 +255,11 @@ def test_model_utility_needs_nine_parts(count: int) -> None:
 
 
 @pytest.mark.parametrize("zero", [1, 0])
-def test_model_utility_of_nan_and_zero_is_no_utility(zero: int) -> None:
+def test_model_utility_of_nan_is_refused_before_or_after_a_zero(zero: int) -> None:
     parts = [0.5] * 9
     parts[zero], parts[1 - zero] = 0.0, float("nan")
-    found = model_utility(parts)
-    assert math.isnan(found) or found == 0.0
+    with pytest.raises(ValueError, match="nine measures, got 9 or one that is NaN"):
+        model_utility(parts)
 
 
 # ROUGE-L

@@ -54,6 +54,12 @@ def test_labels_of_another_length(subjects: list[int] | None, copies: list[int] 
         Units.of(3, subjects, copies)
 
 
+@pytest.mark.parametrize("labels", [{}, {"subjects": []}, {"copies": []}, {"subjects": [1]}])
+def test_no_rows_have_no_units(labels: dict[str, list[int]]) -> None:
+    with pytest.raises(ValueError, match="no rows to resample"):
+        Units.of(0, **labels)
+
+
 # Sums, sizes and draws
 
 

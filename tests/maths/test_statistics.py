@@ -181,6 +181,28 @@ def test_few_rows_that_all_moved_do_not_prove_that_all_rows_do(n: int, measure: 
     assert found.lower <= 0.05 ** (1 / n) + 1e-9
 
 
+@pytest.mark.parametrize("n", [10, 100])
+def test_lower_bound_where_every_row_moved_by_hand(n: int) -> None:
+    """Tango's score for n of n is n (1 - d) / sqrt(n (1 - d^2)) = z, so d = (n - z^2) / (n + z^2)."""
+    square = float(stats.t.ppf(0.95, n - 1)) ** 2
+    assert paired_distance([0.0] * n, [1.0] * n).lower == pytest.approx((n - square) / (n + square), abs=1e-6)
+    # Agresti and Caffo: shares (n + 1) / (n + 2) and 1 / (n + 2), for ten 11/12 and 1/12.
+    error = math.sqrt(2 * (n + 1) / (n + 2) ** 3)
+    lower = n / (n + 2) - math.sqrt(square) * error
+    assert unpaired_distance([0.0] * n, [1.0] * n).lower == pytest.approx(lower)
+
+
+@pytest.mark.parametrize("n", [10, 60])
+def test_noise_is_no_less_than_the_bound_of_no_difference(n: int) -> None:
+    square = float(stats.t.ppf(0.99, n - 1)) ** 2
+    same = paired_distance(range(n), range(n))
+    assert same.noise == pytest.approx(square / (n + square))
+    assert same.rows_needed(0.15) == math.ceil(n * (square / (n + square) / 0.15) ** 2)
+    # Copies are no more units: the same noise, of five times the rows.
+    copies = paired_distance([*range(n)] * 5, [*range(n)] * 5, Units.of(5 * n, copies=[*range(n)] * 5))
+    assert (copies.noise, copies.upper) == pytest.approx((same.noise, same.upper), abs=1e-6)
+
+
 # Bounds: what they must not depend on, and what they must
 
 
@@ -218,11 +240,15 @@ def test_bounds_do_not_depend_on_the_order_of_rows(make: Make, subjects: int | N
     random = np.random.default_rng(seed)
     owners, order = random.integers(0, subjects or 1, 90), random.permutation(90)
     units = [Units.of(90, column.tolist()) if subjects else None for column in (owners, owners[order])]
-    found, again = paired_distance(first, second, units[0]), paired_distance(first[order], second[order], units[1])
-    assert numbers(again) == pytest.approx(numbers(found), abs=1e-6)
-    found = unpaired_distance(first, second, units[0], units[0])
-    again = unpaired_distance(first[order], second[order], units[1], units[1])
-    assert numbers(again) == pytest.approx(numbers(found), abs=1e-6)
+    # Rows of the same pair of scores are in the file's order, so the draws may fall on other subjects.
+    drawn = 0.02 if subjects and make is tied else 1e-6
+    for measure, count in ((paired_distance, 1), (unpaired_distance, 2)):
+        found, again = (
+            measure(first, second, *units[:1] * count),
+            measure(first[order], second[order], *units[1:] * count),
+        )
+        assert (again.D, again.upper) == pytest.approx((found.D, found.upper), abs=1e-6)
+        assert (again.lower, again.noise) == pytest.approx((found.lower, found.noise), abs=drawn)
 
 
 @pytest.mark.parametrize("change", [np.exp, lambda x: 3 * x - 7, np.cbrt])

@@ -66,13 +66,14 @@ OPEN_QUESTIONS: list[tuple[Findings, str]] = [
     (forget(distance=FEW_ROWS), "UNDERPOWERED"),
     (forget(distance=BORDERLINE), "NOT_EQUIVALENT"),
     (forget(shift=OTHER_MEAN), "MEAN_NOT_EQUIVALENT"),
-    (forget(shift=None), ""),
+    (forget(shift=None), "NOT_MEASURED"),
     (replace(CLEAN, controls=()), "NO_CONTROL"),
     (replace(CLEAN, controls=(ratios, answers)), "NO_SENSITIVITY"),
     (replace(CLEAN, floor=(ratios, replace(answers, distance=BORDERLINE))), "NOISE_FLOOR_ABOVE_DELTA"),
     (replace(CLEAN, floor=(ratios, replace(answers, shift=OTHER_MEAN))), "NOISE_FLOOR_ABOVE_DELTA"),
     (replace(CLEAN, floor=(replace(ratios, distance=DIFFERENT), answers)), "NOISE_FLOOR_ABOVE_DELTA"),
-    (replace(CLEAN, floor=()), ""),
+    (replace(CLEAN, floor=()), "NOT_MEASURED"),
+    (replace(CLEAN, floor=(answers,)), "NOT_MEASURED"),
     (replace(CLEAN, secrets=Secrets(3, 0, 2, None, None)), "SECRET_SAID"),
     (replace(CLEAN, secrets=Secrets(3, 1, 0, 0, 0)), "SECRET_UNTESTED"),
     (replace(CLEAN, whole_answers=excess(1, 0, 0.5, (3,))), "ANSWERS_SAID"),
@@ -140,6 +141,13 @@ def test_no_part_is_made_up_for_by_the_others(findings: Findings, code: str) -> 
     """The same gap amid everything that can be measured."""
     changed = {name: value for name, value in vars(findings).items() if value != getattr(CLEAN, name)}
     assert judge(replace(FULL, **changed), BOUNDS).outcome == "INCONCLUSIVE"
+
+
+def test_means_that_were_not_compared_are_open() -> None:
+    (reason,) = judge(forget(shift=None), BOUNDS).reasons
+    assert (reason.name, reason.code) == ("answer log-prob, mean", "NOT_MEASURED")
+    # Truth ratios have no mean to compare.
+    assert not any(check.name == "truth ratio, mean" for check in judge(CLEAN, BOUNDS).checks)
 
 
 @pytest.mark.parametrize("part", ["distance", "shift"])

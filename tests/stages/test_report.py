@@ -6,156 +6,28 @@ import json
 import re
 import subprocess
 import sys
-from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from forgetctl.errors import RunError
 from forgetctl.stages.report import build, render_html, render_json, render_markdown
+from tests.stages.report_records import BOUNDS, DIGEST, Page, html, run_record, verdict_record, write, write_run
 
 SCRIPT = "<script>alert(1)</script>"
 IMAGE = '"><img src=x onerror=alert(2)>'
-DIGEST = "ab" * 32
-
-
-def run_record(**changes: Any) -> dict[str, Any]:
-    return {
-        "schema": 1,
-        "id": "20260102-030405-npo-rt",
-        "created": "2026-01-02T03:04:05+00:00",
-        "kind": "unlearn",
-        "versions": {"forgetctl": "0.1.0", "python": "3.11.7"},
-        "platform": "Linux x86_64",
-        "device": "cpu",
-        "argv": ["forgetctl", "unlearn", "--model", "my model"],
-        "seed": 42,
-        "inputs": {
-            "model": {"name": "assistant", "path": "m/assistant", "sha256": DIGEST, "bytes": 11017312},
-            "forget": {"path": "requests.jsonl", "rows": 37, "commitment": "hmac-sha256:" + "cd" * 32},
-            "retain": {"path": None, "rows": 300, "origin": "the start model's own answers"},
-        },
-        "stages": {
-            "pairing": {"status": "done", "retain_rows": 611, "check_rows": 163, "excluded": {"near_duplicates": 29}},
-            "unlearn": {"status": "done", "steps": 70, "epochs": 10, "seconds": 61.2, "peak_memory_bytes": 912345678},
-            "verify": {"status": "done"},
-        },
-        "objective": {
-            "method": "npo",
-            "formula": "1 * npo",
-            "terms": [{"name": "npo", "weight": 1.0, "formula": "-(2/beta) mean log", "source": "eq. 3"}],
-        },
-        **changes,
-    }
-
-
-def verdict_record(**changes: Any) -> dict[str, Any]:
-    measures = ("forget_probability", "retain_probability", "truth_ratio", "rouge", "retain_rouge")
-    start, unlearned, reference = (
-        dict(zip(measures, values, strict=True))
-        for values in (
-            (0.911, 0.872, 0.213, 0.934, 0.925),
-            (0.0214, 0.865, 0.611, 0.312, 0.903),
-            (0.131, 0.876, None, 0.383, None),
-        )
-    )
-    return {
-        "schema": 1,
-        "verdict": "FAIL",
-        "reasons": [{"code": "STILL_KNOWN", "text": "It is higher than it should be."}],
-        "checks": [
-            {
-                "name": "answer log-prob",
-                "status": "fail",
-                "code": "STILL_KNOWN",
-                "text": "It is higher than it should be.",
-            },
-            {"name": "secrets", "status": "skipped", "code": "NO_SECRETS", "text": "The request names no secrets."},
-        ],
-        "comparison": {"kind": "model", "name": "retrained"},
-        "model": {"name": "model", "sha256": DIGEST},
-        "forget_quality": {"D": 0.257, "p": 6.7e-6, "n": 37, "variant": "geometric", "perturbed": "request"},
-        "answer_distance": {"D": 0.503, "lower": 0.404, "upper": 0.606, "n": 37},
-        **{key: unlearned[key] for key in ("forget_probability", "retain_probability", "truth_ratio", "rouge")},
-        "models": {"start": start, "unlearned": unlearned, "reference": reference},
-        "kl": {"forget_distance": 0.712, "retain_distance": None, "forget_from_start": 2.417},
-        "secrets": {"named": 19, "leaked": 7, "leaked_by_reference": 5},
-        "skipped": [{"check": "kl.retain_distance", "reason": "there are no retain rows to compare on"}],
-        "bounds": {"delta": 0.15, "utility_loss": 0.023},
-        "created": "2026-01-02T04:04:05+00:00",
-        "digest": "ef" * 32,
-        **changes,
-    }
-
-
-def scores_record(role: str, seed: int) -> dict[str, Any]:
-    draw = np.random.default_rng(seed)
-    logp, tokens = (-draw.uniform(1, 9, 37)).tolist(), draw.integers(3, 9, 37).tolist()
-    rows = {
-        "lines": list(range(1, 38)),
-        "answer_logp": logp,
-        "answer_tokens": tokens,
-        "paraphrase_logp": logp,
-        "paraphrase_tokens": tokens,
-        "perturbed_logp": [[value - 1, value - 2] for value in logp],
-        "perturbed_tokens": [[count, count] for count in tokens],
-        "rouge_recall": None,
-    }
-    return {"role": role, "name": role, "sha256": DIGEST, "sets": {"forget": rows, "holdout": rows}}
-
-
-def write(folder: Path, name: str, value: Any) -> None:
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value), encoding="utf-8")
 
 
 @pytest.fixture
 def run_dir(tmp_path: Path) -> Path:
     """A finished, verified run about fictitious rows."""
-    write(tmp_path, "run.json", run_record())
-    write(tmp_path, "plan.json", {"schema": 1, "bounds": {"delta": 0.15, "utility_loss": 0.023}})
-    write(tmp_path, "verdict.json", verdict_record())
-    for seed, role in enumerate(("start", "unlearned", "reference")):
-        write(tmp_path, f"scores/{role}.json", scores_record(role, seed))
-    (tmp_path / "recipe.yaml").write_text("method: npo\nbeta: 0.1\nlora: null\nretain: {ratio: 3.0}\n")
-    steps = ({"step": n, "loss": 9 / n, "forget_logp_per_token": -n / 5, "learning_rate": 1e-3} for n in range(1, 9))
-    (tmp_path / "log.jsonl").write_text("".join(json.dumps(step) + "\n" for step in steps))
-    return tmp_path
-
-
-class Page(HTMLParser):
-    """Tags, attributes and text of a page, as a browser would see them."""
-
-    def __init__(self, source: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(re.sub(r"<style>.*?</style>", "", source, flags=re.DOTALL))
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        self.text += " " if tag == "small" else ""
-
-    def handle_endtag(self, tag: str) -> None:
-        self.text += " " if tag in ("td", "th") else ""
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-    def values(self, name: str) -> list[str]:
-        return [value for _, attrs in self.tags if (value := attrs.get(name)) is not None]
-
-
-def html(folder: Path) -> Page:
-    return Page(render_html(build(folder)))
+    return write_run(tmp_path)
 
 
 FIGURES = (
-    "0.911 0.872 0.213 0.934 0.925 0.021 0.865 0.611 0.312 0.903 0.131 0.876 0.383 0.257 6.7e-06 0.503 0.404 0.606"
+    "0.911 0.872 0.213 0.934 0.925 0.021 0.865 0.611 0.312 0.903 0.131 0.876 0.383 0.257 6.7e-06 0.503 0.402 0.605"
 )
 OTHERS = "0.712 2.417 19 7 5 0.150 0.023 37 geometric 611 163 29 912"
 
@@ -256,7 +128,7 @@ def test_without_a_verdict_the_report_says_so(run_dir: Path) -> None:
 
 def test_inconclusive_without_a_reference(run_dir: Path) -> None:
     check = {"name": "comparison", "status": "unknown", "code": "NO_REFERENCE", "text": "Nothing to compare with."}
-    nothing = {"forget_quality": None, "answer_distance": None, "kl": None, "secrets": None}
+    nothing = {"forget_quality": None, "answer_distance": None, "kl": None, "secrets": None, "distances": []}
     models = {"models": {"unlearned": verdict_record()["models"]["unlearned"], "reference": None}}
     changes = {
         "verdict": "INCONCLUSIVE",
@@ -276,9 +148,14 @@ def test_inconclusive_without_a_reference(run_dir: Path) -> None:
 
 def test_a_pass_against_holdout_rows_claims_less(run_dir: Path) -> None:
     write(run_dir, "verdict.json", verdict_record(verdict="PASS", comparison={"kind": "holdout", "name": "holdout"}))
-    assert "like rows that it never saw" in html(run_dir).text
+    for text in (html(run_dir).text, render_markdown(build(run_dir))):
+        assert "like rows that it never saw" in text
+        assert "weaker evidence" in text
+        assert "Compared with" in text
     write(run_dir, "verdict.json", verdict_record(verdict="PASS"))
-    assert "like a model that never saw them" in " ".join(html(run_dir).text.split())
+    for text in (html(run_dir).text, render_markdown(build(run_dir))):
+        assert "like a model that never saw them" in " ".join(text.split())
+        assert "weaker evidence" not in text
 
 
 def test_a_model_that_no_run_made(tmp_path: Path) -> None:
@@ -306,7 +183,7 @@ def test_an_interrupted_run_can_be_reported(run_dir: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"bounds": {"delta": 0.2, "utility_loss": 0.023}}, "other bounds than those"),
+        ({"bounds": {**BOUNDS, "delta": 0.2}}, "other bounds than those"),
         ({"model": {"name": "model", "sha256": "00" * 32}}, "belong to different models"),
         ({}, ""),
     ],

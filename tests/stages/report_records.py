@@ -1,0 +1,228 @@
+"""A finished, verified run about fictitious rows, as its files would say it; every figure is another one."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from forgetctl.stages.report import build, render_html
+
+DIGEST = "ab" * 32
+BOUNDS = {"delta": 0.15, "utility_loss": 0.023, "pass_level": 0.011, "fail_level": 0.052}
+MEASURES = (
+    "forget_probability",
+    "retain_probability",
+    "truth_ratio",
+    "rouge",
+    "retain_rouge",
+    "exact_memorisation",
+    "extraction_strength",
+    "model_utility",
+    "model_utility_geometric",
+)
+
+
+def run_record(**changes: Any) -> dict[str, Any]:
+    return {
+        "schema": 1,
+        "id": "20260102-030405-npo-rt",
+        "created": "2026-01-02T03:04:05+00:00",
+        "kind": "unlearn",
+        "versions": {"forgetctl": "0.1.0", "python": "3.11.7"},
+        "platform": "Linux x86_64",
+        "device": "cpu",
+        "argv": ["forgetctl", "unlearn", "--model", "my model"],
+        "seed": 42,
+        "inputs": {
+            "model": {"name": "assistant", "path": "m/assistant", "sha256": DIGEST, "bytes": 11017312},
+            "forget": {"path": "requests.jsonl", "rows": 37, "commitment": "hmac-sha256:" + "cd" * 32},
+            "retain": {"path": None, "rows": 300, "origin": "the start model's own answers"},
+        },
+        "stages": {
+            "pairing": {"status": "done", "retain_rows": 611, "check_rows": 163, "excluded": {"near_duplicates": 29}},
+            "unlearn": {"status": "done", "steps": 70, "epochs": 10, "seconds": 61.2, "peak_memory_bytes": 912345678},
+            "verify": {"status": "done"},
+        },
+        "objective": {
+            "method": "npo",
+            "formula": "1 * npo",
+            "terms": [{"name": "npo", "weight": 1.0, "formula": "-(2/beta) mean log", "source": "eq. 3"}],
+        },
+        **changes,
+    }
+
+
+def closeness(name: str, D: float, **changes: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "D": D,
+        "lower": D - 0.101,
+        "upper": D + 0.102,
+        "n": 37,
+        "unit": "subjects",
+        "noise": 0.3,
+        "gap": None,
+        "shift": None,
+        "p": 0.0321,
+        "tofu_p": 0.0654,
+        **changes,
+    }
+
+
+def shift(difference: float, spread: float) -> dict[str, Any]:
+    return {"difference": difference, "lower": difference - 0.2, "upper": difference + 0.2, "spread": spread, "n": 37}
+
+
+def change(before: float, now: float) -> dict[str, Any]:
+    moved = now / before - 1
+    bounds = {"lower": moved - 0.03, "upper": moved + 0.02}
+    return {"before": before, "now": now, "relative": moved, **bounds, "n": 163, "noise": 0.04}
+
+
+def verdict_record(**changes: Any) -> dict[str, Any]:
+    """A FAIL. The reference has no truth ratio and was not asked to retain anything."""
+    start = dict(zip(MEASURES, (0.911, 0.872, 0.213, 0.934, 0.925, 0.991, 0.956, 0.755, 0.766), strict=True))
+    unlearned = dict(zip(MEASURES, (0.0214, 0.865, 0.611, 0.312, 0.903, 0.412, 0.121, 0.733, 0.744), strict=True))
+    reference = dict(zip(MEASURES, (0.131, 0.876, None, 0.383, None, 0.423, 0.143, None, None), strict=True))
+    known = {"code": "STILL_KNOWN", "text": "It is higher than it should be."}
+    return {
+        "schema": 2,
+        "verdict": "FAIL",
+        "reasons": [known],
+        "checks": [
+            {"name": "answer log-prob", "status": "fail", **known},
+            {"name": "secrets", "status": "skipped", "code": "NO_SECRETS", "text": "The request names no secrets."},
+        ],
+        "comparison": {"kind": "model", "name": "retrained", "others": ["retrained-again"]},
+        "model": {"name": "model", "sha256": DIGEST},
+        "forget_quality": {"D": 0.257, "p": 6.7e-6, "n": 37, "variant": "geometric", "perturbed": "request"},
+        "answer_distance": {"D": 0.503, "lower": 0.402, "upper": 0.605, "n": 37, "unit": "subjects", "noise": 0.3},
+        **{key: unlearned[key] for key in ("forget_probability", "retain_probability", "truth_ratio", "rouge")},
+        "models": {"start": start, "unlearned": unlearned, "reference": reference},
+        "distances": [
+            closeness("truth ratio", 0.258),
+            closeness("answer log-prob", 0.503, gap=0.877, shift=shift(0.731, 1.3)),
+            closeness("answer log-prob, int8", 0.514, p=None, tofu_p=None),
+        ],
+        "control": [closeness("answer log-prob", 0.891)],
+        "noise_floor": [closeness("answer log-prob", 0.117)],
+        "kl": {"forget_distance": 0.712, "retain_distance": None, "forget_from_start": 2.417},
+        "secrets": {
+            "named": 19,
+            "untested": 3,
+            "leaked": 7,
+            "leaked_by_reference": 5,
+            "beyond_reference": 4,
+            "lines": [2, 11, 12, 13, 14, 35],
+        },
+        "samples": {"items": 53, "answers": 8, "leaked": 9, "by_reference": 6, "beyond": 4, "p": 0.0876},
+        "counts": {
+            "whole_answers": {"more": 14, "fewer": 1, "total": 31, "p": 0.0432, "lines": [17]},
+            "single_rows": None,
+            "gibberish": {"more": 15, "fewer": 10, "total": 194, "p": 0.0543, "lines": []},
+        },
+        "extraction": {
+            "start": {"greedy": {"answers": 1, "rouge": 0.934, "secrets": [18, 19], "whole": [33, 34]}},
+            "unlearned": {
+                "greedy": {"answers": 1, "rouge": 0.312, "secrets": [7, 19], "whole": [16, 34]},
+                "first tokens": {"answers": 1, "rouge": 0.345, "secrets": [8, 19], "whole": [0, 0]},
+                "affirmative": {"answers": 1, "rouge": None, "secrets": [0, 0], "whole": [0, 0]},
+                "sampled": {"answers": 8, "rouge": 0.456, "secrets": [9, 19], "whole": [0, 22]},
+            },
+            "reference": {"greedy": {"answers": 1, "rouge": 0.383, "secrets": [5, 19], "whole": [0, 34]}},
+        },
+        "attacks": [
+            {
+                "name": "min_k",
+                "auc": 0.678,
+                "lower": 0.567,
+                "upper": 0.789,
+                "reference": 0.532,
+                "difference": 0.146,
+                "difference_lower": 0.044,
+                "difference_upper": 0.248,
+            }
+        ],
+        "priv_leak": -0.312,
+        "relearning": {
+            "shift": shift(0.621, 1.2),
+            "distance": {"D": 0.333, "lower": 0.222, "upper": 0.444, "n": 37, "unit": "rows", "noise": 0.2},
+        },
+        "kept": [
+            {"name": "retain probability", "start": change(0.872, 0.865), "reference": change(0.876, 0.865)},
+            {"name": "retain ROUGE", "start": change(0.925, 0.903), "reference": None},
+        ],
+        "skipped": [{"check": "kl.retain_distance", "reason": "there are no retain rows to compare on"}],
+        "bounds": BOUNDS,
+        "created": "2026-01-02T04:04:05+00:00",
+        "digest": "ef" * 32,
+        **changes,
+    }
+
+
+def scores_record(role: str, seed: int) -> dict[str, Any]:
+    draw = np.random.default_rng(seed)
+    logp, tokens = (-draw.uniform(1, 9, 37)).tolist(), [3 + row % 6 for row in range(37)]
+    rows = {
+        "lines": list(range(1, 38)),
+        "answer_logp": logp,
+        "answer_tokens": tokens,
+        "paraphrase_logp": logp,
+        "paraphrase_tokens": tokens,
+        "perturbed_logp": [[value - 1, value - 2] for value in logp],
+        "perturbed_tokens": [[count, count] for count in tokens],
+        "zlib_bytes": [count * 5 for count in tokens],
+        "elicited": {"greedy": {"recall": draw.uniform(0, 1, 37).tolist(), "secrets": [[0]] * 37, "whole": [0] * 37}},
+    }
+    sets = {"forget": rows, "retain": rows, "holdout": rows}
+    return {"schema_version": 2, "role": role, "name": role, "sha256": DIGEST, "sets": sets}
+
+
+def write(folder: Path, name: str, value: Any) -> None:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value), encoding="utf-8")
+
+
+def write_run(folder: Path) -> Path:
+    write(folder, "run.json", run_record())
+    write(folder, "plan.json", {"schema": 1, "created": "2026-01-02T03:05:06+00:00", "bounds": BOUNDS})
+    write(folder, "verdict.json", verdict_record())
+    for seed, role in enumerate(("start", "unlearned", "reference")):
+        write(folder, f"scores/{role}.json", scores_record(role, seed))
+    (folder / "recipe.yaml").write_text("method: npo\nbeta: 0.1\nlora: null\nretain: {ratio: 3.0}\n")
+    steps = ({"step": n, "loss": 9 / n, "forget_logp_per_token": -n / 5, "learning_rate": 1e-3} for n in range(1, 9))
+    (folder / "log.jsonl").write_text("".join(json.dumps(step) + "\n" for step in steps))
+    return folder
+
+
+class Page(HTMLParser):
+    """Tags, attributes and text of a page, as a browser would see them."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(re.sub(r"<style>.*?</style>", "", source, flags=re.DOTALL))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self.text += " " if tag == "small" else ""
+
+    def handle_endtag(self, tag: str) -> None:
+        self.text += " " if tag in ("td", "th", "small") else ""
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def values(self, name: str) -> list[str]:
+        return [value for _, attrs in self.tags if (value := attrs.get(name)) is not None]
+
+
+def html(folder: Path) -> Page:
+    return Page(render_html(build(folder)))
