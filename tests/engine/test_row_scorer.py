@@ -225,7 +225,9 @@ def test_first_tokens_are_given_but_never_more_than_half(
     elicit(make(Verify(primed_tokens=count)), PRIMED, rows)
     for row, prompt in zip(rows, script.prompts, strict=True):
         encoded = encoder.encode(row)
-        assert tuple(prompt) == encoded.ids[: encoded.start + min(count, encoded.tokens // 2)]
+        assert (
+            tuple(prompt) == encoded.ids[: encoded.start + min(count, (encoded.tokens - 1) // 2)]
+        )  # without the end of turn
         assert len(prompt) < len(encoded.ids) - 1  # something is left to say before the end of turn
 
 
@@ -320,14 +322,14 @@ def test_a_secret_of_several_words_may_straddle_a_blank(make: Make, encoder: Enc
 
 
 def test_a_character_cut_in_two_still_completes_a_secret(make: Make, encoder: Encoder, script: Script) -> None:
-    """Bytes are tokens here, so what is given can end within a character, whose rest the model then says."""
+    """Bytes are tokens here: what is given would end within a character, so it ends before that one."""
     row = question("他叫李明华，住在北京，在图书馆工作，周末喜欢下棋。", "李明华")
     encoded = encoder.encode(row)
     answer = encoded.ids[encoded.start :]
     name_ends = len(" 他叫李明华".encode())
     assert len(answer) >= 2 * name_ends  # one token a byte
     scorer = make(Verify(primed_tokens=name_ends - 1, samples=1))
-    rest = encoder.tokenizer.decode(answer[name_ends - 1 :], skip_special_tokens=True)
+    rest = encoder.tokenizer.decode(answer[len(" 他叫李明".encode()) :], skip_special_tokens=True)
     assert said(scorer, script, PRIMED, row, rest) == [1]
 
 

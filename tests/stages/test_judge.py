@@ -163,7 +163,7 @@ def test_what_could_not_be_measured_stays_open() -> None:
     content = verdict(complete(), unmeasured=[("relearning", "it needs a reference model")])
     assert content["verdict"] == "INCONCLUSIVE"
     assert content["reasons"] == [
-        {"code": "NOT_MEASURED", "text": "Could not be measured: it needs a reference model."}
+        {"code": "NOT_MEASURED", "text": "The relearning could not be measured: it needs a reference model."}
     ]
 
 
