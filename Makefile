@@ -1,9 +1,9 @@
 # make demo: the main job on invented data.  make test: all quick tests.  make studies: the paper's studies in full.
-# Each sets up .venv first.
+# make calibrate: how often the verdict is right. Each sets up .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test studies lint clean
+.PHONY: demo test studies calibrate lint clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -20,11 +20,15 @@ test: .venv/installed
 studies: .venv/installed
 	$(BIN)/python -m pytest -m slow tests/studies
 
+calibrate: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/forgetctl study calibration --out studies
+	$(BIN)/python -m pytest -m slow -s tests/calibration
+
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 clean:
-	rm -rf .venv forgetctl-demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv forgetctl-demo studies dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

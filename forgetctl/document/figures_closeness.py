@@ -46,12 +46,11 @@ def distances_section(verdict: Verdict, labels: Mapping[str, str]) -> Section:
 
 
 def _closeness(found: Closeness, delta: float | None) -> Row:
-    medians = "" if found.gap is None else f"medians {signed(found.gap)}"
-    means = _shift(found.shift, delta, "±")
+    medians = () if found.gap is None else (f"medians {signed(found.gap)}",)
     cells = (
         cell(found.D, between(found.lower, found.upper)),
         cell(found.n, f"{found.unit} resampled" if found.unit else ""),
-        (*means, medians) if medians and means is not EMPTY else (medians,) if medians else EMPTY,
+        (*_shift(found.shift, delta, "±"), *medians),
         cell(found.p, show=p_value),
         cell(found.tofu_p, show=p_value),
     )

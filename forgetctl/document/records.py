@@ -20,7 +20,7 @@ from ..errors import RunError
 from ..run import Run as RunDirectory
 from ..scores import Scores
 from .formats import clean
-from .verdict_record import Part, Verdict
+from .verdict_record import Model, Part, Verdict
 
 Floats = NDArray[np.float64]
 ROLES = ("start", "unlearned", "reference")
@@ -103,7 +103,7 @@ class Step(Part):
 class Report:
     """Everything a report says.
 
-    distributions: by kind of score and role. scored: digest of the model that the unlearned scores are of.
+    distributions: by kind of score and role. scored: name and digest of the model behind each role's scores.
     """
 
     run: Run
@@ -112,7 +112,7 @@ class Report:
     recipe: dict[str, Any]
     steps: tuple[Step, ...]
     distributions: dict[str, dict[str, Floats]]
-    scored: str | None
+    scored: dict[str, Model]
 
 
 def read_records(folder: Path) -> Report:
@@ -136,7 +136,7 @@ def read_records(folder: Path) -> Report:
         recipe=_parse(recipe, place.recipe_file, is_yaml=True) if recipe is not None else {},
         steps=tuple(steps[number] for number in sorted(steps)),
         distributions=_distributions(scores),
-        scored=scores["unlearned"].sha256 if "unlearned" in scores else None,
+        scored={role: Model(name=clean(score.name), sha256=clean(score.sha256)) for role, score in scores.items()},
     )
 
 

@@ -36,7 +36,7 @@ class Comparison(Part):
 
 
 class Model(Part):
-    """The verified model."""
+    """A model."""
 
     name: str | None = None
     sha256: str | None = None

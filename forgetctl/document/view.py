@@ -70,7 +70,8 @@ def warnings(report: Report) -> Iterator[str]:
     if report.plan and report.verdict.bounds and report.verdict.bounds != report.plan.bounds:
         yield "The verdict used other bounds than those that were fixed before training."
     judged = report.verdict.model.sha256 if report.verdict.model else None
-    if report.scored and judged and report.scored != judged:
+    scored = report.scored["unlearned"].sha256 if "unlearned" in report.scored else None
+    if scored and judged and scored != judged:
         yield "The scores and the verdict belong to different models: their digests differ."
 
 

@@ -40,6 +40,7 @@ def render_json(report: Report) -> dict[str, Any]:
         "schema": 1,
         **{name: part.model_dump(mode="json") if part else None for name, part in records.items()},
         "recipe": report.recipe,
+        "scored": {role: model.model_dump(mode="json") for role, model in report.scored.items()},
         "distributions": quantiles(report.distributions),
         "training": {"first": steps[0], "last": steps[-1]} if steps else None,
         "warnings": list(warnings(report)),

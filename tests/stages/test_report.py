@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from forgetctl.document.settings import MEANINGS, settings
 from forgetctl.errors import RunError
+from forgetctl.recipe import Lora, Recipe
 from forgetctl.stages.report import build, render_html, render_json, render_markdown
 from tests.stages.report_records import BOUNDS, DIGEST, Page, html, run_record, verdict_record, write, write_run
 
@@ -128,7 +130,13 @@ def test_without_a_verdict_the_report_says_so(run_dir: Path) -> None:
 
 def test_inconclusive_without_a_reference(run_dir: Path) -> None:
     check = {"name": "comparison", "status": "unknown", "code": "NO_REFERENCE", "text": "Nothing to compare with."}
-    nothing = {"forget_quality": None, "answer_distance": None, "kl": None, "secrets": None, "distances": []}
+    nothing: dict[str, Any] = {
+        "forget_quality": None,
+        "answer_distance": None,
+        "kl": None,
+        "secrets": None,
+        "distances": [],
+    }
     models = {"models": {"unlearned": verdict_record()["models"]["unlearned"], "reference": None}}
     changes = {
         "verdict": "INCONCLUSIVE",
@@ -241,3 +249,23 @@ def test_without_run_json_it_is_no_run(tmp_path: Path) -> None:
 def test_the_report_needs_no_torch() -> None:
     code = "import sys, forgetctl.stages.report, forgetctl.document.plots; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_every_setting_has_a_meaning() -> None:
+    recipe = Recipe(terms={"npo": 1.0}, hyperparameters={"gamma": 0.0}, lora=Lora()).model_dump(mode="json")
+    shown = list(settings(recipe))
+    assert {name for name, _, _ in shown} >= {"terms.npo", "hyperparameters.gamma", "verify.relearn_learning_rate"}
+    assert [name for name, _, meaning in shown if not meaning] == []
+    known = {name for name, _, _ in [*shown, *settings(Recipe(method="npo").model_dump(mode="json"))]}
+    assert {name for name in MEANINGS if not name.endswith("*")} - {"method", "terms", "lora"} <= known
+
+
+def test_settings_of_a_training_that_never_was_are_not_shown(run_dir: Path) -> None:
+    (run_dir / "recipe.yaml").write_text("method: npo\nbeta: 0.1\nlearning_rate: 1e-3\nverify: {samples: 8}\n")
+    write(run_dir, "run.json", run_record(kind="verify"))
+    assert "| learning\\_rate |" in render_markdown(build(run_dir))  # the relearning attack used it
+    write(run_dir, "verdict.json", verdict_record(relearning=None))
+    text = render_markdown(build(run_dir))
+    assert "| verify.samples | 8 |" in text
+    assert "| beta |" not in text
+    assert "| learning\\_rate |" not in text

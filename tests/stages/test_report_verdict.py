@@ -14,16 +14,14 @@ import pytest
 from pydantic import BaseModel
 
 from forgetctl.document import verdict_record as record
-from forgetctl.document.settings import MEANINGS, settings
 from forgetctl.errors import RunError
 from forgetctl.evidence.collected import Collected
 from forgetctl.maths import counts, findings, means, membership, statistics
 from forgetctl.maths.bounds import Bounds
-from forgetctl.recipe import Lora, Recipe
 from forgetctl.scores import Scores
 from forgetctl.stages.judge import conclude
 from forgetctl.stages.report import build, render_json, render_markdown
-from tests.stages.report_records import BOUNDS, html, run_record, scores_record, verdict_record, write, write_run
+from tests.stages.report_records import BOUNDS, html, scores_record, verdict_record, write, write_run
 
 SCRIPT, IMAGE = "<script>alert(1)</script>", '"><img src=x onerror=alert(2)>|\n| x'
 
@@ -67,7 +65,7 @@ ROWS = (
     # 0.3782 deviations of 1.2 nats: 0.454, on one side.
     "| Rows not trained on again | +0.621 (+0.421 to +0.821; limit +0.454) | 0.333 (0.222 to 0.444) | 37 |",
     # 0.865 / 0.872 - 1 = -0.8 %, 0.865 / 0.876 - 1 = -1.3 %; the bounds lie 3 % below and 2 % above.
-    "| retain probability | 0.872 | 0.865 | 0.876 | -0.8% (-3.8% to +1.2%; n = 163) | -1.3% (-4.3% to +0.7%; n = 163) |",
+    "| 0.872 | 0.865 | 0.876 | -0.8% (-3.8% to +1.2%; n = 163) | -1.3% (-4.3% to +0.7%; n = 163) |",
     "| retain ROUGE | 0.925 | 0.903 | – | -2.4% (-5.4% to -0.4%; n = 163) | – |",
     "| 0.991 | 0.412 | 0.423 |",
     "| 0.956 | 0.121 | 0.143 |",
@@ -84,7 +82,6 @@ def test_every_figure_of_the_verdict_is_shown(run_dir: Path) -> None:
         assert expected in text
         for shown in re.findall(r"[^|(;)]+", expected.strip("| ")):
             assert shown.strip() in page, shown
-    assert text.count(ROWS[-1][:5]) >= 1
     for words in (
         "PrivLeak (MUSE), from Min-K%: -0.312. Negative means that the rows are still known",
         "a pass needs surely less than 0.105",  # Phi(sqrt 2 * 0.18912) - 0.5
@@ -117,9 +114,7 @@ def test_what_was_not_measured_is_no_number(run_dir: Path) -> None:
             secrets={"named": 2, "leaked": 1, "leaked_by_reference": None, "beyond_reference": None},
         ),
     )
-    assert (
-        row(run_dir, "answer log-prob |") == "| answer log-prob | 0.500 (no bounds) | – | +0.700 (no bounds) | – | – |"
-    )
+    assert row(run_dir, "answer log-prob |").endswith("| 0.500 (no bounds) | – | +0.700 (no bounds) | – | – |")
     assert row(run_dir, "model utility |") == "| model utility | – | – | – | – | – |"
     assert row(run_dir, "Named secrets").endswith("| 1 | – | – | 2 | – |")
     assert row(run_dir, "Empty or repeating").endswith("| – | – | – | – |")
@@ -139,7 +134,9 @@ def parts(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 @pytest.mark.parametrize("gone", [True, False], ids=["missing", "null"])
 def test_any_part_may_be_missing_or_null(run_dir: Path, *, gone: bool) -> None:
     """Whatever is not there, the report stands, or says which file is damaged."""
-    whole, damaged = verdict_record(), set()
+    whole, damaged = verdict_record(), set[str]()
+    for path in (run_dir / "scores").iterdir():
+        path.unlink()  # they would only be read again
     for *above, last in parts(whole):
         changed = copy.deepcopy(whole)
         place: Any = changed
@@ -150,23 +147,38 @@ def test_any_part_may_be_missing_or_null(run_dir: Path, *, gone: bool) -> None:
         else:
             place[last] = None
         write(run_dir, "verdict.json", changed)
-        try:
-            text = markdown(run_dir)
-        except RunError as error:
-            assert "verdict.json: is damaged" in str(error)
-            damaged.add(above[0] if above else last)
+        text = told(run_dir)
+        if text is None:
+            damaged.add(".".join(key for key in (*above, last) if isinstance(key, str)))
         else:
             assert "None" not in text, (above, last)
             assert "nan" not in text, (above, last)
-    required = {"verdict", "reasons", "checks", "forget_quality", "distances", "control", "noise_floor", "relearning"}
-    assert "verdict" in damaged
     if gone:
-        assert damaged <= {*required, "attacks", "kept", "secrets", "extraction"}
+        assert {path for path in damaged if not path.endswith((".secrets", ".whole"))} == REQUIRED  # half a pair
+    assert "verdict" in damaged
+
+
+REQUIRED = {
+    *("verdict", "reasons.code", "reasons.text", "forget_quality.D", "forget_quality.n"),
+    *(f"checks.{key}" for key in ("name", "status", "code", "text")),
+    *(f"{part}.{key}" for part in ("distances", "control", "noise_floor") for key in ("name", "D")),
+    *("distances.shift.difference", "relearning.shift.difference", "relearning.distance.D"),
+    *("attacks.name", "attacks.auc", "kept.name"),
+}
+"""Without these a part means nothing."""
+
+
+def told(folder: Path) -> str | None:
+    """The report, or None where it says that the verdict is damaged."""
+    try:
+        return markdown(folder)
+    except RunError as error:
+        return None if "verdict.json: is damaged" in str(error) else str(error)
 
 
 def test_empty_parts_leave_no_table(run_dir: Path) -> None:
-    nothing: dict[str, Any] = dict.fromkeys(("distances", "control", "noise_floor", "attacks", "kept", "checks"), [])
-    nothing |= dict.fromkeys(("models", "kl", "counts", "extraction", "bounds"), {})
+    nothing: dict[str, Any] = {key: [] for key in ("distances", "control", "noise_floor", "attacks", "kept", "checks")}
+    nothing |= {key: {} for key in ("models", "kl", "counts", "extraction", "bounds")}
     nothing |= dict.fromkeys(("secrets", "samples", "relearning", "forget_quality", "priv_leak"))
     nothing |= dict.fromkeys(("forget_probability", "retain_probability", "truth_ratio", "rouge"))
     write(run_dir, "verdict.json", verdict_record(**nothing))
@@ -284,24 +296,12 @@ def test_a_verdict_made_of_scores_is_read(run_dir: Path, kind: Any) -> None:
     assert "nan" not in text
 
 
-def test_every_setting_has_a_meaning() -> None:
-    recipe = Recipe(terms={"npo": 1.0}, hyperparameters={"gamma": 0.0}, lora=Lora()).model_dump(mode="json")
-    shown = list(settings(recipe))
-    assert {name for name, _, _ in shown} >= {"terms.npo", "hyperparameters.gamma", "verify.relearn_learning_rate"}
-    assert [name for name, _, meaning in shown if not meaning] == []
-    known = {name for name, _, _ in [*shown, *settings(Recipe(method="npo").model_dump(mode="json"))]}
-    assert {name for name in MEANINGS if not name.endswith("*")} - {"method", "terms", "lora"} <= known
-
-
-def test_settings_of_a_training_that_never_was_are_not_shown(run_dir: Path) -> None:
-    (run_dir / "recipe.yaml").write_text("method: npo\nbeta: 0.1\nlearning_rate: 1e-3\nverify: {samples: 8}\n")
-    write(run_dir, "run.json", run_record(kind="verify"))
-    assert "| learning\\_rate |" in markdown(run_dir)  # the relearning attack used it
-    write(run_dir, "verdict.json", verdict_record(relearning=None))
-    text = markdown(run_dir)
-    assert "| verify.samples | 8 |" in text
-    assert "| beta |" not in text
-    assert "| learning\\_rate |" not in text
+def test_the_models_behind_the_scores_have_their_digests(run_dir: Path) -> None:
+    write(run_dir, "scores/reference.json", scores_record("reference", 2) | {"sha256": "12" * 32, "name": IMAGE})
+    for text in (html(run_dir).text, markdown(run_dir)):
+        assert "12" * 32 in text
+        assert "start, as scored" in text
+    assert render_json(build(run_dir))["scored"]["reference"] == {"name": IMAGE, "sha256": "12" * 32}
 
 
 def test_no_table_shows_keys_that_nobody_knows(run_dir: Path) -> None:
