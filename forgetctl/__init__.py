@@ -7,7 +7,7 @@ The tour, in the order of the work:
 
     recipe = load_recipe(method="npo-rt", overrides=["learning_rate=1e-4"])
     run = run_unlearn(UnlearnOptions(model="./llama", forget=Path("requests.jsonl")), recipe)
-    verdict = run_verify(VerifyOptions(run=run.path, reference="./retrained"))
+    verdict = run_verify(VerifyOptions(run=run.path, references=("./retrained",)))
     page, _ = run_report(run.path, "html")
 
 Words: *start* is the model before, *unlearned* our output, *reference* a model that never saw the forget rows,
