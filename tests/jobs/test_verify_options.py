@@ -20,14 +20,14 @@ def log(path: Path, shift: float, seed: int, rows: int = N) -> Path:
     common, random = np.random.default_rng(7), np.random.default_rng(seed)
 
     def part(level: float, spread: float) -> dict[str, Any]:
-        answer = level + spread * common.normal(size=rows) + 0.05 * random.normal(size=rows)
+        answer = np.minimum(level + spread * common.normal(size=rows) + 0.05 * random.normal(size=rows), -0.01)
         ratio = 0.5 * common.normal(size=rows) - 0.1 * level + 0.03 * random.normal(size=rows)
         return {
             "gt_loss": (-10 * answer).tolist(),
             "num_token_gt": [10] * rows,
             "paraphrased_loss": (-10 * answer).tolist(),
             "num_token_paraphrased": [10] * rows,
-            "perturb_loss": [[-10 * (a + r)] for a, r in zip(answer, ratio - 1.0, strict=True)],
+            "perturb_loss": [[max(-10 * (a + r), 0.1)] for a, r in zip(answer, ratio - 1.0, strict=True)],
             "num_token_perturb": [[10]] * rows,
             "rougeL_recall": [0.8] * rows,
         }
