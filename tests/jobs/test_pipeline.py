@@ -12,7 +12,7 @@ from click.testing import Result
 from safetensors.numpy import load_file
 
 from forgetctl.stages.request import read_rows
-from tests.jobs.conftest import QUICK, SETTINGS, unlearn_arguments
+from tests.jobs.conftest import QUICK, unlearn_arguments
 
 Command = Callable[..., Result]
 
