@@ -1,4 +1,4 @@
-"""The run directory: only this module knows its file names, its schema version, its digests, locks and atomic writes.
+"""The run directory: only this module knows its file names, its schema version and its locks.
 
 <runs>/<time>-<method>/        one run; <runs>/latest points at the newest
 <runs>/<time>-<method>.key     key of the request's commitment: who gets the run cannot test guesses without it
@@ -11,7 +11,7 @@ import hmac
 import json
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,12 +19,12 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from .errors import InputError, RunError, UsageError
+from .errors import RunError, UsageError
+from .files import file_digest, now, private, read_json, write_bytes, write_json
 
 SCHEMA = 1
 DEFAULT_RUNS = Path("runs")
 LATEST = "latest"
-WEIGHTS = ".safetensors"
 
 
 class Run:
@@ -204,7 +204,7 @@ class Run:
 
     def log(self, figures: dict[str, float]) -> None:
         """Append one line to log.jsonl."""
-        with open(self.log_file, "a", encoding="utf-8", opener=_private) as file:
+        with open(self.log_file, "a", encoding="utf-8", opener=private) as file:
             file.write(json.dumps(figures, allow_nan=False) + "\n")
 
     def cut_log(self, last_step: int) -> None:
@@ -239,62 +239,3 @@ def refuse_used(path: Path) -> None:
         raise UsageError(f"{path}: '{LATEST}' is the name of the link to the newest run; choose another --out")
     if path.is_file() or (path.is_dir() and any(path.iterdir())):
         raise UsageError(f"{path} is in use; choose another --out, or continue it with --resume {path}")
-
-
-def now() -> str:
-    """UTC time to the second, ISO 8601."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal. Raises InputError if it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(path, f"cannot be read: {error.strerror}") from None
-
-
-def model_digest(directory: Path) -> str:
-    """SHA-256 over the names and contents of a model's weight files and its config, hexadecimal."""
-    files = [path for path in sorted(directory.iterdir()) if path.suffix == WEIGHTS or path.name == "config.json"]
-    return text_digest(f"{path.name} {file_digest(path)}\n" for path in files)
-
-
-def text_digest(parts: Iterable[str]) -> str:
-    """SHA-256 of the concatenated parts, hexadecimal."""
-    return hashlib.sha256("".join(parts).encode()).hexdigest()
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file of a run. Raises RunError naming the file if it is damaged."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f"{path} is missing or damaged ({type(error).__name__})") from None
-    if not isinstance(value, dict):
-        raise RunError(f"{path} is damaged: not a JSON object")
-    return value
-
-
-def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write strict JSON atomically. Raises ValueError for NaN or infinity, which JSON cannot hold."""
-    write_bytes(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a private file (0600) atomically: a draft beside it, flushed to disk, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(draft, "wb", opener=_private) as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)

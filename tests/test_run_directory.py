@@ -12,19 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forgetctl.errors import InputError, RunError, UsageError
-from forgetctl.run import (
-    LATEST,
-    SCHEMA,
-    Run,
-    file_digest,
-    model_digest,
-    new_run_path,
-    read_json,
-    refuse_used,
-    text_digest,
-    write_bytes,
-    write_json,
-)
+from forgetctl.files import file_digest, model_digest, read_json, text_digest, write_bytes, write_json
+from forgetctl.run import LATEST, SCHEMA, Run, new_run_path, refuse_used
 
 PRIVATE = "Velmira Oskandt"
 

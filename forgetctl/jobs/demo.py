@@ -18,8 +18,9 @@ from ..console import out
 from ..demo.people import invent, requests, rows
 from ..demo.training import encoder_for, learn, make_tokenizer, save, tiny_llama
 from ..errors import ForgetctlError
+from ..files import read_json
 from ..progress import Progress
-from ..run import Run, read_json, refuse_used
+from ..run import Run, refuse_used
 from ..stages.request import read_rows
 
 PEOPLE, GONE, EPOCHS, LEARNING_RATE, SEED = 160, 12, 36, 3e-3, 7

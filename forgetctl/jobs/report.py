@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Literal
 
-from ..run import Run, write_bytes
+from ..files import write_bytes
+from ..run import Run
 from ..stages.report import build, render_html, render_json, render_markdown
 
 Kind = Literal["html", "json", "md"]

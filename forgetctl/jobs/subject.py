@@ -13,10 +13,11 @@ from ..engine.encoding import Encoder
 from ..engine.hardware import describe, versions
 from ..engine.models import choose_device, inspect_model, load_model, load_tokenizer, resolve_model
 from ..errors import InputError, RunError, UsageError
+from ..files import file_digest, model_digest, read_json
 from ..progress import Progress
 from ..recipe import Recipe, parse_recipe
 from ..rows import Row, normalise
-from ..run import DEFAULT_RUNS, LATEST, Run, file_digest, model_digest, new_run_path, read_json
+from ..run import DEFAULT_RUNS, LATEST, Run, new_run_path
 from ..scores import REPHRASED
 from ..stages.neutral import own_answers
 from ..stages.pairing import similar_answers

@@ -23,20 +23,12 @@ from ..engine.models import (
     resolve_model,
 )
 from ..errors import InputError, RunError, UsageError
+from ..files import file_digest, model_digest, read_json, write_json
 from ..maths.objectives import OBJECTIVES, WeightedSum
 from ..progress import Progress, Silent
 from ..recipe import Recipe, parse_recipe
 from ..rows import Row
-from ..run import (
-    DEFAULT_RUNS,
-    Run,
-    file_digest,
-    model_digest,
-    new_run_path,
-    read_json,
-    refuse_used,
-    write_json,
-)
+from ..run import DEFAULT_RUNS, Run, new_run_path, refuse_used
 from ..stages.neutral import ORIGIN, own_answers, rows_digest
 from ..stages.pairing import Pairing, choose_retain
 from ..stages.refusals import SHIPPED, read_refusals, refusals_digest

@@ -11,10 +11,10 @@ import torch
 from ..engine.models import PRECISIONS, choose_device
 from ..errors import UsageError
 from ..evidence.collected import Collected, Comparison
+from ..files import file_digest, now, read_json, text_digest, write_json
 from ..maths.bounds import Bounds
 from ..progress import Progress, Silent
 from ..recipe import Recipe, load_recipe
-from ..run import file_digest, now, read_json, text_digest, write_json
 from ..scores import REPHRASED, Role, Scores, check_rows
 from ..stages.judge import conclude
 from ..stages.reference import ModelSource, ScoreSource, Source

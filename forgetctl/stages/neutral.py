@@ -12,8 +12,8 @@ from typing import Any
 
 from ..engine.encoding import Encoder
 from ..engine.generation import Decoding, greedy_answers
+from ..files import text_digest
 from ..rows import Row
-from ..run import text_digest
 
 ORIGIN = "the start model's own answers to neutral prompts"
 

@@ -6,7 +6,7 @@ import importlib.resources
 from pathlib import Path
 
 from ..errors import InputError
-from ..run import text_digest
+from ..files import text_digest
 
 SHIPPED = Path("shipped refusals")
 """What messages call the list that comes with forgetctl."""

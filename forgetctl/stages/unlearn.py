@@ -20,11 +20,12 @@ from ..engine.scoring import score
 from ..engine.states import AnswerStates
 from ..engine.trainer import Figures, UnlearnTrainer, checkpoint_step, last_checkpoint, training_autocast
 from ..errors import DivergedError, Interrupted, RunError
+from ..files import read_json, write_json
 from ..maths.objectives import Role, WeightedSum
 from ..progress import Bar, Progress
 from ..recipe import Recipe
 from ..rows import Row
-from ..run import Run, read_json, write_json
+from ..run import Run
 
 
 @dataclass(frozen=True)

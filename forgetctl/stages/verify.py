@@ -17,10 +17,10 @@ from ..engine.row_scorer import ALL_MODES, RowScorer
 from ..engine.scoring import score
 from ..engine.states import AnswerStates
 from ..errors import InputError, UsageError
+from ..files import model_digest
 from ..progress import Progress
 from ..recipe import Recipe
 from ..rows import Row, normalise
-from ..run import model_digest
 from ..scores import GREEDY, REPHRASED, Role, Scores, ScoreSet
 
 

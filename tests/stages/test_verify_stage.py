@@ -25,10 +25,10 @@ from forgetctl.engine.models import load_model, load_tokenizer
 from forgetctl.engine.row_scorer import ALL_MODES
 from forgetctl.engine.scoring import score
 from forgetctl.errors import UsageError
+from forgetctl.files import model_digest
 from forgetctl.progress import Silent
 from forgetctl.recipe import Lora, Recipe, Verify
 from forgetctl.rows import Row
-from forgetctl.run import model_digest
 from forgetctl.scores import GREEDY, Role, Scores, ScoreSet
 from forgetctl.stages.request import read_rows
 from forgetctl.stages.verify import RowSets, Scorer, check_fit, split_halves

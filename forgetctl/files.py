@@ -1,0 +1,74 @@
+"""Private files, digests and strict JSON: how everything that a run keeps is written and read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from .errors import InputError, RunError
+
+WEIGHTS = ".safetensors"
+
+
+def now() -> str:
+    """UTC time to the second, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal. Raises InputError if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(path, f"cannot be read: {error.strerror}") from None
+
+
+def model_digest(directory: Path) -> str:
+    """SHA-256 over the names and contents of a model's weight files and its config, hexadecimal."""
+    files = [path for path in sorted(directory.iterdir()) if path.suffix == WEIGHTS or path.name == "config.json"]
+    return text_digest(f"{path.name} {file_digest(path)}\n" for path in files)
+
+
+def text_digest(parts: Iterable[str]) -> str:
+    """SHA-256 of the concatenated parts, hexadecimal."""
+    return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file of a run. Raises RunError naming the file if it is damaged."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(f"{path} is missing or damaged ({type(error).__name__})") from None
+    if not isinstance(value, dict):
+        raise RunError(f"{path} is damaged: not a JSON object")
+    return value
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Write strict JSON atomically. Raises ValueError for NaN or infinity, which JSON cannot hold."""
+    write_bytes(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a private file (0600) atomically: a draft beside it, flushed to disk, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(draft, "wb", opener=private) as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
