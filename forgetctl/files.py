@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,16 @@ def file_digest(path: Path) -> str:
 
 def model_digest(directory: Path) -> str:
     """SHA-256 over the names and contents of a model's weight files and its config, hexadecimal."""
-    files = [path for path in sorted(directory.iterdir()) if path.suffix == WEIGHTS or path.name == "config.json"]
-    return text_digest(f"{path.name} {file_digest(path)}\n" for path in files)
+    return model_digest_of({path.name: file_digest(path) for path in directory.iterdir() if _counts(path.name)})
+
+
+def model_digest_of(digests: Mapping[str, str]) -> str:
+    """The same from the digests of a model's files by name, of which others than weights and config do not count."""
+    return text_digest(f"{name} {digest}\n" for name, digest in sorted(digests.items()) if _counts(name))
+
+
+def _counts(name: str) -> bool:
+    return name.endswith(WEIGHTS) or name == "config.json"
 
 
 def text_digest(parts: Iterable[str]) -> str:

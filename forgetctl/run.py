@@ -1,17 +1,16 @@
 """The run directory: only this module knows its file names, its schema version and its locks.
 
-<runs>/<time>-<method>/        one run; <runs>/latest points at the newest
-<runs>/<time>-<method>.key     key of the request's commitment: who gets the run cannot test guesses without it
+<runs>/<time>-<method>/                one run; <runs>/latest points at the newest
+<runs>/<time>-<method>.key             key of the request file's commitment: without it nobody can test guesses
+<runs>/<time>-<method>.keys/           keys of the commitments to its rows, one for each request that the run serves
+<runs>/<time>-<method>.bundle/         the sealed copy
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import os
-import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +20,8 @@ from filelock import FileLock, Timeout
 
 from .errors import RunError, UsageError
 from .files import file_digest, now, private, read_json, write_bytes, write_json
+from .seal.commitments import Part, commit_file, commit_parts, make_key, read_key
+from .seal.events import append_event
 
 SCHEMA = 1
 DEFAULT_RUNS = Path("runs")
@@ -66,6 +67,11 @@ class Run:
         return self.path / "model"
 
     @property
+    def model_draft(self) -> Path:
+        """The model while it is being written."""
+        return self.path / ".model-draft"
+
+    @property
     def checkpoints(self) -> Path:
         """Training state to resume from."""
         return self.path / "checkpoints"
@@ -81,17 +87,59 @@ class Run:
         return self.path / "verdict.json"
 
     @property
+    def events_file(self) -> Path:
+        """What happened, in order; see `seal.events`."""
+        return self.path / "events.jsonl"
+
+    @property
+    def commitments_file(self) -> Path:
+        """Keyed commitments to the rows of the request."""
+        return self.path / "commitments.json"
+
+    @property
+    def card_file(self) -> Path:
+        """The model card, beside the weights."""
+        return self.model_dir / "README.md"
+
+    @property
     def key_file(self) -> Path:
-        """The commitment key, outside the run directory."""
+        """The key of the request file's commitment, outside the run directory."""
         return self.path.with_name(self.path.name + ".key")
+
+    @property
+    def row_keys(self) -> Path:
+        """The keys of the commitments to rows, outside the run directory."""
+        return self.path.with_name(self.path.name + ".keys")
+
+    def row_key_file(self, number: int) -> Path:
+        """The key for the rows of one request of those that the run serves, counted from 1."""
+        return self.row_keys / f"request-{number}.key"
+
+    @property
+    def bundle(self) -> Path:
+        """Where the sealed copy goes."""
+        return self.path.with_name(self.path.name + ".bundle")
+
+    def tracked_file(self, step: int) -> Path:
+        """Scores of the model in training, after an optimizer step."""
+        return self.path / "tracked" / f"step-{step:06d}.json"
+
+    def tracked_files(self) -> dict[int, Path]:
+        """Those that there are, by step."""
+        found = sorted(self.tracked_file(0).parent.glob("step-*.json"))
+        return {int(file.stem.removeprefix("step-")): file for file in found}
 
     def scores_file(self, name: str) -> Path:
         """Per-row scores of a model: start, unlearned, reference, reference-2, unlearned-int8, unlearned-relearned."""
         return self.path / "scores" / f"{name}.json"
 
+    def score_files(self) -> dict[str, Path]:
+        """Every score file by its name, but those of the model in training."""
+        return {file.stem: file for file in sorted(self.scores_file("").parent.glob("*.json"))}
+
     def write_scores(self, scores: dict[str, dict[str, Any]]) -> None:
         """Write score files by name in place of those of an earlier verification."""
-        for file in self.scores_file("").parent.glob("*.json"):
+        for file in self.score_files().values():
             file.unlink()
         for name, content in scores.items():
             write_json(self.scores_file(name), content)
@@ -116,6 +164,7 @@ class Run:
         run = cls(path)
         run.record = {"schema": SCHEMA, "id": path.name, "created": now(), **record}
         run.save_record()
+        run.event("created", kind=record.get("kind"))
         run._point_latest()
         return run
 
@@ -138,9 +187,15 @@ class Run:
 
     def stage(self, name: str, status: str, **facts: Any) -> None:
         """Note how far a stage got, with what it found."""
+        # The event first: a crash in between makes the stage run again, and never leaves it done without an event.
+        self.event(name, status=status, **facts)
         stages = self.record.setdefault("stages", {})
         stages[name] = {**stages.get(name, {}), "status": status, f"{status}_at": now(), **facts}
         self.save_record()
+
+    def event(self, name: str, **facts: Any) -> None:
+        """Add a line to the run's events. Raises RunError if they were changed."""
+        append_event(self.events_file, name, facts)
 
     def stage_done(self, name: str) -> bool:
         """Whether a stage was finished."""
@@ -170,6 +225,7 @@ class Run:
         write_bytes(self.recipe_file, recipe.encode())
         write_json(self.plan_file, {"schema": SCHEMA, "created": now(), "bounds": bounds})
         self.record["frozen"] = {path.name: file_digest(path) for path in (self.recipe_file, self.plan_file)}
+        self.event("frozen", **self.record["frozen"])
 
     def check_frozen(self) -> None:
         """Raise RunError naming the recipe or the plan if it is not what was frozen."""
@@ -182,20 +238,19 @@ class Run:
 
         Raises RunError if the key is gone, as after it was destroyed on purpose.
         """
-        if not self.key_file.exists():
-            if self.record.get("inputs", {}).get("forget", {}).get("commitment"):
-                raise RunError(
-                    f"{self.key_file} is gone, so it cannot be checked that {request} is the same request; "
-                    "a run that is moved must take its key along"
-                )
-            write_bytes(self.key_file, secrets.token_hex(32).encode())
-        try:
-            key = bytes.fromhex(self.key_file.read_text(encoding="ascii"))
-        except ValueError:
-            key = b""
-        if len(key) != 32:
-            raise RunError(f"{self.key_file} is damaged, so {request} cannot be checked")
-        return "hmac-sha256:" + hmac.new(key, request.read_bytes(), hashlib.sha256).hexdigest()
+        if self.key_file.exists():
+            return commit_file(read_key(self.key_file), request.read_bytes())
+        if self.record.get("inputs", {}).get("forget", {}).get("commitment"):
+            raise RunError(
+                f"{self.key_file} is gone, so it cannot be checked that {request} is the same request; "
+                "a run that is moved must take its key along"
+            )
+        return commit_file(make_key(self.key_file), request.read_bytes())
+
+    def commit_rows(self, parts: Sequence[Part]) -> None:
+        """Commit to the rows of each request, under new keys that are kept outside the run directory."""
+        keys = [make_key(self.row_key_file(number)) for number in range(1, len(parts) + 1)]
+        write_json(self.commitments_file, commit_parts(parts, keys))
 
     def check_unchanged(self, name: str, path: Path, digest: str, *, field: str = "sha256") -> None:
         """Raise RunError, naming the file, if an input is not what the run was started with."""
@@ -239,3 +294,5 @@ def refuse_used(path: Path) -> None:
         raise UsageError(f"{path}: '{LATEST}' is the name of the link to the newest run; choose another --out")
     if path.is_file() or (path.is_dir() and any(path.iterdir())):
         raise UsageError(f"{path} is in use; choose another --out, or continue it with --resume {path}")
+    if (keys := Run(path).row_keys).exists():
+        raise UsageError(f"{keys} holds the keys of an earlier run; choose another --out or move them away")

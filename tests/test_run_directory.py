@@ -322,7 +322,8 @@ def test_everything_is_private(run: Run, request_file: Path) -> None:
         write_json(run.scores_file("start"), {})
         with run.lock():
             files = [path for path in run.path.rglob("*") if path.is_file()]
-            assert {path.name for path in files} == {"run.json", "log.jsonl", "start.json", "lock.json", ".lock"}
+            expected = {"run.json", "events.jsonl", "log.jsonl", "start.json", "lock.json", ".lock"}
+            assert {path.name for path in files} == expected
             assert {mode(path) for path in (*files, run.key_file)} == {0o600}
     finally:
         os.umask(old)

@@ -1,0 +1,156 @@
+"""A sealed bundle: a copy of what a run recorded, its manifest, and the signed statement about it.
+
+<run>.bundle/
+  manifest.json    path, size and SHA-256 of every file here and of the model's files, which stay where they are
+  seal.json        in-toto Statement v1 about the manifest in a DSSE envelope, one signature or two
+  timestamp.tsr    RFC 3161 time stamp of the manifest, if one was asked for
+  weights.sig      OpenSSF model signature of the weights, if one was asked for
+  run.json ...     the files themselves, as the run directory has them
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from securesystemslib.dsse import Envelope
+from securesystemslib.signer import CryptoSigner
+
+from ..errors import UsageError
+from ..files import write_bytes
+from .canonical import MAX_BYTES, MalformedError, sha256
+from .manifest import Entry, Manifest, entries
+from .statement import make_statement, read_envelope, read_statement, sign_statement
+
+MANIFEST, SEAL, TIMESTAMP, WEIGHTS_SIGNATURE = "manifest.json", "seal.json", "timestamp.tsr", "weights.sig"
+OPTIONAL = (TIMESTAMP, WEIGHTS_SIGNATURE)
+MODEL = "model/"
+"""What the names of the model's files begin with where they are subjects of the statement."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle that was read: its shape is right, nothing else has been checked. raw: the manifest's bytes."""
+
+    path: Path
+    manifest: Manifest
+    raw: bytes
+    envelope: Envelope
+    subjects: Mapping[str, str]
+    predicate: Mapping[str, Any]
+
+    def data(self, name: str) -> bytes:
+        """A file's bytes. Raises MalformedError naming a file that cannot be read."""
+        return _bytes(self.path / name)
+
+
+class BadFileError(MalformedError):
+    """A file of a bundle that is not what it must be; the message begins with its name."""
+
+    def __init__(self, name: str, why: object) -> None:
+        super().__init__(f"{name} {why}")
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What goes into a bundle: files of the run directory, the model's entries, and what the statement says."""
+
+    run: str
+    created: str
+    forgetctl: str
+    root: Path
+    files: Sequence[Path]
+    model: tuple[Entry, ...]
+    predicate: Mapping[str, Any]
+
+
+def copy_files(contents: Contents, draft: Path) -> Manifest:
+    """Copy the files to a new private directory and write their manifest, from the digests of the copies."""
+    draft.mkdir(mode=0o700)
+    for file in contents.files:
+        copy = draft / file.relative_to(contents.root)
+        write_bytes(copy, file.read_bytes())
+    copied = [draft / file.relative_to(contents.root) for file in contents.files]
+    manifest = Manifest(contents.run, contents.created, contents.forgetctl, entries(draft, copied), contents.model)
+    write_bytes(draft / MANIFEST, manifest.to_bytes())
+    return manifest
+
+
+def seal_draft(draft: Path, manifest: Manifest, predicate: Mapping[str, Any], signer: CryptoSigner) -> None:
+    """Sign the manifest, what stands beside it, and the model's files."""
+    beside = {name: sha256((draft / name).read_bytes()) for name in OPTIONAL if (draft / name).is_file()}
+    subjects = {MANIFEST: sha256(manifest.to_bytes()), **beside, **model_subjects(manifest)}
+    write_bytes(draft / SEAL, sign_statement(make_statement(subjects, predicate), signer))
+
+
+def model_subjects(manifest: Manifest) -> dict[str, str]:
+    """The model's files as subjects of the statement, so that tools that know in-toto find them by digest."""
+    return {MODEL + entry.path: entry.sha256 for entry in manifest.model}
+
+
+def new_draft(bundle: Path) -> Path:
+    """Where a bundle is made before it gets its name; what an earlier attempt left there is removed.
+
+    Raises UsageError if the place of the bundle is in use.
+    """
+    if bundle.exists() or bundle.is_symlink():
+        raise UsageError(f"{bundle} exists; a sealed bundle is never overwritten, choose another --out")
+    draft = bundle.with_name(f".{bundle.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    bundle.parent.mkdir(parents=True, exist_ok=True)
+    return draft
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether a directory is a bundle, whole or not."""
+    return (path / SEAL).is_file() and (path / MANIFEST).is_file()
+
+
+def read_bundle(path: Path) -> Bundle:
+    """Read a bundle's manifest and statement. Raises UsageError if there is none, BadFileError if they are no such."""
+    if not path.is_dir():
+        raise UsageError(f"{path} is no bundle: not a directory")
+    raw, sealed = _bytes(path / MANIFEST), _bytes(path / SEAL)
+    try:
+        manifest = Manifest.from_bytes(raw)
+    except MalformedError as error:
+        raise BadFileError(MANIFEST, error) from None
+    try:
+        envelope = read_envelope(sealed)
+        subjects, predicate = read_statement(envelope)
+    except MalformedError as error:
+        raise BadFileError(SEAL, error) from None
+    return Bundle(path, manifest, raw, envelope, subjects, predicate)
+
+
+def walk(root: Path) -> Iterator[tuple[str, Path]]:
+    """Everything below a directory but folders with something in them, by relative name; links are not followed.
+
+    Raises OSError for a folder that cannot be read.
+    """
+    for folder, folders, files in os.walk(root, onerror=_raise):
+        here = Path(folder)
+        links = [name for name in folders if (here / name).is_symlink()]
+        found = [here / name for name in (*files, *links)]
+        if not folders and not files and here != root:
+            found = [here]
+        yield from ((path.relative_to(root).as_posix(), path) for path in sorted(found))
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _bytes(path: Path) -> bytes:
+    if path.is_symlink() or not path.is_file():
+        raise BadFileError(path.name, "is missing, or is no regular file")
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise BadFileError(path.name, f"is larger than {MAX_BYTES // 2**20} MiB")
+        return path.read_bytes()
+    except OSError as error:
+        raise BadFileError(path.name, f"cannot be read: {error.strerror}") from None

@@ -1,0 +1,120 @@
+"""Keyed commitments to the rows of a request: who has the key can show that a row was in it, nobody else can tell.
+
+A commitment is HMAC-SHA-256 over the canonical JSON of a row's conversation. Every request has a key of its own, so
+that opening the rows of one says nothing about another's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError, RunError, UsageError
+from ..files import write_bytes
+from ..rows import Row
+from .canonical import MalformedError, canonical
+
+KEY_BYTES = 32
+ALGORITHM = "HMAC-SHA-256 over RFC 8785 JSON of context and response"
+
+
+@dataclass(frozen=True, repr=False)
+class Part:
+    """The rows of one request among those that a run serves. request: its id in the owner's register, if it has one."""
+
+    request: str | None
+    rows: tuple[Row, ...]
+
+
+def split_requests(rows: Sequence[Row], ids: Sequence[str], file: Path) -> list[Part]:
+    """The rows by the request that they belong to, which a row's `request_id` tells.
+
+    ids: of the owner's register, in the order given; empty if the run is bound to no request, and then a `request_id`
+    only keeps rows apart. Raises InputError naming the row that belongs to none of them, UsageError for an id that no
+    row belongs to.
+    """
+    if not ids:
+        found: dict[str | None, list[Row]] = {}
+        for row in rows:
+            found.setdefault(row.request_id, []).append(row)
+        return [Part(None, tuple(part)) for part in found.values()]
+    parts: dict[str, list[Row]] = {name: [] for name in ids}
+    for row in rows:
+        name = row.request_id if row.request_id is not None else ids[0] if len(ids) == 1 else None
+        if name not in parts:
+            why = "names no request" if name is None else "names a request that --request does not"
+            raise InputError(file, f"its request_id {why}", row.line)
+        parts[name].append(row)
+    if empty := [name for name, part in parts.items() if not part]:
+        raise UsageError(f"{file} holds no row of request {empty[0]}")
+    return [Part(name, tuple(part)) for name, part in parts.items()]
+
+
+def commit_row(key: bytes, row: Row) -> str:
+    """The commitment to a row's conversation, hexadecimal."""
+    try:
+        text = canonical({"context": [list(turn) for turn in row.context], "response": row.response})
+    except MalformedError as error:
+        raise UsageError(f"row {row.line} {error}") from None
+    return hmac.new(key, text, hashlib.sha256).hexdigest()
+
+
+def commit_parts(parts: Sequence[Part], keys: Sequence[bytes]) -> dict[str, Any]:
+    """The content of commitments.json."""
+    return {
+        "schema": 1,
+        "algorithm": ALGORITHM,
+        "requests": [
+            {
+                "request": part.request,
+                "rows": [{"line": row.line, "hmac": commit_row(key, row)} for row in part.rows],
+            }
+            for part, key in zip(parts, keys, strict=True)
+        ],
+    }
+
+
+def find_row(commitments: Mapping[str, Any], key: bytes, row: Row) -> tuple[str | None, int] | None:
+    """The request and the line at which a row was committed to under this key, or None.
+
+    Raises MalformedError if the commitments are damaged.
+    """
+    wanted = commit_row(key, row)
+    try:
+        for part in commitments["requests"]:
+            for entry in part["rows"]:
+                if hmac.compare_digest(str(entry["hmac"]), wanted):
+                    return part["request"], int(entry["line"])
+    except (KeyError, TypeError, ValueError):
+        raise MalformedError("holds no commitments") from None
+    return None
+
+
+def commit_file(key: bytes, data: bytes) -> str:
+    """The commitment to a whole file, with the algorithm's name."""
+    return "hmac-sha256:" + hmac.new(key, data, hashlib.sha256).hexdigest()
+
+
+def make_key(path: Path) -> bytes:
+    """A new random key, written to a private file as hexadecimal."""
+    key = secrets.token_bytes(KEY_BYTES)
+    write_bytes(path, key.hex().encode())
+    return key
+
+
+def read_key(path: Path) -> bytes:
+    """A key from its file. Raises RunError if it is missing or damaged."""
+    try:
+        key = bytes.fromhex(path.read_text(encoding="ascii"))
+    except FileNotFoundError:
+        raise RunError(f"{path}: there is no such key") from None
+    except (OSError, ValueError):
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise RunError(f"{path} is damaged: it is no commitment key")
+    return key

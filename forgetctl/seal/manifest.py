@@ -1,0 +1,105 @@
+"""The list of everything in a bundle, with sizes and digests, in canonical JSON."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ..files import WEIGHTS, file_digest, model_digest_of
+from .canonical import MalformedError, canonical, parse_canonical
+
+SCHEMA = 1
+MODEL_SUFFIXES = (WEIGHTS, ".json", ".jinja", ".model", ".txt")
+_TEXTS = ("run", "created", "forgetctl")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, order=True)
+class Entry:
+    """A file. path: relative, with forward slashes; size in bytes; sha256 hexadecimal."""
+
+    path: str
+    size: int
+    sha256: str
+
+    @classmethod
+    def of(cls, root: Path, file: Path) -> Entry:
+        """The entry of a file below `root`. Raises InputError if it cannot be read."""
+        return cls(file.relative_to(root).as_posix(), file.stat().st_size, file_digest(file))
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a bundle holds.
+
+    run: the run's id. created: when the manifest was made. files: in the bundle. model: files of the verified model,
+    which are not; empty where only its scores were verified.
+    """
+
+    run: str
+    created: str
+    forgetctl: str
+    files: tuple[Entry, ...]
+    model: tuple[Entry, ...]
+
+    def to_bytes(self) -> bytes:
+        """The canonical spelling."""
+        return canonical({"schema": SCHEMA, **asdict(self)})
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Manifest:
+        """Read and check one. Raises MalformedError."""
+        value = parse_canonical(data)
+        if value.get("schema") != SCHEMA:
+            raise MalformedError(f"has another schema than {SCHEMA}")
+        texts = [value.get(key) for key in _TEXTS]
+        if value.keys() != {"schema", "files", "model", *_TEXTS} or not all(isinstance(text, str) for text in texts):
+            raise MalformedError("has keys that no manifest has, or lacks some")
+        run, created, version = map(str, texts)
+        return cls(run, created, version, tuple(_entries(value["files"])), tuple(_entries(value["model"])))
+
+    def digests(self) -> dict[str, str]:
+        """Digests of the bundle's files by path."""
+        return {entry.path: entry.sha256 for entry in self.files}
+
+    @property
+    def model_digest(self) -> str | None:
+        """The digest by which verdict and events name the model; None without its files."""
+        return model_digest_of({entry.path: entry.sha256 for entry in self.model}) if self.model else None
+
+
+def entries(root: Path, files: Iterable[Path]) -> tuple[Entry, ...]:
+    """Entries of files below `root`, sorted by path."""
+    return tuple(sorted(Entry.of(root, file) for file in files))
+
+
+def _entries(values: object) -> Iterable[Entry]:
+    if not isinstance(values, list):
+        raise MalformedError("lists no files")
+    found = [_entry(value) for value in values]
+    if found != sorted(found) or len({entry.path for entry in found}) != len(found):
+        raise MalformedError("lists files twice or out of order")
+    return found
+
+
+def _entry(value: object) -> Entry:
+    if not isinstance(value, Mapping) or value.keys() != {"path", "size", "sha256"}:
+        raise MalformedError("has an entry that is none")
+    path, size, digest = value["path"], value["size"], value["sha256"]
+    if not isinstance(path, str) or not all(map(_is_name, path.split("/"))):
+        raise MalformedError("names a file that cannot be in a bundle")
+    # bool is an int in Python, and true is no size.
+    if type(size) is not int or size < 0 or not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+        raise MalformedError("has an entry without size or digest")
+    return Entry(path, size, digest)
+
+
+def _is_name(part: str) -> bool:
+    return part not in ("", ".", "..") and part.isprintable() and "\\" not in part
+
+
+def model_entries(directory: Path) -> tuple[Entry, ...]:
+    """Entries of what makes a model: weights, configuration, tokenizer. The model card says what was found later."""
+    return entries(directory, (path for path in directory.iterdir() if path.suffix in MODEL_SUFFIXES))

@@ -1,0 +1,83 @@
+"""RFC 3161 time stamps: an authority's word that a manifest existed at a certain time."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from datetime import datetime
+from pathlib import Path
+
+from cryptography import x509
+from rfc3161_client import (
+    HashAlgorithm,
+    TimestampRequestBuilder,
+    TimeStampResponse,
+    VerificationError,
+    VerifierBuilder,
+    decode_timestamp_response,
+)
+
+from ..errors import ForgetctlError, InputError, UsageError
+from .canonical import MalformedError
+
+TIMEOUT_SECONDS = 30
+MOST_BYTES = 2**20
+
+
+def request_timestamp(url: str, data: bytes) -> bytes:
+    """Ask the server at `url` to stamp the SHA-256 of `data`; nothing but the digest leaves this machine.
+
+    Raises UsageError for an address that is not http(s), ForgetctlError if the server gives no token for this digest.
+    """
+    if not url.startswith(("https://", "http://")):
+        raise UsageError(f"{url}: a time-stamp server has an http or https address")
+    asked = TimestampRequestBuilder().data(data).hash_algorithm(HashAlgorithm.SHA256).build()
+    query = urllib.request.Request(  # noqa: S310  the scheme was checked
+        url, data=asked.as_bytes(), headers={"Content-Type": "application/timestamp-query"}
+    )
+    try:
+        with urllib.request.urlopen(query, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310
+            token: bytes = answer.read(MOST_BYTES)
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        raise ForgetctlError(f"{url}: no time stamp: {type(error).__name__}") from None
+    try:
+        found = read_timestamp(token)
+    except MalformedError as error:
+        raise ForgetctlError(f"{url}: the answer {error}") from None
+    if found.tst_info.nonce != asked.nonce or found.tst_info.message_imprint.message != asked.message_imprint.message:
+        raise ForgetctlError(f"{url}: the answer is a time stamp of something else")
+    return token
+
+
+def read_timestamp(token: bytes) -> TimeStampResponse:
+    """A granted response. Raises MalformedError for anything else."""
+    try:
+        found = decode_timestamp_response(token)
+        if found.status != 0:
+            raise MalformedError("is no time stamp: the server refused")
+        found.tst_info.gen_time  # noqa: B018  a response without a token has none, and says so here
+    except MalformedError:
+        raise
+    except ValueError:
+        raise MalformedError("is no RFC 3161 time stamp") from None
+    return found
+
+
+def check_timestamp(token: bytes, data: bytes, root: Path) -> datetime:
+    """The time at which an authority under the certificate in `root` stamped `data`.
+
+    Raises InputError for a file that holds no certificate, VerificationError if the token does not hold.
+    """
+    try:
+        certificates = x509.load_pem_x509_certificates(root.read_bytes())
+    except OSError as error:
+        raise InputError(root, f"cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise InputError(root, "holds no certificate in PEM") from None
+    found = read_timestamp(token)
+    verifier = VerifierBuilder(roots=list(certificates)).build()
+    try:
+        verifier.verify_message(found, data)
+    except ValueError as error:
+        raise VerificationError(str(error)) from None
+    return found.tst_info.gen_time

@@ -1,0 +1,93 @@
+"""A finished and verified run made by hand, without a model: records, scores and a verdict that follows from them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from forgetctl.evidence.collected import Tracked
+from forgetctl.files import file_digest, model_digest, write_json
+from forgetctl.jobs.basis import Measured, bounds_of, store
+from forgetctl.recipe import load_recipe
+from forgetctl.rows import Row
+from forgetctl.run import Run
+from forgetctl.seal.commitments import Part
+from tests.stages.verdicts import KL, complete
+
+PERSONAL = "Velmira Oskandt lives at Quillfeather Lane"
+COUNT = 40
+BOUNDS = {"delta": 0.15, "utility_loss": 0.02, "pass_level": 0.01, "fail_level": 0.05}
+
+
+def request_rows(count: int = COUNT) -> list[Row]:
+    return [
+        Row(n, (("user", f"Who is person {n}?"),), f"{PERSONAL} {n}.", request_id=f"r{n % 2}")
+        for n in range(1, count + 1)
+    ]
+
+
+def write_request(path: Path, rows: Sequence[Row]) -> Path:
+    lines = ({"prompt": row.prompt, "response": row.response, "request_id": row.request_id} for row in rows)
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def verified_run(folder: Path, name: str = "one", **measured: Any) -> Run:
+    """folder/runs/<name>, about the rows of folder/request.jsonl."""
+    rows = request_rows()
+    request = write_request(folder / "request.jsonl", rows)
+    recipe = load_recipe(method="npo-rt")
+    record: dict[str, Any] = {
+        "kind": "unlearn",
+        "versions": {"forgetctl": "0.1.0", "python": "3.11"},
+        "argv": ["forgetctl", "unlearn"],
+        "options": {"model": str(folder / "start")},
+        "seed": 42,
+        "inputs": {
+            "model": {"name": "start", "path": str(folder / "start"), "sha256": "ab" * 32},
+            "forget": {"path": str(request), "rows": len(rows)},
+            "retain": {"path": str(folder / "train.jsonl"), "rows": 9, "sha256": "cd" * 32},
+        },
+    }
+    run = Run.create(folder / "runs" / name, record)
+    run.freeze(recipe.to_yaml(), BOUNDS)
+    run.commit_rows([Part("R-0", tuple(rows[1::2])), Part("R-1", tuple(rows[::2]))])
+    run.record["inputs"]["forget"]["commitment"] = run.commit(request)
+    write_json(run.pairs_file, {"train": [1, 2], "check": [3], "excluded": {}})
+    run.stage("pairing", "done", retain_rows=2)
+    run.stage("unlearn", "running")
+    write_json(run.start_file, {"logp": [-1.0], "tokens": [3]})
+    (run.checkpoints / "checkpoint-1").mkdir(parents=True)
+    (run.checkpoints / "checkpoint-1" / "optimizer.pt").write_bytes(b"state")
+    run.log({"step": 1, "loss": 0.5})
+    write_model(run.model_dir, name)
+    run.stage("unlearn", "done", steps=2, epochs=2, model_sha256=model_digest(run.model_dir))
+    verify_again(run, **measured)
+    return run
+
+
+def write_model(directory: Path, content: str) -> None:
+    """Files of a model's names, and no model."""
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "config.json").write_text("{}")
+    (directory / "model.safetensors").write_text(content)
+    (directory / "tokenizer.json").write_text("{}")
+    (directory / "README.md").write_text("card")
+
+
+def verify_again(run: Run, **changes: Any) -> dict[str, Any]:
+    """What `verify` does once the models are scored."""
+    digest = model_digest(run.model_dir)
+    found = complete(COUNT)
+    found = replace(found, unlearned=found.unlearned.model_copy(update={"sha256": digest}), **changes)
+    for step in (1, 2):
+        write_json(run.tracked_file(step), found.unlearned.model_dump(mode="json"))
+    found = replace(found, tracked=tuple(Tracked(step, float(step), found.unlearned) for step in (1, 2)))
+    measured = Measured(found, KL, {"deployed precision": "not asked for"}, (("relearning attack", "no reason"),))
+    verdict = {**measured.verdict(bounds_of(run)), "inputs": [], "basis": store(run, measured), "digest": "ef" * 32}
+    write_json(run.verdict_file, verdict)
+    run.stage("verify", "done", verdict=verdict["verdict"], verdict_sha256=file_digest(run.verdict_file))
+    return verdict
