@@ -12,12 +12,22 @@ Comparison = Literal["model", "scores", "tofu-log", "holdout", "none"]
 
 
 @dataclass(frozen=True)
+class Tracked:
+    """Scores of the model in training, after an optimizer step."""
+
+    step: int
+    epoch: float
+    scores: Scores
+
+
+@dataclass(frozen=True)
 class Collected:
     """Scores by model.
 
     kind: what the model is compared with. references: the first is the comparison, the others show the noise floor.
     precisions: the same models at other precisions. relearned: after training on other rows of the same subjects.
-    rephrased: file names of the sets rephrased-1, rephrased-2 ...
+    rephrased: file names of the sets rephrased-1, rephrased-2 ... tracked: of the model in training, in order; shown,
+    and never part of the verdict.
     """
 
     unlearned: Scores
@@ -27,6 +37,7 @@ class Collected:
     precisions: Mapping[str, Mapping[Role, Scores]] = field(default_factory=dict)
     relearned: Mapping[Role, Scores] = field(default_factory=dict)
     rephrased: tuple[str, ...] = ()
+    tracked: tuple[Tracked, ...] = ()
 
     @property
     def reference(self) -> Scores | None:

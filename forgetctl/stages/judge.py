@@ -9,6 +9,7 @@ from typing import Any
 
 from ..evidence.closeness import control_closeness, floor_closeness, forget_closeness, relearning, unanswered
 from ..evidence.collected import Collected, same_tokens
+from ..evidence.curve import curve
 from ..evidence.leaks import gibberish, known_rows, named_secrets, sampled_leaks, whole_answers
 from ..evidence.membership import attacks, privacy_leak
 from ..evidence.usefulness import kept, utility
@@ -69,6 +70,7 @@ def conclude(
             "priv_leak": privacy_leak(findings.attacks),
             "relearning": asdict(findings.relearned) if findings.relearned else None,
             "kept": [asdict(measure) for measure in findings.kept],
+            "curve": curve(found),
             "skipped": [{"check": check, "reason": reason} for check, reason in reasons.items()],
             "bounds": asdict(bounds),
         }
@@ -181,6 +183,7 @@ def _not_measured(found: Collected, findings: Findings, kl: Mapping[str, float |
         "noise_floor": findings.floor is None,
         "model_utility": any(utility(scores, arithmetic=True) is None for scores in found.models.values()),
         "relearning": bool(found.relearned) and findings.relearned is None,
+        "curve": not found.tracked,
     }
     skipped = {name: REASONS[name] for name, is_missing in missing.items() if is_missing}
     if reference is None:
@@ -210,6 +213,7 @@ REASONS = {
     "noise_floor": "it needs a second --reference",
     "model_utility": "it needs --real-authors, --world-facts and retain rows with perturbed answers",
     "relearning": "the two models tokenise the answers differently",
+    "curve": "the model was not scored during training (--track)",
 }
 """Why a figure may be missing."""
 

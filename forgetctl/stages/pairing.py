@@ -4,7 +4,7 @@ neighbourhood, where damage shows first, and half uniformly."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -122,6 +122,23 @@ def similar_answers(rows: Sequence[Row], others: Sequence[Row], count: int) -> l
                 chosen.append(pool[position].response)
         answers.append(tuple(chosen))
     return answers
+
+
+def with_perturbed(forget: list[Row], others: Sequence[Row], count: int) -> tuple[list[Row], str | None]:
+    """Forget rows with perturbed answers: the request's own, else the answers of the most similar other rows.
+
+    Also says where they came from, None if some row has none.
+    """
+    if all(row.perturbed_responses for row in forget):
+        return forget, "request"
+    made = similar_answers(forget, others, count)
+    rows = [
+        row if row.perturbed_responses else replace(row, perturbed_responses=answers)
+        for row, answers in zip(forget, made, strict=True)
+    ]
+    if not all(row.perturbed_responses for row in rows):
+        return rows, None
+    return rows, "request and nearest answers" if any(row.perturbed_responses for row in forget) else "nearest answers"
 
 
 def _key(row: Row) -> str:

@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +19,24 @@ from ..engine.hardware import peak_memory
 from ..engine.models import ModelFacts, add_lora, save_model, trainable_parameters
 from ..engine.scoring import score
 from ..engine.states import AnswerStates
+from ..engine.tracking import Track
 from ..engine.trainer import Figures, UnlearnTrainer, checkpoint_step, last_checkpoint, training_autocast
 from ..errors import DivergedError, Interrupted, RunError
-from ..files import read_json, write_json
+from ..files import model_digest, read_json, write_json
 from ..maths.objectives import Role, WeightedSum
 from ..progress import Bar, Progress
 from ..recipe import Recipe
 from ..rows import Row
 from ..run import Run
+from ..scores import Scores
 
 
 @dataclass(frozen=True)
 class Material:
     """What training needs: the start model, the encoded rows, and the means to make others of the forget rows.
 
-    encode: ids of rows, within the model's context. refusals: uninformed answers to draw from.
+    encode: ids of rows, within the model's context. refusals: uninformed answers to draw from. measure: scores the
+    model after every epoch; the scores are kept for the report and decide nothing.
     """
 
     model: Any
@@ -43,6 +47,7 @@ class Material:
     forget_rows: Sequence[Row]
     refusals: Sequence[str]
     encode: Callable[[Sequence[Row]], list[Encoded]]
+    measure: Callable[[Any], Scores] | None = None
 
 
 def unlearn(run: Run, material: Material, recipe: Recipe, progress: Progress) -> None:
@@ -80,6 +85,8 @@ def unlearn(run: Run, material: Material, recipe: Recipe, progress: Progress) ->
             extras=extras,
             guarded=guarded,
         )
+        if material.measure is not None:
+            trainer.add_callback(Track(trainer.batches.updates, material.measure, partial(_keep, run)))
         total = trainer.batches.updates * recipe.epochs
         bar.resize(total, first_step)
         _train(run, trainer, checkpoint, total)
@@ -94,6 +101,7 @@ def unlearn(run: Run, material: Material, recipe: Recipe, progress: Progress) ->
         seconds_per_epoch=round(seconds / max(total - first_step, 1) * trainer.batches.updates, 3),
         peak_memory_bytes=peak_memory(device),
         trainable_parameters=trainable,
+        model_sha256=model_digest(run.model_dir),
     )
     # Optimizer state and half-unlearned weights are of no use any more and must not outlive the request.
     shutil.rmtree(run.checkpoints, ignore_errors=False)
@@ -167,6 +175,10 @@ def _guarded(extras: Extras, material: Material) -> AnswerStates:
     return AnswerStates(material.model, [material.retain[i] for i in chosen])
 
 
+def _keep(run: Run, step: int, scores: Scores) -> None:
+    write_json(run.tracked_file(step), scores.model_dump(mode="json"))
+
+
 def _show(run: Run, bar: Bar, figures: Figures) -> None:
     run.log(figures)
     parts = [f"loss {figures['loss']:.3f}", f"forget {figures['forget_logp_per_token']:.2f}"]
@@ -177,7 +189,7 @@ def _show(run: Run, bar: Bar, figures: Figures) -> None:
 
 def _save(run: Run, model: Any, material: Material) -> None:
     """Write the model under another name first: a model directory is either whole or not there."""
-    draft = run.model_dir.with_name(".model-draft")
+    draft = run.model_draft
     shutil.rmtree(draft, ignore_errors=True)
     save_model(model, material.tokenizer, material.facts, draft)
     shutil.rmtree(run.model_dir, ignore_errors=True)

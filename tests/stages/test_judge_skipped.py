@@ -33,6 +33,7 @@ REASONS = {
     r"counts\.gibberish": ["gibberish"],
     r"priv_leak": ["priv_leak", "membership_attacks"],
     r"relearning": ["relearning attack", "relearning"],
+    r"curve": ["curve"],
 }
 """Paths of verdict.json, and the checks of `skipped` of which one must tell why there is nothing."""
 DEFINED = (

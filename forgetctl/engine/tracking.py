@@ -1,0 +1,26 @@
+"""Scores the model while it is in training, so that the report can show the way and not only the end.
+
+What is measured here stops nothing and chooses nothing: a run that was ended or picked by what the verdict measures
+would be judged by data that it was fitted to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from transformers import TrainerCallback, TrainerState
+
+from ..scores import Scores
+
+
+class Track(TrainerCallback):
+    """Every `every` steps measures the model and hands step and scores to `keep`."""
+
+    def __init__(self, every: int, measure: Callable[[Any], Scores], keep: Callable[[int, Scores], None]) -> None:
+        self.every, self.measure, self.keep = every, measure, keep
+
+    def on_step_end(self, args: Any, state: TrainerState, control: Any, model: Any = None, **_: Any) -> None:
+        """Runs before the step is saved, so that a run resumed after it has this point too."""
+        if state.global_step % self.every == 0:
+            self.keep(state.global_step, self.measure(model))
