@@ -149,6 +149,9 @@ def test_readme_commands_exist(line: str) -> None:
     """Each command of the README parses: names, options and their values."""
     name, *arguments = shlex.split(line, comments=True)[1:]
     command = cli.commands[name]
+    if isinstance(command, click.Group):
+        name, *arguments = arguments
+        command = command.commands[name]
     command.make_context(name, arguments, resilient_parsing=False)
     known = {option for parameter in command.params for option in parameter.opts}
     assert {part for part in arguments if part.startswith("--")} <= known
