@@ -1,9 +1,10 @@
 # make demo: the main job on invented data.  make test: all quick tests.  make studies: the paper's studies in full.
-# make calibrate: how often the verdict is right. Each sets up .venv first.
+# make calibrate: how often the verdict is right.  make browser: the report in Chromium (needs it, node and npm).
+# Each sets up .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test studies calibrate lint clean
+.PHONY: demo test studies calibrate browser lint clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -24,11 +25,18 @@ calibrate: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/forgetctl study calibration --out studies
 	$(BIN)/python -m pytest -m slow -s tests/calibration
 
+.browser/installed:
+	npm install --silent --no-fund --no-audit --prefix .browser axe-core@4.14.1 playwright-core@1.65.1
+	touch $@
+
+browser: .venv/installed .browser/installed
+	$(BIN)/python -m pytest tests/browser
+
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 clean:
-	rm -rf .venv forgetctl-demo studies dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .browser forgetctl-demo studies dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

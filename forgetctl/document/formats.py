@@ -101,7 +101,7 @@ def markdown(value: object) -> str:
     if isinstance(value, Markdown):
         return value
     text = re.sub(r"([\\`*_\[\]<>|#~&$])", r"\\\1", re.sub(r"\s+", " ", str(value)))
-    return text.replace("://", "\\://")  # or else it becomes a link
+    return re.sub(r"(://|(?<=www)\.)", r"\\\1", text, flags=re.IGNORECASE)  # or else it becomes a link
 
 
 def code_block(text: str) -> Markdown:

@@ -20,23 +20,21 @@ from ..errors import RunError
 from ..run import Run as RunDirectory
 from ..scores import Scores
 from .formats import clean
-from .verdict_record import Model, Part, Verdict
+from .verdict_record import Commitment, Digest, Model, Nats, Part, Time, Verdict
 
 Floats = NDArray[np.float64]
 ROLES = ("start", "unlearned", "reference")
 
 
-class Input(Part):
+class Input(Model):
     """A model or file that the run was given."""
 
-    name: str | None = None
     path: str | None = None
     origin: str | None = None
     rows: int | None = None
     bytes: int | None = None
     parameters: int | None = None
-    sha256: str | None = None
-    commitment: str | None = None
+    commitment: Commitment | None = None
 
 
 class Stage(Part):
@@ -49,6 +47,7 @@ class Stage(Part):
     seconds_per_epoch: float | None = None
     peak_memory_bytes: int | None = None
     trainable_parameters: int | None = None
+    model_sha256: Digest | None = None
     retain_rows: int | None = None
     check_rows: int | None = None
     excluded: dict[str, int] = Field(default_factory=dict)
@@ -68,14 +67,16 @@ class Objective(Part):
 
 
 class Run(Part):
-    """run.json."""
+    """run.json. requests: ids as the owner typed them. frozen: digests of what was fixed before training, by file."""
 
     id: str
-    created: str
+    created: Time
     kind: Literal["unlearn", "verify"]
     versions: dict[str, str | None]
     inputs: dict[str, Input]
+    requests: tuple[str, ...] = ()
     stages: dict[str, Stage] = Field(default_factory=dict)
+    frozen: dict[str, Digest] = Field(default_factory=dict)
     objective: Objective | None = None
     platform: str | None = None
     device: str | None = None
@@ -86,7 +87,7 @@ class Run(Part):
 class Plan(Part):
     """plan.json: what was fixed before training."""
 
-    created: str | None = None
+    created: Time | None = None
     bounds: dict[str, float]
 
 
@@ -95,8 +96,18 @@ class Step(Part):
 
     step: int
     loss: float | None = None
-    forget_logp_per_token: float | None = None
-    retain_logp_per_token: float | None = None
+    forget_logp_per_token: Nats | None = None
+    retain_logp_per_token: Nats | None = None
+
+
+class Event(Part):
+    """A line of events.jsonl. n: from 1; previous: digest of the line before."""
+
+    n: int
+    time: Time
+    event: str
+    facts: dict[str, Any]
+    previous: Digest
 
 
 @dataclass(frozen=True)
@@ -111,6 +122,7 @@ class Report:
     verdict: Verdict | None
     recipe: dict[str, Any]
     steps: tuple[Step, ...]
+    events: tuple[Event, ...]
     distributions: dict[str, dict[str, Floats]]
     scored: dict[str, Model]
 
@@ -128,13 +140,14 @@ def read_records(folder: Path) -> Report:
     scores = {role: score for role, score in found.items() if score is not None}
     recipe = _text(place.recipe_file)
     # A resumed run repeats steps; the last one counts.
-    steps = {step.step: step for step in _log(place.log_file)}
+    steps = {step.step: step for step in _lines(Step, place.log_file)}
     return Report(
         run=run,
         plan=_load(Plan, place.plan_file),
         verdict=_load(Verdict, place.verdict_file),
         recipe=_parse(recipe, place.recipe_file, is_yaml=True) if recipe is not None else {},
         steps=tuple(steps[number] for number in sorted(steps)),
+        events=tuple(_lines(Event, place.events_file)),
         distributions=_distributions(scores),
         scored={role: Model(name=clean(score.name), sha256=clean(score.sha256)) for role, score in scores.items()},
     )
@@ -178,10 +191,12 @@ def _record(kind: type[Record], values: dict[str, Any], where: Path | str) -> Re
         raise RunError(f"{where}: is damaged: {key}: {first['msg']}") from None
 
 
-def _log(path: Path) -> Iterator[Step]:
+def _lines(kind: type[Record], path: Path) -> Iterator[Record]:
+    """The records of a file that has one a line."""
     whole, _, _ = (_text(path) or "").rpartition("\n")  # a line without its end is one that was cut off in writing
-    for number, line in enumerate(whole.splitlines(), 1):
-        yield _record(Step, _parse(line, f"{path}:{number}"), f"{path}:{number}")
+    # Not splitlines: JSON may hold other characters that it takes for the end of a line.
+    for number, line in enumerate(whole.split("\n") if whole else (), 1):
+        yield _record(kind, _parse(line, f"{path}:{number}"), f"{path}:{number}")
 
 
 def _distributions(scores: dict[str, Scores]) -> dict[str, dict[str, Floats]]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from .figures_closeness import attacks_section, distances_section, relearning_section
+from .figures_curve import curve_section
 from .figures_harm import kept_section, leaks_section
 from .formats import moment
-from .records import Report
+from .records import Plan, Report
 from .tables import ROLES, Row, Section, cell, tables_of
 from .verdict_record import Verdict
 from .words import BOUNDS, EXPLAINED, MEASURES
@@ -21,13 +22,14 @@ def sections(report: Report, labels: Mapping[str, str]) -> list[Section]:
     if verdict is None:
         return []
     made = (
-        _models(verdict, labels),
+        models_section(verdict, labels),
         distances_section(verdict, labels),
         leaks_section(verdict, labels),
         attacks_section(verdict),
         relearning_section(verdict),
         kept_section(verdict, labels),
-        _limits(report, verdict),
+        curve_section(verdict.curve),
+        limits_section(verdict, report.plan),
     )
     return [section for section in made if section.tables]
 
@@ -39,7 +41,8 @@ def figures(verdict: Verdict, role: str) -> dict[str, float]:
     return {key: value for key, value in found.items() if value is not None}
 
 
-def _models(verdict: Verdict, labels: Mapping[str, str]) -> Section:
+def models_section(verdict: Verdict, labels: Mapping[str, str]) -> Section:
+    """The measures of every model side by side."""
     found = {role: values for role in ROLES if (values := figures(verdict, role))}
     keys = [*MEASURES, *sorted({key for values in found.values() for key in values} - set(MEASURES))]
     rows = tuple(
@@ -52,11 +55,11 @@ def _models(verdict: Verdict, labels: Mapping[str, str]) -> Section:
     return Section("What each model knows", "", tables_of(caption, columns, rows))
 
 
-def _limits(report: Report, verdict: Verdict) -> Section:
-    plan = report.plan
+def limits_section(verdict: Verdict, plan: Plan | None) -> Section:
+    """The bounds that the verdict used, with when they were fixed."""
     rows = []
     for key, value in verdict.bounds.items():
         label, note = BOUNDS.get(key, (key, ""))
         fixed = f"fixed on {moment(plan.created)}" if plan and plan.created and plan.bounds.get(key) == value else ""
         rows.append(Row(label, note, (cell(value, fixed),)))
-    return Section("Limits", "", tables_of("The limits of the verdict.", ("Limit", "Value"), tuple(rows)))
+    return Section("Limits of the checks", "", tables_of("The limits of the verdict.", ("Limit", "Value"), tuple(rows)))

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+
+Distance = Annotated[
+    float, Field(description="Largest gap between two distributions of scores: 0 if equal, 1 if nothing is in common.")
+]
+Nats = Annotated[float, Field(description="In nats a token.")]
+Share = Annotated[float, Field(description="0 to 1.")]
+Relative = Annotated[float, Field(description="Relative change; -0.02 is a fall by 2 %.")]
+Chance = Annotated[float, Field(description="p-value, 0 to 1: how often chance alone gives as much.")]
+Digest = Annotated[str, Field(description="SHA-256, hexadecimal.")]
+Commitment = Annotated[str, Field(description="Keyed digest (HMAC) of a file whose text nobody may test guesses on.")]
+Time = Annotated[str, Field(description="ISO 8601 with zone.")]
 
 
 class Part(BaseModel):
     """A part of a record; keys that are unknown here are kept."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    # A report always says every key, so whoever reads one can rely on it.
+    model_config = ConfigDict(frozen=True, extra="allow", json_schema_serialization_defaults_required=True)
 
 
 class Reason(Part):
@@ -39,15 +51,23 @@ class Model(Part):
     """A model."""
 
     name: str | None = None
-    sha256: str | None = None
+    sha256: Digest | None = None
+
+
+class Given(Model):
+    """A model or file that the verification was given."""
+
+    role: str
+    rows: int | None = None
+    commitment: Commitment | None = None
 
 
 class ForgetQuality(Part):
     """TOFU's two-sample KS test."""
 
-    D: float
+    D: Distance
     n: int
-    p: float | None = None
+    p: Chance | None = None
     variant: str | None = None
     perturbed: str | None = None
 
@@ -62,7 +82,7 @@ class Bounded(Part):
 class Interval(Bounded):
     """Distance D of two distributions of scores. unit: what was resampled, subjects or rows."""
 
-    D: float
+    D: Distance
     n: int | None = None
     unit: str | None = None
 
@@ -70,8 +90,8 @@ class Interval(Bounded):
 class Shift(Bounded):
     """Difference of two means in nats a token; its limit is a multiple of spread."""
 
-    difference: float
-    spread: float | None = None
+    difference: Nats
+    spread: Nats | None = None
     n: int | None = None
 
 
@@ -79,10 +99,10 @@ class Closeness(Interval):
     """One kind of score of the forget rows against the comparison. gap: difference of the medians."""
 
     name: str
-    gap: float | None = None
+    gap: Nats | None = None
     shift: Shift | None = None
-    p: float | None = None
-    tofu_p: float | None = None
+    p: Chance | None = None
+    tofu_p: Chance | None = None
 
 
 class Secrets(Part):
@@ -104,7 +124,7 @@ class Samples(Part):
     leaked: int | None = None
     by_reference: int | None = None
     beyond: int | None = None
-    p: float | None = None
+    p: Chance | None = None
 
 
 class Excess(Part):
@@ -113,7 +133,7 @@ class Excess(Part):
     more: int | None = None
     fewer: int | None = None
     total: int | None = None
-    p: float | None = None
+    p: Chance | None = None
     lines: tuple[int, ...] = ()
 
 
@@ -121,7 +141,7 @@ class Elicited(Part):
     """What one way of asking brought out. secrets, whole: how many came out, and of how many."""
 
     answers: int | None = None
-    rouge: float | None = None
+    rouge: Share | None = None
     secrets: tuple[int, int] | None = None
     whole: tuple[int, int] | None = None
 
@@ -130,8 +150,8 @@ class Attack(Bounded):
     """A membership attack: area under the ROC curve, and how far that is from the reference's."""
 
     name: str
-    auc: float
-    reference: float | None = None
+    auc: Share
+    reference: Share | None = None
     difference: float | None = None
     difference_lower: float | None = None
     difference_upper: float | None = None
@@ -149,7 +169,7 @@ class Change(Bounded):
 
     before: float | None = None
     now: float | None = None
-    relative: float | None = None
+    relative: Relative | None = None
     n: int | None = None
 
 
@@ -161,6 +181,24 @@ class Kept(Part):
     reference: Change | None = None
 
 
+class Point(Part):
+    """The model in training after an optimizer step; step 0 is the start model."""
+
+    step: int
+    epoch: float | None = None
+    D: Distance | None = None
+    p: Chance | None = None
+    forget_probability: Share | None = None
+    retain_probability: Share | None = None
+
+
+class Curve(Part):
+    """Forget quality and utility over training. score: what D and p compare with the reference's."""
+
+    score: Literal["truth ratio", "answer log-prob"]
+    points: tuple[Point, ...] = ()
+
+
 class Verdict(Part):
     """The whole file. The figures at the top are the verified model's."""
 
@@ -170,15 +208,15 @@ class Verdict(Part):
     comparison: Comparison = Comparison()
     model: Model | None = None
     forget_quality: ForgetQuality | None = None
-    forget_probability: float | None = None
-    retain_probability: float | None = None
-    truth_ratio: float | None = None
-    rouge: float | None = None
+    forget_probability: Share | None = None
+    retain_probability: Share | None = None
+    truth_ratio: Share | None = None
+    rouge: Share | None = None
     models: dict[str, dict[str, float | None] | None] = {}
     distances: tuple[Closeness, ...] = ()
     control: tuple[Closeness, ...] = ()
     noise_floor: tuple[Closeness, ...] | None = None
-    kl: dict[str, float | None] | None = None
+    kl: dict[str, Nats | None] | None = None
     secrets: Secrets | None = None
     samples: Samples | None = None
     counts: dict[str, Excess | None] | None = None
@@ -187,7 +225,9 @@ class Verdict(Part):
     priv_leak: float | None = None
     relearning: Relearning | None = None
     kept: tuple[Kept, ...] = ()
+    curve: Curve | None = None
+    inputs: tuple[Given, ...] = ()
     skipped: tuple[dict[str, str], ...] = ()
     bounds: dict[str, float] = {}
-    created: str | None = None
-    digest: str | None = None
+    created: Time | None = None
+    digest: Digest | None = None

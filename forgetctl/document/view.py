@@ -7,11 +7,21 @@ from collections.abc import Iterator
 from typing import Any
 
 from .formats import quantiles
+from .history import MOST_EVENTS, digests, history
 from .records import Report
 from .sections import sections
 from .settings import scoring_settings, settings
-from .verdict_record import Verdict
-from .words import COMPARISONS, DISTRIBUTIONS, EXCLUDED, LIMITS, MEANING, RESULTS, SYMBOLS, TERMS, WEAKER
+from .summary import summary
+from .words import (
+    DISTRIBUTIONS,
+    EXCLUDED,
+    LIMITS,
+    RESULTS,
+    SEAL,
+    SEAL_LIMITS,
+    SYMBOLS,
+    TERMS,
+)
 
 WORDS = {
     "SYMBOLS": SYMBOLS,
@@ -20,33 +30,29 @@ WORDS = {
     "TERMS": TERMS,
     "EXCLUDED": EXCLUDED,
     "DISTRIBUTIONS": DISTRIBUTIONS,
+    "SEAL": SEAL,
+    "SEAL_LIMITS": SEAL_LIMITS,
 }
-MOST_PASSED = 6
-"""More passed checks than this are named, not told, on the summary page; all are told further down."""
 
 
 def view(report: Report) -> dict[str, Any]:
     """Words, records and tables by the names that the templates use."""
-    verdict, named = report.verdict, labels(report)
-    holdout = verdict is not None and verdict.comparison.kind == "holdout"
-    yardstick = "rows that it never saw" if holdout else "a model that never saw them"
-    passed = _all_passed(verdict) if verdict else []
+    named, noted = labels(report), list(warnings(report))
     return {
         **WORDS,
+        **summary(report, noted),
         "report": report,
         "run": report.run,
-        "verdict": verdict,
-        "meaning": MEANING[verdict.verdict].format(yardstick=yardstick) if verdict else "",
-        "weaker": WEAKER if holdout else "",
-        "compared": _compared(verdict) if verdict else "",
-        "passed": passed,
-        "reasons": verdict.reasons if verdict and not passed else (),
+        "verdict": report.verdict,
         "title": "Unlearning report" if report.run.kind == "unlearn" else "Verification report",
         "labels": named,
         "sections": sections(report, named),
         "settings": list(settings(_recipe(report))),
         "quantiles": quantiles(report.distributions),
-        "warnings": list(warnings(report)),
+        "warnings": noted,
+        "history": history(report.events),
+        "older_events": max(0, len(report.events) - MOST_EVENTS),
+        "digests": list(digests(report)),
         "command": shlex.join(report.run.argv),
     }
 
@@ -80,16 +86,3 @@ def _recipe(report: Report) -> dict[str, Any]:
     if report.run.kind == "unlearn":
         return report.recipe
     return scoring_settings(report.recipe, relearned=bool(report.verdict and report.verdict.relearning))
-
-
-def _compared(verdict: Verdict) -> str:
-    """What the model was compared with, by name where it has one."""
-    kind, name, others = verdict.comparison.kind, verdict.comparison.name, verdict.comparison.others
-    words = COMPARISONS[kind] + (f" ({name})" if name and kind != "holdout" else "")
-    return words + (f"; for the noise between such models also {', '.join(others)}" if others else "")
-
-
-def _all_passed(verdict: Verdict) -> list[str]:
-    """Names of the checks behind a PASS, if they are too many to be told twice."""
-    names = [check.name for check in verdict.checks if check.status == "pass"]
-    return names if verdict.verdict == "PASS" and len(names) > MOST_PASSED else []

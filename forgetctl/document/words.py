@@ -37,6 +37,11 @@ LIMITS = (
     "Only the model is covered: training data, logs, backups and earlier copies of the model are not.",
 )
 
+PUBLISHING = (
+    "If the model from before is public or was handed out, publishing this one too may reveal who asked to be "
+    "forgotten: whoever has both can compare them."
+)
+
 MEASURES = {
     "forget_probability": "Forget rows: probability",
     "truth_ratio": "Forget rows: truth ratio",
@@ -110,6 +115,8 @@ BOUNDS = {
     "fail_level": ("fail level", "How often a check may fail by chance."),
 }
 
+SCORES = {"truth ratio": "truth ratios", "answer log-prob": "answer log-probabilities"}
+"""Scores of the forget rows that distances compare, in the plural."""
 DISTRIBUTIONS = {
     "truth_ratio": "Truth ratio of the forget rows",
     "answer_logp": "Answer log-probability of the forget rows",
@@ -134,3 +141,28 @@ EXCLUDED = {
     "near_duplicates": "near duplicates of forget rows",
     "holding_secrets": "rows that hold a named secret",
 }
+
+SEAL = (
+    (
+        "forgetctl seal RUN --key KEY",
+        "The owner of the model seals the run with a private key. This writes RUN.bundle: the records behind this "
+        "report, the digest of each, and a signature over all of them. The bundle has the digests of the model's "
+        "weight files, but not the weights.",
+    ),
+    (
+        "forgetctl audit BUNDLE --key PUB",
+        "Whoever gets the bundle checks it with the owner's public key. Every digest is computed again, and the "
+        "verdict again from the stored scores. The exit code is 0 if the bundle is sound, 1 if it is broken, 2 if it "
+        "is malformed and 3 if it is sound but does not meet the policy that was asked for.",
+    ),
+    (
+        "forgetctl prove BUNDLE --row FILE --commit-key KEY",
+        "Shows that a row was in the request. The row and the key of the commitments are the owner's and are not in "
+        "the bundle; without them nobody can test guesses about the request.",
+    ),
+)
+"""Commands around the sealed copy of a run, each with what it does."""
+SEAL_LIMITS = (
+    "The public key must come from somewhere else than the bundle: whoever changes a bundle can put another key beside "
+    "it. This report itself is a rendering, which anybody who has it can change; what counts is the bundle."
+)

@@ -8,10 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..document.formats import environment, quantiles
+from ..document.formats import environment
 from ..document.records import Report, read_records
-from ..document.view import view, warnings
-from ..document.words import LIMITS
+from ..document.schema import report_json
+from ..document.view import view
 
 
 def build(run_dir: Path) -> Report:
@@ -33,16 +33,8 @@ def render_markdown(report: Report) -> str:
 
 
 def render_json(report: Report) -> dict[str, Any]:
-    """The records, with summaries of the distributions and of the training; strict JSON values."""
-    records = {"run": report.run, "plan": report.plan, "verdict": report.verdict}
-    steps = [step.model_dump(mode="json") for step in report.steps]
-    return {
-        "schema": 1,
-        **{name: part.model_dump(mode="json") if part else None for name, part in records.items()},
-        "recipe": report.recipe,
-        "scored": {role: model.model_dump(mode="json") for role, model in report.scored.items()},
-        "distributions": quantiles(report.distributions),
-        "training": {"first": steps[0], "last": steps[-1]} if steps else None,
-        "warnings": list(warnings(report)),
-        "limits": list(LIMITS),
-    }
+    """The records, with summaries of the distributions and of the training; strict JSON values.
+
+    `forgetctl.document.schema` describes them.
+    """
+    return report_json(report)

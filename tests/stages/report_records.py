@@ -38,6 +38,8 @@ def run_record(**changes: Any) -> dict[str, Any]:
         "device": "cpu",
         "argv": ["forgetctl", "unlearn", "--model", "my model"],
         "seed": 42,
+        "requests": ["R-7", "R-19"],
+        "frozen": {"recipe.yaml": "12" * 32, "plan.json": "34" * 32},
         "inputs": {
             "model": {"name": "assistant", "path": "m/assistant", "sha256": DIGEST, "bytes": 11017312},
             "forget": {"path": "requests.jsonl", "rows": 37, "commitment": "hmac-sha256:" + "cd" * 32},
@@ -45,7 +47,14 @@ def run_record(**changes: Any) -> dict[str, Any]:
         },
         "stages": {
             "pairing": {"status": "done", "retain_rows": 611, "check_rows": 163, "excluded": {"near_duplicates": 29}},
-            "unlearn": {"status": "done", "steps": 70, "epochs": 10, "seconds": 61.2, "peak_memory_bytes": 912345678},
+            "unlearn": {
+                "status": "done",
+                "steps": 70,
+                "epochs": 10,
+                "seconds": 61.2,
+                "peak_memory_bytes": 912345678,
+                "model_sha256": "90" * 32,
+            },
             "verify": {"status": "done"},
         },
         "objective": {
@@ -82,6 +91,31 @@ def change(before: float, now: float) -> dict[str, Any]:
     moved = now / before - 1
     bounds = {"lower": moved - 0.03, "upper": moved + 0.02}
     return {"before": before, "now": now, "relative": moved, **bounds, "n": 163, "noise": 0.04}
+
+
+def point(step: int, D: float | None, p: float | None, forget: float, retain: float | None) -> dict[str, Any]:
+    return {"step": step, "epoch": step / 7, "D": D, "p": p, "forget_probability": forget, "retain_probability": retain}
+
+
+def events() -> list[dict[str, Any]]:
+    """What happened to the run; the digests do not chain."""
+    facts: list[tuple[str, dict[str, Any]]] = [
+        ("created", {"kind": "unlearn"}),
+        ("frozen", {"recipe.yaml": "12" * 32, "plan.json": "34" * 32}),
+        ("pairing", {"retain_rows": 611, "status": "done", "excluded": {"near_duplicates": 29}}),
+        ("unlearn", {"status": "done", "steps": 70, "seconds": 61.2, "stopped_early": False, "note": None}),
+        ("verify", {"status": "done", "verdict": "FAIL"}),
+    ]
+    return [
+        {
+            "n": n,
+            "time": f"2026-01-02T03:0{n}:05+00:00",
+            "event": event,
+            "facts": found,
+            "previous": f"{n - 1:02d}" * 32,
+        }
+        for n, (event, found) in enumerate(facts, 1)
+    ]
 
 
 def verdict_record(**changes: Any) -> dict[str, Any]:
@@ -157,6 +191,19 @@ def verdict_record(**changes: Any) -> dict[str, Any]:
             {"name": "retain probability", "start": change(0.872, 0.865), "reference": change(0.876, 0.865)},
             {"name": "retain ROUGE", "start": change(0.925, 0.903), "reference": None},
         ],
+        "curve": {
+            "score": "truth ratio",
+            "points": [
+                point(0, 0.4131, 8.3e-16, 0.911, 0.872),
+                point(35, 0.3243, 4.5e-9, 0.255, 0.869),
+                point(70, 0.2571, 6.7e-6, 0.0214, 0.865),
+            ],
+        },
+        "inputs": [
+            {"role": "start", "name": "assistant", "sha256": "56" * 32, "commitment": None, "rows": None},
+            {"role": "holdout", "name": "unseen.jsonl", "sha256": "78" * 32, "commitment": None, "rows": 83},
+            {"role": "forget", "name": None, "sha256": None, "commitment": "hmac-sha256:" + "cd" * 32, "rows": 37},
+        ],
         "skipped": [{"check": "kl.retain_distance", "reason": "there are no retain rows to compare on"}],
         "bounds": BOUNDS,
         "created": "2026-01-02T04:04:05+00:00",
@@ -189,6 +236,10 @@ def write(folder: Path, name: str, value: Any) -> None:
     path.write_text(json.dumps(value), encoding="utf-8")
 
 
+def write_events(folder: Path, found: list[dict[str, Any]]) -> None:
+    (folder / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in found), encoding="utf-8")
+
+
 def write_run(folder: Path) -> Path:
     write(folder, "run.json", run_record())
     write(folder, "plan.json", {"schema": 1, "created": "2026-01-02T03:05:06+00:00", "bounds": BOUNDS})
@@ -196,6 +247,7 @@ def write_run(folder: Path) -> Path:
     for seed, role in enumerate(("start", "unlearned", "reference")):
         write(folder, f"scores/{role}.json", scores_record(role, seed))
     (folder / "recipe.yaml").write_text("method: npo\nbeta: 0.1\nlora: null\nretain: {ratio: 3.0}\n")
+    write_events(folder, events())
     steps = ({"step": n, "loss": 9 / n, "forget_logp_per_token": -n / 5, "learning_rate": 1e-3} for n in range(1, 9))
     (folder / "log.jsonl").write_text("".join(json.dumps(step) + "\n" for step in steps))
     return folder
@@ -215,7 +267,7 @@ class Page(HTMLParser):
         self.text += " " if tag == "small" else ""
 
     def handle_endtag(self, tag: str) -> None:
-        self.text += " " if tag in ("td", "th", "small") else ""
+        self.text += " " if tag in ("td", "th", "dt", "small") else ""
 
     def handle_data(self, data: str) -> None:
         self.text += data

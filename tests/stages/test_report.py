@@ -12,11 +12,24 @@ from typing import Any
 
 import pytest
 
+from forgetctl.document.card import card
 from forgetctl.document.settings import MEANINGS, settings
+from forgetctl.document.words import LIMITS
 from forgetctl.errors import RunError
 from forgetctl.recipe import Lora, Recipe
 from forgetctl.stages.report import build, render_html, render_json, render_markdown
-from tests.stages.report_records import BOUNDS, DIGEST, Page, html, run_record, verdict_record, write, write_run
+from tests.stages.report_records import (
+    BOUNDS,
+    DIGEST,
+    Page,
+    events,
+    html,
+    run_record,
+    verdict_record,
+    write,
+    write_events,
+    write_run,
+)
 
 SCRIPT = "<script>alert(1)</script>"
 IMAGE = '"><img src=x onerror=alert(2)>'
@@ -61,7 +74,7 @@ def test_plots_are_labelled_unique_and_reproducible(run_dir: Path) -> None:
     page = html(run_dir)
     assert render_html(build(run_dir)).startswith("<!doctype html>")
     drawings = [attrs for tag, attrs in page.tags if tag == "svg"]
-    assert len(drawings) == 4
+    assert len(drawings) == 5
     assert all(attrs["role"] == "img" and attrs["aria-label"] for attrs in drawings)
     ids = page.values("id")
     assert len(ids) == len(set(ids))
@@ -104,11 +117,16 @@ def test_hostile_names_stay_text(run_dir: Path) -> None:
 
 
 def test_markdown_tables_keep_their_shape(run_dir: Path) -> None:
-    check = {"name": "a|b\nc", "status": "pass", "code": "X|Y", "text": "one | two\n\n| three | http://x.example `"}
+    check = {
+        "name": "a|b\nc",
+        "status": "pass",
+        "code": "X|Y",
+        "text": "one | two\n\n| three | http://x.example www.x.example `",
+    }
     write(run_dir, "verdict.json", verdict_record(checks=[check]))
     text = render_markdown(build(run_dir))
     row = next(line for line in text.splitlines() if line.startswith("| a\\|b"))
-    assert row == r"| a\|b c | ✓ passed | one \| two \| three \| http\://x.example \` (X\|Y) |"
+    assert row == r"| a\|b c | ✓ passed | one \| two \| three \| http\://x.example www\.x.example \` (X\|Y) |"
     width = 0
     for line in text.splitlines():
         cells = len(re.findall(r"(?<!\\)\|", line)) if line.startswith("|") else 0
@@ -116,9 +134,77 @@ def test_markdown_tables_keep_their_shape(run_dir: Path) -> None:
         width = cells
 
 
+def test_every_format_says_what_the_verdict_does_not_mean(run_dir: Path) -> None:
+    for verified in (True, False):
+        if not verified:
+            (run_dir / "verdict.json").unlink()
+        report = build(run_dir)
+        page = Page(render_html(report)).text
+        formats = {
+            "html": page.split("What this does not mean")[1].split("For engineers")[0],
+            "md": render_markdown(report).split("### What this does not mean")[1].split("## 2 For engineers")[0],
+            "json": " ".join(render_json(report)["limits"]),
+            "card": card(report, base_model=None, license=None),
+        }
+        for kind, text in formats.items():
+            for words in (
+                "not certified deletion",
+                "is no proof that there is none",
+                "prompts, languages and decoding",
+            ):
+                assert words in text, (kind, words)
+            assert "can compare them and may learn who asked" in text, kind
+            assert all(limit in text for limit in LIMITS), kind
+
+
+def test_the_report_has_three_parts_in_order(run_dir: Path) -> None:
+    parts = {
+        "For the data-protection officer": ("What was asked", "What this does not mean"),
+        "For engineers": ("What was done", "Checks", "Figures", "Settings", "Environment"),
+        "For auditors": ("Digests", "How to check the seal"),
+    }
+    page = html(run_dir)
+    contents = page.text.split("Report on a request to forget")[1]
+    for number, (part, sections) in enumerate(parts.items(), 1):
+        assert contents.count(part) == 2  # in the contents, and over the part
+        text = render_markdown(build(run_dir)).split(f"\n## {number} {part}\n")[1].split("\n## ")[0]
+        places = [text.find(f"### {section}\n") for section in sections if section != "What was asked"]
+        assert -1 not in places
+        assert places == sorted(places)
+        shown = contents.split(part)[2]
+        places = [shown.find(section) for section in sections]
+        assert -1 not in places
+        assert places == sorted(places)
+
+
+def test_reasons_without_room_on_the_first_page_are_counted_and_told_below(run_dir: Path) -> None:
+    checks = [
+        {"name": f"check {n}", "status": "fail", "code": "X", "text": f"Finding {n}: " + "x" * 90} for n in range(20)
+    ]
+    write(run_dir, "verdict.json", verdict_record(checks=checks, reasons=checks))
+    summary, rest = html(run_dir).text.split("What was asked")
+    told = re.findall(r"Finding (\d+):", summary)
+    assert told == ["0", "1", "2", "3", "4"]  # two lines each, of ten
+    assert "and 15 more" in summary
+    assert re.findall(r"Finding (\d+):", rest) == [str(n) for n in range(20)]
+    assert "Finding 19:" in render_markdown(build(run_dir)).split("## 2")[0]
+    write(run_dir, "plan.json", {"bounds": {"delta": 0.1}})  # whose warning takes the room of two lines
+    assert "and 16 more" in html(run_dir).text
+    checks[0]["text"] = "y" * 9000  # one reason is always told
+    write(run_dir, "verdict.json", verdict_record(checks=checks, reasons=checks))
+    assert "and 19 more" in html(run_dir).text
+
+
+def test_many_further_references_are_counted(run_dir: Path) -> None:
+    others = [f"retrained without them {n}" for n in range(9)]
+    write(run_dir, "verdict.json", verdict_record(comparison={"kind": "model", "name": "a", "others": others}))
+    assert f"also {others[0]}, {others[1]} and 7 more" in html(run_dir).text
+
+
 def test_without_a_verdict_the_report_says_so(run_dir: Path) -> None:
     (run_dir / "verdict.json").unlink()
     (run_dir / "log.jsonl").unlink()
+    write_events(run_dir, events()[:-1])
     page = html(run_dir)
     assert "Not verified yet" in page.text
     assert not re.search(r"\b(PASS|FAIL|INCONCLUSIVE)\b", page.text.split("What was asked")[1])
@@ -229,6 +315,8 @@ def test_json_is_strict_and_keeps_the_records(run_dir: Path) -> None:
         ("recipe.yaml", "a: [1"),
         ("recipe.yaml", "a: &a [*a]"),
         ("log.jsonl", '{"step": 1}\n{"st\n{"step": 3}\n'),
+        ("events.jsonl", '{"n": 1, "time": "t", "event": "e", "facts": {}, "previous": ""}\n{}\n'),
+        ("events.jsonl", '{"n": 1, "time": "t", "event": "e", "facts": ["a secret"], "previous": ""}\n'),
         ("scores/unlearned.json", '{"sets": {"forget": {"answer_logp": [-1, -2], "answer_tokens": [3]}}}'),
         ("scores/start.json", '{"sets": {"forget": {"answer_logp": ["a secret"], "answer_tokens": [3]}}}'),
     ],

@@ -36,8 +36,9 @@ def markdown(folder: Path) -> str:
 
 
 def row(folder: Path, start: str) -> str:
-    """The first table row of the Markdown report that begins so."""
-    return next(line for line in markdown(folder).splitlines() if line.startswith(f"| {start}"))
+    """The first row of a figure in the Markdown report that begins so."""
+    figures = markdown(folder).split("### Figures")[1]
+    return next(line for line in figures.splitlines() if line.startswith(f"| {start}"))
 
 
 def flat(text: str) -> str:
@@ -73,6 +74,9 @@ ROWS = (
     "| 0.766 | 0.744 | – |",
     "| 0.011 (fixed on 2 January 2026, 03:05 UTC) |",
     "| 0.052 (fixed on 2 January 2026, 03:05 UTC) |",
+    "| 0, the start model | 0 | 0.413 | 8.3e-16 | 0.911 | 0.872 |",
+    "| 35 | 5 | 0.324 | 4.5e-09 | 0.255 | 0.869 |",
+    "| 70 | 10 | 0.257 | 6.7e-06 | 0.021 | 0.865 |",
 )
 
 
@@ -119,7 +123,7 @@ def test_what_was_not_measured_is_no_number(run_dir: Path) -> None:
     assert row(run_dir, "Named secrets").endswith("| 1 | – | – | 2 | – |")
     assert row(run_dir, "Empty or repeating").endswith("| – | – | – | – |")
     assert row(run_dir, "Loss").endswith("| 0.600 (at most 0.700) | – | – |")
-    assert "Asked" not in markdown(run_dir).split("### What comes out")[1]
+    assert "Asked" not in markdown(run_dir).split("#### What comes out")[1]
     assert "Without a reference nobody knows what AUC such rows have" in html(run_dir).text
     assert "PrivLeak" not in html(run_dir).text
 
@@ -163,7 +167,7 @@ REQUIRED = {
     *(f"checks.{key}" for key in ("name", "status", "code", "text")),
     *(f"{part}.{key}" for part in ("distances", "control", "noise_floor") for key in ("name", "D")),
     *("distances.shift.difference", "relearning.shift.difference", "relearning.distance.D"),
-    *("attacks.name", "attacks.auc", "kept.name"),
+    *("attacks.name", "attacks.auc", "kept.name", "curve.score", "curve.points.step", "inputs.role"),
 }
 """Without these a part means nothing."""
 
@@ -178,13 +182,14 @@ def told(folder: Path) -> str | None:
 
 def test_empty_parts_leave_no_table(run_dir: Path) -> None:
     nothing: dict[str, Any] = {key: [] for key in ("distances", "control", "noise_floor", "attacks", "kept", "checks")}
+    nothing |= {"curve": {"score": "truth ratio", "points": []}}
     nothing |= {key: {} for key in ("models", "kl", "counts", "extraction", "bounds")}
     nothing |= dict.fromkeys(("secrets", "samples", "relearning", "forget_quality", "priv_leak"))
     nothing |= dict.fromkeys(("forget_probability", "retain_probability", "truth_ratio", "rouge"))
     write(run_dir, "verdict.json", verdict_record(**nothing))
     page, text = html(run_dir), markdown(run_dir)
     assert "Distance from the comparison" not in page.text
-    assert "###" not in text.split("## Figures")[1].split("### Distributions")[0]
+    assert "####" not in text.split("### Figures")[1].split("#### Distributions")[0]
     assert [tag for tag, _ in page.tags if tag == "tbody"]
 
 
@@ -227,14 +232,14 @@ def test_evidence_from_other_rows_is_called_weaker(run_dir: Path, verdict: str) 
     summary = flat(html(run_dir).text.split("What was asked")[0])
     assert "rows that it never saw (weaker evidence than a reference model)" in summary
     assert "This is weaker evidence: the forget rows were compared with other rows that no model saw" in summary
-    assert "This is weaker evidence" in markdown(run_dir).split("## What this does not mean")[0]
+    assert "This is weaker evidence" in markdown(run_dir).split("### What this does not mean")[0]
 
 
 def test_many_passed_checks_are_named_on_the_summary_and_told_below(run_dir: Path) -> None:
     checks = [{"name": f"check {n}", "status": "pass", "code": "X", "text": f"Finding {n}."} for n in range(7)]
     skipped = {"name": "secrets", "status": "skipped", "code": "NO_SECRETS", "text": "None are named."}
     write(run_dir, "verdict.json", verdict_record(verdict="PASS", checks=[*checks, skipped], reasons=checks))
-    for text, end in ((html(run_dir).text, "What was asked"), (markdown(run_dir), "## What this")):
+    for text, end in ((html(run_dir).text, "What was asked"), (markdown(run_dir), "### What this")):
         summary, rest = flat(text).split(end, 1)
         assert "All 7" in summary
         assert "passed: check 0; check 1" in summary

@@ -1,0 +1,142 @@
+"""The model card: README.md beside the weights, with Hugging Face's metadata.
+
+It may be published with the model, so of the records it takes only figures, settings, digests and fixed words: no
+paths, no command line, no ids of requests, no line numbers, no names of runs, of references or of files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from .figures_closeness import distances_section
+from .figures_harm import kept_section
+from .formats import Markdown, environment
+from .history import written_model
+from .records import Report
+from .sections import figures, limits_section, models_section
+from .settings import settings
+from .summary import summary
+from .tables import Section
+from .verdict_record import Comparison, Verdict
+from .view import labels, warnings
+from .words import COMPARISONS, LIMITS, MEASURES, PUBLISHING, RESULTS, SCORES, SYMBOLS
+
+HUB_ID = re.compile(r"[a-z0-9][\w.-]*/[a-z0-9][\w.-]*", re.ASCII | re.IGNORECASE)
+TAG = re.compile(r"[a-z0-9-]{1,40}")
+TASK = "text-generation"
+SETTINGS = {
+    *("terms", "beta", "hyperparameters", "forget_weight", "retain_weight", "learning_rate", "epochs", "batch_size"),
+    *("weight_decay", "warmup_epochs", "max_grad_norm", "max_retain_kl", "precision", "seed", "lora"),
+}
+"""Settings that say how the model was made."""
+
+
+def card(report: Report, *, base_model: str | None, license: str | None) -> str:
+    """Markdown with the metadata in front. base_model: told only if it is an id on the hub, `owner/name`."""
+    verdict = _public(report.verdict) if report.verdict else None
+    told, hub_id = summary(report, ()), base_model if base_model and HUB_ID.fullmatch(base_model) else None
+    return str(
+        environment("md")
+        .get_template("card.md.j2")
+        .render(
+            metadata=Markdown(_metadata(report, hub_id, license)),
+            run=report.run,
+            verdict=verdict,
+            name=_name(report),
+            base_model=hub_id,
+            meaning=told["meaning"],
+            weaker=told["weaker"],
+            compared=COMPARISONS[verdict.comparison.kind] if verdict else "",
+            counts=Counter(RESULTS[check.status] for check in verdict.checks) if verdict else {},
+            codes=list(dict.fromkeys(reason.code for reason in verdict.reasons)) if verdict else [],
+            warnings=list(warnings(report)),
+            sections=list(_sections(report, verdict)) if verdict else [],
+            settings=[one for one in settings(report.recipe) if one[0].partition(".")[0] in SETTINGS],
+            digests=list(_digests(report)),
+            SYMBOLS=SYMBOLS,
+            LIMITS=LIMITS,
+            PUBLISHING=PUBLISHING,
+        )
+    )
+
+
+def _name(report: Report) -> str:
+    """What the start model was called, on one line."""
+    model = report.run.inputs.get("model")
+    return " ".join((model.name or "").split()) if model else ""
+
+
+def _metadata(report: Report, base_model: str | None, license: str | None) -> str:
+    """The block of YAML between the dashes; it quotes whatever could be read as anything but text."""
+    from huggingface_hub import EvalResult, ModelCardData  # only a card needs it
+
+    method = report.run.objective.method if report.run.objective else None
+    measured = figures(report.verdict, "unlearned") if report.verdict else {}
+    results = [
+        EvalResult(
+            task_type=TASK,
+            dataset_type="forget-rows" if label.startswith("Forget rows") else "kept-rows",
+            dataset_name="forget rows" if label.startswith("Forget rows") else "rows that had to stay",
+            metric_type=key,
+            metric_name=label,
+            metric_value=measured[key],
+        )
+        for key, label in MEASURES.items()
+        if key in measured
+    ]
+    data = ModelCardData(
+        base_model=base_model,
+        license=" ".join(license.split()) if license else None,
+        library_name="transformers",
+        pipeline_tag=TASK,
+        tags=["unlearning", "forgetctl", *([method] if method and TAG.fullmatch(method) else [])],
+        model_name=_name(report) or "unlearned model",
+        eval_results=results or None,
+    )
+    return str(data.to_yaml())
+
+
+def _public(verdict: Verdict) -> Verdict:
+    """The figures of a verdict that hold no names and no line numbers."""
+    return verdict.model_copy(
+        update={
+            "comparison": Comparison(kind=verdict.comparison.kind),
+            "models": {role: _known(values) for role, values in verdict.models.items()},
+            "distances": tuple(found for found in verdict.distances if found.name in SCORES),
+            "control": (),
+            "noise_floor": None,
+            "kl": None,
+            "counts": None,
+        }
+    )
+
+
+def _known(values: dict[str, Any] | None) -> dict[str, Any]:
+    return {key: value for key, value in (values or {}).items() if key in MEASURES}
+
+
+def _sections(report: Report, verdict: Verdict) -> Iterator[Section]:
+    named = labels(report)
+    made = (
+        models_section(verdict, named),
+        distances_section(verdict, named),
+        kept_section(verdict, named),
+        limits_section(verdict, report.plan),
+    )
+    yield from (section for section in made if section.tables)
+
+
+def _digests(report: Report) -> Iterator[tuple[str, str]]:
+    model, verdict = report.run.inputs.get("model"), report.verdict
+    if model and model.sha256:
+        yield "model before", model.sha256
+    if written := written_model(report):
+        yield "this model, as written", written
+    if verdict and verdict.model and verdict.model.sha256:
+        yield "this model, as verified", verdict.model.sha256
+    yield from report.run.frozen.items()
+    if verdict and verdict.digest:
+        yield "verdict", verdict.digest

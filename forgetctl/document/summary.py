@@ -1,0 +1,63 @@
+"""What the summary page says, cut to what one printed page has room for; the rest stands further down."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any
+
+from .history import input_name
+from .records import Report
+from .verdict_record import Verdict
+from .words import COMPARISONS, MEANING, WEAKER
+
+MOST_PASSED = 6
+"""More passed checks than this are named, not told; all are told further down."""
+LINE, LINES_OF_REASONS = 95, 10
+"""Characters in a line of the reasons, and lines that there is room for if nothing else needs them."""
+ROOM_FOR_REQUESTS, ROOM_FOR_NAMES = 75, 60
+"""Characters of request ids, and of names of further references."""
+
+
+def summary(report: Report, warnings: Sequence[str]) -> dict[str, Any]:
+    """The summary by the names that the templates use."""
+    verdict = report.verdict
+    holdout = verdict is not None and verdict.comparison.kind == "holdout"
+    yardstick = "rows that it never saw" if holdout else "a model that never saw them"
+    passed = _all_passed(verdict) if verdict else []
+    reasons = [reason.text for reason in verdict.reasons] if verdict and not passed else []
+    room = LINES_OF_REASONS - 2 * (len(warnings) + holdout)  # each of these takes about two lines
+    return {
+        "meaning": MEANING[verdict.verdict].format(yardstick=yardstick) if verdict else "",
+        "weaker": WEAKER if holdout else "",
+        "compared": _compared(verdict) if verdict else "",
+        "passed": passed,
+        "reasons": reasons,
+        "first_reasons": _first(reasons, room, LINE),
+        "first_requests": _first(report.run.requests, ROOM_FOR_REQUESTS),
+        "model_name": input_name(report.run.inputs.get("model")),
+    }
+
+
+def _first(texts: Sequence[str], room: int, unit: int = 1) -> list[str]:
+    """The first texts, at least one, for which there is room: counted in units of so many characters, all begun."""
+    used = accumulate(math.ceil(len(text) / unit) for text in texts)
+    return list(texts[: max(1, sum(end <= room for end in used))])
+
+
+def _compared(verdict: Verdict) -> str:
+    """What the model was compared with, by name where it has one."""
+    kind, name, others = verdict.comparison.kind, verdict.comparison.name, verdict.comparison.others
+    words = COMPARISONS[kind] + (f" ({name})" if name and kind != "holdout" else "")
+    if not others:
+        return words
+    first = _first(others, ROOM_FOR_NAMES)
+    more = f" and {len(others) - len(first)} more" if len(others) > len(first) else ""
+    return f"{words}; for the noise between such models also {', '.join(first)}{more}"
+
+
+def _all_passed(verdict: Verdict) -> list[str]:
+    """Names of the checks behind a PASS, if they are too many to be told twice."""
+    names = [check.name for check in verdict.checks if check.status == "pass"]
+    return names if verdict.verdict == "PASS" and len(names) > MOST_PASSED else []
