@@ -4,15 +4,19 @@ The tour, in the order of the work:
 
     from pathlib import Path
     from forgetctl import UnlearnOptions, VerifyOptions, load_recipe, run_unlearn, run_verify, run_report
+    from forgetctl import AuditOptions, SealOptions, run_audit, run_seal
 
     recipe = load_recipe(method="npo-rt", overrides=["learning_rate=1e-4"])
     run = run_unlearn(UnlearnOptions(model="./llama", forget=Path("requests.jsonl")), recipe)
     verdict = run_verify(VerifyOptions(run=run.path, references=("./retrained",)))
     page, _ = run_report(run.path, "html")
+    bundle = run_seal(SealOptions(run.path, key=Path("officer.key")))
+    findings = run_audit(AuditOptions(bundle, keys=(Path("officer.key.pub"),)))
 
 Words: *start* is the model before, *unlearned* our output, *reference* a model that never saw the forget rows,
 *holdout* rows that no model saw; a *verdict* is PASS, FAIL or INCONCLUSIVE. Errors: `forgetctl.errors`.
-The losses are in `forgetctl.maths.objectives`, the definition of a score in `forgetctl.engine.scoring`.
+`Register` is the owner's register of requests. The losses are in `forgetctl.maths.objectives`, the definition of a
+score in `forgetctl.engine.scoring`.
 """
 
 from __future__ import annotations
@@ -23,33 +27,54 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from .jobs.audit import AuditOptions, run_audit
     from .jobs.options import UnlearnOptions, VerifyOptions
+    from .jobs.prove import run_prove
+    from .jobs.purge import PurgeOptions, run_purge
     from .jobs.report import run_report
+    from .jobs.seal import SealOptions, run_seal
     from .jobs.unlearn import resume_unlearn, run_unlearn
     from .jobs.verify import run_verify
     from .recipe import Recipe, load_recipe
+    from .register.store import Register
     from .run import Run
 
 __all__ = [
+    "AuditOptions",
+    "PurgeOptions",
     "Recipe",
+    "Register",
     "Run",
+    "SealOptions",
     "UnlearnOptions",
     "VerifyOptions",
     "load_recipe",
     "resume_unlearn",
+    "run_audit",
+    "run_prove",
+    "run_purge",
     "run_report",
+    "run_seal",
     "run_unlearn",
     "run_verify",
 ]
 
 _HOMES = {
+    "AuditOptions": "jobs.audit",
+    "PurgeOptions": "jobs.purge",
     "Recipe": "recipe",
+    "Register": "register.store",
     "Run": "run",
+    "SealOptions": "jobs.seal",
     "UnlearnOptions": "jobs.options",
     "VerifyOptions": "jobs.options",
     "load_recipe": "recipe",
     "resume_unlearn": "jobs.unlearn",
+    "run_audit": "jobs.audit",
+    "run_prove": "jobs.prove",
+    "run_purge": "jobs.purge",
     "run_report": "jobs.report",
+    "run_seal": "jobs.seal",
     "run_unlearn": "jobs.unlearn",
     "run_verify": "jobs.verify",
 }

@@ -11,7 +11,9 @@ import click
 from click.core import ParameterSource
 
 from . import __version__
-from .options import Commands, common, json_option, model_options, recipe_of
+from .options import Commands, common, json_option, model_options, recipe_of, request_options
+from .requests_cli import requests
+from .seal_cli import audit, keygen, prove, purge, seal
 from .study_cli import study
 from .verify_cli import verify
 
@@ -31,8 +33,10 @@ def cli() -> None:
       forgetctl unlearn --model ./llama --forget requests.jsonl --method npo-rt
       forgetctl verify --reference ./retrained
       forgetctl report --html
+      forgetctl seal --key forgetctl.key
 
-    Exit codes: 0 done or PASS, 1 error, 2 wrong use or input, 3 FAIL, 4 INCONCLUSIVE, 130 interrupted.
+    Exit codes: 0 done or PASS, 1 error, 2 wrong use or input, 3 FAIL, 4 INCONCLUSIVE, 5 a request is overdue,
+    130 interrupted. `audit` has its own: 0 sound, 1 broken, 2 malformed, 3 policy unmet.
     """
 
 
@@ -56,6 +60,8 @@ def cli() -> None:
     metavar="DIR",
     help="The run directory.  [default: runs/<time>-<method>]",
 )
+@request_options
+@click.option("--track", is_flag=True, help="Score the model after every epoch, for the report's curve.")
 @click.option("--resume", is_flag=False, flag_value=LATEST, metavar="[RUN]", help="Continue an interrupted run.")
 @click.option("--dry-run", is_flag=True, help="Check everything, show one row and the cost, train nothing.")
 @model_options
@@ -114,13 +120,16 @@ def _unlearn_options(model: str, forget: Path, **options: Any) -> Any:
         out=options["out"],
         device=options["device"],
         allow_download=options["allow_download"],
+        requests=options["requests"],
+        register=options["register"],
+        track=options["track"],
         argv=tuple(sys.argv),
     )
 
 
 def _dry_run(options: Any, recipe: Recipe, as_json: bool) -> None:
     from .console import show_dry_run
-    from .jobs.unlearn import dry_run
+    from .jobs.prepare import dry_run
 
     facts, row = dry_run(options, recipe)
     if as_json:
@@ -144,6 +153,16 @@ def report(progress: TerminalProgress, run: Path, kind: Any) -> None:
         click.echo(f"Report: {file}")
     else:
         click.echo(text, nl=False)
+
+
+@cli.command()
+@click.argument("name", default="report")
+@common
+def schema(progress: TerminalProgress, name: str) -> None:
+    """Print the JSON Schema (2020-12) of what forgetctl writes as JSON, such as NAME `report`."""
+    from .document.schema import schema as schema_of
+
+    click.echo(json.dumps(schema_of(name), indent=1))
 
 
 @cli.command()
@@ -217,8 +236,8 @@ def demo(progress: TerminalProgress, as_json: bool, out: Path) -> None:
         click.echo(json.dumps(verdict, indent=1))
 
 
-cli.add_command(verify)
-cli.add_command(study)
+for command in (verify, requests, study, keygen, seal, audit, prove, purge):
+    cli.add_command(command)
 
 
 def main() -> None:

@@ -131,6 +131,33 @@ def show_verdict(verdict: Mapping[str, Any]) -> None:
     console.print(Text.assemble("Verdict: ", (verdict["verdict"], STYLES[verdict["verdict"]]), _decisive(verdict)))
 
 
+AUDIT_MARKS = {"ok": "ok", "note": "note", "broken": "BROKEN", "malformed": "MALFORMED", "policy": "UNMET"}
+AUDIT_STYLES = {"ok": "green", "note": "dim", "broken": "bold red", "malformed": "bold red", "policy": "bold yellow"}
+AUDIT_WORDS = {0: ("sound", "bold green"), 1: ("broken", "bold red"), 2: ("malformed", "bold red")}
+
+
+def show_audit(found: Sequence[tuple[str, str, str]], code: int) -> None:
+    """Print an audit's findings (check, status, text) and its end."""
+    console = out()
+    grid = table(["check", "", "finding"], [])
+    for check, status, text in found:
+        grid.add_row(Text(check), Text(AUDIT_MARKS[status], AUDIT_STYLES[status]), Text(printable(text)))
+    console.print(grid)
+    console.print(Text.assemble("Bundle: ", AUDIT_WORDS.get(code, ("policy unmet", "bold yellow"))))
+
+
+def show_purge(targets: Sequence[str], remaining: Sequence[tuple[str, str]], *, dry_run: bool) -> None:
+    """Print what was, or would be, destroyed, and what the owner must still delete."""
+    console = out()
+    console.print("Would be destroyed:" if dry_run else "Destroyed:" if targets else "Nothing was left to destroy.")
+    for target in targets:
+        console.print(Text(f"  {printable(target)}"))
+    console.print(table(["yours to delete", "why"], remaining))
+    console.print(
+        Text("Files were removed from the file system; a disk, its snapshots and backups may keep their blocks.", "dim")
+    )
+
+
 def _checks(checks: Sequence[Mapping[str, str]]) -> Table:
     grid = table(["check", "", "finding"], [])
     name, mark, _ = grid.columns

@@ -7,6 +7,7 @@ import logging
 import os
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -73,6 +74,24 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--allow-download", is_flag=True, help="Allow fetching a model by its hub id."),
         click.option("--recipe", "recipe_name", metavar="NAME|FILE", help="A shipped recipe or a YAML file."),
         click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a recipe's key."),
+    ):
+        command = option(command)
+    return command
+
+
+def request_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options about the owner's register of requests."""
+    for option in (
+        click.option(
+            "--register",
+            type=click.Path(path_type=Path),
+            envvar="FORGETCTL_REGISTER",
+            metavar="FILE",
+            help="The register of requests.  [default: forgetctl-requests.sqlite]",
+        ),
+        click.option(
+            "--request", "requests", multiple=True, metavar="ID", help="A request of the register; repeatable."
+        ),
     ):
         command = option(command)
     return command

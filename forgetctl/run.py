@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -162,7 +163,7 @@ class Run:
         except OSError as error:
             raise UsageError(f"{path} cannot be made: {error.strerror}") from None
         run = cls(path)
-        run.record = {"schema": SCHEMA, "id": path.name, "created": now(), **record}
+        run.record = {"schema": SCHEMA, "id": path.name, "uid": secrets.token_hex(6), "created": now(), **record}
         run.save_record()
         run.event("created", kind=record.get("kind"))
         run._point_latest()

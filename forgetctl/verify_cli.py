@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import common, json_option, model_options, recipe_of
+from .options import common, json_option, model_options, recipe_of, request_options
 
 if TYPE_CHECKING:
     from .console import TerminalProgress
@@ -47,6 +47,7 @@ FILE = click.Path(path_type=Path)
 @click.option("--precision", metavar="LIST", help="Repeat the cheap checks at bf16, int8, nf4 (comma-separated).")
 @click.option("--deep", is_flag=True, help="Also try to make the model learn the rows again.")
 @click.option("--out", type=FILE, metavar="DIR", help="The run directory, with --model or --scores.")
+@request_options
 @click.option("--force", is_flag=True, help="Measure again even if nothing has changed.")
 @model_options
 @json_option
@@ -59,7 +60,10 @@ def verify(ctx: click.Context, progress: TerminalProgress, as_json: bool, run: P
     from .stages.request import Fields
 
     _refuse_conflicts(run, options)
-    own = "model scores forget start references holdout retain real_authors world_facts rephrased deep out device"
+    own = (
+        "model scores forget start references holdout retain real_authors world_facts rephrased deep out device "
+        "requests register"
+    )
     chosen = VerifyOptions(
         run=run,
         precisions=tuple(part.strip() for part in (options["precision"] or "").split(",") if part.strip()),
@@ -86,6 +90,8 @@ def _refuse_conflicts(run: Path | None, options: dict[str, Any]) -> None:
     if len(named) > 1:
         raise click.UsageError(f"give {' or '.join(named)}, not both")
     alone = ("start", "out", "recipe_name", "overrides", "max_length")
+    if options["requests"] and not options["model"]:
+        raise click.UsageError("--request goes with --model; a run knows which requests it serves")
     if not (options["model"] or options["scores"]) and any(options[name] for name in alone):
         raise click.UsageError(
             "--start, --out, --recipe, --set and --max-length go with --model or --scores; a run brings its own"

@@ -28,7 +28,7 @@ GAP_CLOSED = 0.8
 
 
 def run_demo(folder: Path, progress: Progress, *, silent: bool = False) -> dict[str, Any]:
-    """Make the data and two models under `folder`, run unlearn, verify and report on them, return the verdict.
+    """Make the data and two models under `folder`, run the commands from unlearn to audit, return the verdict.
 
     silent: keep standard output clean for the caller.
 
@@ -44,9 +44,13 @@ def run_demo(folder: Path, progress: Progress, *, silent: bool = False) -> dict[
         str(folder / name) for name in ("model", "requests.jsonl", "employees.jsonl", "recipe.yaml")
     )
     files = ("--model", model, "--forget", request, "--retain", retain, "--recipe", recipe)
-    _command("unlearn", *files, "--out", str(run), silent=silent)
+    _command("unlearn", *files, "--out", str(run), "--track", silent=silent)
     _command("verify", str(run), "--reference", str(folder / "reference"), silent=silent, allowed=(0, 3, 4))
     _command("report", str(run), "--html", silent=silent)
+    key, bundle = str(folder / "owner.key"), str(folder / "run.bundle")
+    _command("keygen", "--out", key, silent=silent)
+    _command("seal", str(run), "--key", key, silent=silent)
+    _command("audit", bundle, "--key", f"{key}.pub", "--model", str(run / "model"), silent=silent)
     verdict = read_json(Run.open(run).verdict_file)
     problems = list(judge_demo(verdict))
     if problems:

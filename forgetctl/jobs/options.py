@@ -11,7 +11,11 @@ from ..stages.request import Fields
 
 @dataclass(frozen=True)
 class UnlearnOptions:
-    """What to unlearn from what. Paths are kept as given; `retain` None lets the start model make the sample."""
+    """What to unlearn from what. Paths are kept as given; `retain` None lets the start model make the sample.
+
+    requests: ids in the register that the run serves. register: the owner's, or None for the default one. track: score
+    the model after every epoch, for the report's curve.
+    """
 
     model: str
     forget: Path
@@ -21,13 +25,16 @@ class UnlearnOptions:
     out: Path | None = None
     device: str = "auto"
     allow_download: bool = False
+    requests: tuple[str, ...] = ()
+    register: Path | None = None
+    track: bool = False
     argv: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, enough to start again."""
-        values = {**asdict(self), "argv": list(self.argv)}
+        values = {**asdict(self), "argv": list(self.argv), "requests": list(self.requests)}
         model = Path(self.model)
-        places = {"forget": self.forget, "retain": self.retain, "refusals": self.refusals}
+        places = {name: getattr(self, name) for name in _PLACES}
         return {
             **values,
             **{name: str(path.resolve()) if path else None for name, path in places.items()},
@@ -38,17 +45,13 @@ class UnlearnOptions:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> UnlearnOptions:
         """Back from `as_json`."""
-        retain = values["retain"]
-        return cls(
-            **{
-                **values,
-                "forget": Path(values["forget"]),
-                "retain": Path(retain) if retain else None,
-                "refusals": Path(values["refusals"]) if values["refusals"] else None,
-                "fields": Fields(**values["fields"]),
-                "argv": tuple(values["argv"]),
-            }
-        )
+        lists: dict[str, Any] = {name: tuple(values[name]) for name in ("argv", "requests") if name in values}
+        places = {name: Path(values[name]) for name in _PLACES if values.get(name)}
+        given: dict[str, Any] = {**values, **places, **lists, "fields": Fields(**values["fields"])}
+        return cls(**given)
+
+
+_PLACES = ("forget", "retain", "refusals", "register")
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,9 @@ class VerifyOptions:
     directories, score files or TOFU evaluation logs; the first reference is compared with, further ones show the
     noise floor; a run knows its start. holdout: rows that no model saw. retain: rows that must be kept, scored as
     they are; a run brings its own. real_authors, world_facts: TOFU's, for model utility. rephrased: the request in
-    other words or languages. precisions: of `engine.models.PRECISIONS`. deep: also the relearning attack.
+    other words or languages. precisions: of `engine.models.PRECISIONS`. deep: also the relearning attack. requests:
+    ids in the register whose rows these are, for a model that no run made. register: where the verdict is written,
+    or None for the run's own or the default one.
     """
 
     run: Path | None = None
@@ -80,10 +85,13 @@ class VerifyOptions:
     device: str = "auto"
     allow_download: bool = False
     force: bool = False
+    requests: tuple[str, ...] = ()
+    register: Path | None = None
     argv: tuple[str, ...] = ()
 
     @property
-    def files(self) -> tuple[Path, ...]:
-        """Every file of rows that was given."""
-        named = (self.forget, self.retain, self.holdout, self.real_authors, self.world_facts)
-        return (*(path for path in named if path is not None), *self.rephrased)
+    def files(self) -> tuple[tuple[str, Path], ...]:
+        """Every file of rows that was given, with what it was given as."""
+        names = ("forget", "retain", "holdout", "real_authors", "world_facts")
+        named = ((name, getattr(self, name)) for name in names)
+        return (*((name, path) for name, path in named if path), *(("rephrased", path) for path in self.rephrased))

@@ -19,13 +19,16 @@ from ..recipe import Recipe, parse_recipe
 from ..rows import Row, normalise
 from ..run import DEFAULT_RUNS, LATEST, Run, new_run_path
 from ..scores import REPHRASED
+from ..seal.commitments import split_requests
 from ..stages.neutral import own_answers
-from ..stages.pairing import similar_answers
+from ..stages.pairing import with_perturbed
 from ..stages.reference import ModelSource, Source, find_source
 from ..stages.request import Fields, read_rows
 from ..stages.verify import RowSets, check_fit
+from .binding import bind, check_requests
 from .options import UnlearnOptions, VerifyOptions
-from .unlearn import check_inputs, read_retain
+from .prepare import read_retain
+from .unlearn import check_inputs
 
 
 @dataclass(frozen=True, repr=False)
@@ -90,6 +93,8 @@ def _of_model(options: VerifyOptions, name: str, references: tuple[Source, ...],
     forget = read_rows(options.forget, options.fields)
     retain = read_rows(options.retain, options.fields) if options.retain else []
     model = resolve_model(name, allow_download=options.allow_download)
+    parts = split_requests(forget, options.requests, options.forget)
+    check_requests(options.requests, options.register)
     sets = _row_sets(options, recipe, (options.forget, forget), (options.retain or Path(), retain))
     subject = Subject(_unmade(options), recipe, ModelSource(model), _start(options), references, sets)
     _check(subject)
@@ -103,14 +108,16 @@ def _of_model(options: VerifyOptions, name: str, references: tuple[Source, ...],
         "forget": {"path": str(options.forget), "rows": len(forget)},
     }
     run = _create(options, recipe, subject.run.path, inputs)
+    run.commit_rows(parts)
     run.record["inputs"]["forget"]["commitment"] = run.commit(options.forget)
     run.save_record()
+    bind(run, parts, options.register, "verify")
     return replace(subject, run=run)
 
 
 def _of_scores(options: VerifyOptions, file: Path, references: tuple[Source, ...], recipe: Recipe) -> Subject:
     """Scores of a model, without the model: statistics and verdict only."""
-    needing = (*options.files, *options.precisions, *(["--deep"] if options.deep else []))
+    needing = (*(path for _, path in options.files), *options.precisions, *(["--deep"] if options.deep else []))
     if needing:
         raise UsageError(f"{needing[0]} needs a model, and --scores brings none")
     model = find_source(str(file), "unlearned")
@@ -180,7 +187,7 @@ def _row_sets(
     retain: tuple[Path, list[Row]],
     seen: Sequence[Row] = (),
 ) -> RowSets:
-    rows, origin = _with_perturbed(forget[1], retain[1], recipe.verify.distractors)
+    rows, origin = with_perturbed(forget[1], retain[1], recipe.verify.distractors)
     sets: dict[str, tuple[Path, Sequence[Row]]] = {"forget": (forget[0], rows), "retain": retain}
     if options.holdout:
         unseen = _unseen(options.holdout, options.fields, [*forget[1], *retain[1], *seen])
@@ -212,20 +219,6 @@ def _unseen(path: Path, fields: Fields, known: list[Row]) -> list[Row]:
         if (normalise(row.prompt), normalise(row.response)) in seen:
             raise InputError(path, "is one of the rows to forget or to retain, so it is no holdout", row.line)
     return rows
-
-
-def _with_perturbed(forget: list[Row], others: Sequence[Row], count: int) -> tuple[list[Row], str | None]:
-    """Forget rows with perturbed answers: the request's own, else the answers of the most similar other rows."""
-    if all(row.perturbed_responses for row in forget):
-        return forget, "request"
-    made = similar_answers(forget, others, count)
-    rows = [
-        row if row.perturbed_responses else replace(row, perturbed_responses=answers)
-        for row, answers in zip(forget, made, strict=True)
-    ]
-    if not all(row.perturbed_responses for row in rows):
-        return rows, None
-    return rows, "request and nearest answers" if any(row.perturbed_responses for row in forget) else "nearest answers"
 
 
 def _same_rows(path: Path, fields: Fields, known: list[Row]) -> list[Row]:

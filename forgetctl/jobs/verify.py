@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,13 +13,16 @@ from ..engine.models import PRECISIONS, choose_device
 from ..errors import UsageError
 from ..evidence.collected import Collected, Comparison
 from ..files import file_digest, now, read_json, text_digest, write_json
-from ..maths.bounds import Bounds
 from ..progress import Progress, Silent
 from ..recipe import Recipe, load_recipe
+from ..run import Run
 from ..scores import REPHRASED, Role, Scores, check_rows
-from ..stages.judge import conclude
 from ..stages.reference import ModelSource, ScoreSource, Source
 from ..stages.verify import RowSets, Scorer, split_halves
+from .basis import Measured, bounds_of, store, tracked_scores
+from .binding import bound_register, write_verdict
+from .card import write_card
+from .inputs import row_file_digest, verification_inputs
 from .options import VerifyOptions
 from .subject import Subject, find_subject
 
@@ -37,6 +41,7 @@ def run_verify(
         raise UsageError(f"no precision {', '.join(strange)}; there is {', '.join(PRECISIONS)}")
     device = choose_device(options.device)
     subject = find_subject(options, recipe or load_recipe(), device, progress)
+    register = bound_register(subject.run, options.register)
     with subject.run.lock():
         digest = _digest(subject, options)
         if not options.force and subject.run.stage_done("verify"):
@@ -45,25 +50,38 @@ def run_verify(
                 progress.say(
                     "Nothing has changed since the last verification; this is its verdict (--force repeats it)."
                 )
+                _tell(subject.run, register, stored)
                 return stored
         subject.run.stage("verify", "running")
-        verdict = {**_measure(subject, options, device, progress), "created": now(), "digest": digest}
+        measured = _measure(subject, options, device, progress)
+        verdict = {
+            **measured.verdict(bounds_of(subject.run)),
+            "inputs": verification_inputs(subject, options),
+            "basis": store(subject.run, measured),
+            "created": now(),
+            "digest": digest,
+        }
         write_json(subject.run.verdict_file, verdict)
-        subject.run.stage("verify", "done", verdict=verdict["verdict"])
+        reached = file_digest(subject.run.verdict_file)
+        subject.run.stage("verify", "done", verdict=verdict["verdict"], verdict_sha256=reached)
+        _tell(subject.run, register, verdict)
     return verdict
 
 
-def _measure(subject: Subject, options: VerifyOptions, device: torch.device, progress: Progress) -> dict[str, Any]:
-    bounds = Bounds(**read_json(subject.run.plan_file)["bounds"])
+def _tell(run: Run, register: Path | None, verdict: Mapping[str, Any]) -> None:
+    """Everybody who waits for the verdict: the model card, and the requests that the run serves."""
+    write_card(run)
+    if register is not None:
+        write_verdict(run, register, verdict["verdict"])
+
+
+def _measure(subject: Subject, options: VerifyOptions, device: torch.device, progress: Progress) -> Measured:
     if isinstance(subject.model, ScoreSource):
-        found = _from_files(subject, subject.model)
-        subject.run.write_scores(_named(found))
-        return conclude(found, bounds, {}, _not_asked(options))
+        return Measured(_from_files(subject, subject.model), {}, _not_asked(options))
     assert subject.sets is not None  # noqa: S101  every model comes with rows
     scorer = Scorer(subject.sets, subject.recipe, device, progress)
     found, unmeasured = _score(subject, subject.sets, scorer, options)
-    subject.run.write_scores(_named(found))
-    return conclude(found, bounds, scorer.kl, {**_not_asked(options), **scorer.skipped}, unmeasured)
+    return Measured(found, scorer.kl, {**_not_asked(options), **scorer.skipped}, tuple(unmeasured))
 
 
 def _score(
@@ -95,6 +113,7 @@ def _score(
             {precision: _at_precision(subject, scorer, precision) for precision in options.precisions},
             relearned,
             tuple(f"rephrased {number} ({file.name})" for number, file in enumerate(options.rephrased, 1)),
+            tracked_scores(subject.run),
         ),
         unmeasured,
     )
@@ -148,16 +167,6 @@ def _from_files(subject: Subject, model: ScoreSource) -> Collected:
     return Collected(model.scores, kind, start, references, rephrased=rephrased)
 
 
-def _named(found: Collected) -> dict[str, dict[str, Any]]:
-    """Every score by the name of its file."""
-    named: dict[str, Scores] = {str(role): scores for role, scores in found.models.items()}
-    named |= {f"reference-{number}": scores for number, scores in enumerate(found.references[1:], 2)}
-    for precision, models in found.precisions.items():
-        named |= {f"{role}-{precision}": scores for role, scores in models.items()}
-    named |= {f"{role}-relearned": scores for role, scores in found.relearned.items()}
-    return {name: scores.model_dump(mode="json") for name, scores in named.items()}
-
-
 def _not_asked(options: VerifyOptions) -> dict[str, str]:
     """Checks that were left out because nobody asked for them."""
     asked = {
@@ -175,7 +184,7 @@ def _digest(subject: Subject, options: VerifyOptions) -> str:
         subject.start.content if subject.start else "",
         *(reference.content for reference in subject.references),
         subject.run.record["inputs"]["forget"].get("commitment", ""),
-        *(file_digest(path) for path in options.files),
+        *(row_file_digest(subject.run, name, path) for name, path in options.files),
         json.dumps(subject.recipe.model_dump(mode="json")),
         file_digest(subject.run.plan_file),
         repr((options.fields, options.device, options.precisions, options.deep)),

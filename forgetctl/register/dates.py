@@ -1,8 +1,8 @@
 """When an answer is due. Dates are calendar dates where the owner is, and the day of receipt is not counted.
 
 gdpr: one calendar month from receipt (GDPR art. 12(3)): the corresponding date, or the last day of a month that has no
-such date (Regulation (EEC, Euratom) 1182/71 art. 3; EDPB Guidelines 01/2022, par. 157 to 160). An extension by two
-further months ends three months from receipt.
+such date (Regulation (EEC, Euratom) 1182/71 art. 3; EDPB Guidelines 01/2022 on the right of access). An extension by
+two further months ends three months from receipt.
 
 ccpa: 45 calendar days from receipt, with an extension 90; receipt is confirmed within 10 business days (11 CCR 7021).
 

@@ -41,11 +41,21 @@ def process(*arguments: str, cwd: Path | None = None) -> subprocess.Popen[str]:
     )
 
 
+REQUESTS = ("demo-001", "demo-002", "demo-003", "demo-004")
+"""Whose rows the world's request holds, five of each."""
+
+
 @pytest.fixture(scope="session")
 def finished(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Serves four requests of register.sqlite beside it."""
     run = tmp_path_factory.mktemp("finished") / "run"
+    register = ["--register", str(run.with_name("register.sqlite"))]
     invoke = CliRunner().invoke
-    unlearned = invoke(cli, unlearn_arguments(world, run))
+    for name in REQUESTS:
+        added = invoke(cli, ["requests", "add", name, "--jurisdiction", "gdpr", *register])
+        assert added.exit_code == 0, added.output
+    served = [part for name in REQUESTS for part in ("--request", name)]
+    unlearned = invoke(cli, unlearn_arguments(world, run, "--track", *served, *register))
     assert unlearned.exit_code == 0, unlearned.output
     verified = invoke(cli, ["verify", str(run), "--reference", str(world / "reference")])
     assert verified.exit_code in (0, 3, 4), verified.output

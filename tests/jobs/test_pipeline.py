@@ -26,7 +26,7 @@ def test_run_directory_holds_what_the_design_names(finished: Path) -> None:
     names = {path.name for path in finished.iterdir() if not path.name.startswith(".")}
     assert names == {
         *("run.json", "recipe.yaml", "plan.json", "pairs.json", "start.json", "model", "log.jsonl"),
-        *("scores", "verdict.json", "report.html"),
+        *("scores", "verdict.json", "report.html", "events.jsonl", "commitments.json", "tracked"),
     }
     assert (finished.parent / "latest").resolve() == finished.resolve()
     assert {path.name for path in (finished / "scores").iterdir()} == {"start.json", "unlearned.json", "reference.json"}

@@ -343,6 +343,20 @@ def kinder_report(bundle: Path) -> None:
     rewrite(bundle / "report.json", lambda r: r["verdict"].update(verdict="PASS", checks=[]))
 
 
+def kinder_page(bundle: Path) -> None:
+    page = bundle / "report.html"
+    page.write_text(page.read_text().replace("INCONCLUSIVE", "PASS"))
+
+
+def kinder_ticket(bundle: Path) -> None:
+    page = bundle / "report.md"
+    page.write_text(page.read_text().replace("INCONCLUSIVE", "PASS"))
+
+
+def drop_page(bundle: Path) -> None:
+    (bundle / "report.html").unlink()
+
+
 def other_run_id(bundle: Path) -> None:
     rewrite(bundle / "run.json", lambda r: r.update(id="another"))
 
@@ -371,6 +385,9 @@ def twice_in_verdict(bundle: Path) -> None:
         (drop_last_verification, "verdict", 1),
         (other_model, "verdict", 1),
         (kinder_report, "report", 1),
+        (kinder_page, "report", 1),
+        (kinder_ticket, "report", 1),
+        (drop_page, "report", 1),
         (other_run_id, "events", 1),
         (twice_in_verdict, "files", 2),
     ],

@@ -1,0 +1,140 @@
+"""Everything about a request that can be checked before a model is loaded or anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ..engine.encoding import Encoded, Encoder, encode_rows, marked
+from ..engine.estimate import estimate
+from ..engine.models import ModelFacts, choose_device, inspect_model, load_tokenizer, resolve_model
+from ..errors import UsageError
+from ..maths.objectives import WeightedSum
+from ..progress import Progress
+from ..recipe import Recipe
+from ..rows import Row
+from ..run import refuse_used
+from ..seal.commitments import Part, split_requests
+from ..stages.neutral import ORIGIN, own_answers
+from ..stages.pairing import Pairing, choose_retain
+from ..stages.refusals import SHIPPED, read_refusals
+from ..stages.request import RETAIN_LINE_BYTES, read_rows
+from ..stages.requirements import check_lora, check_terms
+from .binding import check_requests
+from .options import UnlearnOptions
+
+
+@dataclass(frozen=True, repr=False)
+class Sample:
+    """The retain rows and which of them were chosen."""
+
+    rows: list[Row]
+    pairing: Pairing
+
+
+@dataclass(frozen=True, repr=False)
+class Job:
+    """A checked request: everything that can be known before the model is loaded.
+
+    parts: the forget rows by the request that they belong to. sample is None where the start model has yet to make it.
+    """
+
+    options: UnlearnOptions
+    recipe: Recipe
+    facts: ModelFacts
+    encoder: Encoder
+    forget: list[Row]
+    parts: list[Part]
+    encoded: list[Encoded]
+    cut: int
+    refusals: list[str]
+    sample: Sample | None
+
+    @property
+    def refusals_file(self) -> Path:
+        """Where the refusals came from."""
+        return self.options.refusals or SHIPPED
+
+
+def prepare(options: UnlearnOptions, recipe: Recipe) -> Job:
+    """Validate the whole request, without loading weights and without writing anything.
+
+    Raises UsageError (InputError, ModelError) naming the file, and the line, of whatever is wrong.
+    """
+    if options.out is not None:
+        refuse_used(options.out)
+    forget = read_rows(options.forget, options.fields)
+    parts = split_requests(forget, options.requests, options.forget)
+    check_requests(options.requests, options.register)
+    facts = inspect_model(resolve_model(options.model, allow_download=options.allow_download))
+    choose_device(options.device)
+    encoder = Encoder(load_tokenizer(facts.path), recipe.prompt_format)
+    encoded, cut = encode_rows(encoder, forget, options.forget, facts.context, recipe.max_length)
+    job = Job(options, recipe, facts, encoder, forget, parts, encoded, cut, read_refusals(options.refusals), None)
+    check_lora(facts, recipe)
+    check_terms(facts, recipe, forget, job.refusals, partial(encode, job), job.refusals_file, options.forget)
+    if options.retain is None:
+        return job
+    sample = _choose(job, read_retain(options), str(options.retain))
+    encode_retain(job, sample, (*sample.pairing.train, *sample.pairing.check))
+    return replace(job, sample=sample)
+
+
+def dry_run(options: UnlearnOptions, recipe: Recipe) -> tuple[dict[str, Any], tuple[str, str]]:
+    """Check everything, train nothing: the facts of the job with its cost, and its first row decoded.
+
+    The row comes as what the model is given and what is scored. Memory is in bytes. Raises as `prepare`.
+    """
+    job = prepare(options, recipe)
+    retain: Sequence[Encoded] = []
+    if WeightedSum(recipe.weighted_terms(), {}).needs_retain:
+        # A sample that has yet to be made is taken to be like the request.
+        retain = encode_retain(job, job.sample, job.sample.pairing.train) if job.sample else job.encoded
+    cost = estimate(job.facts, job.encoded, retain, recipe, choose_device(options.device))
+    facts = {
+        "forget_rows": len(job.forget),
+        "rows_cut": job.cut,
+        "retain_rows": len(job.sample.pairing.train) if job.sample else None,
+        "method": recipe.name,
+        "prompt_format": "chat template" if job.encoder.uses_template else "plain, from the recipe",
+        "parameters": cost.parameters,
+        "optimizer_steps": cost.steps,
+        "longest_row_tokens": cost.longest,
+        "peak_memory_bytes": cost.memory,
+        "seconds": round(cost.seconds, 1),
+    }
+    return facts, marked(job.encoder, job.encoded[0])
+
+
+def read_retain(options: UnlearnOptions) -> list[Row]:
+    """The rows of the retain file, whose lines may be longer than a request's. Empty without a file."""
+    return read_rows(options.retain, options.fields, max_line=RETAIN_LINE_BYTES) if options.retain else []
+
+
+def _choose(job: Job, rows: list[Row], origin: str) -> Sample:
+    try:
+        return Sample(rows, choose_retain(job.forget, rows, job.recipe.retain, job.recipe.seed))
+    except UsageError as error:
+        raise UsageError(f"{origin}: {error}") from None
+
+
+def own_sample(job: Job, model: Any, progress: Progress) -> Sample:
+    """The start model's answers to neutral prompts, for an owner who has no retain file."""
+    progress.say("No --retain given: holding the model to its own answers to 300 neutral prompts.")
+    with progress.bar("Asking the start model", 300) as bar:
+        rows = own_answers(model, job.encoder, job.recipe.retain.answer_tokens, job.facts.context, bar.advance)
+    return _choose(job, rows, ORIGIN)
+
+
+def encode_retain(job: Job, sample: Sample, positions: Sequence[int]) -> list[Encoded]:
+    """Token ids of the retain rows at `positions`. Raises InputError for one that does not fit the model."""
+    rows = [sample.rows[position] for position in positions]
+    return encode(job, rows, job.options.retain or Path("neutral prompts"))
+
+
+def encode(job: Job, rows: Sequence[Row], origin: Path) -> list[Encoded]:
+    """Token ids of rows from the file `origin`. Raises InputError for one that does not fit the model."""
+    return encode_rows(job.encoder, rows, origin, job.facts.context, job.recipe.max_length)[0]

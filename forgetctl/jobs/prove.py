@@ -1,0 +1,53 @@
+"""`forgetctl prove`: show that a row was in the request, to somebody who has the bundle and the request's key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import InputError, RunError
+from ..run import Run
+from ..seal.bundle import read_bundle
+from ..seal.canonical import MalformedError, parse_object, sha256
+from ..seal.commitments import find_row, read_key
+from ..stages.request import Fields, read_rows
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A row of the given file, by its line, and where it stands in the request; None if it is not there.
+
+    request: its id in the owner's register, if it has one. request_line: its line in the request's file.
+    """
+
+    line: int
+    found: bool
+    request: str | None = None
+    request_line: int | None = None
+
+
+def run_prove(bundle_dir: Path, rows: Path, key_file: Path, fields: Fields) -> list[Proof]:
+    """One proof for each row of the file.
+
+    Shows that the bundle commits to a row; that the bundle is sound and whose it is, `audit` shows.
+    Raises RunError if the bundle's commitments are not those of its manifest.
+    """
+    name = Run(bundle_dir).commitments_file.name
+    try:
+        bundle = read_bundle(bundle_dir)
+        data = bundle.data(name)
+        if bundle.manifest.digests().get(name) != sha256(data):
+            raise RunError(f"{bundle_dir / name} has another digest than the manifest says")
+        commitments, key = parse_object(data), _key(key_file)
+        found = [(row.line, find_row(commitments, key, row)) for row in read_rows(rows, fields)]
+    except MalformedError as error:
+        raise InputError(bundle_dir, str(error)) from None
+    return [Proof(line, True, *place) if place else Proof(line, False) for line, place in found]
+
+
+def _key(file: Path) -> bytes:
+    """Raises InputError for a file that is no key: an error of whoever asks, not of the run."""
+    try:
+        return read_key(file)
+    except RunError:
+        raise InputError(file, "is no commitment key") from None

@@ -1,0 +1,57 @@
+"""What run.json says of a run of `unlearn` when it begins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..engine.hardware import describe, versions
+from ..engine.models import choose_device
+from ..files import file_digest, model_digest
+from ..maths.objectives import OBJECTIVES
+from ..stages.neutral import ORIGIN, rows_digest
+from ..stages.refusals import refusals_digest
+from .prepare import Job, Sample
+
+
+def first_record(job: Job, sample: Sample) -> dict[str, Any]:
+    """The first content of run.json."""
+    terms = job.recipe.weighted_terms()
+    retain_path = job.options.retain
+    return {
+        "kind": "unlearn",
+        "versions": versions(),
+        "platform": describe(),
+        "device": str(choose_device(job.options.device)),
+        "argv": list(job.options.argv),
+        "options": job.options.as_json(),
+        "seed": job.recipe.seed,
+        "objective": {
+            "method": job.recipe.name,
+            "formula": " + ".join(f"{weight:g} * {name}" for name, weight in terms.items()),
+            "terms": [
+                {
+                    "name": name,
+                    "weight": weight,
+                    "formula": OBJECTIVES[name].formula,
+                    "source": OBJECTIVES[name].source,
+                }
+                for name, weight in terms.items()
+            ],
+        },
+        "inputs": {
+            "model": {
+                "name": job.facts.path.resolve().name,
+                "path": str(job.facts.path),
+                "sha256": model_digest(job.facts.path),
+                "bytes": job.facts.bytes,
+            },
+            "forget": {"path": str(job.options.forget), "rows": len(job.forget), "cut": job.cut},
+            "refusals": {"path": str(job.refusals_file), "sha256": refusals_digest(job.refusals)},
+            "retain": {
+                "path": str(retain_path) if retain_path else None,
+                "rows": len(sample.rows),
+                "origin": "file" if retain_path else ORIGIN,
+                "sha256": file_digest(retain_path) if retain_path else rows_digest(sample.rows),
+            },
+        },
+    }
