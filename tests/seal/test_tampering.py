@@ -447,7 +447,7 @@ def test_whatever_stands_in_a_record_the_audit_ends_with_a_finding(
     inner = content
     for key in path[:-1]:
         inner = inner[key]
-    unchanged = inner[path[-1]] == value
+    unchanged = json.dumps(inner[path[-1]]) == json.dumps(value)
     inner[path[-1]] = value
     file.write_text(json.dumps(content))
     follow(bundle)
