@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from .errors import InputError, RunError
+from .errors import InputError, RunError, UsageError
 
 WEIGHTS = ".safetensors"
 
@@ -67,15 +68,36 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a private file (0600) atomically: a draft beside it, flushed to disk, then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    # A name that nobody can foresee, made anew and 0600: nothing that was put there is written through.
+    handle, name = tempfile.mkstemp(prefix=draft_prefix(path), dir=path.parent)
+    draft = Path(name)
     try:
-        with open(draft, "wb", opener=private) as file:
+        with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def draft_prefix(path: Path) -> str:
+    """What the name of a draft of a file begins with; a crash can leave one beside it."""
+    return f".{path.name}.draft-"
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Write a private file (0600) that must not exist yet. Raises UsageError if it does, or cannot be made."""
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    except FileExistsError:
+        raise UsageError(f"{path} exists and is not overwritten") from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be made: {error.strerror}") from None
+    with os.fdopen(handle, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def private(path: str, flags: int) -> int:

@@ -195,13 +195,42 @@ def load_recipe(
     return recipe
 
 
+class _PlainLoader(yaml.SafeLoader):
+    """YAML without aliases, which can stand for any amount of data, and without keys that stand twice."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases are not allowed")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        made = super().construct_mapping(node, deep)
+        if len(made) != len(node.value):
+            raise yaml.YAMLError("a key stands twice")
+        return made
+
+
+LONGEST_YAML = 2**16
+"""Characters; the longest recipe that anybody needs is far shorter."""
+
+
+def load_yaml(text: str) -> Any:
+    """Plain YAML values. Raises yaml.YAMLError for anything else, also for more text than a recipe can have."""
+    if len(text) > LONGEST_YAML:
+        raise yaml.YAMLError("too long")
+    try:
+        return yaml.load(text, _PlainLoader)  # noqa: S506  a safe loader, and stricter
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
+        raise yaml.YAMLError("a value is not what its tag says") from None  # PyYAML's own constructors let these out
+
+
 def parse_recipe(text: str) -> Recipe:
     """The recipe that `Recipe.to_yaml` wrote. Raises RecipeError if it was damaged since."""
     try:
-        return Recipe.model_validate(yaml.safe_load(text))
+        return Recipe.model_validate(load_yaml(text))
     except ValidationError as error:
         raise RecipeError(_explain(error)) from None
-    except (yaml.YAMLError, ValueError, RecursionError):
+    except (yaml.YAMLError, ValueError):
         raise RecipeError("recipe: is not YAML") from None
 
 
@@ -217,12 +246,12 @@ def _read(name_or_file: str) -> dict[str, Any]:
     try:
         if not path.is_file():
             raise RecipeError(f"no recipe '{name_or_file}'; there is {', '.join(shipped)}, or give a file")
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RecipeError(
             f"{path}: cannot be read: {error.strerror}; there is {', '.join(shipped)}, or give a file"
         ) from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f":{mark.line + 1}" if mark else ""
         raise RecipeError(f"{path}{where}: is not YAML") from None
@@ -236,8 +265,8 @@ def _apply(values: dict[str, Any], override: str) -> None:
     if not equals or not re.fullmatch(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)*", key):
         raise RecipeError(f"--set needs key=value, such as learning_rate=1e-5, got '{override}'")
     try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):
+        value = load_yaml(text)
+    except (yaml.YAMLError, ValueError):
         raise RecipeError(f"--set {key}: the value is not YAML") from None
     *parents, last = key.split(".")
     place = values

@@ -1,10 +1,4 @@
-"""The run directory: only this module knows its file names, its schema version and its locks.
-
-<runs>/<time>-<method>/                one run; <runs>/latest points at the newest
-<runs>/<time>-<method>.key             key of the request file's commitment: without it nobody can test guesses
-<runs>/<time>-<method>.keys/           keys of the commitments to its rows, one for each request that the run serves
-<runs>/<time>-<method>.bundle/         the sealed copy
-"""
+"""The run directory: its record, its schema version, its events and its lock. Names of files are in `layout`."""
 
 from __future__ import annotations
 
@@ -21,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from .errors import RunError, UsageError
 from .files import file_digest, now, private, read_json, write_bytes, write_json
+from .layout import RunFiles
 from .seal.commitments import Part, commit_file, commit_parts, make_key, read_key
 from .seal.events import append_event
 
@@ -29,114 +24,12 @@ DEFAULT_RUNS = Path("runs")
 LATEST = "latest"
 
 
-class Run:
+class Run(RunFiles):
     """One run directory. Every write replaces the whole file, so a reader never sees half of one."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        super().__init__(path)
         self.record: dict[str, Any] = {}
-
-    # Names. Nothing outside this class spells them.
-    @property
-    def record_file(self) -> Path:
-        """What was asked, with which versions and inputs, and how far each stage got."""
-        return self.path / "run.json"
-
-    @property
-    def recipe_file(self) -> Path:
-        """The resolved recipe."""
-        return self.path / "recipe.yaml"
-
-    @property
-    def plan_file(self) -> Path:
-        """The verdict's bounds, frozen before training."""
-        return self.path / "plan.json"
-
-    @property
-    def pairs_file(self) -> Path:
-        """Which retain rows were chosen, by position."""
-        return self.path / "pairs.json"
-
-    @property
-    def start_file(self) -> Path:
-        """The start model's log-probabilities of the forget rows."""
-        return self.path / "start.json"
-
-    @property
-    def model_dir(self) -> Path:
-        """The unlearned model."""
-        return self.path / "model"
-
-    @property
-    def model_draft(self) -> Path:
-        """The model while it is being written."""
-        return self.path / ".model-draft"
-
-    @property
-    def checkpoints(self) -> Path:
-        """Training state to resume from."""
-        return self.path / "checkpoints"
-
-    @property
-    def log_file(self) -> Path:
-        """One line of figures per optimizer step."""
-        return self.path / "log.jsonl"
-
-    @property
-    def verdict_file(self) -> Path:
-        """The verdict with every figure it rests on."""
-        return self.path / "verdict.json"
-
-    @property
-    def events_file(self) -> Path:
-        """What happened, in order; see `seal.events`."""
-        return self.path / "events.jsonl"
-
-    @property
-    def commitments_file(self) -> Path:
-        """Keyed commitments to the rows of the request."""
-        return self.path / "commitments.json"
-
-    @property
-    def card_file(self) -> Path:
-        """The model card, beside the weights."""
-        return self.model_dir / "README.md"
-
-    @property
-    def key_file(self) -> Path:
-        """The key of the request file's commitment, outside the run directory."""
-        return self.path.with_name(self.path.name + ".key")
-
-    @property
-    def row_keys(self) -> Path:
-        """The keys of the commitments to rows, outside the run directory."""
-        return self.path.with_name(self.path.name + ".keys")
-
-    def row_key_file(self, number: int) -> Path:
-        """The key for the rows of one request of those that the run serves, counted from 1."""
-        return self.row_keys / f"request-{number}.key"
-
-    @property
-    def bundle(self) -> Path:
-        """Where the sealed copy goes."""
-        return self.path.with_name(self.path.name + ".bundle")
-
-    def tracked_file(self, step: int) -> Path:
-        """Scores of the model in training, after an optimizer step."""
-        return self.path / "tracked" / f"step-{step:06d}.json"
-
-    def tracked_files(self) -> dict[int, Path]:
-        """Those that there are, by step."""
-        found = sorted(self.tracked_file(0).parent.glob("step-*.json"))
-        return {int(file.stem.removeprefix("step-")): file for file in found}
-
-    def scores_file(self, name: str) -> Path:
-        """Per-row scores of a model: start, unlearned, reference, reference-2, unlearned-int8, unlearned-relearned."""
-        return self.path / "scores" / f"{name}.json"
-
-    def score_files(self) -> dict[str, Path]:
-        """Every score file by its name, but those of the model in training."""
-        return {file.stem: file for file in sorted(self.scores_file("").parent.glob("*.json"))}
 
     def write_scores(self, scores: dict[str, dict[str, Any]]) -> None:
         """Write score files by name in place of those of an earlier verification."""
@@ -144,10 +37,6 @@ class Run:
             file.unlink()
         for name, content in scores.items():
             write_json(self.scores_file(name), content)
-
-    def report_file(self, kind: str) -> Path:
-        """The rendered report: html, json or md."""
-        return self.path / f"report.{kind}"
 
     @classmethod
     def create(cls, path: Path, record: dict[str, Any]) -> Run:
@@ -177,10 +66,19 @@ class Run:
             raise UsageError(f"no run at {path}" + (": nothing has been run here yet" if path.name == LATEST else ""))
         if not run.record_file.is_file():
             raise UsageError(f"{path} is not a run directory: it has no {run.record_file.name}")
-        run.record = read_json(run.record_file)
-        if run.record.get("schema") != SCHEMA:
-            raise RunError(f"{run.record_file}: schema {run.record.get('schema')}, this forgetctl reads {SCHEMA}")
+        run.load_record()
         return run
+
+    def load_record(self) -> None:
+        """Read run.json. Raises RunError if it is damaged or from a later version."""
+        record = read_json(self.record_file)
+        if record.get("schema") != SCHEMA:
+            raise RunError(f"{self.record_file}: schema {record.get('schema')}, this forgetctl reads {SCHEMA}")
+        stages = record.get("stages", {})
+        parts = [record.get("inputs", {}), stages, *(stages.values() if isinstance(stages, dict) else ())]
+        if not all(isinstance(part, dict) for part in parts):
+            raise RunError(f"{self.record_file} is damaged: it is no record of a run")
+        self.record = record
 
     def save_record(self) -> None:
         """Write run.json."""
@@ -216,6 +114,7 @@ class Run:
             ) from None
         try:
             write_json(owner, {"pid": os.getpid(), "since": now()})
+            self.load_record()  # another command may have changed it before this one got the lock
             yield
         finally:
             owner.unlink(missing_ok=True)
@@ -295,5 +194,6 @@ def refuse_used(path: Path) -> None:
         raise UsageError(f"{path}: '{LATEST}' is the name of the link to the newest run; choose another --out")
     if path.is_file() or (path.is_dir() and any(path.iterdir())):
         raise UsageError(f"{path} is in use; choose another --out, or continue it with --resume {path}")
-    if (keys := Run(path).row_keys).exists():
-        raise UsageError(f"{keys} holds the keys of an earlier run; choose another --out or move them away")
+    left = Run(path)
+    if keys := [str(file) for file in (left.key_file, left.row_keys) if file.exists()]:
+        raise UsageError(f"{keys[0]} is left of an earlier run of this name; choose another --out or move it away")

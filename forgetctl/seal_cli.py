@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 LATEST = "runs/latest"
 FILE = click.Path(path_type=Path)
 PASSPHRASE = "FORGETCTL_PASSPHRASE"  # noqa: S105  the name of a variable
+WEIGHTS_PASSPHRASE = "FORGETCTL_WEIGHTS_PASSPHRASE"  # noqa: S105
 
 
 @click.command()
@@ -58,7 +59,9 @@ def seal(progress: TerminalProgress, as_json: bool, run: Path, key: Path, **opti
     """Seal RUN (default: runs/latest) in a signed bundle; given a bundle, sign it as well."""
     from .jobs.seal import SealOptions, run_seal
 
-    bundle = run_seal(SealOptions(run, key, _passphrase(key), **options))
+    weights_key = options["weights_key"]
+    secret = _passphrase(weights_key, WEIGHTS_PASSPHRASE) if weights_key else None
+    bundle = run_seal(SealOptions(run, key, _passphrase(key, PASSPHRASE), weights_passphrase=secret, **options))
     if as_json:
         click.echo(json.dumps({"bundle": str(bundle)}))
         return
@@ -75,6 +78,7 @@ def seal(progress: TerminalProgress, as_json: bool, run: Path, key: Path, **opti
 @click.option("--tsa-root", type=FILE, metavar="PEM", help="Root certificate of the time-stamp authority you trust.")
 @click.option("--model", type=FILE, metavar="DIR", help="Also compare a model directory with the one that was sealed.")
 @click.option("--weights-key", type=FILE, metavar="PUB", help="Public key of the signature of the weights.")
+@click.option("--other-version", is_flag=True, help="Do without comparing pages that another forgetctl wrote.")
 @json_option
 @click.pass_context
 @common
@@ -114,7 +118,8 @@ def prove(
     prompt_field: str | None,
     response_field: str | None,
 ) -> None:
-    """Show that a row was in the request that BUNDLE is about. Exit code 1 if one was not."""
+    """Show that a row was in the request that BUNDLE is about. Exit code 1 if one was not, 2 for a bad bundle."""
+    from .console import printable
     from .jobs.prove import run_prove
     from .stages.request import Fields
 
@@ -125,7 +130,7 @@ def prove(
         for proof in proofs:
             where = f"line {proof.request_line} of request {proof.request or '(without an id)'}"
             told = f"was in the request: {where}" if proof.found else "was not in the request of this key"
-            click.echo(f"{rows}:{proof.line}: {told}")
+            click.echo(printable(f"{rows}:{proof.line}: {told}"))
         progress.say("Whether the bundle is sound, and whose it is, is shown by: forgetctl audit")
     ctx.exit(0 if all(proof.found for proof in proofs) else 1)
 
@@ -143,12 +148,11 @@ def purge(progress: TerminalProgress, as_json: bool, run: Path, dry_run: bool, y
     """Destroy what must not outlive the request: checkpoints, cached start scores, on demand keys and scores."""
     from .jobs.purge import PurgeOptions, plan_purge, run_purge
 
-    chosen = PurgeOptions(run, **options)
-    planned = plan_purge(chosen)
+    planned = plan_purge(PurgeOptions(run, **options))
     if not dry_run and not yes:
         listed = "".join(f"\n  {path}" for path in planned.targets) or " nothing"
         click.confirm(f"This destroys, for good:{listed}\nGo on?", abort=True, err=True)
-    done = planned if dry_run else run_purge(chosen)
+    done = planned if dry_run else run_purge(planned)
     if as_json:
         remaining = [{"what": what, "why": why} for what, why in done.remaining]
         targets = [str(path) for path in done.targets]
@@ -159,13 +163,13 @@ def purge(progress: TerminalProgress, as_json: bool, run: Path, dry_run: bool, y
     show_purge([str(path) for path in done.targets], done.remaining, dry_run=dry_run)
 
 
-def _passphrase(key: Path) -> str | None:
+def _passphrase(key: Path, variable: str) -> str | None:
     """The passphrase of an encrypted key, from the environment or asked for."""
     from .seal.keys import is_encrypted
 
     if not is_encrypted(key):
         return None
-    given = os.environ.get(PASSPHRASE)
+    given = os.environ.get(variable)
     if given is None and sys.stdin.isatty():
         given = click.prompt(f"Passphrase of {key}", hide_input=True, err=True)
     return given
@@ -175,6 +179,4 @@ def _new_passphrase() -> str:
     given = os.environ.get(PASSPHRASE)
     if given is None:
         given = click.prompt("Passphrase", hide_input=True, confirmation_prompt=True, err=True)
-    if not given:
-        raise click.UsageError("an empty passphrase protects nothing")
     return given

@@ -12,22 +12,23 @@ PACKAGE = Path(__file__).resolve().parents[1] / "forgetctl"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # What a place may import of ours, besides itself. `errors` is for everybody.
-SHARED = {"errors", "files", "rows", "recipe", "progress", "maths"}
+SHARED = {"errors", "files", "layout", "rows", "recipe", "progress", "maths"}
 MAY = {
     "maths": set(),
     "errors": set(),
     "files": set(),
+    "layout": set(),
     "rows": set(),
     "register": {"files"},
     "seal": {"files", "rows"},
     "progress": set(),
     "recipe": {"maths"},
-    "run": {"files", "rows", "seal"},
+    "run": {"files", "layout", "rows", "seal"},
     "scores": {"maths", "tofu_logs"},
     "tofu_logs": {"maths", "scores"},
     "evidence": {"maths", "scores"},
     "engine": {"rows", "recipe", "maths", "scores"},
-    "document": {"files", "maths", "scores", "run"},
+    "document": {"files", "layout", "maths", "recipe", "scores"},
     "stages": {*SHARED, "engine", "run", "scores", "document", "evidence"},
     "demo": {"engine", "progress", "rows"},
     "studies": {"maths", "recipe", "progress"},

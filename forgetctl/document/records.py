@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
 from ..errors import RunError
-from ..run import Run as RunDirectory
+from ..layout import RunFiles
+from ..recipe import load_yaml
 from ..scores import Scores
 from .formats import clean
 from .verdict_record import Commitment, Digest, Model, Nats, Part, Time, Verdict
@@ -132,7 +133,7 @@ def read_records(folder: Path) -> Report:
 
     Raises RunError, naming the file, when run.json is missing or any file is damaged.
     """
-    place = RunDirectory(folder)
+    place = RunFiles(folder)
     run = _load(Run, place.record_file)
     if run is None:
         raise RunError(f"{place.record_file}: is missing, so this is not a run directory")
@@ -166,7 +167,7 @@ def _parse(text: str, where: Path | str, *, is_yaml: bool = False) -> dict[str, 
     """The object in JSON or YAML text, made safe to show."""
     try:
         # The round trip turns YAML's dates and keys into JSON's.
-        values = clean(json.loads(json.dumps(yaml.safe_load(text), default=str) if is_yaml else text))
+        values = clean(json.loads(json.dumps(load_yaml(text), default=str) if is_yaml else text))
     except (ValueError, TypeError, RecursionError, yaml.YAMLError):
         raise RunError(f"{where}: is damaged") from None
     if not isinstance(values, dict):

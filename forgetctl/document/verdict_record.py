@@ -58,6 +58,7 @@ class Given(Model):
     """A model or file that the verification was given."""
 
     role: str
+    kind: str | None = None
     rows: int | None = None
     commitment: Commitment | None = None
 

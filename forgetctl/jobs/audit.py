@@ -10,28 +10,25 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..document.records import Report
-from ..errors import ForgetctlError, InputError
-from ..run import Run
+from ..errors import ForgetctlError, InputError, UsageError
 from ..seal.bundle import WEIGHTS_SIGNATURE, Bundle, read_bundle
 from ..seal.canonical import MalformedError, parse_object
-from ..seal.checks import (
-    Finding,
-    check_files,
-    check_model,
-    check_order,
-    check_outcome,
-    check_signers,
-    check_statement,
-    check_time,
-    read_events,
-)
-from ..seal.events import Event
+from ..seal.checks import Finding, check_files, check_model, check_signers, check_statement, check_time
 from ..seal.keys import load_public
 from ..seal.statement import check_signatures
 from ..seal.weights import check_weights
-from ..stages.report import build, render_html, render_json, render_markdown
+from ..stages.report import render_html, render_json, render_markdown
 from .basis import bounds_of, measured_again
+from .consistency import (
+    Records,
+    check_history,
+    check_inputs,
+    check_names,
+    check_outcome,
+    check_plan,
+    load_records,
+)
+from .report import KINDS, Kind
 
 EXIT_CODES = {"malformed": 2, "broken": 1, "policy": 3}
 """The worst finding decides, in this order."""
@@ -47,7 +44,8 @@ class AuditOptions:
 
     keys: public keys of those who must have signed, at least `threshold` of them. tsa_root: certificate of the
     time-stamp authority's root. model: a directory to compare with the model that was sealed. weights_key: public key
-    of the OpenSSF signature of the weights.
+    of the OpenSSF signature of the weights. other_version: do without comparing words and pages that another version of
+    forgetctl wrote.
     """
 
     bundle: Path
@@ -56,22 +54,36 @@ class AuditOptions:
     tsa_root: Path | None = None
     model: Path | None = None
     weights_key: Path | None = None
+    other_version: bool = False
+
+    @property
+    def trusted(self) -> tuple[Path, ...]:
+        """Every file that the auditor's trust rests on."""
+        return (*self.keys, *(path for path in (self.tsa_root, self.weights_key) if path))
 
 
 def run_audit(options: AuditOptions) -> list[Finding]:
     """Everything that was found, check by check; a check without a fault says so.
 
+    What the files say is not even read if nobody signed them whom the auditor trusts.
     Raises UsageError for keys that cannot be read or a path that is no directory.
     """
-    if inside := [key for key in options.keys if _is_inside(key, options.bundle)]:
+    if not options.bundle.is_dir():
+        raise UsageError(f"{options.bundle} is no bundle: not a directory")
+    if inside := [path for path in options.trusted if _is_inside(path, options.bundle)]:
         return [Finding("signatures", "policy", f"{inside[0]} came inside the bundle, so it proves nothing")]
     keys = [load_public(key) for key in options.keys]
     try:
         bundle = read_bundle(options.bundle)
+        found = [*check_files(bundle), *check_statement(bundle)]
     except MalformedError as error:
         return [Finding("files", "malformed", str(error))]
-    found = list(audit_contents(bundle))
     found += check_signers(bundle, check_signatures(bundle.envelope, keys), keys, options.threshold)
+    if _faults(found):
+        why = "not checked: nobody whom you trust has signed these files"
+        found += [Finding(name, "note", why) for name in INSIDE]
+    else:
+        found += audit_contents(bundle, other_version=options.other_version)
     found += check_time(bundle, options.tsa_root)
     if options.model is not None:
         found += check_model(bundle, options.model)
@@ -79,26 +91,28 @@ def run_audit(options: AuditOptions) -> list[Finding]:
     return _in_order(found, options)
 
 
-def audit_contents(bundle: Bundle) -> Iterator[Finding]:
-    """What can be checked without trusting anybody. A bundle whose files are not its own is not read any further."""
-    found = [*check_files(bundle), *check_statement(bundle)]
-    yield from found
-    if any(finding.status == "broken" for finding in found):
-        yield from (Finding(name, "note", "not checked: these are not the files that were sealed") for name in INSIDE)
-        return
-    run = Run(bundle.path)
+def audit_contents(bundle: Bundle, *, other_version: bool = False) -> list[Finding]:
+    """What can be checked of the records without trusting anybody.
+
+    other_version: do without comparing words and pages that another version of forgetctl wrote.
+    """
     try:
-        run.record, verdict, _ = (_strict(file) for file in (run.record_file, run.verdict_file, run.plan_file))
-        report = build(bundle.path)  # reads every record, and refuses one of another shape
-    except (MalformedError, ForgetctlError) as error:
-        yield Finding("files", "malformed", _inside(error, bundle))
-        return
-    events, faults = read_events(bundle, run.events_file.name)
-    yield from faults
-    if not faults:
-        yield from _history(bundle, run, events, verdict)
-    yield from _judge_again(bundle, run, verdict)
-    yield from _report_again(bundle, run, report)
+        records = load_records(bundle)
+        found = [*check_names(records), *check_history(records)]
+        if not records.broken:
+            further = (check_plan, check_outcome, check_inputs, _judge_again)
+            found += [finding for check in further for finding in check(records)]
+        if not _faults(found):
+            found += _report_again(records, other_version=other_version)
+    except MalformedError as error:
+        return [Finding("files", "malformed", str(error))]
+    except UNFIT as error:
+        return [Finding("files", "malformed", f"the records do not fit each other ({type(error).__name__})")]
+    return found
+
+
+UNFIT = (ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError, ForgetctlError)
+"""What records of the right shape can still raise where figures are worked out: an auditor reads what others made."""
 
 
 def exit_code(found: Sequence[Finding]) -> int:
@@ -107,59 +121,47 @@ def exit_code(found: Sequence[Finding]) -> int:
     return next((code for status, code in EXIT_CODES.items() if status in present), 0)
 
 
-def _history(bundle: Bundle, run: Run, events: Sequence[Event], verdict: dict[str, Any]) -> Iterator[Finding]:
-    if run.record.get("id") != bundle.manifest.run:
-        yield Finding("events", "broken", f"{run.record_file.name} is of another run")
-    frozen = run.record.get("frozen")
-    yield from check_order(bundle, events, frozen if isinstance(frozen, dict) else {})
-    yield from check_outcome(bundle, events, verdict, run.verdict_file.name)
+def _faults(found: Sequence[Finding]) -> list[Finding]:
+    return [finding for finding in found if finding.status in EXIT_CODES]
 
 
-def _judge_again(bundle: Bundle, run: Run, verdict: dict[str, Any]) -> Iterator[Finding]:
+def _judge_again(records: Records) -> Iterator[Finding]:
     """Reach the verdict again from the stored scores and the frozen bounds, and compare every figure."""
-    if purged := _purged_scores(bundle, run):
-        yield Finding("verdict", "policy", f"it cannot be reached again: {purged} score files were purged")
+    missing = {f"scores/{name}.json" for name in records.basis.scores} & records.purged
+    if missing - set(records.bundle.manifest.digests()):
+        yield Finding("verdict", "policy", f"it cannot be reached again: {len(missing)} score files were purged")
         return
     try:
-        again = measured_again(run, verdict).verdict(bounds_of(run))
+        again = measured_again(records.run, records.verdict).verdict(bounds_of(records.run))
     except ForgetctlError as error:
-        yield Finding("verdict", "broken", _inside(error, bundle))
+        yield Finding("verdict", "broken", str(error).replace(f"{records.bundle.path}/", ""))
         return
-    except ValueError:
-        yield Finding("verdict", "broken", "no verdict follows from these scores: they do not fit each other")
-        return
-    same_words = bundle.manifest.forgetctl == __version__
-    if not same_words:
-        yield Finding("verdict", "note", f"sealed by forgetctl {bundle.manifest.forgetctl}, so words are not compared")
-    if place := first_difference({key: verdict.get(key) for key in again}, again, words=same_words):
-        yield Finding("verdict", "broken", f"the scores give another {place} than {run.verdict_file.name} says")
+    stored = {key: records.verdict.get(key) for key in again}
+    if place := first_difference(stored, again, words=_same_version(records)):
+        name = records.run.verdict_file.name
+        yield Finding("verdict", "broken", f"the scores give another {place} than {name} says")
 
 
-def _purged_scores(bundle: Bundle, run: Run) -> int:
-    """How many score files `purge` destroyed before the bundle was sealed."""
-    purged = run.record.get("stages", {}).get("purge", {}).get("removed")
-    held = bundle.manifest.digests()
-    names = [str(name) for name in purged] if isinstance(purged, list) else []
-    return sum(name.startswith("scores/") and name not in held for name in names)
-
-
-def _report_again(bundle: Bundle, run: Run, report: Report) -> Iterator[Finding]:
-    """The report that people read says what the records say."""
-    if bundle.manifest.forgetctl != __version__:
-        yield Finding("report", "note", "not rendered again: another version of forgetctl made it")
-        return
-    files = {kind: run.report_file(kind) for kind in ("json", "html", "md")}
-    try:
-        stored = _strict(files["json"])
-        pages = {kind: _words(bundle.data(files[kind].name)) for kind in ("html", "md")}
-    except MalformedError as error:
-        yield Finding("report", "broken", str(error))
+def _report_again(records: Records, *, other_version: bool) -> Iterator[Finding]:
+    """The reports that people read say what the records say."""
+    run, report = records.run, records.report
+    files = {kind: run.report_file(kind).name for kind in KINDS}
+    stored = parse_object(records.bundle.data(files["json"]))
+    if not _same_version(records):
+        made = records.bundle.manifest.forgetctl
+        why = f"forgetctl {made} wrote it and can compare it; this is {__version__} (--other-version does without)"
+        yield Finding("report", "note" if other_version else "policy", why)
         return
     if place := first_difference(stored, render_json(report), words=True):
-        yield Finding("report", "broken", f"{files['json'].name} has another {place} than the records")
-    for kind, again in (("html", render_html(report)), ("md", render_markdown(report))):
-        if pages[kind] != _words(again.encode()):
-            yield Finding("report", "broken", f"{files[kind].name} does not say what the records say")
+        yield Finding("report", "broken", f"{files['json']} has another {place} than the records")
+    pages: dict[Kind, str] = {"html": render_html(report), "md": render_markdown(report)}
+    for kind, again in pages.items():
+        if _words(records.bundle.data(files[kind])) != _words(again.encode()):
+            yield Finding("report", "broken", f"{files[kind]} does not say what the records say")
+
+
+def _same_version(records: Records) -> bool:
+    return records.bundle.manifest.forgetctl == __version__
 
 
 def _words(page: bytes) -> bytes:
@@ -182,23 +184,18 @@ def _weights(bundle: Bundle, options: AuditOptions) -> Iterator[Finding]:
 
 
 def _in_order(found: Sequence[Finding], options: AuditOptions) -> list[Finding]:
-    """Findings check by check, with a line for each check that found no fault."""
-    asked = [name for name in CHECKS if name not in _unasked(options)]
-    faults = {finding.check for finding in found if finding.status not in ("ok", "note")}
-    told = {finding.check for finding in found if finding.status == "ok"}
-    readable = not {"files", "statement"} & faults
-    fine = [
-        Finding(name, "ok", OK[name])
-        for name in asked
-        if name in OK and name not in faults | told and (readable or name not in INSIDE)
-    ]
+    """Findings check by check, with a line for each check that was made and found no fault."""
+    unasked = {name for name, given in (("model", options.model), ("weights", options.weights_key)) if not given}
+    told = {finding.check for finding in found if finding.status != "note" or finding.check in INSIDE}
+    unread = {"files"} & {finding.check for finding in _faults(found)} and set(INSIDE)
+    fine = [Finding(name, "ok", OK[name]) for name in OK if name not in unasked | told | set(unread)]
     return sorted([*found, *fine], key=lambda finding: CHECKS.index(finding.check))
 
 
 OK = {
     "files": "every file is there with its digest, and no other",
     "statement": "it is about this manifest and this model",
-    "events": "an unbroken chain",
+    "events": "an unbroken chain, which tells what the records say",
     "plan": "recipe and bounds were fixed before the work began, and are these",
     "verdict": "the stored scores give it again, figure by figure",
     "report": "it says what the records say",
@@ -207,13 +204,7 @@ OK = {
 }
 
 
-def _unasked(options: AuditOptions) -> set[str]:
-    return {
-        *(() if options.model else ("model",)),
-        *(() if options.weights_key else ("weights",)),
-        "time stamp",
-        "signatures",
-    }
+_ABSENT = object()
 
 
 def first_difference(stored: Any, again: Any, *, words: bool, place: str = "") -> str:
@@ -223,7 +214,7 @@ def first_difference(stored: Any, again: Any, *, words: bool, place: str = "") -
     """
     if isinstance(stored, dict) and isinstance(again, dict):
         keys = [*stored, *(key for key in again if key not in stored)]
-        pairs = [(key, stored.get(key), again.get(key)) for key in keys if words or key != "text"]
+        pairs = [(key, stored.get(key, _ABSENT), again.get(key, _ABSENT)) for key in keys if words or key != "text"]
     elif isinstance(stored, list) and isinstance(again, list) and len(stored) == len(again):
         pairs = [(number, *pair) for number, pair in enumerate(zip(stored, again, strict=True))]
     else:
@@ -233,25 +224,9 @@ def first_difference(stored: Any, again: Any, *, words: bool, place: str = "") -
 
 
 def _same(a: Any, b: Any) -> bool:
-    if isinstance(a, float) or isinstance(b, float):
-        numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in (a, b))
-        return numbers and math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-9)
+    if type(a) is float and type(b) is float:
+        return math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-15)
     return type(a) is type(b) and bool(a == b)
-
-
-def _strict(file: Path) -> dict[str, Any]:
-    """A JSON object in which no key stands twice. Raises MalformedError naming the file."""
-    try:
-        return parse_object(file.read_bytes())
-    except OSError as error:
-        raise MalformedError(f"{file.name} cannot be read: {error.strerror}") from None
-    except MalformedError as error:
-        raise MalformedError(f"{file.name} {error}") from None
-
-
-def _inside(error: Exception, bundle: Bundle) -> str:
-    """A message without the bundle's own place, which is the auditor's."""
-    return str(error).replace(f"{bundle.path}/", "")
 
 
 def _is_inside(path: Path, bundle: Path) -> bool:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import RunError
 from ..evidence.collected import Collected, Comparison, Tracked
@@ -16,6 +16,7 @@ from ..files import file_digest, read_json
 from ..maths.bounds import Bounds
 from ..run import Run
 from ..scores import Scores, check_rows
+from ..seal.manifest import files_digest, model_entries
 from ..stages.judge import conclude
 
 
@@ -37,15 +38,24 @@ class Measured:
         return conclude(self.found, bounds, self.kl, self.skipped, self.unmeasured)
 
 
+ScoreName = Annotated[str, Field(pattern=r"^(start|unlearned|reference)(-[a-z0-9]{1,16})?$")]
+Step = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,11}$")]
+
+
 class Basis(BaseModel):
-    """What verdict.json says it rests on. scores, tracked: SHA-256 of the files by name."""
+    """What verdict.json says it rests on.
+
+    scores, tracked: SHA-256 of the files by name and by step. model: one digest of all of the model's files, None where
+    only scores were verified.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     kind: Comparison
     rephrased: list[str]
-    scores: dict[str, str]
-    tracked: dict[str, str]
+    scores: dict[ScoreName, str]
+    tracked: dict[Step, str]
+    model: str | None
     skipped: dict[str, str]
     unmeasured: list[tuple[str, str]]
 
@@ -55,15 +65,19 @@ class _Stored(BaseModel):
     kl: dict[str, float | None]
 
 
-def store(run: Run, measured: Measured) -> dict[str, Any]:
-    """Write the scores; returns what else is needed to reach the verdict again, for verdict.json."""
+def store(run: Run, measured: Measured, model: Path | None) -> dict[str, Any]:
+    """Write the scores; returns what else is needed to reach the verdict again, for verdict.json.
+
+    model: the directory that was verified, None where only scores were.
+    """
     scores = {name: found.model_dump(mode="json") for name, found in by_name(measured.found).items()}
     run.write_scores(scores)
     basis = Basis(
         kind=measured.found.kind,
         rephrased=list(measured.found.rephrased),
         scores={name: file_digest(file) for name, file in run.score_files().items()},
-        tracked={file.stem: file_digest(file) for file in run.tracked_files().values()},
+        tracked={str(step): file_digest(file) for step, file in run.tracked_files().items()},
+        model=files_digest(model_entries(model)) if model else None,
         skipped=dict(measured.skipped),
         unmeasured=list(measured.unmeasured),
     )
@@ -77,7 +91,7 @@ def measured_again(run: Run, verdict: Mapping[str, Any]) -> Measured:
         basis = stored.basis
         scores = {name: _named(run.scores_file(name), digest) for name, digest in basis.scores.items()}
         tracked = [
-            Tracked(step, epoch, _named(run.tracked_file(step), basis.tracked[run.tracked_file(step).stem]))
+            Tracked(step, epoch, _named(run.tracked_file(step), basis.tracked[str(step)]))
             for step, epoch in tracked_steps(run)
         ]
         found = collect(scores, basis.kind, basis.rephrased, tracked)
@@ -88,12 +102,23 @@ def measured_again(run: Run, verdict: Mapping[str, Any]) -> Measured:
     return Measured(found, stored.kl, basis.skipped, tuple(basis.unmeasured))
 
 
+def basis_of(run: Run, verdict: Mapping[str, Any]) -> Basis:
+    """What a verdict says it rests on. Raises RunError if it does not say so."""
+    try:
+        return _Stored.model_validate(verdict).basis
+    except ValidationError:
+        raise RunError(f"{run.verdict_file} does not say what it rests on") from None
+
+
 def bounds_of(run: Run) -> Bounds:
     """The bounds that were frozen. Raises RunError if the plan is damaged."""
+    values = read_json(run.plan_file).get("bounds")
+    if not isinstance(values, dict) or not all(type(value) in (int, float) for value in values.values()):
+        raise RunError(f"{run.plan_file} holds no bounds")
     try:
-        return Bounds(**read_json(run.plan_file)["bounds"])
-    except (KeyError, TypeError):
-        raise RunError(f"{run.plan_file} holds no bounds") from None
+        return Bounds(**values)
+    except TypeError:
+        raise RunError(f"{run.plan_file} holds other bounds than there are") from None
 
 
 def tracked_scores(run: Run) -> tuple[Tracked, ...]:

@@ -30,14 +30,14 @@ def run_prove(bundle_dir: Path, rows: Path, key_file: Path, fields: Fields) -> l
     """One proof for each row of the file.
 
     Shows that the bundle commits to a row; that the bundle is sound and whose it is, `audit` shows.
-    Raises RunError if the bundle's commitments are not those of its manifest.
+    Raises InputError if the bundle's commitments are not those of its manifest, or a file cannot be read.
     """
     name = Run(bundle_dir).commitments_file.name
     try:
         bundle = read_bundle(bundle_dir)
         data = bundle.data(name)
         if bundle.manifest.digests().get(name) != sha256(data):
-            raise RunError(f"{bundle_dir / name} has another digest than the manifest says")
+            raise InputError(bundle_dir / name, "has another digest than the manifest says")
         commitments, key = parse_object(data), _key(key_file)
         found = [(row.line, find_row(commitments, key, row)) for row in read_rows(rows, fields)]
     except MalformedError as error:

@@ -11,6 +11,7 @@ from ..run import Run
 from ..stages.report import build, render_html, render_json, render_markdown
 
 Kind = Literal["html", "json", "md"]
+KINDS: tuple[Kind, ...] = ("html", "json", "md")
 
 
 def run_report(path: Path, kind: Kind) -> tuple[Path, str]:

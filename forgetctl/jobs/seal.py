@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from .. import __version__
 from ..errors import RunError, UsageError
 from ..files import now, read_json, write_bytes
@@ -17,19 +19,21 @@ from ..seal.bundle import (
     WEIGHTS_SIGNATURE,
     Contents,
     copy_files,
+    drafted,
     is_bundle,
-    new_draft,
     read_bundle,
     seal_draft,
 )
 from ..seal.canonical import MalformedError
+from ..seal.checks import check_files, check_statement
 from ..seal.keys import Signer, load_signer
-from ..seal.manifest import Entry, model_entries
+from ..seal.manifest import model_entries
 from ..seal.statement import add_signature
 from ..seal.timestamp import request_timestamp
 from ..seal.weights import sign_weights
 from .audit import audit_contents
-from .report import run_report
+from .basis import Basis, basis_of
+from .report import KINDS, run_report
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,8 @@ class SealOptions:
     """What to seal, and with which private key.
 
     path: a run, or a bundle that gets a second signature. passphrase: of the key. out: the bundle's place.
-    timestamp: address of an RFC 3161 server. weights_key: EC key for an OpenSSF signature of the weights.
+    timestamp: address of an RFC 3161 server. weights_key: P-256 key for an OpenSSF signature of the weights, with its
+    passphrase.
     """
 
     path: Path
@@ -46,6 +51,7 @@ class SealOptions:
     out: Path | None = None
     timestamp: str | None = None
     weights_key: Path | None = None
+    weights_passphrase: str | None = None
 
 
 def run_seal(options: SealOptions) -> Path:
@@ -64,51 +70,64 @@ def run_seal(options: SealOptions) -> Path:
 
 def _seal(run: Run, options: SealOptions, signer: Signer) -> Path:
     verdict = _verdict(run)
+    basis = basis_of(run, verdict)
+    model = _model_dir(run)
     bundle = options.out or run.bundle
-    draft = new_draft(bundle)
-    run.event("seal", key=signer.public_key.keyid, bundle=bundle.name)
-    for kind in ("html", "json", "md"):
-        run_report(run.path, kind)  # what is sealed says what the records say now
-    contents = Contents(
-        run=run.record["id"],
-        created=now(),
-        forgetctl=__version__,
-        root=run.path,
-        files=tuple(sealed_files(run)),
-        model=_model(run, verdict),
-        predicate={"run": run.record["id"], "verdict": verdict["verdict"], "forgetctl": __version__},
-    )
-    manifest = copy_files(contents, draft)
-    if options.timestamp:
-        write_bytes(draft / TIMESTAMP, request_timestamp(options.timestamp, manifest.to_bytes()))
-    if options.weights_key:
-        sign_weights(_model_dir(run), draft / WEIGHTS_SIGNATURE, options.weights_key, options.passphrase)
-    seal_draft(draft, manifest, contents.predicate, signer)
-    _refuse_faults(draft)
-    draft.replace(bundle)
+    if bundle.resolve().is_relative_to(run.path.resolve()):
+        raise UsageError(f"{bundle} is inside the run, which a bundle must outlive; choose another --out")
+    with drafted(bundle) as draft:
+        # The bundle must tell of its own sealing, so this stands there before it is done: begun, not sealed.
+        run.event("seal", status="begun", key=signer.public_key.keyid, bundle=bundle.name)
+        for kind in KINDS:
+            run_report(run.path, kind)  # what is sealed says what the records say now
+        contents = Contents(
+            run=run.record["id"],
+            created=now(),
+            forgetctl=__version__,
+            root=run.path,
+            files=tuple(sealed_files(run, basis)),
+            model=model_entries(model) if model else (),
+            predicate={"run": run.record["id"], "verdict": verdict.get("verdict"), "forgetctl": __version__},
+        )
+        manifest = copy_files(contents, draft)
+        if options.timestamp:
+            write_bytes(draft / TIMESTAMP, request_timestamp(options.timestamp, manifest.to_bytes()))
+        if options.weights_key:
+            if model is None:
+                raise UsageError(f"{run.path} verified scores, so there are no weights to sign")
+            sign_weights(model, draft / WEIGHTS_SIGNATURE, options.weights_key, options.weights_passphrase)
+        seal_draft(draft, manifest, contents.predicate, signer)
+        _refuse_faults(draft)
     return bundle
 
 
 def _sign_again(options: SealOptions, signer: Signer) -> Path:
-    """Add a signature to a bundle, but not to a broken one."""
+    """Add a signature to a bundle, but not to a broken one; two people may do so at the same time."""
     if options.out or options.timestamp or options.weights_key:
         raise UsageError("a bundle that is sealed can only be signed again; --out and the like go with a run")
-    _refuse_faults(options.path)
-    file = options.path / SEAL
-    try:
-        write_bytes(file, add_signature(file.read_bytes(), signer))
-    except MalformedError as error:
-        raise UsageError(f"{file} {error}") from None
+    bundle = options.path.resolve()
+    lock = bundle.with_name(f".{bundle.name}.lock")
+    with FileLock(lock, mode=0o600):
+        _refuse_faults(bundle)
+        try:
+            signed = add_signature((bundle / SEAL).read_bytes(), signer)
+        except MalformedError as error:
+            raise UsageError(f"{options.path / SEAL} {error}") from None
+        draft = bundle.with_name(f".{bundle.name}.{SEAL}")  # a file left inside would break the bundle
+        write_bytes(draft, signed)
+        draft.replace(bundle / SEAL)
     return options.path
 
 
-def _refuse_faults(bundle: Path) -> None:
+def _refuse_faults(bundle_dir: Path) -> None:
     """Nobody's signature goes on what contradicts itself. Raises RunError with the first fault."""
     try:
-        found = audit_contents(read_bundle(bundle))
-        faults = [finding for finding in found if finding.status in ("broken", "malformed")]
+        bundle = read_bundle(bundle_dir)
+        found = [*check_files(bundle), *check_statement(bundle)]
     except MalformedError as error:
-        raise RunError(f"{bundle}: {error}") from None
+        raise RunError(f"not sealed: {error}") from None
+    found = found or audit_contents(bundle)
+    faults = [finding for finding in found if finding.status in ("broken", "malformed")]
     if faults:
         raise RunError(f"not sealed, since no audit would hold: {faults[0].check}: {faults[0].text}")
 
@@ -121,8 +140,8 @@ def _verdict(run: Run) -> dict[str, Any]:
     return read_json(run.verdict_file)
 
 
-def sealed_files(run: Run) -> Iterator[Path]:
-    """What of a run goes into its bundle: every record, no checkpoint, no weights, no start scores, no key."""
+def sealed_files(run: Run, basis: Basis) -> Iterator[Path]:
+    """What of a run goes into its bundle: every record, no checkpoint, no weights, no cached start scores, no key."""
     named = (
         run.record_file,
         run.recipe_file,
@@ -132,30 +151,22 @@ def sealed_files(run: Run) -> Iterator[Path]:
         run.log_file,
         run.events_file,
         run.verdict_file,
-        *(run.report_file(kind) for kind in ("html", "json", "md")),
+        *(run.report_file(kind) for kind in KINDS),
+        *(run.scores_file(name) for name in basis.scores),
+        *(run.tracked_file(int(step)) for step in basis.tracked),
     )
-    yield from (file for file in named if file.is_file())
-    yield from run.score_files().values()
-    yield from run.tracked_files().values()
+    for file in named:
+        if file.is_symlink():
+            raise RunError(f"{file} is a link, which forgetctl did not make")
+        if file.is_file():
+            yield file
 
 
-def _model_dir(run: Run) -> Path:
-    """The verified model. Raises UsageError where only its scores were verified."""
-    if run.record["kind"] == "unlearn":
-        return run.model_dir
+def _model_dir(run: Run) -> Path | None:
+    """The verified model, None where only its scores were. Raises RunError if it is gone."""
     if "scores" in run.record["inputs"]:
-        raise UsageError(f"{run.path} verified scores, so there are no weights to sign")
-    return Path(run.record["inputs"]["model"]["path"])
-
-
-def _model(run: Run, verdict: dict[str, Any]) -> tuple[Entry, ...]:
-    """Entries of the verified model's files, none where only its scores were verified.
-
-    Raises RunError if the model is not the one that was verified.
-    """
-    if "scores" in run.record["inputs"]:
-        return ()
-    directory = _model_dir(run)
+        return None
+    directory = run.model_dir if run.record["kind"] == "unlearn" else Path(run.record["inputs"]["model"]["path"])
     if not directory.is_dir():
         raise RunError(f"{directory}, the verified model, is gone")
-    return model_entries(directory)
+    return directory

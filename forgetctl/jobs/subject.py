@@ -133,7 +133,9 @@ def _of_scores(options: VerifyOptions, file: Path, references: tuple[Source, ...
         "scores": {"name": file.name, "path": str(file), "sha256": file_digest(file)},
         "forget": {"rows": len(model.scores.forget.lines)},
     }
-    return replace(subject, run=_create(options, recipe, subject.run.path, inputs))
+    run = _create(options, recipe, subject.run.path, inputs)
+    run.commit_rows([])  # nobody knows the rows
+    return replace(subject, run=run)
 
 
 def _start(options: VerifyOptions) -> Source | None:

@@ -54,10 +54,11 @@ def run_verify(
                 return stored
         subject.run.stage("verify", "running")
         measured = _measure(subject, options, device, progress)
+        model = subject.model.path if isinstance(subject.model, ModelSource) else None
         verdict = {
             **measured.verdict(bounds_of(subject.run)),
             "inputs": verification_inputs(subject, options),
-            "basis": store(subject.run, measured),
+            "basis": store(subject.run, measured, model),
             "created": now(),
             "digest": digest,
         }

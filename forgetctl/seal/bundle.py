@@ -10,19 +10,20 @@
 
 from __future__ import annotations
 
-import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from securesystemslib.dsse import Envelope
-from securesystemslib.signer import CryptoSigner
 
 from ..errors import UsageError
-from ..files import write_bytes
+from ..files import draft_prefix, write_bytes
 from .canonical import MAX_BYTES, MalformedError, sha256
+from .keys import Signer
 from .manifest import Entry, Manifest, entries
 from .statement import make_statement, read_envelope, read_statement, sign_statement
 
@@ -69,8 +70,7 @@ class Contents:
 
 
 def copy_files(contents: Contents, draft: Path) -> Manifest:
-    """Copy the files to a new private directory and write their manifest, from the digests of the copies."""
-    draft.mkdir(mode=0o700)
+    """Copy the files to a private directory and write their manifest, from the digests of the copies."""
     for file in contents.files:
         copy = draft / file.relative_to(contents.root)
         write_bytes(copy, file.read_bytes())
@@ -80,7 +80,7 @@ def copy_files(contents: Contents, draft: Path) -> Manifest:
     return manifest
 
 
-def seal_draft(draft: Path, manifest: Manifest, predicate: Mapping[str, Any], signer: CryptoSigner) -> None:
+def seal_draft(draft: Path, manifest: Manifest, predicate: Mapping[str, Any], signer: Signer) -> None:
     """Sign the manifest, what stands beside it, and the model's files."""
     beside = {name: sha256((draft / name).read_bytes()) for name in OPTIONAL if (draft / name).is_file()}
     subjects = {MANIFEST: sha256(manifest.to_bytes()), **beside, **model_subjects(manifest)}
@@ -92,17 +92,22 @@ def model_subjects(manifest: Manifest) -> dict[str, str]:
     return {MODEL + entry.path: entry.sha256 for entry in manifest.model}
 
 
-def new_draft(bundle: Path) -> Path:
-    """Where a bundle is made before it gets its name; what an earlier attempt left there is removed.
+@contextmanager
+def drafted(bundle: Path) -> Iterator[Path]:
+    """A new private folder that becomes the bundle if all goes well, and is gone if not.
 
     Raises UsageError if the place of the bundle is in use.
     """
     if bundle.exists() or bundle.is_symlink():
         raise UsageError(f"{bundle} exists; a sealed bundle is never overwritten, choose another --out")
-    draft = bundle.with_name(f".{bundle.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
     bundle.parent.mkdir(parents=True, exist_ok=True)
-    return draft
+    draft = Path(tempfile.mkdtemp(prefix=draft_prefix(bundle), dir=bundle.parent))
+    try:
+        yield draft
+        draft.rename(bundle)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
 
 
 def is_bundle(path: Path) -> bool:
@@ -128,21 +133,20 @@ def read_bundle(path: Path) -> Bundle:
 
 
 def walk(root: Path) -> Iterator[tuple[str, Path]]:
-    """Everything below a directory but folders with something in them, by relative name; links are not followed.
+    """Everything in a bundle by relative name: files, and the files in its folders, which hold no further folders.
 
-    Raises OSError for a folder that cannot be read.
+    Links are not followed. Raises BadFileError for a folder that cannot be read.
     """
-    for folder, folders, files in os.walk(root, onerror=_raise):
-        here = Path(folder)
-        links = [name for name in folders if (here / name).is_symlink()]
-        found = [here / name for name in (*files, *links)]
-        if not folders and not files and here != root:
-            found = [here]
-        yield from ((path.relative_to(root).as_posix(), path) for path in sorted(found))
+    for path in _listed(root):
+        inside = _listed(path) if path.is_dir() and not path.is_symlink() else []
+        yield from ((inner.relative_to(root).as_posix(), inner) for inner in inside or [path])
 
 
-def _raise(error: OSError) -> None:
-    raise error
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise BadFileError(folder.name, f"cannot be read: {error.strerror}") from None
 
 
 def _bytes(path: Path) -> bytes:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+import math
+from typing import Any, NoReturn
 
 import rfc8785
 
 MAX_BYTES = 256 * 2**20
-"""Larger JSON files are refused: an auditor reads files that somebody else made."""
+"""Larger files are refused: an auditor reads what somebody else made."""
 
 
 class MalformedError(ValueError):
@@ -25,11 +26,17 @@ def canonical(value: Any) -> bytes:
 
 
 def parse(data: bytes) -> Any:
-    """JSON without duplicate keys, NaN, infinity or anything but UTF-8. Raises MalformedError."""
+    """JSON without duplicate keys, and with numbers only that a double holds. Raises MalformedError."""
     if len(data) > MAX_BYTES:
         raise MalformedError(f"is larger than {MAX_BYTES // 2**20} MiB")
     try:
-        return json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse)
+        return json.loads(
+            data.decode("utf-8"),
+            object_pairs_hook=_unique,
+            parse_constant=_refuse,
+            parse_float=_finite,
+            parse_int=_exact,
+        )
     except UnicodeDecodeError:
         raise MalformedError("is not UTF-8") from None
     except MalformedError:
@@ -66,5 +73,16 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _refuse(_: str) -> Any:
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _refuse(text)
+
+
+def _exact(text: str) -> int:
+    if len(text) > 17 or abs(value := int(text)) > 2**53 - 1:
+        raise MalformedError("holds a whole number that is too large")
+    return value
+
+
+def _refuse(_: str) -> NoReturn:
     raise MalformedError("holds NaN or infinity, which are not JSON")

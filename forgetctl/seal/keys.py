@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
+    KeySerializationEncryption,
     NoEncryption,
     PrivateFormat,
     PublicFormat,
@@ -18,8 +20,10 @@ from cryptography.hazmat.primitives.serialization import (
 from securesystemslib.signer import CryptoSigner, SSlibKey
 
 from ..errors import InputError, UsageError
-from ..files import write_bytes
+from ..files import write_new
 
+LONGEST_PASSPHRASE = 1023
+"""OpenSSL's limit, in bytes."""
 Signer = CryptoSigner
 """What signs with a private key, and knows its public one."""
 
@@ -29,21 +33,33 @@ def generate_key(path: Path, passphrase: str | None = None) -> tuple[Path, str]:
 
     Returns the public key's file and id. Raises UsageError if either file exists.
     """
-    public_path = public_file(path)
-    refuse_existing(path, public_path)
     private = Ed25519PrivateKey.generate()
-    protection = BestAvailableEncryption(passphrase.encode()) if passphrase else NoEncryption()
-    write_bytes(path, private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, protection))
-    public = private.public_key()
-    write_bytes(public_path, public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
-    return public_path, SSlibKey.from_crypto(public).keyid
+    return write_pair(private, path, passphrase), SSlibKey.from_crypto(private.public_key()).keyid
 
 
-def refuse_existing(*files: Path) -> None:
-    """Raise UsageError if one of the files exists."""
-    for file in files:
-        if file.exists() or file.is_symlink():
-            raise UsageError(f"{file} exists; a key is never overwritten")
+def write_pair(private: Ed25519PrivateKey | EllipticCurvePrivateKey, path: Path, passphrase: str | None) -> Path:
+    """Write a private key to `path` and its public key beside it; returns the latter's file.
+
+    Raises UsageError if either file exists, or for a passphrase that cannot protect a key.
+    """
+    pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, _protection(passphrase))
+    public = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    public_path = public_file(path)
+    write_new(path, pem)
+    write_new(public_path, public)
+    return public_path
+
+
+def _protection(passphrase: str | None) -> KeySerializationEncryption:
+    if passphrase is None:
+        return NoEncryption()
+    try:
+        secret = passphrase.encode()
+    except UnicodeEncodeError:
+        secret = b""
+    if not 0 < len(secret) <= LONGEST_PASSPHRASE:
+        raise UsageError(f"a passphrase has 1 to {LONGEST_PASSPHRASE} bytes of text")
+    return BestAvailableEncryption(secret)
 
 
 def public_file(path: Path) -> Path:
@@ -63,7 +79,7 @@ def load_signer(path: Path, passphrase: str | None = None) -> Signer:
     """
     data = _read(path)
     try:
-        key = load_pem_private_key(data, passphrase.encode() if passphrase and is_encrypted(path) else None)
+        key = load_pem_private_key(data, secret_for(path, passphrase))
     except TypeError:
         raise InputError(path, "is encrypted and needs its passphrase") from None
     except (ValueError, UnsupportedAlgorithm):
@@ -71,6 +87,11 @@ def load_signer(path: Path, passphrase: str | None = None) -> Signer:
     if not isinstance(key, Ed25519PrivateKey):
         raise InputError(path, "is no Ed25519 key")
     return Signer(key)
+
+
+def secret_for(path: Path, passphrase: str | None) -> bytes | None:
+    """The passphrase as a key's reader wants it: None for a key that needs none."""
+    return passphrase.encode("utf-8", "surrogateescape") if passphrase and is_encrypted(path) else None
 
 
 def load_public(path: Path) -> SSlibKey:

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..files import WEIGHTS, file_digest, model_digest_of
-from .canonical import MalformedError, canonical, parse_canonical
+from ..errors import InputError
+from ..files import file_digest, model_digest_of
+from .canonical import MAX_BYTES, MalformedError, canonical, parse_canonical, sha256
 
 SCHEMA = 1
-MODEL_SUFFIXES = (WEIGHTS, ".json", ".jinja", ".model", ".txt")
+CARD = "README.md"
 _TEXTS = ("run", "created", "forgetctl")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -58,7 +59,10 @@ class Manifest:
         if value.keys() != {"schema", "files", "model", *_TEXTS} or not all(isinstance(text, str) for text in texts):
             raise MalformedError("has keys that no manifest has, or lacks some")
         run, created, version = map(str, texts)
-        return cls(run, created, version, tuple(_entries(value["files"])), tuple(_entries(value["model"])))
+        files, model = tuple(_entries(value["files"])), tuple(_entries(value["model"]))
+        if large := [entry.path for entry in files if entry.size > MAX_BYTES]:
+            raise MalformedError(f"lists {large[0]} as larger than {MAX_BYTES // 2**20} MiB")
+        return cls(run, created, version, files, model)
 
     def digests(self) -> dict[str, str]:
         """Digests of the bundle's files by path."""
@@ -67,7 +71,8 @@ class Manifest:
     @property
     def model_digest(self) -> str | None:
         """The digest by which verdict and events name the model; None without its files."""
-        return model_digest_of({entry.path: entry.sha256 for entry in self.model}) if self.model else None
+        top = {entry.path: entry.sha256 for entry in self.model if "/" not in entry.path}
+        return model_digest_of(top) if self.model else None
 
 
 def entries(root: Path, files: Iterable[Path]) -> tuple[Entry, ...]:
@@ -101,5 +106,20 @@ def _is_name(part: str) -> bool:
 
 
 def model_entries(directory: Path) -> tuple[Entry, ...]:
-    """Entries of what makes a model: weights, configuration, tokenizer. The model card says what was found later."""
-    return entries(directory, (path for path in directory.iterdir() if path.suffix in MODEL_SUFFIXES))
+    """Entries of a model's files but its card, which says what was found later, and hidden ones.
+
+    Raises InputError for a directory that cannot be read, or holds something else than files and folders.
+    """
+    if not directory.is_dir():
+        raise InputError(directory, "no such model directory")
+    found = [path for path in sorted(directory.rglob("*")) if not path.is_dir() and path != directory / CARD]
+    shown = [path for path in found if not any(part.startswith(".") for part in path.relative_to(directory).parts)]
+    for path in shown:
+        if not path.is_file():
+            raise InputError(path, "is no regular file")
+    return entries(directory, shown)
+
+
+def files_digest(files: Iterable[Entry]) -> str:
+    """One SHA-256 over names and digests of files, hexadecimal."""
+    return sha256(canonical([[entry.path, entry.sha256] for entry in sorted(files)]))

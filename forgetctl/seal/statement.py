@@ -6,6 +6,7 @@ https://github.com/in-toto/attestation and https://github.com/secure-systems-lab
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 from securesystemslib.dsse import Envelope
@@ -55,10 +56,12 @@ def read_envelope(data: bytes) -> Envelope:
     if value["payloadType"] != PAYLOAD_TYPE:
         raise MalformedError("has an unknown payload type")
     signatures = value["signatures"]
+    if not isinstance(value["payload"], str):
+        raise MalformedError("has no payload")
     if not isinstance(signatures, list) or not signatures or not all(map(_is_signature, signatures)):
         raise MalformedError("has no signatures, or some that are none")
     try:
-        envelope = Envelope.from_dict(parse_canonical(data))  # it changes what it is given
+        envelope = Envelope.from_dict(deepcopy(value))  # it changes what it is given
     except (ValueError, KeyError, TypeError):
         raise MalformedError("is no DSSE envelope") from None
     if canonical(envelope.to_dict()) != data:
@@ -101,4 +104,8 @@ def check_signatures(envelope: Envelope, keys: Sequence[SSlibKey]) -> tuple[list
 
 
 def _is_signature(value: object) -> bool:
-    return isinstance(value, dict) and value.keys() == {"keyid", "sig"}
+    return isinstance(value, dict) and value.keys() == {"keyid", "sig"} and all(map(_is_text, value.values()))
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import urllib.error
+import http.client
+import time
+import urllib.parse
 import urllib.request
 from datetime import datetime
 from pathlib import Path
@@ -29,24 +31,44 @@ def request_timestamp(url: str, data: bytes) -> bytes:
 
     Raises UsageError for an address that is not http(s), ForgetctlError if the server gives no token for this digest.
     """
-    if not url.startswith(("https://", "http://")):
-        raise UsageError(f"{url}: a time-stamp server has an http or https address")
     asked = TimestampRequestBuilder().data(data).hash_algorithm(HashAlgorithm.SHA256).build()
-    query = urllib.request.Request(  # noqa: S310  the scheme was checked
-        url, data=asked.as_bytes(), headers={"Content-Type": "application/timestamp-query"}
-    )
+    server = _server(url)
     try:
-        with urllib.request.urlopen(query, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310
-            token: bytes = answer.read(MOST_BYTES)
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        raise ForgetctlError(f"{url}: no time stamp: {type(error).__name__}") from None
-    try:
+        token = _post(url, asked.as_bytes())
         found = read_timestamp(token)
     except MalformedError as error:
-        raise ForgetctlError(f"{url}: the answer {error}") from None
+        raise ForgetctlError(f"{server}: no time stamp: the answer {error}") from None
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise ForgetctlError(f"{server}: no time stamp: {type(error).__name__}") from None
     if found.tst_info.nonce != asked.nonce or found.tst_info.message_imprint.message != asked.message_imprint.message:
-        raise ForgetctlError(f"{url}: the answer is a time stamp of something else")
+        raise ForgetctlError(f"{server}: the answer is a time stamp of something else")
     return token
+
+
+def _server(url: str) -> str:
+    """The server's name without what an address may hold besides, such as a password. Raises UsageError."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        name = parts.hostname
+    except ValueError:
+        name = None
+    if name is None or parts.scheme not in ("http", "https"):
+        raise UsageError("--timestamp: a time-stamp server has an http or https address")
+    return name
+
+
+def _post(url: str, body: bytes) -> bytes:
+    """The answer, as far as it is no longer than a token can be. Raises TimeoutError from a server that dawdles."""
+    query = urllib.request.Request(  # noqa: S310  the scheme was checked
+        url, data=body, headers={"Content-Type": "application/timestamp-query"}
+    )
+    end, told = time.monotonic() + TIMEOUT_SECONDS, b""
+    with urllib.request.urlopen(query, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310
+        while len(told) < MOST_BYTES and (part := answer.read1(MOST_BYTES)):
+            told += part
+            if time.monotonic() > end:
+                raise TimeoutError
+    return told
 
 
 def read_timestamp(token: bytes) -> TimeStampResponse:

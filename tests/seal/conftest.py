@@ -14,7 +14,7 @@ from forgetctl.jobs.seal import SealOptions, run_seal
 from forgetctl.run import Run
 from forgetctl.seal.checks import Finding
 from forgetctl.seal.keys import generate_key
-from tests.seal.verified import verified_run
+from tests.seal.verified import COUNT, verified_run
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
 @pytest.fixture(scope="session")
 def other(tmp_path_factory: pytest.TempPathFactory, sealed: Evidence) -> Path:
     """The bundle of another run, sealed with the same key."""
-    run = verified_run(tmp_path_factory.mktemp("other"), "two")
+    run = verified_run(tmp_path_factory.mktemp("other"), "two", COUNT + 4)
     return run_seal(SealOptions(run.path, sealed.officer))
 
 

@@ -106,12 +106,14 @@ def test_prove(sealed: Evidence, tmp_path: Path) -> None:
         assert word not in done.output + other.output
 
 
-@pytest.mark.parametrize("out", ["run", "file"])
+@pytest.mark.parametrize("out", ["run", "file", "inside"])
 def test_a_bundle_never_overwrites(sealed: Evidence, tmp_path: Path, copy_of: Copy, out: str) -> None:
     run = copy_of(sealed.run.path)
     shutil.copytree(sealed.run.row_keys, tmp_path / f"{run.name}.keys")
-    places = {"run": run, "file": tmp_path / "file"}
-    (tmp_path / "file").write_text("kept")
-    done = forgetctl("seal", run, "--key", sealed.officer, "--out", places[out])
-    assert (done.exit_code, "never overwritten" in done.stderr) == (2, True)
-    assert (tmp_path / "file").read_text() == "kept"
+    inside, file = "inside the run", tmp_path / "file"
+    places = {"run": (run, inside), "inside": (run / "bundle", inside), "file": (file, "never overwritten")}
+    file.write_text("kept")
+    place, why = places[out]
+    done = forgetctl("seal", run, "--key", sealed.officer, "--out", place)
+    assert (done.exit_code, why in done.stderr) == (2, True)
+    assert file.read_text() == "kept"

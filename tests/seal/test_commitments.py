@@ -133,7 +133,7 @@ def test_prove_refuses_exchanged_commitments(sealed: Evidence, copy_of: object, 
     asked = write_request(tmp_path / "row.jsonl", request_rows(1))
     file = bundle / "commitments.json"
     file.write_text(file.read_text().replace("R-1", "R-2"))
-    with pytest.raises(RunError, match="another digest"):
+    with pytest.raises(InputError, match="another digest"):
         run_prove(bundle, asked, sealed.run.row_key_file(2), Fields())
     (bundle / "manifest.json").write_text("{}")
     with pytest.raises(InputError, match=r"manifest\.json"):

@@ -11,19 +11,23 @@ from click.testing import CliRunner
 from forgetctl.cli import cli
 from forgetctl.errors import RunError
 from forgetctl.jobs.audit import AuditOptions, exit_code, run_audit
-from forgetctl.jobs.purge import PurgeOptions, plan_purge, run_purge
+from forgetctl.jobs.purge import Purge, PurgeOptions, plan_purge, run_purge
 from forgetctl.jobs.report import run_report
 from forgetctl.jobs.seal import SealOptions, run_seal
 from forgetctl.jobs.unlearn import resume_unlearn
 from forgetctl.run import Run
 from forgetctl.seal.events import read_chain
 from tests.seal.conftest import Evidence
-from tests.seal.verified import verified_run
+from tests.seal.verified import verified_run, verify_again
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     return verified_run(tmp_path)
+
+
+def purge(options: PurgeOptions) -> Purge:
+    return run_purge(plan_purge(options))
 
 
 def names(folder: Path) -> set[str]:
@@ -36,26 +40,29 @@ def test_checkpoints_and_start_scores_go_and_nothing_else(run: Run) -> None:
     before = names(run.path.parent.parent)
     planned = plan_purge(PurgeOptions(run.path))
     assert names(run.path.parent.parent) == before
-    assert run_purge(PurgeOptions(run.path)).targets == planned.targets == (run.checkpoints, run.start_file)
+    assert purge(PurgeOptions(run.path)).targets == planned.targets == (run.checkpoints, run.start_file)
     gone = before - names(run.path.parent.parent)
     assert gone == {"runs/one/checkpoints/checkpoint-1/optimizer.pt", "runs/one/start.json"}
     assert own.read_text() == "the owner's own"
 
 
 def test_the_purge_is_recorded_and_can_be_repeated(run: Run) -> None:
-    run_purge(PurgeOptions(run.path))
-    run_purge(PurgeOptions(run.path, keys=True))
+    purge(PurgeOptions(run.path))
+    purge(PurgeOptions(run.path, keys=True))
     assert plan_purge(PurgeOptions(run.path, keys=True)).targets == ()
     everything = ["checkpoints", "start.json", "one.key", "one.keys/request-1.key", "one.keys/request-2.key"]
-    events = [event for event in read_chain(run.events_file.read_bytes()) if event.event == "purge"]
-    assert [event.facts["removed"] for event in events] == [everything[:2], everything]
+    events = [event.facts for event in read_chain(run.events_file.read_bytes()) if event.event == "purge"]
+    assert [facts["status"] for facts in events] == ["running", "done"] * 2
+    assert [facts["targets"] for facts in events[::2]] == [everything[:2], everything[2:]]
+    assert [facts["removed"] for facts in events[1::2]] == [everything[:2], everything]
+    assert not run.row_keys.exists()
     assert Run.open(run.path).record["stages"]["purge"]["removed"] == everything
 
 
 def test_report_and_audit_work_afterwards(run: Run, sealed: Evidence) -> None:
     public = (sealed.public(sealed.officer),)
     before = run_seal(SealOptions(run.path, sealed.officer))
-    run_purge(PurgeOptions(run.path, keys=True))
+    purge(PurgeOptions(run.path, keys=True))
     assert exit_code(run_audit(AuditOptions(before, public))) == 0
     assert "INCONCLUSIVE" in run_report(run.path, "html")[1]
     after = run_seal(SealOptions(run.path, sealed.officer, out=run.path.parent / "after"))
@@ -63,7 +70,7 @@ def test_report_and_audit_work_afterwards(run: Run, sealed: Evidence) -> None:
 
 
 def test_a_verdict_whose_scores_were_purged_is_policy_unmet(run: Run, sealed: Evidence) -> None:
-    run_purge(PurgeOptions(run.path, scores=True))
+    purge(PurgeOptions(run.path, scores=True))
     assert not run.score_files()
     bundle = run_seal(SealOptions(run.path, sealed.officer))
     found = run_audit(AuditOptions(bundle, (sealed.public(sealed.officer),)))
@@ -73,11 +80,11 @@ def test_a_verdict_whose_scores_were_purged_is_policy_unmet(run: Run, sealed: Ev
 
 def test_scores_that_vanished_without_a_purge_are_broken(run: Run, sealed: Evidence) -> None:
     run.scores_file("reference").unlink()
-    with pytest.raises(RunError, match=r"scores/reference\.json is not what the verdict rests on"):
+    with pytest.raises(RunError, match=r"scores/reference\.json belongs to such a run"):
         run_seal(SealOptions(run.path, sealed.officer))
 
 
-def test_links_are_removed_and_never_followed(run: Run, tmp_path: Path) -> None:
+def test_links_are_never_followed(run: Run, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "file").write_text("kept")
@@ -85,10 +92,81 @@ def test_links_are_removed_and_never_followed(run: Run, tmp_path: Path) -> None:
     run.start_file.unlink()
     run.start_file.symlink_to(outside / "file")
     run.model_draft.symlink_to(outside, target_is_directory=True)
-    run_purge(PurgeOptions(run.path))
+    planned = plan_purge(PurgeOptions(run.path))
+    assert planned.targets == (run.checkpoints,)
+    listed = dict(planned.remaining)
+    assert str(outside / "file") in listed[str(run.start_file)]
+    assert str(outside) in listed[str(run.model_draft)]
+    run_purge(planned)
     assert (outside / "file").read_text() == "kept"
-    assert not run.start_file.is_symlink()
-    assert not run.model_draft.is_symlink()
+    assert not run.checkpoints.exists()
+
+
+@pytest.mark.parametrize("folder", ["scores", "tracked", "checkpoints", "keys"])
+def test_a_folder_that_is_a_link_is_not_ours(run: Run, tmp_path: Path, folder: str) -> None:
+    place = run.row_keys if folder == "keys" else run.path / folder
+    moved = place.rename(tmp_path / "moved")
+    place.symlink_to(moved, target_is_directory=True)
+    before = names(moved)
+    options = PurgeOptions(run.path, keys=True, scores=folder in ("scores", "tracked"))
+    if folder in ("scores", "tracked"):
+        with pytest.raises(RunError, match="is a link"):
+            purge(options)
+    else:
+        purge(options)
+    assert names(moved) == before
+    assert place.is_symlink()
+
+
+def test_files_in_our_folders_that_are_not_ours_stay(run: Run, sealed: Evidence) -> None:
+    mine = run.scores_file("mine")
+    mine.write_text('{"text": "Velmira"}')
+    bundle = run_seal(SealOptions(run.path, sealed.officer))
+    assert not (bundle / "scores" / "mine.json").exists()
+    verify_again(run)
+    purge(PurgeOptions(run.path, scores=True))
+    assert names(mine.parent) == {"mine.json"}
+
+
+def test_what_crashes_left_goes_too(run: Run) -> None:
+    left = [
+        run.path / ".start.json.draft-x1",
+        run.path / "scores" / ".unlearned.json.draft-x2",
+        run.row_keys / ".request-7.key.draft-x3",
+        run.path.parent / ".one.key.draft-x4",
+        run.path.parent / ".one.bundle.draft-x5" / "scores.json",
+    ]
+    for path in left:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("left")
+    purge(PurgeOptions(run.path, keys=True, scores=True))
+    assert not [path for path in left if path.exists()]
+
+
+def test_what_cannot_be_destroyed_is_not_said_to_be_gone(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Path) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    planned = plan_purge(PurgeOptions(run.path))
+    monkeypatch.setattr("shutil.rmtree", refuse)
+    with pytest.raises(PermissionError):
+        run_purge(planned)
+    last = read_chain(run.events_file.read_bytes())[-1]
+    assert (last.event, last.facts["status"], "removed" in last.facts) == ("purge", "running", False)
+
+
+def test_no_more_is_destroyed_than_was_planned(run: Run) -> None:
+    planned = plan_purge(PurgeOptions(run.path))
+    run.model_draft.mkdir()
+    run_purge(planned)
+    assert run.model_draft.is_dir()
+
+
+def test_what_another_command_recorded_meanwhile_is_kept(run: Run) -> None:
+    planned = plan_purge(PurgeOptions(run.path))
+    Run.open(run.path).stage("verify", "done", verdict="later")
+    run_purge(planned)
+    assert Run.open(run.path).record["stages"]["verify"]["verdict"] == "later"
 
 
 def test_an_unfinished_run_is_purged_only_on_demand(run: Run) -> None:
@@ -96,17 +174,20 @@ def test_an_unfinished_run_is_purged_only_on_demand(run: Run) -> None:
     with pytest.raises(RunError, match="not finished"):
         plan_purge(PurgeOptions(run.path))
     assert run.checkpoints.is_dir()
-    run_purge(PurgeOptions(run.path, abandon=True))
+    purge(PurgeOptions(run.path, abandon=True))
     assert not run.checkpoints.exists()
     with pytest.raises(RunError, match="abandoned"):
         resume_unlearn(run.path)
 
 
-def test_what_the_owner_must_delete_is_listed(run: Run) -> None:
+def test_what_the_owner_must_delete_is_listed(run: Run, sealed: Evidence) -> None:
+    run_seal(SealOptions(run.path, sealed.officer))
     listed = dict(plan_purge(PurgeOptions(run.path)).remaining)
     inputs = run.record["inputs"]
     assert {inputs["forget"]["path"], inputs["model"]["path"], inputs["retain"]["path"]} < set(listed)
+    assert {"one.bundle", "a.jsonl", str(run.row_keys)} < set(listed)
     assert any("backups" in what for what in listed)
+    assert str(run.row_keys) not in dict(plan_purge(PurgeOptions(run.path, keys=True)).remaining)
 
 
 def invoke(*arguments: object, **options: str) -> tuple[int, str]:

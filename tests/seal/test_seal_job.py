@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from forgetctl.errors import InputError, RunError, UsageError
+from forgetctl.errors import ForgetctlError, InputError, RunError, UsageError
 from forgetctl.files import read_json, write_json
 from forgetctl.jobs.seal import SealOptions, run_seal
 from forgetctl.run import Run
@@ -73,8 +74,9 @@ def test_a_key_inside_the_bundle_proves_nothing(sealed: Evidence, copy_of: Copy,
     shutil.copy(sealed.public(sealed.officer), inside)
     link = tmp_path / "link.pub"
     link.symlink_to(inside)
-    for key in (inside, link):
-        code, found = sealed.audit(bundle, keys=(key,))
+    own = sealed.public(sealed.officer)
+    for options in ({"keys": (inside,)}, {"keys": (own, link)}, {"tsa_root": inside}, {"weights_key": link}):
+        code, found = sealed.audit(bundle, **options)
         assert code == 3
         assert "inside the bundle" in found[0].text
 
@@ -88,7 +90,7 @@ def test_the_seal_is_the_last_event_and_names_the_key(sealed: Evidence) -> None:
         *("created", "frozen", "pairing", "unlearn", "unlearn", "verify", "seal")
     ]
     keyid = load_public(sealed.public(sealed.officer)).keyid
-    assert events[-1].facts == {"bundle": "one.bundle", "key": keyid}
+    assert events[-1].facts == {"status": "begun", "bundle": "one.bundle", "key": keyid}
 
 
 def test_a_run_that_was_not_verified_is_not_sealed(own: Run, sealed: Evidence) -> None:
@@ -111,6 +113,12 @@ def test_a_model_changed_after_its_verification_is_not_sealed(own: Run, sealed: 
     assert not own.bundle.exists()
 
 
+def test_a_tokenizer_changed_after_the_verification_is_noticed(own: Run, sealed: Evidence) -> None:
+    (own.model_dir / "tokenizer.json").write_text('{"other": 1}')
+    with pytest.raises(RunError, match="files of the model have changed since it was verified"):
+        run_seal(SealOptions(own.path, sealed.officer))
+
+
 def test_a_verdict_that_does_not_follow_is_not_sealed(own: Run, sealed: Evidence) -> None:
     verdict = read_json(own.verdict_file)
     write_json(own.verdict_file, {**verdict, "verdict": "PASS"})
@@ -121,6 +129,7 @@ def test_a_verdict_that_does_not_follow_is_not_sealed(own: Run, sealed: Evidence
 
 def test_what_is_not_of_the_run_stays_out(own: Run, sealed: Evidence) -> None:
     (own.path / "notes.txt").write_text("Velmira")
+    (own.path / "start.json.bak").write_text("{}")
     bundle = run_seal(SealOptions(own.path, sealed.officer))
     there = {path.name for path in bundle.rglob("*")}
     assert not there & {"notes.txt", "start.json.bak", "checkpoints", "model.safetensors", ".lock", "optimizer.pt"}
@@ -132,12 +141,29 @@ def test_what_is_not_of_the_run_stays_out(own: Run, sealed: Evidence) -> None:
     assert sealed.audit(again)[0] == 0
 
 
-def test_a_seal_that_was_killed_is_made_anew(own: Run, sealed: Evidence) -> None:
-    draft = own.bundle.with_name(f".{own.bundle.name}.draft")
-    draft.mkdir()
-    (draft / "half").write_text("")
+def test_a_seal_that_failed_leaves_nothing(own: Run, sealed: Evidence) -> None:
+    before = {path.name for path in own.path.parent.iterdir()}
+    with pytest.raises(ForgetctlError, match="no time stamp"):
+        run_seal(SealOptions(own.path, sealed.officer, timestamp="http://127.0.0.1:9/"))
+    assert {path.name for path in own.path.parent.iterdir()} == before
+
+
+def test_other_folders_are_left_alone(own: Run, sealed: Evidence) -> None:
+    mine = own.path.parent / f".{own.bundle.name}.draft"
+    mine.mkdir()
+    (mine / "precious").write_text("kept")
     assert sealed.audit(run_seal(SealOptions(own.path, sealed.officer)))[0] == 0
-    assert not draft.exists()
+    assert (mine / "precious").read_text() == "kept"
+
+
+def test_two_people_may_sign_at_once(sealed: Evidence, copy_of: Copy, tmp_path: Path) -> None:
+    bundle = copy_of(sealed.bundle)
+    keys = [tmp_path / f"key-{number}" for number in range(4)]
+    publics = [generate_key(key)[0] for key in keys]
+    command = [sys.executable, "-m", "forgetctl", "seal", str(bundle), "--key"]
+    signers = [subprocess.Popen([*command, str(key)], stdout=subprocess.DEVNULL) for key in keys]
+    assert [signer.wait() for signer in signers] == [0] * 4
+    assert sealed.audit(bundle, keys=tuple(publics), threshold=4)[0] == 0
 
 
 # The model
@@ -153,6 +179,17 @@ def test_the_audit_compares_the_model(sealed: Evidence, tmp_path: Path) -> None:
     code, found = sealed.audit(model=model)
     assert (code, found[-1].text) == (1, "model/more.safetensors is not in the manifest")
     (model / "more.safetensors").unlink()
+    for name in ("modeling_x.py", "pytorch_model.bin", "sub/model.safetensors"):
+        (model / name).parent.mkdir(exist_ok=True)
+        (model / name).write_text("")
+        assert sealed.audit(model=model)[1][-1].text == f"model/{name} is not in the manifest"
+        (model / name).unlink()
+    os.mkfifo(model / "pipe.json")
+    with pytest.raises(InputError, match="no regular file"):
+        sealed.audit(model=model)
+    (model / "pipe.json").unlink()
+    with pytest.raises(InputError, match="no such model directory"):
+        sealed.audit(model=tmp_path / "nowhere")
     write_model(model, "two")
     assert sealed.audit(model=model)[1][-1].text == "model/model.safetensors differs"
     (model / "model.safetensors").unlink()
@@ -164,7 +201,7 @@ def test_signed_weights(own: Run, sealed: Evidence, tmp_path: Path) -> None:
     key = tmp_path / "weights"
     public = generate_weights_key(key, PASSPHRASE)
     other = generate_weights_key(tmp_path / "other")
-    bundle = run_seal(SealOptions(own.path, sealed.officer, passphrase=PASSPHRASE, weights_key=key))
+    bundle = run_seal(SealOptions(own.path, sealed.officer, weights_key=key, weights_passphrase=PASSPHRASE))
     assert sealed.audit(bundle)[0] == 0
     assert sealed.audit(bundle, model=own.model_dir, weights_key=public)[0] == 0
     assert sealed.audit(bundle, model=own.model_dir, weights_key=other)[0] == 1
@@ -190,7 +227,7 @@ def test_keys_are_private_new_and_of_the_right_kind(tmp_path: Path) -> None:
         load_signer(key)
     with pytest.raises(InputError, match="passphrase is wrong"):
         load_signer(key, "other")
-    with pytest.raises(UsageError, match="never overwritten"):
+    with pytest.raises(UsageError, match="not overwritten"):
         generate_key(key)
     plain = generate_key(tmp_path / "plain")[0].with_suffix("")
     assert load_signer(plain, PASSPHRASE).public_key.keyid != keyid  # a passphrase that is not needed does no harm

@@ -19,6 +19,11 @@ from tests.stages.verdicts import KL, complete
 
 PERSONAL = "Velmira Oskandt lives at Quillfeather Lane"
 COUNT = 40
+INPUTS = [
+    {"role": "start", "name": "start", "kind": "model", "sha256": "ab"},
+    {"role": "reference", "name": "reference", "kind": "model", "sha256": "ab"},
+    {"role": "rephrased", "name": "a.jsonl", "kind": "rows", "commitment": "hmac-sha256:" + "cd" * 32},
+]
 BOUNDS = {"delta": 0.15, "utility_loss": 0.02, "pass_level": 0.01, "fail_level": 0.05}
 
 
@@ -35,19 +40,19 @@ def write_request(path: Path, rows: Sequence[Row]) -> Path:
     return path
 
 
-def verified_run(folder: Path, name: str = "one", **measured: Any) -> Run:
-    """folder/runs/<name>, about the rows of folder/request.jsonl."""
-    rows = request_rows()
+def verified_run(folder: Path, name: str = "one", count: int = COUNT) -> Run:
+    """folder/runs/<name>, about the rows of folder/request.jsonl. Another count makes another run of it throughout."""
+    rows = request_rows(count)
     request = write_request(folder / "request.jsonl", rows)
-    recipe = load_recipe(method="npo-rt")
+    recipe = load_recipe(method="npo-rt", overrides=[f"seed={count}"])
     record: dict[str, Any] = {
         "kind": "unlearn",
         "versions": {"forgetctl": "0.1.0", "python": "3.11"},
         "argv": ["forgetctl", "unlearn"],
         "options": {"model": str(folder / "start")},
-        "seed": 42,
+        "seed": count,
         "inputs": {
-            "model": {"name": "start", "path": str(folder / "start"), "sha256": "ab" * 32},
+            "model": {"name": "start", "path": str(folder / "start"), "sha256": "ab"},
             "forget": {"path": str(request), "rows": len(rows)},
             "retain": {"path": str(folder / "train.jsonl"), "rows": 9, "sha256": "cd" * 32},
         },
@@ -56,16 +61,16 @@ def verified_run(folder: Path, name: str = "one", **measured: Any) -> Run:
     run.freeze(recipe.to_yaml(), BOUNDS)
     run.commit_rows([Part("R-0", tuple(rows[1::2])), Part("R-1", tuple(rows[::2]))])
     run.record["inputs"]["forget"]["commitment"] = run.commit(request)
-    write_json(run.pairs_file, {"train": [1, 2], "check": [3], "excluded": {}})
+    write_json(run.pairs_file, {"train": [1, 2], "check": [count], "excluded": {}})
     run.stage("pairing", "done", retain_rows=2)
     run.stage("unlearn", "running")
     write_json(run.start_file, {"logp": [-1.0], "tokens": [3]})
     (run.checkpoints / "checkpoint-1").mkdir(parents=True)
     (run.checkpoints / "checkpoint-1" / "optimizer.pt").write_bytes(b"state")
-    run.log({"step": 1, "loss": 0.5})
+    run.log({"step": 1, "loss": 1 / count})
     write_model(run.model_dir, name)
     run.stage("unlearn", "done", steps=2, epochs=2, model_sha256=model_digest(run.model_dir))
-    verify_again(run, **measured)
+    verify_again(run, count)
     return run
 
 
@@ -78,16 +83,21 @@ def write_model(directory: Path, content: str) -> None:
     (directory / "README.md").write_text("card")
 
 
-def verify_again(run: Run, **changes: Any) -> dict[str, Any]:
+def verify_again(run: Run, count: int = COUNT, **changes: Any) -> dict[str, Any]:
     """What `verify` does once the models are scored."""
     digest = model_digest(run.model_dir)
-    found = complete(COUNT)
+    found = complete(count)
     found = replace(found, unlearned=found.unlearned.model_copy(update={"sha256": digest}), **changes)
     for step in (1, 2):
         write_json(run.tracked_file(step), found.unlearned.model_dump(mode="json"))
     found = replace(found, tracked=tuple(Tracked(step, float(step), found.unlearned) for step in (1, 2)))
     measured = Measured(found, KL, {"deployed precision": "not asked for"}, (("relearning attack", "no reason"),))
-    verdict = {**measured.verdict(bounds_of(run)), "inputs": [], "basis": store(run, measured), "digest": "ef" * 32}
+    verdict = {
+        **measured.verdict(bounds_of(run)),
+        "inputs": INPUTS,
+        "basis": store(run, measured, run.model_dir),
+        "digest": "ef" * 32,
+    }
     write_json(run.verdict_file, verdict)
     run.stage("verify", "done", verdict=verdict["verdict"], verdict_sha256=file_digest(run.verdict_file))
     return verdict
