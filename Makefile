@@ -16,7 +16,7 @@ demo: .venv/installed
 	$(BIN)/forgetctl demo --out forgetctl-demo
 
 test: .venv/installed
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile
 
 studies: .venv/installed
 	$(BIN)/python -m pytest -m slow tests/studies
