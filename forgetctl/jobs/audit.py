@@ -78,12 +78,14 @@ def run_audit(options: AuditOptions) -> list[Finding]:
         found = [*check_files(bundle), *check_statement(bundle)]
     except MalformedError as error:
         return [Finding("files", "malformed", str(error))]
-    found += check_signers(bundle, check_signatures(bundle.envelope, keys), keys, options.threshold)
-    if _faults(found):
-        why = "not checked: nobody whom you trust has signed these files"
-        found += [Finding(name, "note", why) for name in INSIDE]
+    signed = check_signatures(bundle.envelope, keys)
+    if found:
+        found += _unchecked(INSIDE, "these are not the files that were sealed")
+    elif not signed[0]:
+        found += _unchecked(INSIDE, "nobody whom you trust has signed these files")
     else:
         found += audit_contents(bundle, other_version=options.other_version)
+    found += check_signers(bundle, signed, keys, options.threshold)
     found += check_time(bundle, options.tsa_root)
     if options.model is not None:
         found += check_model(bundle, options.model)
@@ -99,11 +101,13 @@ def audit_contents(bundle: Bundle, *, other_version: bool = False) -> list[Findi
     try:
         records = load_records(bundle)
         found = [*check_names(records), *check_history(records)]
-        if not records.broken:
-            further = (check_plan, check_outcome, check_inputs, _judge_again)
-            found += [finding for check in further for finding in check(records)]
-        if not _faults(found):
-            found += _report_again(records, other_version=other_version)
+        if records.broken:
+            return found + _unchecked(("plan", "verdict", "report"), "nobody knows what happened")
+        for check in (check_plan, check_outcome, check_inputs, _judge_again):
+            found += check(records)
+        if any(finding.status in ("broken", "malformed") for finding in found):
+            return found + _unchecked(("report",), "the records contradict each other")
+        found += _report_again(records, other_version=other_version)
     except MalformedError as error:
         return [Finding("files", "malformed", str(error))]
     except UNFIT as error:
@@ -119,6 +123,10 @@ def exit_code(found: Sequence[Finding]) -> int:
     """0 sound, 1 broken, 2 malformed, 3 policy unmet."""
     present = {finding.status for finding in found}
     return next((code for status, code in EXIT_CODES.items() if status in present), 0)
+
+
+def _unchecked(names: Sequence[str], why: str) -> list[Finding]:
+    return [Finding(name, "note", f"not checked: {why}") for name in names]
 
 
 def _faults(found: Sequence[Finding]) -> list[Finding]:
@@ -187,8 +195,8 @@ def _in_order(found: Sequence[Finding], options: AuditOptions) -> list[Finding]:
     """Findings check by check, with a line for each check that was made and found no fault."""
     unasked = {name for name, given in (("model", options.model), ("weights", options.weights_key)) if not given}
     told = {finding.check for finding in found if finding.status != "note" or finding.check in INSIDE}
-    unread = {"files"} & {finding.check for finding in _faults(found)} and set(INSIDE)
-    fine = [Finding(name, "ok", OK[name]) for name in OK if name not in unasked | told | set(unread)]
+    unread = set(INSIDE) if any(finding.check == "files" for finding in _faults(found)) else set()
+    fine = [Finding(name, "ok", OK[name]) for name in OK if name not in unasked | told | unread]
     return sorted([*found, *fine], key=lambda finding: CHECKS.index(finding.check))
 
 

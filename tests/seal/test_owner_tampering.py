@@ -179,8 +179,8 @@ def twice_in_verdict(bundle: Path) -> None:
         (loosen_plan, "plan", 1),
         (loosen_plan_and_record, "plan", 1),
         (loosen_plan_everywhere, "verdict", 1),
-        (freeze_late, "plan", 3),
-        (freeze_twice, "plan", 3),
+        (freeze_late, "plan", 1),
+        (freeze_twice, "plan", 1),
         (drop_event, "events", 1),
         (drop_last_verification, "verdict", 1),
         (other_model, "verdict", 1),
@@ -201,6 +201,8 @@ def test_an_owner_with_the_key_cannot_change_the_outcome(
     got, found = sealed.audit(bundle)
     assert got == code
     assert check in {finding.check for finding in found if finding.status not in ("ok", "note")}
+    # Where something is broken, nothing that rests on it is called fine.
+    assert "report" not in {finding.check for finding in found if finding.status == "ok"}
 
 
 def test_sealing_again_changes_nothing_by_itself(sealed: Evidence, copy_of: Copy) -> None:
