@@ -137,13 +137,12 @@ def update(progress: TerminalProgress, as_json: bool, path: Path, request_id: st
 @click.argument("request_id", metavar="ID")
 @click.option("--reason", required=True, metavar="TEXT", help="Why it takes longer, as the person was told.")
 @click.option("--until", type=DAY, metavar="DATE", help="The new last day; only where the law is other.")
+@click.option("--told", type=DAY, metavar="DATE", help="When the person was told.  [default: today]")
 @register_option
 @json_option
 @common
-def extend(
-    progress: TerminalProgress, as_json: bool, path: Path, request_id: str, reason: str, until: datetime | None
-) -> None:
-    """Note that the person was told of an extension, once and before the first period ends.
+def extend(progress: TerminalProgress, as_json: bool, path: Path, request_id: str, **options: Any) -> None:
+    """Note that the person was told of an extension: once, under gdpr and ccpa before the first period ends.
 
     gdpr: three months from receipt instead of one. ccpa: 90 days instead of 45.
     """
@@ -151,8 +150,26 @@ def extend(
 
     today = date.today()
     with Register.open(path) as register:
-        extended = register.extend(request_id, reason, _day(until), today)
+        told = _day(options["told"])
+        extended = register.extend(request_id, options["reason"], _day(options["until"]), today, told)
     _tell(extended, today, as_json)
+
+
+@requests.command()
+@click.argument("request_id", metavar="ID")
+@click.argument("run")
+@click.option("--reason", required=True, metavar="TEXT", help="Why, such as that the run was abandoned or deleted.")
+@register_option
+@json_option
+@common
+def unbind(progress: TerminalProgress, as_json: bool, path: Path, request_id: str, run: str, reason: str) -> None:
+    """Take a run off a request, which could else not be granted before it has a verdict."""
+    from .register.store import Register
+
+    today = date.today()
+    with Register.open(path) as register:
+        left = register.unbind_run(request_id, run, reason)
+    _tell(left, today, as_json)
 
 
 @requests.command()

@@ -134,18 +134,18 @@ class Run(RunFiles):
                 raise RunError(f"{self.path / name} has changed since it was frozen")
 
     def commit(self, request: Path) -> str:
-        """HMAC-SHA-256 of the request file under this run's key, which is made on first use.
+        """HMAC-SHA-256 of a file that holds request text under this run's key, which is made on first use.
 
         Raises RunError if the key is gone, as after it was destroyed on purpose.
         """
         if self.key_file.exists():
-            return commit_file(read_key(self.key_file), request.read_bytes())
+            return commit_file(read_key(self.key_file), request)
         if self.record.get("inputs", {}).get("forget", {}).get("commitment"):
             raise RunError(
                 f"{self.key_file} is gone, so it cannot be checked that {request} is the same request; "
                 "a run that is moved must take its key along"
             )
-        return commit_file(make_key(self.key_file), request.read_bytes())
+        return commit_file(make_key(self.key_file), request)
 
     def commit_rows(self, parts: Sequence[Part]) -> None:
         """Commit to the rows of each request, under new keys that are kept outside the run directory."""

@@ -235,7 +235,7 @@ def test_close_says_all_that_is_missing_in_one_line(ok: Callable[..., str], comm
         "no reason is given",
         "identity is pending",
         "artefact index:faq is pending",
-        f"run r1 has no verdict (forgetctl verify {path.parent})",
+        f"run r1 has no verdict (forgetctl verify {path.parent}; if it is no more",
     ):
         assert words in said
     assert len(said.splitlines()) == 1

@@ -40,7 +40,7 @@ def digests(report: Report) -> Iterator[tuple[str, str, str]]:
     for name, part in report.run.inputs.items():
         yield name, _described(part), part.sha256 or part.commitment or "none: no file"
     for name, digest in report.run.frozen.items():
-        yield name, "as fixed before training", digest
+        yield name, "as fixed beforehand", digest
     if written := written_model(report):
         yield "unlearned model", "as training wrote it", written
     for role, scored in report.scored.items():

@@ -41,9 +41,9 @@ class ReportFile(BaseModel):
 
     version: Annotated[Literal[2], Field(alias="schema", description="Version of this format.")] = VERSION
     run: Annotated[Run, Field(description="What was asked, with which inputs and versions, and how far it got.")]
-    plan: Annotated[Plan | None, Field(description="What was fixed before training; null if nothing was.")]
+    plan: Annotated[Plan | None, Field(description="What was fixed before the work began; null if nothing was.")]
     verdict: Annotated[Verdict | None, Field(description="The verification; null if there was none yet.")]
-    recipe: Annotated[dict[str, Any], Field(description="The settings, every value resolved.")]
+    recipe: Annotated[dict[str, Any], Field(description="The settings, every value as it was set.")]
     scored: Annotated[dict[str, Model], Field(description="The models behind the scores, by role.")]
     distributions: Annotated[
         dict[str, dict[str, Quantiles]], Field(description="Scores of the forget rows, by kind of score and role.")

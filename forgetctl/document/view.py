@@ -74,7 +74,7 @@ def warnings(report: Report) -> Iterator[str]:
     if tested is not None and tested.status != "done":
         yield "A later verification did not finish; the verdict here is that of an earlier one."
     if report.plan and report.verdict.bounds and report.verdict.bounds != report.plan.bounds:
-        yield "The verdict used other bounds than those that were fixed before training."
+        yield "The verdict used other bounds than those that were fixed beforehand."
     judged = report.verdict.model.sha256 if report.verdict.model else None
     scored = report.scored["unlearned"].sha256 if "unlearned" in report.scored else None
     if scored and judged and scored != judged:

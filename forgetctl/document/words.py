@@ -124,8 +124,8 @@ DISTRIBUTIONS = {
 
 TERMS = {
     "ga": "Gradient ascent: makes the forget rows' answers less likely, without a lower bound.",
-    "npo": "Negative preference optimization: makes the forget rows' answers less likely until they are forgotten.",
-    "rt": "Retain rows: keeps other answers as likely as they were.",
+    "npo": "Negative preference optimization: lowers the forget rows' answers, less and less once they have fallen.",
+    "rt": "Retain rows: keeps other answers likely.",
 }
 
 COMPARISONS = {
@@ -158,7 +158,8 @@ SEAL = (
     (
         "forgetctl prove BUNDLE --row FILE --commit-key KEY",
         "Shows that a row was in the request. The row and the key of the commitments are the owner's and are not in "
-        "the bundle; without them nobody can test guesses about the request.",
+        "the bundle; without the key a commitment tells nothing. The scores by row tell more: whoever has the start "
+        "model too could test guesses against its scores.",
     ),
 )
 """Commands around the sealed copy of a run, each with what it does."""

@@ -22,5 +22,11 @@ class Track(TrainerCallback):
 
     def on_step_end(self, args: Any, state: TrainerState, control: Any, model: Any = None, **_: Any) -> None:
         """Runs before the step is saved, so that a run resumed after it has this point too."""
-        if state.global_step % self.every == 0:
+        if state.global_step % self.every:
+            return
+        training = model.training
+        model.eval()  # dropout would blur the scores, and use up random numbers that training would have drawn
+        try:
             self.keep(state.global_step, self.measure(model))
+        finally:
+            model.train(training)

@@ -33,6 +33,9 @@ def _score(found: Collected) -> str:
 
 def _point(point: Tracked, found: Collected, score: str) -> dict[str, Any]:
     ours, retain = point.scores.forget, point.scores.sets.get("retain")
+    tracked = found.tracked[-1].scores.sets.get("retain")
+    if retain is not None and tracked is not None and retain.lines != tracked.lines:
+        retain = None  # the verification was given other retain rows than training was tracked on
     distance, p = _distance(point.scores, found.reference, score)
     return {
         "step": point.step,

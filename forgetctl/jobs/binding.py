@@ -40,14 +40,21 @@ def bind(run: Run, parts: Sequence[Part], register: Path | None, method: str) ->
 def bound_register(run: Run, register: Path | None) -> Path | None:
     """The register to write the verdict to, None for a run that is bound to no request.
 
-    register: where it is now, if it was moved. Raises RunError if it is not there: better now than after measuring.
+    register: where it is now, if it was moved; else the run's own. Raises RunError if neither knows the run: better now
+    than after measuring.
     """
     if not run.record.get("requests"):
         return None
-    path = register or Path(run.record["register"])
-    if not path.is_file():
-        raise RunError(f"{path}, the register of {run.path}, is gone; if it was moved, give --register")
-    return path
+    own = Path(run.record["register"])
+    for path in (register, own):
+        if path is not None and path.is_file() and _knows(path, run):
+            return path
+    raise RunError(f"{own}, the register of {run.path}, is gone or does not know it; if it was moved, give --register")
+
+
+def _knows(path: Path, run: Run) -> bool:
+    with Register.open(path) as opened:
+        return opened.knows_run(_name(run))
 
 
 def write_verdict(run: Run, register: Path, verdict: str) -> None:

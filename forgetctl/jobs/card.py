@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from ..document.card import card
 from ..document.records import read_records
 from ..files import write_bytes
+from ..recipe import load_yaml
 from ..run import Run
 
 
@@ -26,10 +30,10 @@ def _license(start: Path) -> str | None:
     file = start / "README.md"
     if not file.is_file():
         return None
-    from huggingface_hub import ModelCard
-
     try:
-        named = ModelCard(file.read_text(encoding="utf-8"), ignore_metadata_errors=True).data.get("license")
-    except ValueError:  # a card that is not UTF-8 or has no readable metadata states none
+        front = re.match(r"---\n(.*?)\n---", file.read_text(encoding="utf-8-sig"), re.DOTALL)
+        values = load_yaml(front[1]) if front else None
+    except (OSError, ValueError, yaml.YAMLError):  # a card that cannot be read states none
         return None
+    named = values.get("license") if isinstance(values, dict) else None
     return named if isinstance(named, str) else None

@@ -12,8 +12,8 @@ from ..stages.reference import ModelSource, Source
 from .options import VerifyOptions
 from .subject import Subject
 
-PERSONAL = ("forget", "rephrased")
-"""Files that hold the request: a plain digest would let anybody test guesses about their text."""
+PERSONAL = ("forget", "rephrased", "retain")
+"""Files that hold the request, or may: a plain digest would let anybody test guesses about their text."""
 
 
 def verification_inputs(subject: Subject, options: VerifyOptions) -> list[dict[str, Any]]:

@@ -24,7 +24,7 @@ from ..stages.refusals import SHIPPED, read_refusals
 from ..stages.request import RETAIN_LINE_BYTES, read_rows
 from ..stages.requirements import check_lora, check_terms
 from .binding import check_requests
-from .options import UnlearnOptions
+from .options import UnlearnOptions, VerifyOptions
 
 
 @dataclass(frozen=True, repr=False)
@@ -109,7 +109,7 @@ def dry_run(options: UnlearnOptions, recipe: Recipe) -> tuple[dict[str, Any], tu
     return facts, marked(job.encoder, job.encoded[0])
 
 
-def read_retain(options: UnlearnOptions) -> list[Row]:
+def read_retain(options: UnlearnOptions | VerifyOptions) -> list[Row]:
     """The rows of the retain file, whose lines may be longer than a request's. Empty without a file."""
     return read_rows(options.retain, options.fields, max_line=RETAIN_LINE_BYTES) if options.retain else []
 

@@ -76,7 +76,7 @@ def _of_run(
     start = resolve_model(made.model, allow_download=made.allow_download)
     rows = read_retain(made) if made.retain else _own_rows(start, recipe, device, progress)
     if options.retain is not None:
-        retain, retain_file = read_rows(options.retain, options.fields), options.retain
+        retain, retain_file = read_retain(options), options.retain
     else:
         check = read_json(run.pairs_file)["check"]
         retain, retain_file = [rows[i] for i in check], made.retain or Path("neutral prompts")
@@ -91,7 +91,7 @@ def _of_model(options: VerifyOptions, name: str, references: tuple[Source, ...],
     if options.forget is None:
         raise UsageError("--model needs --forget, the rows to check")
     forget = read_rows(options.forget, options.fields)
-    retain = read_rows(options.retain, options.fields) if options.retain else []
+    retain = read_retain(options)
     model = resolve_model(name, allow_download=options.allow_download)
     parts = split_requests(forget, options.requests, options.forget)
     check_requests(options.requests, options.register)

@@ -70,15 +70,22 @@ def resume_unlearn(path: Path, progress: Progress | None = None) -> Run:
 def check_inputs(run: Run, options: UnlearnOptions) -> None:
     """Raise RunError naming the first input, or frozen file, that is not what the run was started with."""
     run.check_frozen()
-    try:
-        run.check_unchanged("forget", options.forget, run.commit(options.forget), field="commitment")
-    except OSError:
-        raise InputError(options.forget, "cannot be read, but the run needs it") from None
-    if options.retain is not None:
-        run.check_unchanged("retain", options.retain, file_digest(options.retain))
+    for name, path in (("forget", options.forget), ("retain", options.retain)):
+        if path is not None:
+            _check_rows(run, name, path)
     run.check_unchanged("refusals", options.refusals or SHIPPED, refusals_digest(read_refusals(options.refusals)))
     model = resolve_model(options.model, allow_download=options.allow_download)
     run.check_unchanged("model", model, model_digest(model))
+
+
+def _check_rows(run: Run, name: str, path: Path) -> None:
+    try:
+        if "commitment" in run.record["inputs"][name]:
+            run.check_unchanged(name, path, run.commit(path), field="commitment")
+        else:  # the retain file of a run by forgetctl 0.1
+            run.check_unchanged(name, path, file_digest(path))
+    except OSError:
+        raise InputError(path, "cannot be read, but the run needs it") from None
 
 
 def _train(run: Run, job: Job, sample: Sample, model: Any, progress: Progress) -> None:
@@ -128,6 +135,8 @@ def _freeze(run: Run, job: Job, sample: Sample) -> None:
     write_json(run.pairs_file, sample.pairing.as_json())
     run.commit_rows(job.parts)
     run.record["inputs"]["forget"]["commitment"] = run.commit(job.options.forget)
+    if job.options.retain is not None:
+        run.record["inputs"]["retain"]["commitment"] = run.commit(job.options.retain)
     bind(run, job.parts, job.options.register, job.recipe.name)
     run.stage(
         "pairing",

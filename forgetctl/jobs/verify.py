@@ -70,10 +70,10 @@ def run_verify(
 
 
 def _tell(run: Run, register: Path | None, verdict: Mapping[str, Any]) -> None:
-    """Everybody who waits for the verdict: the model card, and the requests that the run serves."""
-    write_card(run)
+    """Everybody who waits for the verdict: the requests that the run serves, and the model card."""
     if register is not None:
         write_verdict(run, register, verdict["verdict"])
+    write_card(run)
 
 
 def _measure(subject: Subject, options: VerifyOptions, device: torch.device, progress: Progress) -> Measured:

@@ -6,9 +6,9 @@ two further months ends three months from receipt.
 
 ccpa: 45 calendar days from receipt, with an extension 90; receipt is confirmed within 10 business days (11 CCR 7021).
 
-A date shown here is never later than the law's: a period that would end on a weekend or a holiday is not prolonged,
-because holidays depend on the country; time in which the person's identity is asked for is counted too; and business
-days skip weekends but no holidays.
+Dates here keep to the early side: a period that would end on a weekend or a holiday is not prolonged, because holidays
+depend on the country; time in which the person's identity is asked for is counted too; and business days skip weekends
+but no holidays. Three months from receipt can be up to two days later than one month and then two.
 """
 
 from __future__ import annotations

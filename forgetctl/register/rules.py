@@ -29,12 +29,14 @@ class Details:
 
 def begin(request_id: str, jurisdiction: str, details: Details, today: date) -> Request:
     """A new request. Raises UsageError for an id, a date or a text that cannot be."""
+    checked_id(request_id)
     checked_choice("a jurisdiction", jurisdiction, JURISDICTIONS)
     received = details.received or today
+    _refuse_future(request_id, "received", received, today)
     if jurisdiction not in PERIODS and details.due is None:
         raise UsageError("--jurisdiction other needs --due: no law is known here that gives the date")
     due = details.due or due_date(jurisdiction, received)
-    return amend(Request(checked_id(request_id), jurisdiction, received, due), details, today)
+    return amend(Request(request_id, jurisdiction, received, due), details, today)
 
 
 def amend(request: Request, details: Details, today: date) -> Request:
@@ -43,6 +45,7 @@ def amend(request: Request, details: Details, today: date) -> Request:
     if request.extended_until and (details.received or details.due):
         raise UsageError(f"{request.id} is extended, and the extension rests on its dates; they stay as they are")
     received = details.received or request.received
+    _refuse_future(request.id, "received", received, today)  # before anything is counted from it
     changed = replace(
         request,
         received=received,
@@ -59,12 +62,14 @@ def amend(request: Request, details: Details, today: date) -> Request:
     return changed
 
 
-def prolong(request: Request, reason: str, until: date | None, today: date) -> Request:
-    """The request with more time. Raises UsageError if it is closed, was extended before, or it is too late for that.
+def prolong(request: Request, reason: str, until: date | None, today: date, told: date | None = None) -> Request:
+    """The request with more time. Raises UsageError if it is closed, was extended before, or it was too late for that.
 
-    The person must be told of an extension, and why, before the first period ends.
+    told: when the person was told of the extension, and why, if not today; it must be before the first period ends.
     """
     refuse_closed(request)
+    told = told or today
+    _refuse_future(request.id, "extended", told, today)
     if request.extended_until:
         raise UsageError(f"{request.id} was extended already, until {request.extended_until}")
     if request.jurisdiction not in PERIODS:
@@ -72,8 +77,10 @@ def prolong(request: Request, reason: str, until: date | None, today: date) -> R
             raise UsageError(f"give --until, a date after the due date {request.due}")
     elif until is not None:
         raise UsageError(f"--until goes with --jurisdiction other; {request.jurisdiction} says itself how long")
-    elif today > request.due:
-        raise UsageError(f"too late to extend {request.id}: the person had to be told by {request.due}")
+    elif told > request.due:
+        raise UsageError(
+            f"too late to extend {request.id}: the person had to be told by {request.due} (if they were, --told DATE)"
+        )
     else:
         until = extended_date(request.jurisdiction, request.received)
     return replace(request, extended_until=until, extension_reason=checked_text("the reason", reason))
@@ -116,7 +123,8 @@ def _missing(request: Request) -> Iterator[str]:
             yield f"artefact {artefact.label} is pending ({update} --artefact {done})"
     for run in request.runs:
         if run.verdict is None:
-            yield f"run {run.run} has no verdict (forgetctl verify {shlex.quote(run.path)})"
+            unbind = f"forgetctl requests unbind {request.id} {run.run} --reason TEXT"
+            yield f"run {run.run} has no verdict (forgetctl verify {shlex.quote(run.path)}; if it is no more, {unbind})"
 
 
 def refuse_closed(request: Request) -> None:
@@ -143,10 +151,14 @@ def _merged(before: Sequence[Artefact], said: Sequence[Artefact]) -> tuple[Artef
     return tuple({artefact.label: artefact for artefact in (*before, *said)}.values())
 
 
+def _refuse_future(request_id: str, what: str, day: date, today: date) -> None:
+    if day > today:
+        raise UsageError(f"{request_id} cannot be {what} on {day}: that is in the future")
+
+
 def _check_dates(request: Request, today: date) -> None:
-    for what, day in (("received", request.received), ("acknowledged", request.acknowledged)):
-        if day and day > today:
-            raise UsageError(f"{request.id} cannot be {what} on {day}: that is in the future")
+    if request.acknowledged:
+        _refuse_future(request.id, "acknowledged", request.acknowledged, today)
     for what, later in (("acknowledged", request.acknowledged), ("due", request.due)):
         if later and later < request.received:
             raise UsageError(f"{request.id} cannot be {what} on {later}, before it was received ({request.received})")

@@ -60,9 +60,11 @@ class Register:
         """Change what is said of a request. Raises UsageError if a rule is broken."""
         return self._change(request_id, lambda request: rules.amend(request, details, today))
 
-    def extend(self, request_id: str, reason: str, until: date | None, today: date) -> Request:
-        """Give a request more time, once. Raises UsageError if a rule is broken."""
-        return self._change(request_id, lambda request: rules.prolong(request, reason, until, today))
+    def extend(
+        self, request_id: str, reason: str, until: date | None, today: date, told: date | None = None
+    ) -> Request:
+        """Give a request more time, once. told: when the person was told, if not today. Raises UsageError."""
+        return self._change(request_id, lambda request: rules.prolong(request, reason, until, today, told))
 
     def close(self, request_id: str, decision: str, approver: str, exceptions: Sequence[str], today: date) -> Request:
         """Decide a request. Raises UsageError saying what is missing."""
@@ -96,6 +98,24 @@ class Register:
                 self._refuse_closed(request_id)
                 tables.bind(self._db, request_id, run, place, method, count)
 
+    def knows_run(self, run: str) -> bool:
+        """Whether a run is bound to a request."""
+        with self._reading():
+            return bool(tables.bound(self._db, run))
+
+    def unbind_run(self, request_id: str, run: str, reason: str) -> Request:
+        """Take a run off a request, as one that was abandoned or deleted; the history keeps it, with the reason.
+
+        Raises UsageError if the request is unknown or closed, or does not know the run.
+        """
+        checked_text("the reason", reason)
+        with self._writing():
+            self._refuse_closed(request_id)
+            if request_id not in tables.bound(self._db, run):
+                raise UsageError(f"no run of that name is bound to {request_id}")
+            tables.unbind(self._db, request_id, run, reason)
+            return self._known(request_id)
+
     def record_verdict(self, run: str, verdict: str) -> list[str]:
         """Note the verdict of a run at every request that it is bound to, also closed ones; returns their ids.
 
@@ -107,7 +127,9 @@ class Register:
             if not ids:
                 raise UsageError(f"no request in {self.path} knows the run {run}")
             for request_id in ids:
-                tables.judge(self._db, request_id, run, verdict)
+                # A verdict that is told again is no news, and must not look like the latest.
+                if tables.verdict(self._db, request_id, run) != verdict:
+                    tables.judge(self._db, request_id, run, verdict)
             return ids
 
     def _change(self, request_id: str, rule: Callable[[Request], Request]) -> Request:

@@ -92,6 +92,19 @@ def bind(db: sqlite3.Connection, request_id: str, run: str, path: str, method: s
     remember(db, request_id, {"run": run, "path": path, "method": method, "rows": rows})
 
 
+def unbind(db: sqlite3.Connection, request_id: str, run: str, reason: str) -> None:
+    """Take a run off a request."""
+    db.execute("DELETE FROM runs WHERE request = ? AND run = ?", [request_id, run])
+    remember(db, request_id, {"run": run, "unbound": reason})
+
+
+def verdict(db: sqlite3.Connection, request_id: str, run: str) -> str | None:
+    """The verdict of a run as it is noted at a request."""
+    found = db.execute("SELECT verdict FROM runs WHERE request = ? AND run = ?", [request_id, run]).fetchone()
+    kept: str | None = found["verdict"]
+    return kept
+
+
 def judge(db: sqlite3.Connection, request_id: str, run: str, verdict: str) -> None:
     """Note the verdict of a run in place of any earlier one."""
     values = [verdict, now(), request_id, run]

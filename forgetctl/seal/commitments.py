@@ -95,9 +95,11 @@ def find_row(commitments: Mapping[str, Any], key: bytes, row: Row) -> tuple[str 
     return None
 
 
-def commit_file(key: bytes, data: bytes) -> str:
-    """The commitment to a whole file, with the algorithm's name."""
-    return "hmac-sha256:" + hmac.new(key, data, hashlib.sha256).hexdigest()
+def commit_file(key: bytes, path: Path) -> str:
+    """The commitment to a whole file, with the algorithm's name. Raises OSError if it cannot be read."""
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, lambda: hmac.new(key, digestmod=hashlib.sha256))
+    return f"hmac-sha256:{found.hexdigest()}"
 
 
 def make_key(path: Path) -> bytes:

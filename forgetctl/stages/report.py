@@ -28,7 +28,7 @@ def render_html(report: Report) -> str:
 
 
 def render_markdown(report: Report) -> str:
-    """The same without plots; their quartiles as tables."""
+    """The same without plots, whose deciles stand in tables, and without the history."""
     return str(environment("md").get_template("report.md.j2").render(view(report)))
 
 

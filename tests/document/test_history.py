@@ -81,8 +81,8 @@ def test_a_line_separator_in_a_name_does_not_end_the_line(run_dir: Path) -> None
 def test_every_digest_is_listed(run_dir: Path) -> None:
     page, text = flat(html(run_dir).text), render_markdown(build(run_dir))
     for name, small, digest in (
-        ("recipe.yaml", "as fixed before training", "12" * 32),
-        ("plan.json", "as fixed before training", "34" * 32),
+        ("recipe.yaml", "as fixed beforehand", "12" * 32),
+        ("plan.json", "as fixed beforehand", "34" * 32),
         ("unlearned model", "as training wrote it", "90" * 32),
         ("start", "given to the verification, assistant", "56" * 32),
         ("holdout", "given to the verification, unseen.jsonl, 83 rows", "78" * 32),

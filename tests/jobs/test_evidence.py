@@ -40,10 +40,14 @@ def shown(forgetctl: Command, register: Path, name: str) -> dict[str, object]:
 def test_the_register_knows_run_and_verdict(finished: Path, forgetctl: Command) -> None:
     verdict = json.loads((finished / "verdict.json").read_text())["verdict"]
     for name in REQUESTS:
-        (run,) = shown(forgetctl, finished.parent / "register.sqlite", name)["runs"]  # type: ignore[misc]
+        found = shown(forgetctl, finished.parent / "register.sqlite", name)
+        (run,) = found["runs"]  # type: ignore[misc]
         assert (run["path"], run["rows"]) == (str(finished), 5)
         assert run["run"] == f"run-{json.loads((finished / 'run.json').read_text())['uid']}"
-        assert (run["method"], run["verdict"]) == ("npo-rt", verdict)
+        assert run["method"] == "npo-rt"
+        # Copies of this run are verified elsewhere and write to the same register, so later verdicts may follow.
+        told = [entry["changes"].get("verdict") for entry in found["history"]]  # type: ignore[attr-defined]
+        assert next(value for value in told if value) == verdict
     assert json.loads((finished / "run.json").read_text())["requests"] == list(REQUESTS)
 
 
@@ -80,6 +84,58 @@ def test_the_curve_begins_at_the_start_model_and_ends_at_the_unlearned_one(finis
 def test_tracking_does_not_change_the_model(finished: Path, world: Path, tmp_path: Path, forgetctl: Command) -> None:
     assert forgetctl(*unlearn_arguments(world, tmp_path / "untracked")).exit_code == 0
     assert model_digest(tmp_path / "untracked" / "model") == model_digest(finished / "model")
+
+
+def test_tracking_does_not_change_adapters_with_dropout(world: Path, tmp_path: Path, forgetctl: Command) -> None:
+    dropout = ("--lora", "--set", "lora.dropout=0.5", "--set", "epochs=2")
+    for name, more in (("plain", ()), ("tracked", ("--track",))):
+        assert forgetctl(*unlearn_arguments(world, tmp_path / name, *dropout, *more)).exit_code == 0
+    assert model_digest(tmp_path / "plain" / "model") == model_digest(tmp_path / "tracked" / "model")
+
+
+@pytest.mark.parametrize("front", ["title: a: b", "[", "? [x]: y", "license: [mit]", "license: &a mit\nother: *a"])
+def test_an_odd_card_of_the_start_model_stops_nothing(
+    copy: Path, world: Path, tmp_path: Path, forgetctl: Command, front: str
+) -> None:
+    start = tmp_path / "start"
+    shutil.copytree(world / "model", start)
+    (start / "README.md").write_text(f"---\n{front}\n---\n")
+    record = json.loads((copy / "run.json").read_text())
+    record["options"]["model"] = str(start)
+    (copy / "run.json").write_text(json.dumps(record))
+    assert forgetctl("verify", copy, "--reference", world / "reference").exit_code in (0, 3, 4)
+    assert "license" not in (copy / "model" / "README.md").read_text().split("---")[1]
+
+
+def test_the_licence_is_the_start_model_s(copy: Path, world: Path, tmp_path: Path, forgetctl: Command) -> None:
+    start = tmp_path / "start"
+    shutil.copytree(world / "model", start)
+    (start / "README.md").write_text("\ufeff---\nlicense: apache-2.0\n---\n", encoding="utf-8")
+    record = json.loads((copy / "run.json").read_text())
+    record["options"]["model"] = str(start)
+    (copy / "run.json").write_text(json.dumps(record))
+    forgetctl("verify", copy, "--reference", world / "reference")
+    card = (copy / "model" / "README.md").read_text()
+    assert "license: apache-2.0" in card
+    assert "base_model" not in card
+
+
+def test_an_environment_that_names_another_register_does_no_harm(
+    copy: Path, world: Path, forgetctl: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = copy.with_name("other.sqlite")
+    forgetctl("requests", "add", "X", "--jurisdiction", "gdpr", "--register", other)
+    monkeypatch.setenv("FORGETCTL_REGISTER", str(other))
+    assert forgetctl("verify", copy, "--reference", world / "reference").exit_code in (0, 3, 4)
+    assert shown(forgetctl, other, "X")["runs"] == []
+
+
+def test_files_that_may_hold_the_request_have_no_plain_digest(finished: Path, world: Path) -> None:
+    for name in ("requests.jsonl", "employees.jsonl"):
+        digest = file_digest(world / name)
+        assert not [path for path in finished.rglob("*") if path.is_file() and digest.encode() in path.read_bytes()]
+    inputs = json.loads((finished / "run.json").read_text())["inputs"]
+    assert inputs["retain"]["commitment"].startswith("hmac-sha256:")
 
 
 def test_seal_audit_prove_and_purge(copy: Path, world: Path, tmp_path: Path, forgetctl: Command) -> None:

@@ -270,3 +270,29 @@ def test_values_that_make_no_sense_are_an_error_of_ours(register: Register, path
     with pytest.raises(RunError, match="damaged: REQ-1 has a value of the wrong kind") as refusal:
         register.get("REQ-1")
     assert "soon" not in str(refusal.value)
+
+
+def test_a_run_that_is_no_more_can_be_taken_off(path: Path) -> None:
+    with Register.open(path, create=True) as register:
+        for name in ("A", "B"):
+            register.add(begin(name, "gdpr", Details(), TODAY))
+        register.bind_run("r1", path, "npo-rt", {"A": 3, "B": 2})
+        assert register.unbind_run("A", "r1", "was abandoned").runs == ()
+        assert register.get("A").history[-1].changes == {"run": "r1", "unbound": "was abandoned"}
+        assert [run.run for run in register.get("B").runs] == ["r1"]
+        with pytest.raises(UsageError, match="no run of that name"):
+            register.unbind_run("A", "r1", "again")
+        assert register.record_verdict("r1", "PASS") == ["B"]
+
+
+def test_a_verdict_that_is_told_again_is_no_news(path: Path) -> None:
+    with Register.open(path, create=True) as register:
+        register.add(begin("A", "gdpr", Details(), TODAY))
+        register.bind_run("r1", path, "npo-rt", {"A": 3})
+        assert (register.knows_run("r1"), register.knows_run("r2")) == (True, False)
+        register.record_verdict("r1", "FAIL")
+        before = register.get("A")
+        assert register.record_verdict("r1", "FAIL") == ["A"]
+        assert register.get("A") == before
+        register.record_verdict("r1", "PASS")
+        assert register.get("A").runs[0].verdict == "PASS"

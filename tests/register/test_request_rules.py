@@ -187,7 +187,7 @@ def test_all_that_is_missing_is_said_at_once(decision: str) -> None:
     assert "(forgetctl requests update REQ-1 --identity-result verified)" in said
     assert "artefact index:faq is pending (forgetctl requests update REQ-1 --artefact index:faq=done)" in said
     assert """--artefact 'index:it'"'"'s=done'""" in said
-    assert "run r1 has no verdict (forgetctl verify '/runs/r 1')" in said
+    assert "run r1 has no verdict (forgetctl verify '/runs/r 1'; if it is no more, forgetctl requests unbind" in said
     assert ("no reason is given (--exception TEXT)" in said) == (decision == "partly")
 
 
@@ -261,3 +261,22 @@ def test_the_last_verdict_is_the_newest_not_that_of_the_last_run() -> None:
     runs = (replace(run("PASS"), verdict_at="2026-03-10"), replace(run("FAIL"), verdict_at="2026-03-09"), run(None))
     assert replace(request(), runs=runs).last_verdict == "PASS"
     assert request().last_verdict is None
+
+
+def test_an_extension_counts_from_the_day_on_which_the_person_was_told() -> None:
+    late = replace(request(), received=date(2026, 1, 5), due=date(2026, 2, 5))
+    with pytest.raises(UsageError, match="too late"):
+        prolong(late, "many copies", None, TODAY)
+    assert prolong(late, "many copies", None, TODAY, date(2026, 2, 5)).extended_until == date(2026, 4, 5)
+    with pytest.raises(UsageError, match="too late"):
+        prolong(late, "many copies", None, TODAY, date(2026, 2, 6))
+    with pytest.raises(UsageError, match="in the future"):
+        prolong(late, "many copies", None, TODAY, date(2999, 1, 1))
+
+
+@pytest.mark.parametrize("jurisdiction", ["gdpr", "ccpa"])
+def test_the_last_day_of_all_is_in_the_future(jurisdiction: str) -> None:
+    with pytest.raises(UsageError, match="in the future"):
+        begin("REQ-1", jurisdiction, Details(received=date.max), TODAY)
+    with pytest.raises(UsageError, match="in the future"):
+        amend(replace(request(), jurisdiction=jurisdiction), Details(received=date.max), TODAY)
