@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -46,4 +45,4 @@ class Row:
 
 def normalise(text: str) -> str:
     """Text for comparisons: case folded, runs of white space as one blank."""
-    return re.sub(r"\s+", " ", text).strip().casefold()
+    return " ".join(text.split()).casefold()

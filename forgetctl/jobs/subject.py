@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def _of_run(
     start = resolve_model(made.model, allow_download=made.allow_download)
     rows = read_retain(made) if made.retain else _own_rows(start, recipe, device, progress)
     if options.retain is not None:
-        retain, retain_file = read_retain(options), options.retain
+        retain, retain_file = list(read_retain(options)), options.retain
     else:
         check = read_json(run.pairs_file)["check"]
         retain, retain_file = [rows[i] for i in check], made.retain or Path("neutral prompts")
@@ -91,7 +92,7 @@ def _of_model(options: VerifyOptions, name: str, references: tuple[Source, ...],
     if options.forget is None:
         raise UsageError("--model needs --forget, the rows to check")
     forget = read_rows(options.forget, options.fields)
-    retain = read_retain(options)
+    retain = list(read_retain(options))
     model = resolve_model(name, allow_download=options.allow_download)
     parts = split_requests(forget, options.requests, options.forget)
     check_requests(options.requests, options.register)
@@ -192,7 +193,7 @@ def _row_sets(
     rows, origin = with_perturbed(forget[1], retain[1], recipe.verify.distractors)
     sets: dict[str, tuple[Path, Sequence[Row]]] = {"forget": (forget[0], rows), "retain": retain}
     if options.holdout:
-        unseen = _unseen(options.holdout, options.fields, [*forget[1], *retain[1], *seen])
+        unseen = _unseen(options.holdout, options.fields, chain(forget[1], retain[1], seen))
         sets["holdout"] = options.holdout, unseen
     others = {"real_authors": options.real_authors, "world_facts": options.world_facts}
     sets |= {name: (file, read_rows(file, options.fields)) for name, file in others.items() if file}
@@ -213,12 +214,14 @@ def _rephrased(options: VerifyOptions, path: Path, forget: Sequence[Row]) -> lis
     return rows
 
 
-def _unseen(path: Path, fields: Fields, known: list[Row]) -> list[Row]:
+def _unseen(path: Path, fields: Fields, known: Iterable[Row]) -> list[Row]:
     """Holdout rows. Raises InputError for one that is to be forgotten or retained: a model did see it."""
     rows = read_rows(path, fields)
-    seen = {(normalise(row.prompt), normalise(row.response)) for row in known}
-    for row in rows:
-        if (normalise(row.prompt), normalise(row.response)) in seen:
+    texts = [(normalise(row.prompt), normalise(row.response)) for row in rows]
+    # The known rows may be a large file, so they pass by.
+    seen = set(texts).intersection((normalise(row.prompt), normalise(row.response)) for row in known)
+    for row, text in zip(rows, texts, strict=True):
+        if text in seen:
             raise InputError(path, "is one of the rows to forget or to retain, so it is no holdout", row.line)
     return rows
 

@@ -3,19 +3,30 @@ neighbourhood, where damage shows first, and half uniformly."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from itertools import chain, zip_longest
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from rapidfuzz import fuzz, process
 
 from ..errors import UsageError
+from ..maths.likeness import NearDuplicates, Shortlist, Substrings, similarity
+from ..maths.profiles import Profiles, pieces
 from ..recipe import Retain
 from ..rows import Row, normalise
 
-CHUNK = 10_000
+BATCH_ROWS = 4096
+BATCH_CHARACTERS = 4 * 1024 * 1024
+"""Of the retain file, held in memory at once."""
+QUERIES = 64
+"""Rows whose similarities with all others are held at once where perturbed answers are made."""
+EXACT_PAIRS = 50_000_000
+"""Pairs of forget and retain rows up to which all are compared; beyond, each forget row with a shortlist only."""
+SHORTLIST = 300
+"""Retain rows in it. On TOFU (400 forget rows, 3600 others) it holds the nearest row for 95 % of the forget rows, and
+the row taken in its place is on average 0.05 points of 100 less similar; for the nearest ten, 86 % and 0.15."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +55,12 @@ def choose_retain(forget: Sequence[Row], retain: Sequence[Row], settings: Retain
     """Split `retain` into a training sample and check rows that are never trained on.
 
     The sample has settings.ratio rows per forget row (at least settings.minimum), as far as there are any.
+    `retain` is read through once and only in part held in memory, so it may be a file of any size.
     A pure function of its arguments. Raises UsageError when nothing usable is left.
     """
-    reasons = _reasons(forget, retain, settings.near_duplicate)
+    size = max(settings.minimum, round(settings.ratio * len(forget)))
+    nearness = _nearness(forget, retain, round(settings.nearest_share * size))
+    reasons = _reasons(forget, retain, settings.near_duplicate, nearness)
     excluded = Excluded(*(int((reasons == code).sum()) for code in (1, 2, 3)))
     eligible = np.flatnonzero(reasons == 0)
     if len(eligible) < 2:
@@ -57,48 +71,108 @@ def choose_retain(forget: Sequence[Row], retain: Sequence[Row], settings: Retain
     shuffled = np.random.default_rng([seed, len(retain)]).permutation(eligible)
     n_check = min(settings.check_rows, max(1, round(settings.check_share * len(eligible))))
     check, rest = shuffled[:n_check], shuffled[n_check:]
-    size = min(len(rest), max(settings.minimum, round(settings.ratio * len(forget))))
-    near = nearest(forget, [retain[i] for i in rest], round(settings.nearest_share * size))
+    size = min(len(rest), size)
+    near = first_distinct(nearness.rankings(rest), round(settings.nearest_share * size))
     chosen = set(near)
-    uniform = [i for i in range(len(rest)) if i not in chosen][: size - len(near)]
-    train = sorted(int(rest[i]) for i in [*near, *uniform])
-    return Pairing(tuple(train), tuple(sorted(int(i) for i in check)), excluded)
+    uniform = [position for position in rest.tolist() if position not in chosen][: size - len(near)]
+    return Pairing(tuple(sorted([*near, *uniform])), tuple(sorted(check.tolist())), excluded)
 
 
-def _reasons(forget: Sequence[Row], retain: Sequence[Row], threshold: float) -> NDArray[np.int8]:
-    """Why each retain row is kept out: 0 it is not, 1 a forget row, 2 a near duplicate, 3 holds a secret."""
-    rows = {(normalise(row.prompt), normalise(row.response)) for row in forget}
-    known = sorted({normalise(text) for row in forget for text in (row.response, row.paraphrased_response) if text})
-    secrets = sorted({normalise(secret) for row in forget for secret in row.secrets})
+def first_distinct(rankings: Iterable[Sequence[int]], count: int) -> list[int]:
+    """The first of each ranking in turn, then the second of each, until there are `count` different ones."""
+    found: dict[int, None] = {}
+    for position in chain.from_iterable(zip_longest(*rankings)):
+        if len(found) == count:
+            break
+        if position is not None:
+            found[position] = None
+    return list(found)
+
+
+def _reasons(forget: Sequence[Row], retain: Sequence[Row], threshold: float, nearness: Nearness) -> NDArray[np.int8]:
+    """Why each retain row is kept out: 0 it is not, 1 a forget row, 2 a near duplicate, 3 holds a secret.
+
+    Rows that are not kept out are shown to `nearness`.
+    """
+    rows = {_normalised(row) for row in forget}
+    known = {normalise(text) for row in forget for text in (row.response, row.paraphrased_response) if text}
+    duplicates = NearDuplicates(known, threshold)
+    secrets = Substrings({normalise(secret) for row in forget for secret in row.secrets})
     reasons = np.zeros(len(retain), dtype=np.int8)
-    for start in range(0, len(retain), CHUNK):
-        part = retain[start : start + CHUNK]
-        responses = [normalise(row.response) for row in part]
-        closest = process.cdist(
-            known, responses, scorer=fuzz.ratio, score_cutoff=threshold, dtype=np.uint8, workers=-1
-        ).max(axis=0)
-        for offset, (row, response) in enumerate(zip(part, responses, strict=True)):
-            if (normalise(row.prompt), response) in rows:
-                reasons[start + offset] = 1
-            elif closest[offset] > 0:
-                reasons[start + offset] = 2
-            elif any(secret in response or secret in normalise(row.prompt) for secret in secrets):
-                reasons[start + offset] = 3
+    for positions, part in _batches(retain):
+        parts = [_normalised(row) for row in part]
+        texts = [_key(*pair) for pair in parts]
+        profiles = pieces(texts)
+        same = np.array([pair in rows for pair in parts])
+        close = duplicates.among([response for _, response in parts])
+        found = np.select([same, close, secrets.among(texts, profiles)], [1, 2, 3])
+        reasons[positions] = found
+        free = np.flatnonzero(found == 0)
+        nearness.add([texts[i] for i in free], profiles[free], positions[free])
     return reasons
 
 
-def nearest(forget: Sequence[Row], candidates: Sequence[Row], count: int) -> list[int]:
-    """Positions of `count` distinct candidates, the nearest of each forget row in turn until there are enough."""
-    if count <= 0:
-        return []
-    similarity = _similarity([_key(row) for row in forget], [_key(row) for row in candidates])
-    ranked = np.argsort(-similarity.astype(np.int16), axis=1, kind="stable")
-    found: dict[int, None] = {}
-    for position in ranked.T.ravel():
-        found[int(position)] = None
-        if len(found) == count:
-            break
-    return list(found)
+def _batches(rows: Sequence[Row]) -> Iterator[tuple[NDArray[np.int64], list[Row]]]:
+    """The rows in order with their positions, in parts that are bounded in rows and, but for the last row, in text."""
+    part: list[Row] = []
+    characters = 0
+    for end, row in enumerate(rows, start=1):
+        part.append(row)
+        characters += len(row.prompt) + len(row.response)
+        if len(part) == BATCH_ROWS or characters >= BATCH_CHARACTERS or end == len(rows):
+            yield np.arange(end - len(part), end), part
+            part, characters = [], 0
+
+
+class Nearness(Protocol):
+    """Ranks retain rows by the token sort ratio of prompt and response with those of each forget row."""
+
+    def add(self, texts: Sequence[str], profiles: Profiles, positions: NDArray[np.int64]) -> None:
+        """Consider rows, by their text and position."""
+
+    def rankings(self, order: NDArray[np.int64]) -> Iterable[Sequence[int]]:
+        """For each forget row those of the positions `order` that are near, nearest first, equals in this order."""
+
+
+def _nearness(forget: Sequence[Row], retain: Sequence[Row], count: int) -> Nearness:
+    queries = list(dict.fromkeys(_key(*_normalised(row)) for row in forget))
+    if len(queries) * len(retain) <= EXACT_PAIRS:
+        return _AllRows(queries, len(retain), count)
+    # The rankings have rows in common, so each must go deeper than its share.
+    return _ShortLists(queries, retain, max(SHORTLIST, 4 * -(-count // len(queries))))
+
+
+class _AllRows:
+    """Compares every pair; a byte for each."""
+
+    def __init__(self, queries: Sequence[str], size: int, count: int) -> None:
+        self.queries, self.count = queries, count
+        self.scores = np.zeros((len(queries), size), dtype=np.uint8)
+
+    def add(self, texts: Sequence[str], _: Profiles, positions: NDArray[np.int64]) -> None:
+        self.scores[:, positions] = similarity(self.queries, texts)
+
+    def rankings(self, order: NDArray[np.int64]) -> Iterable[Sequence[int]]:
+        return [order[descending(row[order])[: self.count]].tolist() for row in self.scores]
+
+
+class _ShortLists:
+    """Compares each forget row only with the rows that share most pieces with it, read again for that."""
+
+    def __init__(self, queries: Sequence[str], retain: Sequence[Row], size: int) -> None:
+        self.queries, self.retain = queries, retain
+        self.shortlist = Shortlist(queries, size)
+
+    def add(self, texts: Sequence[str], profiles: Profiles, positions: NDArray[np.int64]) -> None:
+        self.shortlist.add(texts, profiles, positions)
+
+    def rankings(self, order: NDArray[np.int64]) -> Iterable[Sequence[int]]:
+        index = np.full(len(self.retain), -1)
+        index[order] = np.arange(len(order))
+        for query, positions in zip(self.queries, self.shortlist.ids(), strict=True):
+            kept = order[np.sort(index[positions[index[positions] >= 0]])].tolist()
+            scores = similarity([query], [_key(*_normalised(self.retain[position])) for position in kept])[0]
+            yield [kept[i] for i in descending(scores)]
 
 
 def similar_answers(rows: Sequence[Row], others: Sequence[Row], count: int) -> list[tuple[str, ...]]:
@@ -109,12 +183,17 @@ def similar_answers(rows: Sequence[Row], others: Sequence[Row], count: int) -> l
     """
     pool = [*rows, *others]
     texts = [normalise(row.response) for row in pool]
-    similarity = _similarity([normalise(row.prompt) for row in rows], [normalise(row.prompt) for row in pool])
+    prompts = [normalise(row.prompt) for row in pool]
+    scores = (
+        scored
+        for start in range(0, len(rows), QUERIES)
+        for scored in similarity(prompts[: len(rows)][start : start + QUERIES], prompts)
+    )
     answers = []
-    for index, row in enumerate(rows):
+    for index, (row, scored) in enumerate(zip(rows, scores, strict=True)):
         used = {texts[index], normalise(row.paraphrased_response or "")}
         chosen: list[str] = []
-        for position in np.argsort(-similarity[index].astype(np.int16), kind="stable"):
+        for position in descending(scored):
             if len(chosen) == count:
                 break
             if texts[position] not in used:
@@ -141,9 +220,15 @@ def with_perturbed(forget: list[Row], others: Sequence[Row], count: int) -> tupl
     return rows, "request and nearest answers" if any(row.perturbed_responses for row in forget) else "nearest answers"
 
 
-def _key(row: Row) -> str:
-    return normalise(f"{row.prompt} {row.response}")
+def _normalised(row: Row) -> tuple[str, str]:
+    return normalise(row.prompt), normalise(row.response)
 
 
-def _similarity(queries: Sequence[str], texts: Sequence[str]) -> NDArray[np.uint8]:
-    return process.cdist(queries, texts, scorer=fuzz.token_sort_ratio, dtype=np.uint8, workers=-1)
+def _key(prompt: str, response: str) -> str:
+    """One text of both. No normalised text holds a line break, so that nothing is found across it."""
+    return f"{prompt}\n{response}"
+
+
+def descending(scores: NDArray[np.uint8]) -> NDArray[np.intp]:
+    """Indices by falling score, equals in order."""
+    return np.argsort(-scores.astype(np.int16), kind="stable")

@@ -6,10 +6,14 @@ Used for the deletion request, the retain file and the holdout alike.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+import re
+import zlib
+from array import array
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, NamedTuple, cast, overload
 
 from ..errors import InputError
 from ..rows import Row, Turn
@@ -20,6 +24,7 @@ ROLES = ("system", "user", "assistant")
 # Ours first, then TOFU's name for the same thing.
 PARAPHRASED = ("paraphrased_response", "paraphrased_answer")
 PERTURBED = ("perturbed_responses", "perturbed_answer")
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -30,34 +35,107 @@ class Fields:
     response: str | None = None
 
 
-def read_rows(path: Path, fields: Fields | None = None, *, max_line: int = MAX_LINE_BYTES) -> list[Row]:
+def read_rows(path: Path, fields: Fields | None = None) -> list[Row]:
     """All rows of a JSONL file; blank lines are skipped.
 
     Accepts prompt/response, question/answer (TOFU), messages (chat) and text (a passage).
     Raises InputError, which names file and line, for anything that is not a valid row.
     """
-    rows = [_Line(path, number, text).row(fields or Fields()) for number, text in _lines(path, max_line)]
+    rows = [_row(path, line, fields or Fields()) for line in _lines(path, MAX_LINE_BYTES)]
     if not rows:
         raise InputError(path, "holds no row")
     return rows
 
 
-def _lines(path: Path, max_line: int) -> Iterator[tuple[int, str]]:
+class RowFile(Sequence[Row]):
+    """The rows of a JSONL file as a sequence that leaves them in the file, however many they are.
+
+    Every row is read and checked once when this is made, and again, from its place, whenever it is asked for.
+    Lines may be longer than a request's (RETAIN_LINE_BYTES).
+    Raises InputError as `read_rows` does, and later if the file is no longer what was checked.
+    """
+
+    def __init__(self, path: Path, fields: Fields | None = None) -> None:
+        self.path, self.fields = path, fields or Fields()
+        # 20 bytes a row.
+        self._starts, self._numbers, self._checks = array("q"), array("q"), array("I")
+        for line in _lines(path, RETAIN_LINE_BYTES):
+            _row(path, line, self.fields)
+            self._starts.append(line.start)
+            self._numbers.append(line.number)
+            self._checks.append(zlib.crc32(line.raw))
+        if not self._starts:
+            raise InputError(path, "holds no row")
+        self._size = path.stat().st_size
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def __iter__(self) -> Iterator[Row]:
+        return self._read(range(len(self)))
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Row]: ...
+    def __getitem__(self, index: int | slice) -> Row | list[Row]:
+        if isinstance(index, slice):
+            return list(self._read(range(len(self))[index]))
+        return next(self._read([range(len(self))[index]]))
+
+    def _read(self, positions: Sequence[int]) -> Iterator[Row]:
+        try:
+            with self.path.open("rb") as file:
+                if os.fstat(file.fileno()).st_size != self._size:
+                    raise InputError(self.path, "has changed since it was checked")
+                for position in positions:
+                    yield _row(self.path, self._line(file, position), self.fields)
+        except OSError as error:
+            raise InputError(self.path, f"cannot be read: {error.strerror}") from None
+
+    def _line(self, file: BinaryIO, position: int) -> _RawLine:
+        number = self._numbers[position]
+        file.seek(self._starts[position])
+        raw = file.readline(RETAIN_LINE_BYTES + 1)
+        if zlib.crc32(raw) != self._checks[position]:
+            raise InputError(self.path, "has changed since it was checked", number)
+        return _RawLine(number, self._starts[position], raw, _decode(self.path, number, raw))
+
+
+class _RawLine(NamedTuple):
+    """A line that is not blank. number: from 1; start: its place in the file, in bytes."""
+
+    number: int
+    start: int
+    raw: bytes
+    text: str
+
+    def __repr__(self) -> str:
+        return f"_RawLine(number={self.number})"
+
+
+def _lines(path: Path, max_line: int) -> Iterator[_RawLine]:
     try:
         if not path.exists():
             raise InputError(path, "no such file")
         if not path.is_file():
             raise InputError(path, "is not a regular file")
         with path.open("rb") as file:
+            start = 0
             # A bounded read per line: a file without line breaks cannot fill the memory.
             for number, raw in enumerate(iter(lambda: file.readline(max_line + 1), b""), start=1):
                 if len(raw) > max_line:
                     raise InputError(path, f"line is longer than {max_line // 1024} KiB", number)
                 text = _decode(path, number, raw)
                 if text.strip():
-                    yield number, text
+                    yield _RawLine(number, start, raw, text)
+                start += len(raw)
     except OSError as error:
         raise InputError(path, f"cannot be read: {error.strerror}") from None
+
+
+def _row(path: Path, line: _RawLine, fields: Fields) -> Row:
+    return _Line(path, line.number, line.text).row(fields)
 
 
 def _decode(path: Path, number: int, raw: bytes) -> str:
@@ -164,7 +242,7 @@ class _Line:
 
 def _storable(text: str, line: _Line) -> str:
     """JSON can spell lone surrogates, which no tokenizer or file accepts."""
-    if any("\ud800" <= character <= "\udfff" for character in text):
+    if SURROGATE.search(text):
         raise line.error("holds a lone surrogate, which is not text")
     return text
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from forgetctl.cli import cli
 from forgetctl.errors import InputError
 from forgetctl.rows import Row
-from forgetctl.stages.request import MAX_LINE_BYTES, Fields, read_rows
+from forgetctl.stages.request import MAX_LINE_BYTES, RETAIN_LINE_BYTES, Fields, RowFile, read_rows
 
 PRIVATE = "Velmira Oskandt lives at 9 Quillfen Lane"
 GOOD = b'{"prompt": "p", "response": "r"}\n'
@@ -38,6 +39,9 @@ def refusal(path: Path, line: int | None, fields: Fields | None = None) -> str:
         read_rows(path, fields)
     error = caught.value
     message = str(error)
+    if "64 KiB" not in message:  # the one limit that is another for a retain file
+        with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+            RowFile(path, fields)
     assert error.exit_code == 2
     assert (error.path, error.line) == (path, line)
     where = f"{path}: " if line is None else f"{path}:{line}: "
@@ -449,6 +453,101 @@ def test_round_trip(tmp_path_factory: pytest.TempPathFactory, rows: list[dict[st
         for number, row in enumerate(rows, start=1)
     ]
     assert read_rows(path) == expected
+
+
+# Rows that stay in their file
+
+LINES = (
+    b'\xef\xbb\xbf{"text": "first"}',
+    b"",
+    b'{"prompt": "p", "response": "\xe6\x9d\xb1"}\r',
+    {"text": "fourth"},
+    b" ",
+)
+
+
+def test_row_file_is_the_sequence_that_is_read_at_once(tmp_path: Path) -> None:
+    path = write(tmp_path, *LINES)
+    rows, expected = RowFile(path), read_rows(path)
+    assert [row.line for row in expected] == [1, 3, 4]
+    assert (len(rows), list(rows), list(rows)) == (3, expected, expected)
+    assert [rows[i] for i in (2, 0, -1, -3, 1)] == [expected[i] for i in (2, 0, -1, -3, 1)]
+    assert (rows[1:], rows[::-2], rows[5:]) == (expected[1:], expected[::-2], [])
+    for index in (3, -4):
+        with pytest.raises(IndexError):
+            rows[index]
+
+
+@settings(deadline=None)
+@given(st.lists(rows_as_json, min_size=1, max_size=8), st.booleans())
+def test_row_file_of_any_rows(tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]], end: bool) -> None:
+    path = tmp_path_factory.getbasetemp() / "row-file.jsonl"
+    path.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n" * end, encoding="utf-8")
+    assert [*RowFile(path)] == read_rows(path)
+    assert RowFile(path)[len(rows) - 1] == read_rows(path)[-1]
+
+
+def test_row_file_with_named_fields(tmp_path: Path) -> None:
+    rows = RowFile(write(tmp_path, {"frage": "Wer?", "antwort": "Velmira."}), Fields("frage", "antwort"))
+    assert (rows[0].prompt, rows[0].response) == ("Wer?", "Velmira.")
+
+
+def test_row_file_has_lines_of_its_own_length(tmp_path: Path) -> None:
+    path = tmp_path / "retain.jsonl"
+    frame = len(b'{"text": ""}\n')
+    path.write_bytes(GOOD + b'{"text": "' + b"x" * (RETAIN_LINE_BYTES - frame) + b'"}\n' + GOOD)
+    assert [len(row.response) for row in RowFile(path)] == [1, RETAIN_LINE_BYTES - frame, 1]
+    path.write_bytes(GOOD + b'{"text": "' + b"x" * (RETAIN_LINE_BYTES - frame + 1) + b'"}\n')
+    with pytest.raises(InputError, match=":2: line is longer than 16384 KiB"):
+        RowFile(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "position", "where"),
+    [
+        (b"first", b"fifth", 0, ":1: "),  # valid, and of the same length
+        (b"fourth", b"f\xffurth", 2, ":4: "),
+        (b'{"text": "fourth"}', b'{"text": "fourth" ', 2, ":4: "),
+        (b"fourth", b"fourteenth", 2, ": "),
+        (b"first", b"f", 2, ": "),
+    ],
+    ids=["other text", "no longer UTF-8", "no longer JSON", "longer", "shorter"],
+)
+def test_a_file_that_changes_after_its_check(tmp_path: Path, old: bytes, new: bytes, position: int, where: str) -> None:
+    path = write(tmp_path, *LINES)
+    rows = RowFile(path)
+    path.write_bytes(path.read_bytes().replace(old, new))
+    for read in (lambda: rows[position], lambda: list(rows), lambda: rows[position:]):
+        with pytest.raises(InputError, match=f"^{re.escape(f'{path}{where}')}has changed since it was checked$"):
+            read()
+
+
+def test_a_file_that_goes_on_growing(tmp_path: Path) -> None:
+    path = write(tmp_path, *LINES)
+    rows = RowFile(path)
+    with path.open("ab") as file:
+        file.write(GOOD)
+    with pytest.raises(InputError, match="has changed since it was checked"):
+        rows[0]
+
+
+def test_a_file_that_changes_while_it_is_read(tmp_path: Path) -> None:
+    path = write(tmp_path, *({"text": "x" * 40_000} for _ in range(8)), {"text": "last"})
+    rows = iter(RowFile(path))
+    next(rows)
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size - 8)
+        file.write(b"most")
+    with pytest.raises(InputError, match=":9: has changed since it was checked"):
+        list(rows)
+
+
+def test_a_file_that_vanishes(tmp_path: Path) -> None:
+    path = write(tmp_path, *LINES)
+    rows = RowFile(path)
+    path.unlink()
+    with pytest.raises(InputError, match=r"request\.jsonl: cannot be read: No such file or directory"):
+        rows[0]
 
 
 # Through the command line

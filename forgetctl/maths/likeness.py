@@ -1,0 +1,118 @@
+"""Which texts of a large batch are near copies of known ones, hold given strings, or resemble given ones.
+
+The answers are rapidfuzz's and `in`'s own; profiles of the texts only spare most of the comparisons.
+Texts are compared as they are given: fold case and white space before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from rapidfuzz import fuzz, process
+
+from .profiles import CommonLetters, Profiles, pieces
+
+BLOCK = 512
+"""Known texts that are compared with a batch at once, which bounds the memory for many of them."""
+
+
+def _blocks(count: int, size: int) -> Iterator[slice]:
+    return (slice(start, start + size) for start in range(0, count, size))
+
+
+def _lengths(texts: Sequence[str]) -> NDArray[np.int64]:
+    return np.fromiter((len(text) for text in texts), dtype=np.int64, count=len(texts))
+
+
+class NearDuplicates:
+    """Finds the texts whose Indel similarity to any known text is at least `threshold` (0 to 100)."""
+
+    def __init__(self, known: Collection[str], threshold: float) -> None:
+        ordered = sorted(set(known), key=lambda text: (len(text), text))
+        self.threshold = threshold
+        self.blocks = [(ordered[block], CommonLetters(ordered[block])) for block in _blocks(len(ordered), BLOCK)]
+
+    def among(self, texts: Sequence[str]) -> NDArray[np.bool_]:
+        """Which of the texts are near duplicates."""
+        where = {text: position for position, text in enumerate(dict.fromkeys(texts))}
+        found = self._distinct(list(where))
+        return found[[where[text] for text in texts]]
+
+    def _distinct(self, texts: Sequence[str]) -> NDArray[np.bool_]:
+        found = np.zeros(len(texts), dtype=np.bool_)
+        lengths = _lengths(texts)
+        for known, letters in self.blocks:
+            # The similarity is twice the longest common subsequence over both lengths; half a letter is for rounding.
+            needed = self.threshold / 200 * (_lengths(known)[:, None] + lengths) - 0.5
+            first, second = np.nonzero((letters.bound(texts) >= needed) & ~found)
+            scores = process.cpdist(
+                [known[int(i)] for i in first],
+                [texts[int(i)] for i in second],
+                scorer=fuzz.ratio,
+                score_cutoff=self.threshold,
+                dtype=np.uint8,
+                workers=-1,
+            )
+            found[second[scores > 0]] = True
+        return found
+
+
+class Substrings:
+    """Finds the texts that hold any of the wanted strings."""
+
+    def __init__(self, wanted: Collection[str]) -> None:
+        self.wanted = sorted(set(wanted))
+        self.profiles = pieces(self.wanted)
+        self.counts = self.profiles.sum(axis=1)
+
+    def among(self, texts: Sequence[str], profiles: Profiles) -> NDArray[np.bool_]:
+        """Which of the texts hold one. Who holds a string holds all its pieces, so few have to be searched."""
+        found = np.zeros(len(texts), dtype=np.bool_)
+        for block in _blocks(len(self.wanted), BLOCK):
+            possible = profiles @ self.profiles[block].T == self.counts[block]
+            for text, wanted in np.argwhere(possible & ~found[:, None]):
+                found[text] |= self.wanted[block][wanted] in texts[text]
+        return found
+
+
+class Shortlist:
+    """Keeps, for every query, the `size` texts that share the most with it, of any number seen batch by batch.
+
+    Texts are ranked by their shared pieces over both lengths, an estimate of the similarity itself.
+    """
+
+    def __init__(self, queries: Sequence[str], size: int) -> None:
+        self.size = size
+        self.lengths = _lengths(queries)
+        self.profiles = pieces(queries)
+        self.best = np.zeros((len(queries), size), dtype=np.uint64)
+
+    def add(self, texts: Sequence[str], profiles: Profiles, ids: NDArray[np.int64]) -> None:
+        """Consider texts with their ids, below 2**32 and all different; of equals the lowest are kept."""
+        lengths = _lengths(texts)
+        last = np.uint64(2**32 - 1) - ids.astype(np.uint64)
+        for block in _blocks(len(self.best), BLOCK):
+            likeness = (self.profiles[block] @ profiles.T) / (self.lengths[block, None] + lengths).astype(np.float32)
+            # One number a pair, likeness before id: bits of non-negative floats rank like the floats.
+            keys = likeness.view(np.uint32).astype(np.uint64) << np.uint64(32) | last
+            merged = np.concatenate([self.best[block], keys], axis=1)
+            self.best[block] = np.partition(merged, -self.size, axis=1)[:, -self.size :]
+
+    def ids(self) -> list[NDArray[np.int64]]:
+        """The ids that were kept for each query, in no order."""
+        return [(2**32 - 1 - (row[row > 0] & np.uint64(2**32 - 1))).astype(np.int64) for row in self.best]
+
+
+def similarity(queries: Sequence[str], texts: Sequence[str]) -> NDArray[np.uint8]:
+    """The token sort ratio of every query and text, 0 to 100: (queries, texts)."""
+    # fuzz.token_sort_ratio would sort the words of both again for each pair.
+    first, second = ([" ".join(sorted(text.split())) for text in part] for part in (queries, texts))
+    # A text that is so much longer scores less than one half, which is rounded to 0; it may be far too long to compare.
+    longest = max(map(len, first), default=0)
+    far = np.array([len(text) > 400 * longest for text in second], dtype=np.bool_)
+    near = ["" if skipped else text for text, skipped in zip(second, far, strict=True)]
+    scores = np.asarray(process.cdist(first, near, scorer=fuzz.ratio, dtype=np.uint8, workers=-1))
+    scores[:, far] = 0
+    return scores
