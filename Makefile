@@ -1,10 +1,11 @@
 # make demo: the main job on invented data.  make test: all quick tests.  make studies: the paper's studies in full.
 # make calibrate: how often the verdict is right.  make browser: the report in Chromium (needs it, node and npm).
+# make bench: time and memory beside a textbook implementation.  make bench-gpu: the same questions for 1B and 7B models.
 # Each sets up .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test studies calibrate browser lint clean
+.PHONY: demo test studies calibrate browser bench bench-gpu lint clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -32,11 +33,17 @@ calibrate: .venv/installed
 browser: .venv/installed .browser/installed
 	$(BIN)/python -m pytest tests/browser
 
+bench: .venv/installed
+	$(BIN)/python -m tests.bench --out bench.json
+
+bench-gpu: .venv/installed
+	$(BIN)/python -m tests.bench.gpu
+
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 clean:
-	rm -rf .venv .browser forgetctl-demo studies dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .browser forgetctl-demo studies bench.json dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

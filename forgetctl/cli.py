@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from . import __version__
-from .options import Commands, common, json_option, model_options, recipe_of, request_options
+from .options import Commands, common, json_option, memory_options, model_options, recipe_of, request_options
 from .requests_cli import requests
 from .seal_cli import audit, keygen, prove, purge, seal
 from .study_cli import study
@@ -54,6 +54,7 @@ def cli() -> None:
 )
 @click.option("--method", metavar="NAME", help="Unlearning method; `forgetctl methods` lists them.  [default: npo-rt]")
 @click.option("--lora", is_flag=True, help="Train low-rank adapters and merge them, instead of all weights.")
+@memory_options
 @click.option(
     "--out",
     type=click.Path(path_type=Path),

@@ -97,18 +97,27 @@ def request_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def memory_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options about how much memory training takes."""
+    for option in (
+        click.option("--optimizer", type=click.Choice(["adamw", "adamw8bit"]), help="AdamW, or with 8-bit moments."),
+        click.option("--qlora", is_flag=True, help="As --lora, over weights that are held in 4 bits (NF4)."),
+    ):
+        command = option(command)
+    return command
+
+
 def recipe_of(options: dict[str, Any], method: str | None = None) -> Recipe:
     """The recipe that the options name, with what they override."""
-    from .recipe import LORA_RECIPE, load_recipe
+    from .recipe import LORA_RECIPE, QLORA_RECIPE, load_recipe
 
-    values: dict[str, Any] = {}
+    values = {key: options[key] for key in ("max_length", "optimizer") if options.get(key) is not None}
     name = options["recipe_name"]
-    if options["max_length"] is not None:
-        values["max_length"] = options["max_length"]
-    if options.get("lora"):
-        name = name or LORA_RECIPE  # adapters want a higher rate than whole weights
+    quantised = {"quantisation": "nf4"} if options.get("qlora") else {}
+    if quantised or options.get("lora"):
+        name = name or (QLORA_RECIPE if quantised else LORA_RECIPE)  # adapters want a higher rate than whole weights
         own = load_recipe(name, method=method).lora
-        values["lora"] = own.model_dump() if own else {}
+        values["lora"] = {**(own.model_dump() if own else {}), **quantised}
     return load_recipe(name, method=method, overrides=options["overrides"], options=values)
 
 

@@ -13,12 +13,14 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from .errors import RecipeError
+from .plain_yaml import load_yaml as load_yaml  # part of this module's own interface
 
 if TYPE_CHECKING:
     from .maths.bounds import Bounds
 
 DEFAULT_METHOD = "npo-rt"
 LORA_RECIPE = "npo-rt-lora"
+QLORA_RECIPE = "npo-rt-qlora"
 
 
 class _Part(BaseModel):
@@ -39,6 +41,7 @@ class Lora(_Part):
     alpha: int = Field(32, ge=1)
     dropout: float = Field(0.0, ge=0, lt=1)
     targets: str | tuple[str, ...] = "all-linear"
+    quantisation: Literal["none", "nf4"] = Field("none", description="of the weights that the adapters leave alone")
 
 
 class Retain(_Part):
@@ -91,13 +94,15 @@ class Recipe(_Part):
     learning_rate: float = Field(1e-5, gt=0)
     epochs: int = Field(10, ge=1)
     batch_size: int = Field(32, ge=1, description="forget rows per optimizer step, each with a retain row")
-    micro_batch_size: int = Field(16, ge=1, description="forget rows per forward")
+    micro_batch_size: int | None = Field(None, ge=1, description="rows computed at once; none: as many as fit")
+    optimizer: Literal["adamw", "adamw8bit"] = Field("adamw", description="its moments in float32, or in 8 bits")
     weight_decay: float = Field(0.01, ge=0)
     warmup_epochs: float = Field(1.0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
     max_retain_kl: float = Field(10.0, gt=0, description="nats a token from the start model at which a run stops")
     seed: int = Field(42, ge=0, lt=2**32)
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    weights: Literal["auto", "float32", "bfloat16"] = Field("auto", description="how they are held; auto: float32")
     max_length: int | None = Field(None, ge=2, description="cut longer rows here; without it they are refused")
     prompt_format: str = "Question: {prompt}\nAnswer:"
     lora: Lora | None = None
@@ -119,6 +124,14 @@ class Recipe(_Part):
             raise ValueError("hyperparameters.beta must be greater than 0")
         if "{prompt}" not in self.prompt_format:
             raise ValueError("'prompt_format' must contain {prompt}")
+        return self
+
+    @model_validator(mode="after")
+    def _one_way_to_hold_weights(self) -> Self:
+        if self.lora and self.lora.quantisation != "none" and self.weights != "auto":
+            raise ValueError(f"'weights: {self.weights}' contradicts 'lora.quantisation: {self.lora.quantisation}'")
+        if self.weights == "bfloat16" and self.precision in ("fp32", "fp16"):
+            raise ValueError(f"'weights: bfloat16' cannot be computed with in 'precision: {self.precision}'")
         return self
 
     @property
@@ -193,35 +206,6 @@ def load_recipe(
         raise RecipeError(_explain(error)) from None
     recipe.weighted_terms()
     return recipe
-
-
-class _PlainLoader(yaml.SafeLoader):
-    """YAML without aliases, which can stand for any amount of data, and without keys that stand twice."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases are not allowed")
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        made = super().construct_mapping(node, deep)
-        if len(made) != len(node.value):
-            raise yaml.YAMLError("a key stands twice")
-        return made
-
-
-LONGEST_YAML = 2**16
-"""Characters; the longest recipe that anybody needs is far shorter."""
-
-
-def load_yaml(text: str) -> Any:
-    """Plain YAML values. Raises yaml.YAMLError for anything else, also for more text than a recipe can have."""
-    if len(text) > LONGEST_YAML:
-        raise yaml.YAMLError("too long")
-    try:
-        return yaml.load(text, _PlainLoader)  # noqa: S506  a safe loader, and stricter
-    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
-        raise yaml.YAMLError("a value is not what its tag says") from None  # PyYAML's own constructors let these out
 
 
 def parse_recipe(text: str) -> Recipe:

@@ -182,6 +182,9 @@ def test_setting_the_method_drops_the_terms(write: Any) -> None:
         "seed=-1",
         "seed=4294967296",
         "precision=fp8",
+        "optimizer=sgd",
+        "weights=bf16",
+        "lora.quantisation=int4",
         "max_length=1",
         "lora.rank=0",
         "lora.dropout=1",
@@ -226,6 +229,36 @@ def test_prompt_format_needs_the_prompt(text: str) -> None:
 )
 def test_set_needs_key_and_value(override: str) -> None:
     assert refusal(None, override) == f"--set needs key=value, such as learning_rate=1e-5, got '{override}'"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "why"),
+    [
+        (
+            ["lora.quantisation=nf4", "weights=bfloat16"],
+            "'weights: bfloat16' contradicts 'lora.quantisation: nf4'",
+        ),
+        (["lora.quantisation=nf4", "weights=float32"], "'weights: float32' contradicts 'lora.quantisation: nf4'"),
+        (["weights=bfloat16", "precision=fp32"], "'weights: bfloat16' cannot be computed with in 'precision: fp32'"),
+        (["weights=bfloat16", "precision=fp16"], "'weights: bfloat16' cannot be computed with in 'precision: fp16'"),
+    ],
+)
+def test_contradictions_about_memory(overrides: list[str], why: str) -> None:
+    assert refusal(None, *overrides) == f"recipe: {why}"
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["lora.quantisation=nf4", "optimizer=adamw8bit", "precision=fp32"],
+        ["weights=bfloat16", "precision=bf16", "optimizer=adamw8bit"],
+        ["weights=bfloat16", "lora.rank=4"],
+        ["weights=float32", "precision=bf16"],
+        ["lora.quantisation=none", "weights=bfloat16"],
+    ],
+)
+def test_no_contradiction(overrides: list[str]) -> None:
+    assert load_recipe(overrides=overrides).method == "npo-rt"
 
 
 # YAML
@@ -316,7 +349,7 @@ def test_recipe_cannot_be_changed() -> None:
 
 
 def test_shipped_recipes_are_there() -> None:
-    assert set(shipped_recipes()) >= {"npo-rt", "npo", "ga", "ga-rt", "npo-rt-lora"}
+    assert set(shipped_recipes()) >= {"npo-rt", "npo", "ga", "ga-rt", "npo-rt-lora", "npo-rt-qlora", "npo-rt-large"}
 
 
 @pytest.mark.parametrize("name", sorted(shipped_recipes()))
@@ -350,6 +383,7 @@ def test_default_run_is_the_papers_setting() -> None:
     assert recipe.weighted_terms() == {"npo": 1.0, "rt": 1.0}
     assert (recipe.beta, recipe.learning_rate, recipe.epochs, recipe.batch_size) == (0.1, 1e-5, 10, 32)
     assert (recipe.retain, recipe.verify, recipe.lora) == (Retain(), Verify(), None)
+    assert (recipe.optimizer, recipe.weights) == ("adamw", "auto")
 
 
 # Round trip
@@ -360,7 +394,12 @@ weights = st.floats(-1e6, 1e6, allow_subnormal=False)
 positive = st.floats(1e-9, 1e9)
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 loras = st.builds(
-    Lora, rank=sizes, alpha=sizes, dropout=shares, targets=text | st.lists(text, min_size=1, max_size=3).map(tuple)
+    Lora,
+    rank=sizes,
+    alpha=sizes,
+    dropout=shares,
+    targets=text | st.lists(text, min_size=1, max_size=3).map(tuple),
+    quantisation=st.sampled_from(["none", "nf4"]),
 )
 losses = st.fixed_dictionaries({"method": st.sampled_from(list(METHODS))}) | st.fixed_dictionaries(
     {"terms": st.dictionaries(st.sampled_from(["npo", "ga", "rt", "no", "1", "null"]), weights, min_size=1)}
@@ -377,6 +416,7 @@ settings_of_recipe = st.fixed_dictionaries(
         "epochs": sizes,
         "seed": st.integers(0, 2**32 - 1),
         "precision": st.sampled_from(["auto", "fp32", "bf16", "fp16"]),
+        "optimizer": st.sampled_from(["adamw", "adamw8bit"]),
         "max_length": st.none() | st.integers(2, 10**6),
         "prompt_format": st.tuples(text, text).map(lambda parts: "{prompt}".join(parts)),
         "lora": st.none() | loras,
@@ -437,6 +477,38 @@ def test_lora_flag_and_a_setting_keep_the_recipes_adapters(write: Any) -> None:
     overrides = ("lora.dropout=0.1",)
     expected = Lora(rank=64, alpha=128, dropout=0.1)
     assert from_options(recipe_name=name, lora=True, overrides=overrides).lora == expected
+
+
+def test_qlora_flag_adds_the_default_adapters_over_nf4() -> None:
+    recipe = from_options(qlora=True)
+    assert recipe.lora == Lora(quantisation="nf4")
+    assert recipe.learning_rate == load_recipe("npo-rt-qlora").learning_rate == load_recipe("npo-rt-lora").learning_rate
+    assert from_options(method="ga-rt", qlora=True).method == "ga-rt"
+
+
+def test_qlora_flag_includes_the_lora_flag() -> None:
+    assert from_options(lora=True, qlora=True) == from_options(qlora=True)
+
+
+def test_qlora_flag_keeps_the_recipes_adapters(write: Any) -> None:
+    name = write("method: npo-rt\nlora: {rank: 64, alpha: 128}\n")
+    assert from_options(recipe_name=name, qlora=True).lora == Lora(rank=64, alpha=128, quantisation="nf4")
+
+
+def test_lora_flag_keeps_the_recipes_quantisation() -> None:
+    assert from_options(recipe_name="npo-rt-qlora", lora=True).lora == Lora(quantisation="nf4")
+
+
+def test_qlora_flag_on_a_recipe_for_whole_weights() -> None:
+    with pytest.raises(RecipeError, match="contradicts 'lora"):
+        from_options(recipe_name="npo-rt-large", qlora=True)
+
+
+def test_optimizer_option() -> None:
+    assert from_options().optimizer == "adamw"
+    assert from_options(optimizer="adamw8bit").optimizer == "adamw8bit"
+    assert from_options(recipe_name="npo-rt-large").optimizer == "adamw8bit"
+    assert from_options(recipe_name="npo-rt-large", optimizer="adamw").optimizer == "adamw"
 
 
 def test_without_the_flag_the_recipe_decides() -> None:

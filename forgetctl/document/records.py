@@ -38,6 +38,13 @@ class Input(Model):
     commitment: Commitment | None = None
 
 
+class Computing(Part):
+    """How training was computed: as it was chosen for the machine."""
+
+    precision: str
+    why: str
+
+
 class Stage(Part):
     """What a stage left behind; which of the figures there are depends on the stage."""
 
@@ -52,6 +59,7 @@ class Stage(Part):
     retain_rows: int | None = None
     check_rows: int | None = None
     excluded: dict[str, int] = Field(default_factory=dict)
+    computing: Computing | None = None
 
 
 class Term(Part):

@@ -1,4 +1,4 @@
-"""Members of a micro-batch -> one forward -> the Batch that an objective sees."""
+"""A part of an optimizer step -> one forward -> the Batch that an objective sees."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ..errors import DivergedError, ModelError
 from ..maths.objectives import Batch, Role, Rows
 from .encoding import Encoded
 from .extras import Extras, Mismatched
-from .schedule import Member, Size
-from .scoring import PaddedRows, answer_activations, answer_logits, logp_of, pad_rows, score
+from .schedule import Part, Size, Step
+from .scoring import PaddedRows, answer_activations, answer_logits, answer_logp, logp_of, pad_rows, score
 
 
 @dataclass
@@ -28,101 +28,99 @@ class Assembler:
     extras: Extras
     _ratio: tuple[object, Tensor] | None = field(default=None, init=False)
 
-    def collate(self, members: list[Member]) -> dict[str, Any]:
-        """One padded batch: forget rows, their retain partners, their uninformed answers."""
-        forget = [self.forget[member.forget] for member in members]
-        retain = [self.retain[member.retain] for member in members if member.retain is not None]
+    def collate(self, part: Part) -> dict[str, Any]:
+        """The part's rows as one padded batch: forget rows, retain rows, uninformed answers of the forget rows."""
+        other, other_start, other_tokens = self._alternatives(part)
+        rows = [*(self.forget[i] for i in part.forget), *(self.retain[i] for i in part.retain), *other]
         start = None
         if self.start_logp is not None:
-            start = torch.tensor([self.start_logp[member.forget] for member in members])
-        other, other_start, other_tokens = self._alternatives(members)
-        rows = [*forget, *retain, *other]
+            start = torch.tensor([self.start_logp[i] for i in part.forget])
         return {
             **vars(pad_rows(rows)),
             "tokens": torch.tensor([row.tokens for row in rows]),
             "start_logp": start,
             "alternative_start": other_start,
             "alternative_tokens": other_tokens,
-            "members": members,
+            "part": part,
         }
 
     def batch(self, model: Any, inputs: dict[str, Any]) -> Batch:
-        """Score a collated micro-batch with one forward, and a second without gradient where KTO asks for it."""
+        """Score a collated part with one forward, and a second without gradient where KTO asks for it."""
         padded = PaddedRows(**{name: inputs[name] for name in PaddedRows.__dataclass_fields__})
-        members: list[Member] = inputs["members"]
+        part: Part = inputs["part"]
+        step, n = part.step, len(part.forget)
         forward = _Forward(model, padded, inputs["tokens"], self.extras)
-        n, first = len(members), members[0]
-        forget = forward.rows("forget", [member.forget for member in members], 0, first.forget_size)
-        forget = replace(forget, start_logp=inputs["start_logp"], mismatched_ratio=self._mismatched(model, first))
+        forget = forward.rows("forget", part.forget, 0, step.forget_size)
+        forget = replace(forget, start_logp=inputs["start_logp"], mismatched_ratio=self._mismatched(model, step))
         if self.extras.alternatives is not None:
-            size = Size(first.forget_size.rows, inputs["alternative_tokens"])
-            alternative = forward.scores(len(forward.logp) - n, n, size)
+            size = Size(step.forget_size.rows, inputs["alternative_tokens"])
+            alternative = forward.scores(n + len(part.retain), n, size)
             forget = replace(forget, alternative=replace(alternative, start_logp=inputs["alternative_start"]))
-        if first.retain_size is None:
+        if not step.retain:
             return Batch(forget)
-        partners = [member.retain for member in members if member.retain is not None]
-        return Batch(forget, forward.rows("retain", partners, n, first.retain_size))
+        return Batch(forget, forward.rows("retain", part.retain, n, step.retain_size))
 
-    def _alternatives(self, members: list[Member]) -> tuple[list[Encoded], Tensor | None, int]:
-        """Uninformed answers of the members, their start scores, and the tokens in the whole optimizer batch."""
+    def _alternatives(self, part: Part) -> tuple[list[Encoded], Tensor | None, int]:
+        """Uninformed answers of the forget rows, their start scores, and the tokens in the whole optimizer step."""
         alternatives = self.extras.alternatives
         if alternatives is None:
             return [], None, 0
-        drawn = alternatives.drawn(members[0].epoch)
-        pairs = [(member.forget, drawn[member.forget]) for member in members]
+        drawn = alternatives.drawn(part.step.epoch)
+        pairs = [(row, drawn[row]) for row in part.forget]
         start = None
         if alternatives.start_logp:
             start = torch.tensor([alternatives.start_logp[pair] for pair in pairs])
-        tokens = sum(alternatives.encoded(row, drawn[row]).tokens for row in members[0].batch)
+        tokens = sum(alternatives.encoded(row, drawn[row]).tokens for row in part.step.forget)
         return [alternatives.encoded(*pair) for pair in pairs], start, tokens
 
-    def _mismatched(self, model: Any, member: Member) -> Tensor | None:
-        """Log ratios of the optimizer batch's mismatched pairs, made once per optimizer step."""
+    def _mismatched(self, model: Any, step: Step) -> Tensor | None:
+        """Log ratios of the optimizer step's mismatched pairs, made once a step."""
         pairs: Mismatched | None = self.extras.mismatched
         if pairs is None:
             return None
-        key = (member.epoch, member.batch)
+        key = (step.epoch, step.forget)
         if self._ratio is None or self._ratio[0] != key:
             try:
-                now = score(model, [pairs.rows[row] for row in member.batch])
+                now = score(model, [pairs.rows[row] for row in step.forget])
             except ModelError as error:
                 raise DivergedError(f"{error}; lower the learning rate") from None
-            start = [pairs.start_logp[row] for row in member.batch]
+            start = [pairs.start_logp[row] for row in step.forget]
             self._ratio = (key, torch.tensor(now, device=model.device) - torch.tensor(start, device=model.device))
         return self._ratio[1]
 
 
 class _Forward:
-    """One forward of a padded batch, cut into the rows of each role."""
+    """One forward of a padded batch, cut into the rows of each role. Logits are kept only where a term reads them."""
 
     def __init__(self, model: Any, padded: PaddedRows, tokens: Tensor, extras: Extras) -> None:
         self.padded, self.tokens, self.extras = padded, tokens, extras
+        self.logits: Tensor | None = None
         self.hidden: Tensor | None = None
-        if extras.layer is None:
-            self.logits = answer_logits(model, padded)
-        else:
+        if extras.layer is not None:
             self.logits, self.hidden = answer_activations(model, padded, extras.layer.index)
-        self.logp = logp_of(self.logits, padded)
+        elif extras.logits or extras.states:
+            self.logits = answer_logits(model, padded)
+        self.logp = answer_logp(model, padded) if self.logits is None else logp_of(self.logits, padded)
 
     def scores(self, offset: int, count: int, size: Size) -> Rows:
         """Scores of `count` rows from `offset`."""
         chosen = slice(offset, offset + count)
         return Rows(self.logp[chosen], self.tokens[chosen], size.rows, size.tokens)
 
-    def rows(self, role: Role, positions: list[int], offset: int, size: Size) -> Rows:
+    def rows(self, role: Role, positions: Sequence[int], offset: int, size: Size) -> Rows:
         """Scores of the rows of a role with what the loss's terms need beside them."""
         rows = self.scores(offset, len(positions), size)
         there = (self.padded.row >= offset) & (self.padded.row < offset + len(positions))
-        if role in self.extras.states:
+        if role in self.extras.states and self.logits is not None and positions:
             start = self.extras.states[role].log_probabilities(positions)
             now = log_softmax(self.logits[there].float(), dim=-1)
             per_token = kl_div(now, start, reduction="none", log_target=True).sum(-1)
             sums = per_token.new_zeros(len(positions)).index_add(0, self.padded.row[there] - offset, per_token)
             rows = replace(rows, kl=sums, start_logits=start)
-        if self.extras.logits and role == "forget":
+        if self.extras.logits and self.logits is not None and role == "forget":
             rows = replace(rows, logits=self.logits[there], targets=self.padded.targets[there])
         if self.hidden is not None and self.extras.layer is not None:
             rows = replace(rows, hidden=self.hidden[there], direction=self.extras.layer.direction)
-            if role == "retain":
+            if role == "retain" and positions:
                 rows = replace(rows, start_hidden=torch.cat([self.extras.layer.start[i] for i in positions]))
         return rows

@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from math import prod
 
 import torch
 
 from ..recipe import Recipe
 from .encoding import Encoded
-from .models import ModelFacts, weight_shapes
-from .schedule import PairedBatches
+from .fit import DTYPES, Fit, choose_fit, training_precision
+from .models import ModelFacts, frozen_dtype, weight_shapes
 
-FLOAT = 4
-RUNTIME = 450 * 2**20
-"""Bytes that the interpreter takes with torch and transformers loaded, measured on Linux."""
+FLOAT, HALF = 4, 2
+HEAP_WASTE, KERNELS = 0.65, 500 * 2**20
+"""Measured with glibc: gaps in the heap for each byte of a step's blocks, and kernels for bfloat16 of many sizes."""
+EIGHT_BIT_MOMENTS = 2 * (1 + FLOAT / 256)
+"""Bytes a weight of two moments in 8 bits, with a scale for every 256."""
+NF4 = 0.5 + 1 / 64 + FLOAT / (64 * 256)
+"""Bytes a weight of NF4 with double quantisation: a byte of scale for every 64, and a scale for 256 of those."""
+RUNTIME = 480 * 2**20
+"""Bytes that the interpreter takes with torch, transformers and peft loaded, measured on Linux."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Peak memory in bytes and time in seconds, with the parameters, steps and longest row they rest on."""
+    """Peak memory in bytes and time in seconds, with what they rest on: parameters, steps, the longest row in tokens
+    and how it is computed."""
 
     memory: int
     seconds: float
     parameters: int
     steps: int
     longest: int
+    fit: Fit
 
 
 def estimate(
@@ -38,68 +44,78 @@ def estimate(
     retain: Sequence[Encoded],
     recipe: Recipe,
     device: torch.device,
+    *,
+    free: int | None = None,
 ) -> Estimate:
-    """Estimate a run; `retain` is empty for a loss that does not read it.
+    """Estimate a run; `retain` is empty for a loss that does not read it. free: as `choose_fit`.
 
-    Memory: weights, gradients, AdamW's two moments, activations of the largest micro-batch.
+    Memory: weights, gradients and AdamW's two moments, and what a simulated step needs beside them.
 
     Time: 6 operations per parameter and token at the matrix-product rate measured now; 4 with adapters, whose
     weight gradients are negligible.
     """
-    shapes = weight_shapes(facts.path)
-    parameters = sum(_size(shape) for shape in shapes.values())
-    batches = PairedBatches(
-        forget,
-        retain,
-        batch_size=recipe.batch_size,
-        micro_batch_size=recipe.micro_batch_size,
-        seed=recipe.seed,
-    )
-    trained = _lora_size(shapes, recipe.lora.rank) if recipe.lora else parameters
-    rows = (2 if retain else 1) * min(batches.micro_size, len(forget))
+    parameters = _count(weight_shapes(facts.path))
+    static = static_bytes(facts, recipe, device)
+    fit = choose_fit(facts, forget, retain, recipe, device, static=static, free=free)
+    steps = -(-len(forget) // recipe.batch_size) * recipe.epochs
     longest = max(len(row.ids) for row in (*forget, *retain))
-    memory = FLOAT * (parameters + 3 * trained) + _activations(facts.path, forget, retain, rows, longest)
     tokens = len(forget) * (_mean(forget) + _mean(retain)) * recipe.epochs
-    seconds = (4 if recipe.lora else 6) * parameters * tokens / _rate(device)
-    runtime = RUNTIME if device.type == "cpu" else 0
-    return Estimate(int(memory + runtime), seconds, parameters, batches.updates * recipe.epochs, longest)
+    seconds = (4 if recipe.lora else 6) * parameters * tokens / product_rate(device, DTYPES.get(fit.precision))
+    own = RUNTIME + _waste(facts, recipe, fit) if device.type == "cpu" else 0
+    return Estimate(static + fit.step_bytes + own, seconds, parameters, steps, longest, fit)
 
 
-def _size(shape: list[int]) -> int:
-    size = 1
-    for length in shape:
-        size *= length
-    return size
+def static_bytes(facts: ModelFacts, recipe: Recipe, device: torch.device) -> int:
+    """Weights, gradients, AdamW's two moments, and the copy of the start model's head that guards the retain rows."""
+    shapes = weight_shapes(facts.path)
+    moments = 2 * FLOAT if recipe.optimizer == "adamw" else EIGHT_BIT_MOMENTS
+    if recipe.lora is None:
+        # Split weights have two bytes for the model and two for the optimizer.
+        gradient = HALF if recipe.weights == "bfloat16" else FLOAT
+        head = max((prod(shape) for name, shape in shapes.items() if _is_outer(name)), default=0)
+        return int(_count(shapes) * (FLOAT + gradient + moments)) + FLOAT * head
+    compute = DTYPES.get(training_precision(recipe, facts, device)[0], torch.float32)
+    adapters = _lora_size(shapes, recipe.lora.rank) * (2 * FLOAT + moments)
+    if recipe.lora.quantisation == "nf4":
+        outer = _count({name: shape for name, shape in shapes.items() if _is_outer(name) or len(shape) != 2})
+        return int(adapters + outer * compute.itemsize + (_count(shapes) - outer) * NF4)
+    return int(adapters) + _count(shapes) * frozen_dtype(facts, recipe, compute).itemsize
+
+
+def _waste(facts: ModelFacts, recipe: Recipe, fit: Fit) -> int:
+    """What a C library's heap and oneDNN's kernels take beside the tensors of a step.
+
+    Freed blocks stay in the heap, cut up by parts of other sizes. Gradients and moments of the layers fill the gaps.
+    """
+    shapes = weight_shapes(facts.path)
+    inner = _count({name: shape for name, shape in shapes.items() if not _is_outer(name)})
+    filled = 0 if recipe.lora else 3 * FLOAT * inner
+    return max(0, int(HEAP_WASTE * fit.heap_bytes) - filled) + (0 if fit.precision == "fp32" else KERNELS)
+
+
+def _count(shapes: Mapping[str, Sequence[int]]) -> int:
+    return sum(prod(shape) for shape in shapes.values())
+
+
+def _is_outer(name: str) -> bool:
+    """Embeddings and head, which stay whole and without adapters."""
+    return "embed" in name or "head" in name or "wte" in name or "wpe" in name
 
 
 def _lora_size(shapes: dict[str, list[int]], rank: int) -> int:
     """Adapter weights on every linear layer but the embeddings and the head."""
-    linear = [shape for name, shape in shapes.items() if len(shape) == 2 and "embed" not in name and "head" not in name]
+    linear = [shape for name, shape in shapes.items() if len(shape) == 2 and not _is_outer(name)]
     return sum(rank * sum(shape) for shape in linear)
-
-
-def _activations(path: Path, forget: Sequence[Encoded], retain: Sequence[Encoded], rows: int, longest: int) -> int:
-    """Values kept for the backward pass: about 16 hidden and 4 feed-forward vectors a token and layer (a decoder
-    block with fused attention), and three copies of the answer logits (float32, softmax, gradient)."""
-    config: dict[str, Any] = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    config = config.get("text_config", config)
-    hidden = config.get("hidden_size") or config.get("n_embd") or 0
-    inner = config.get("intermediate_size") or config.get("n_inner") or 4 * hidden
-    layers = config.get("num_hidden_layers") or config.get("n_layer") or 0
-    vocabulary: int = config.get("vocab_size", 0)
-    answers = max(row.tokens for row in (*forget, *retain))
-    per_token = layers * (16 * hidden + 4 * inner)
-    return FLOAT * rows * (longest * per_token + 3 * answers * vocabulary)
 
 
 def _mean(rows: Sequence[Encoded]) -> float:
     return sum(len(row.ids) for row in rows) / len(rows) if rows else 0.0
 
 
-def _rate(device: torch.device, size: int = 1024, repeats: int = 5) -> float:
-    """Operations a second of a float32 matrix product, here and now."""
-    matrix = torch.randn(size, size, device=device)
-    matrix @ matrix
+def product_rate(device: torch.device, dtype: torch.dtype | None, size: int = 1024, repeats: int = 5) -> float:
+    """Operations a second of a product of matrices in `dtype`, float32 if None, here and now."""
+    matrix = torch.randn(size, size, device=device, dtype=dtype)
+    matrix = matrix @ matrix
     started = time.perf_counter()
     for _ in range(repeats):
         matrix = (matrix @ matrix).clamp_(-1, 1)

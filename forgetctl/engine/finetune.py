@@ -8,9 +8,12 @@ from typing import Any
 import torch
 
 from .encoding import Encoded
+from .schedule import Limits, cuts
 from .scoring import answer_logp, pad_rows
 
 BATCH_ROWS = 32
+TOKENS = 2048
+"""Most tokens in memory at once."""
 
 
 def fine_tune(
@@ -20,12 +23,12 @@ def fine_tune(
     epochs: int,
     learning_rate: float,
     seed: int,
-    micro_batch: int = BATCH_ROWS,
+    micro_batch: int | None = None,
     advance: Callable[[int, str], None] = lambda _steps, _note: None,
 ) -> None:
     """Train on answers with AdamW and a linearly falling rate: token-mean cross-entropy, batches of 32 rows.
 
-    micro_batch: rows in memory at once; does not change the gradient. advance: called after every optimizer step.
+    micro_batch: most rows in memory at once; does not change the gradient. advance: called after every optimizer step.
     """
     batches = -(-len(rows) // BATCH_ROWS)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -35,7 +38,7 @@ def fine_tune(
     model.train()
     for _ in range(epochs):
         for indices in torch.split(torch.randperm(len(rows), generator=generator), BATCH_ROWS):
-            loss = _backward(model, [rows[i] for i in indices.tolist()], micro_batch)
+            loss = _backward(model, [rows[i] for i in indices.tolist()], Limits(micro_batch or BATCH_ROWS, TOKENS))
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
             optimizer.zero_grad()
@@ -44,11 +47,12 @@ def fine_tune(
     model.eval()
 
 
-def _backward(model: Any, batch: Sequence[Encoded], micro_batch: int) -> float:
+def _backward(model: Any, batch: Sequence[Encoded], limits: Limits) -> float:
     """Accumulate the gradient of a batch's loss, and return the loss in nats a token."""
     tokens, total = sum(row.tokens for row in batch), 0.0
-    for start in range(0, len(batch), micro_batch):
-        part = pad_rows(batch[start : start + micro_batch]).to(model.device)
+    batch = sorted(batch, key=lambda row: -len(row.ids))
+    for cut in cuts([len(row.ids) for row in batch], limits):
+        part = pad_rows(batch[cut]).to(model.device)
         loss: Any = -answer_logp(model, part).sum() / tokens
         loss.backward()
         total += loss.item()

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from transformers import TrainerCallback, TrainerState
 
 from ..errors import DivergedError
+from .scoring import evaluating
 from .states import AnswerStates
 
-PROBES = 32
-"""Retain rows that the guard looks at."""
+PROBES, PROBED_TOKENS = 32, 4096
+"""Retain rows that the guard looks at, and about how many tokens: it must not cost more than the training."""
 
 
 class RetainGuard(TrainerCallback):
@@ -27,7 +28,8 @@ class RetainGuard(TrainerCallback):
         """Raises DivergedError above the limit. Runs before the step is saved."""
         if state.global_step % self.every:
             return
-        divergence = self.states.divergence_to(model)
+        with evaluating(model):
+            divergence = self.states.divergence_to(model)
         if not divergence <= self.limit:
             raise DivergedError(
                 f"stopped after step {state.global_step}: on the retain rows the model is {divergence:.1f} nats a "
@@ -36,6 +38,8 @@ class RetainGuard(TrainerCallback):
         self.note("retain_kl_from_start", divergence)
 
 
-def probes(count: int) -> list[int]:
-    """Positions of up to PROBES rows, spread evenly over `count`."""
-    return [round(i * (count - 1) / max(min(PROBES, count) - 1, 1)) for i in range(min(PROBES, count))]
+def probes(lengths: Sequence[int]) -> list[int]:
+    """Positions of some rows, spread evenly over all. lengths: tokens of each row."""
+    fitting = PROBED_TOKENS * len(lengths) // max(sum(lengths), 1)
+    wanted = max(1, min(PROBES, fitting, len(lengths)))
+    return [round(i * (len(lengths) - 1) / max(wanted - 1, 1)) for i in range(wanted)]

@@ -1,4 +1,4 @@
-"""Load, adapt, quantise and save models: the only importer of peft.
+"""Load, adapt, merge and save models: the only importer of peft.
 
 Safetensors only, no remote code, no silent download.
 """
@@ -17,7 +17,10 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from ..errors import ModelError
-from ..recipe import Lora
+from ..recipe import Lora, Recipe
+from .quantised import NF4_BLOCK, QUANTISED, make_trainable, narrowest, quantising
+from .quantised import PRECISIONS as PRECISIONS  # part of this module's own interface
+from .split import join_weights, split_weights
 
 
 @dataclass(frozen=True)
@@ -156,13 +159,6 @@ def load_tokenizer(path: Path) -> Any:
         raise ModelError(f"{path}: its tokenizer cannot be loaded ({type(error).__name__})") from None
 
 
-PRECISIONS = ("bf16", "int8", "nf4")
-"""What a model can be deployed in: bfloat16, or 8 and 4 bits a weight (LLM.int8, Dettmers et al. 2022; NF4 with
-double quantisation, Dettmers et al. 2023)."""
-
-NF4_BLOCK = 64
-
-
 def load_model(path: Path, device: torch.device, dtype: torch.dtype, precision: str | None = None) -> Any:
     """A causal language model with its dropout off, in evaluation mode.
 
@@ -187,7 +183,7 @@ def load_model(path: Path, device: torch.device, dtype: torch.dtype, precision: 
             trust_remote_code=False,
             use_safetensors=True,
             output_loading_info=True,
-            **_quantised(precision, device, dtype),
+            **quantising(precision, device, dtype),
             **dropout,
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
@@ -196,31 +192,36 @@ def load_model(path: Path, device: torch.device, dtype: torch.dtype, precision: 
     if missing := sorted(report["missing_keys"]):
         raise ModelError(f"{path}: {len(missing)} weights are missing, the first is {missing[0]}")
     model.config.use_cache = False
-    if precision == "nf4" and (narrow := _narrowest(model)) < NF4_BLOCK:
+    if precision == "nf4" and (narrow := narrowest(model)) < NF4_BLOCK:
         raise ModelError(f"{path}: has a layer of {narrow} inputs, nf4 needs {NF4_BLOCK}")
-    return (model if precision in ("int8", "nf4") else model.to(device)).eval()
+    return (model if precision in QUANTISED else model.to(device)).eval()
 
 
-def _narrowest(model: nn.Module) -> int:
-    """Inputs of the narrowest quantised layer."""
-    layers = (layer for layer in model.modules() if type(layer).__name__ == "Linear4bit")
-    return min((int(layer.in_features) for layer in layers), default=NF4_BLOCK)  # type: ignore[arg-type]
+def load_for_training(facts: ModelFacts, device: torch.device, recipe: Recipe, compute: torch.dtype) -> Any:
+    """The start model with its weights held as the recipe says, ready for `add_lora` where the recipe has adapters.
+
+    compute: what training computes in. Whole weights are float32, or split into bfloat16 and the bits that float32 has
+    more (`engine.split`). Frozen weights are float32, or bfloat16 where nothing is lost by it. Under QLoRA they are
+    NF4, and everything else is held in `compute`; the start model of the losses is then the quantised one. So the
+    start model's scores must be taken from what this returns. Raises as `load_model`.
+    """
+    if recipe.lora and recipe.lora.quantisation != "none":
+        model = load_model(facts.path, device, compute, recipe.lora.quantisation)
+        make_trainable(model)
+        return model
+    if recipe.lora:
+        return load_model(facts.path, device, frozen_dtype(facts, recipe, compute))
+    if recipe.weights != "bfloat16":
+        return load_model(facts.path, device, torch.float32)
+    model = load_model(facts.path, device, facts.dtype if facts.dtype == torch.bfloat16 else torch.float32)
+    split_weights(model)
+    return model
 
 
-def _quantised(precision: str | None, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
-    """What transformers must be told to quantise while loading; a quantised model cannot be moved afterwards."""
-    if precision not in ("int8", "nf4"):
-        return {}
-    from transformers import BitsAndBytesConfig
-
-    config: Any = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
-        load_in_8bit=precision == "int8",
-        load_in_4bit=precision == "nf4",
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=dtype,
-    )
-    return {"quantization_config": config, "device_map": {"": device}}
+def frozen_dtype(facts: ModelFacts, recipe: Recipe, compute: torch.dtype) -> torch.dtype:
+    """What weights under adapters are held in."""
+    lossless = facts.dtype == compute == torch.bfloat16 and recipe.weights == "auto"
+    return torch.bfloat16 if lossless or recipe.weights == "bfloat16" else torch.float32
 
 
 def _is_dropout(key: str, value: object) -> bool:
@@ -250,6 +251,32 @@ def merged(model: Any) -> Any:
     return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
 
 
+def finished(model: Any, start: ModelFacts) -> Any:
+    """The model as it ships, before it is rounded to the start model's precision.
+
+    Split weights are joined, and adapters folded in. Adapters on weights that were rounded or quantised for training
+    are added to the start model's own weights, read from disk again: the adapters' change is then all that differs from
+    the start, and no damage of quantisation ships. It also means that under QLoRA the shipped model's scores are near
+    those that training saw, on NF4 weights, but not the same; `verify` scores the saved model and no other.
+    """
+    join_weights(model)
+    frozen = [weight for weight in model.parameters() if not weight.requires_grad]
+    if all(weight.dtype == torch.float32 for weight in frozen):
+        return merged(model)
+    return _added_to_start(model, start)
+
+
+@torch.no_grad()
+def _added_to_start(model: Any, start: ModelFacts) -> Any:
+    fresh = load_model(start.path, torch.device("cpu"), start.dtype)
+    for name, layer in model.get_base_model().named_modules():
+        if hasattr(layer, "get_delta_weight"):  # a layer with an adapter
+            weight = fresh.get_submodule(name).weight
+            (adapter,) = layer.active_adapters
+            weight.copy_(weight.float() + layer.get_delta_weight(adapter).float().cpu())  # rounded once, at the end
+    return fresh
+
+
 def trainable_parameters(model: nn.Module) -> int:
     """Number of parameters that training changes."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
@@ -260,7 +287,7 @@ def save_model(model: Any, tokenizer: Any, start: ModelFacts, directory: Path) -
 
     The config is the start model's own, so that nothing but the weights differs between the two.
     """
-    merged(model).to(start.dtype).save_pretrained(str(directory), safe_serialization=True)
+    finished(model, start).to(start.dtype).save_pretrained(str(directory), safe_serialization=True)
     tokenizer.save_pretrained(str(directory))
     for name in ("config.json", "generation_config.json"):
         if (start.path / name).is_file():

@@ -1,92 +1,93 @@
-"""Which rows meet in which batch: a pure function of (seed, epoch), so that runs resume exactly.
+"""Which rows meet in which optimizer step: a pure function of (seed, epoch), so that runs resume exactly.
 
-An optimizer batch pairs each of its forget rows with a retain row. It is cut into micro-batches of similar
-length, so that padding is nearly nil; the cut changes no loss and no gradient, since objectives divide by the
-size of the optimizer batch.
+A step pairs each of its forget rows with a retain row. It is computed in parts of rows of similar length, forget and
+retain rows mixed, so that padding is nearly nil; the cut changes no loss and no gradient, since objectives divide by
+the size of the whole step.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import ceil
 
 import numpy as np
 
 from .encoding import Encoded
 
+PART_TOKENS = 64
+"""What a part costs beside its tokens, in tokens: launching it, and adding its gradients to the others'."""
+
 
 @dataclass(frozen=True)
 class Size:
-    """Rows and answer tokens of one role in an optimizer batch."""
+    """Rows and answer tokens of one role in an optimizer step."""
 
     rows: int
     tokens: int
 
 
 @dataclass(frozen=True)
-class Member:
-    """A forget row with its retain partner, by position, and the optimizer batch they belong to.
+class Limits:
+    """The most that is computed at once: rows of both roles, and tokens with padding. A longer row comes alone."""
 
-    batch: positions of all its forget rows; the sizes are those of the whole of it.
+    rows: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """An optimizer step: positions of its forget rows and of their retain partners, in the order drawn.
+
+    retain is empty where the loss reads no retain row.
     """
 
-    forget: int
-    retain: int | None
-    forget_size: Size
-    retain_size: Size | None
-    batch: tuple[int, ...]
     epoch: int
+    forget: tuple[int, ...]
+    retain: tuple[int, ...]
+    forget_size: Size
+    retain_size: Size
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is computed at once of a step: positions of forget and of retain rows."""
+
+    step: Step
+    forget: tuple[int, ...]
+    retain: tuple[int, ...]
 
 
 class PairedBatches:
-    """A batch sampler that yields micro-batches of Members; `set_epoch` chooses the epoch.
-
-    Every optimizer batch but the last of an epoch gives exactly `micro_batches` of them.
-    """
+    """A batch sampler that yields one Step at a time, each as a list of one; `set_epoch` chooses the epoch."""
 
     def __init__(
-        self,
-        forget: Sequence[Encoded],
-        retain: Sequence[Encoded],
-        *,
-        batch_size: int,
-        micro_batch_size: int,
-        seed: int,
+        self, forget: Sequence[Encoded], retain: Sequence[Encoded], *, batch_size: int, limits: Limits, seed: int
     ) -> None:
         self.forget, self.retain = forget, retain
-        self.micro_size = min(micro_batch_size, batch_size)
-        self.micro_batches = ceil(batch_size / self.micro_size)
-        # Where the cut leaves a rest, spread it: equal parts waste less than a full one and a remainder.
-        self.micro_size = ceil(batch_size / self.micro_batches)
-        self.batch_size, self.seed, self.epoch = batch_size, seed, 0
+        self.batch_size, self.limits, self.seed, self.epoch = batch_size, limits, seed, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration yields."""
         self.epoch = epoch
 
-    @property
-    def updates(self) -> int:
-        """Optimizer steps in an epoch."""
+    def __len__(self) -> int:
         return ceil(len(self.forget) / self.batch_size)
 
-    def __len__(self) -> int:
-        full, rest = divmod(len(self.forget), self.batch_size)
-        return full * self.micro_batches + ceil(rest / self.micro_size)
+    def __iter__(self) -> Iterator[list[Step]]:
+        for step in self.steps():
+            yield [step]
 
-    def __iter__(self) -> Iterator[list[Member]]:
-        for batch in self.optimizer_batches():
-            for start in range(0, len(batch), self.micro_size):
-                yield batch[start : start + self.micro_size]
-
-    def optimizer_batches(self) -> Iterator[list[Member]]:
-        """The epoch's optimizer batches, each sorted by length."""
+    def steps(self) -> Iterator[Step]:
+        """The epoch's optimizer steps."""
         random = np.random.default_rng([self.seed, self.epoch])
-        order = random.permutation(len(self.forget))
+        order = [int(i) for i in random.permutation(len(self.forget))]
         partners = self._partners(random)
         for start in range(0, len(order), self.batch_size):
             chosen = slice(start, start + self.batch_size)
-            yield self._members(list(order[chosen]), partners[chosen])
+            forget, retain = tuple(order[chosen]), tuple(partners[chosen])
+            yield Step(self.epoch, forget, retain, _size(self.forget, forget), _size(self.retain, retain))
 
     def _partners(self, random: np.random.Generator) -> list[int]:
         """A retain row for each place in the epoch; none comes twice before all came once."""
@@ -95,13 +96,40 @@ class PairedBatches:
             partners.extend(int(i) for i in random.permutation(len(self.retain)))
         return partners[: len(self.forget)]
 
-    def _members(self, forget: list[int], retain: list[int]) -> list[Member]:
-        # Which forget row meets which retain row does not matter to a loss that averages each role, so both
-        # are sorted by length before they are joined.
-        forget = sorted((int(i) for i in forget), key=lambda i: (-len(self.forget[i].ids), i))
-        ordered = sorted(retain, key=lambda i: (-len(self.retain[i].ids), i))
-        partners: Sequence[int | None] = ordered or [None] * len(forget)
-        forget_size = Size(len(forget), sum(self.forget[i].tokens for i in forget))
-        retain_size = Size(len(retain), sum(self.retain[i].tokens for i in retain)) if retain else None
-        shared = (forget_size, retain_size, tuple(forget), self.epoch)
-        return [Member(row, partner, *shared) for row, partner in zip(forget, partners, strict=True)]
+    def parts(self, step: Step) -> list[Part]:
+        """The step cut for computing, longest rows first."""
+        places = [("forget", i, self._forget_lengths[i]) for i in step.forget]
+        places += [("retain", i, self._retain_lengths[i]) for i in step.retain]
+        places.sort(key=lambda place: (-place[2], place[0], place[1]))
+        return [
+            Part(step, *(tuple(i for role, i, _ in places[cut] if role == wanted) for wanted in ("forget", "retain")))
+            for cut in cuts([length for _, _, length in places], self.limits)
+        ]
+
+    @cached_property
+    def _forget_lengths(self) -> list[int]:
+        return [len(row.ids) for row in self.forget]
+
+    @cached_property
+    def _retain_lengths(self) -> list[int]:
+        return [len(row.ids) for row in self.retain]
+
+
+def _size(rows: Sequence[Encoded], positions: Sequence[int]) -> Size:
+    return Size(len(positions), sum(rows[i].tokens for i in positions))
+
+
+def cuts(lengths: Sequence[int], limits: Limits) -> list[slice]:
+    """The cut of falling `lengths` into consecutive parts that costs least: padded tokens, and PART_TOKENS a part."""
+    best, back = [0, *[-1] * len(lengths)], [0] * (len(lengths) + 1)
+    for start, longest in enumerate(lengths):
+        room = min(limits.rows, max(1, limits.tokens // longest), len(lengths) - start)
+        for count in range(1, room + 1):
+            cost, end = best[start] + longest * count + PART_TOKENS, start + count
+            if best[end] < 0 or cost < best[end]:
+                best[end], back[end] = cost, start
+    parts, end = [], len(lengths)
+    while end:
+        parts.append(slice(back[end], end))
+        end = back[end]
+    return parts[::-1]

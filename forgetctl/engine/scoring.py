@@ -8,6 +8,7 @@ masks are built from lengths, so neither padding nor what is used as padding can
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch.nn.functional import cross_entropy
 
 from ..errors import ModelError
 from .encoding import Encoded
+from .head import has_plain_head, head_gives_logp
 
 MAX_ROWS = 64
 MAX_TOKENS = 8192
@@ -35,6 +37,13 @@ class PaddedRows:
     predicts: Tensor
     targets: Tensor
     row: Tensor
+
+    def first(self) -> PaddedRows:
+        """The first row alone."""
+        scored = self.row == 0
+        return PaddedRows(
+            self.input_ids[:1], self.attention_mask[:1], self.predicts[:1], self.targets[scored], self.row[scored]
+        )
 
     def to(self, device: torch.device) -> PaddedRows:
         """The same on another device."""
@@ -68,9 +77,10 @@ def answer_activations(model: Any, batch: PaddedRows, layer: int) -> tuple[Tenso
 
 
 def _forward(model: Any, batch: PaddedRows, **options: Any) -> Any:
+    # Without a mask: rows are padded on the right, and what comes later is out of sight of causal attention anyway.
+    # With one, attention would be computed over the padding too, and without the kernels for the causal case.
     return model(
         input_ids=batch.input_ids,
-        attention_mask=batch.attention_mask,
         logits_to_keep=batch.predicts,
         use_cache=False,
         **options,
@@ -86,7 +96,10 @@ def _answer_logits(model: Any, output: Any, batch: PaddedRows) -> Tensor:
 
 def answer_logp(model: Any, batch: PaddedRows) -> Tensor:
     """Summed log-probability of each row's answer, (rows,) float32, with gradient."""
-    return logp_of(answer_logits(model, batch), batch)
+    if not has_plain_head(model, lambda: _forward(model, batch.first())):
+        return logp_of(answer_logits(model, batch), batch)
+    with head_gives_logp(model, batch.targets):
+        return sum_rows(_forward(model, batch).logits, batch)
 
 
 def logp_of(logits: Tensor, batch: PaddedRows) -> Tensor:
@@ -97,6 +110,18 @@ def logp_of(logits: Tensor, batch: PaddedRows) -> Tensor:
 def sum_rows(per_token: Tensor, batch: PaddedRows) -> Tensor:
     """Values of scored tokens, (scored tokens,), summed by row, (rows,)."""
     return per_token.new_zeros(len(batch.input_ids)).index_add(0, batch.row, per_token)
+
+
+@contextmanager
+def evaluating(model: Any) -> Iterator[None]:
+    """A model in training set to evaluation: dropout would blur its scores, and use up random numbers that training
+    would have drawn."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
 
 
 def length_batches(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -12,7 +12,8 @@ from torch.nn.functional import kl_div, log_softmax
 
 from ..errors import ModelError
 from .encoding import Encoded
-from .scoring import MAX_ROWS, answer_logits, length_batches, pad_rows
+from .head import BUFFER_VALUES, head_inputs
+from .scoring import answer_logits, length_batches, pad_rows
 
 
 class AnswerStates:
@@ -21,31 +22,38 @@ class AnswerStates:
     They give its full next-token distributions again at a fraction of the memory of a second model.
     """
 
-    def __init__(self, model: Any, rows: Sequence[Encoded]) -> None:
-        """Raises ModelError if logits are not the head's output up to soft-capping or scaling."""
+    def __init__(self, model: Any, rows: Sequence[Encoded], *, copy_head: bool = False) -> None:
+        """copy_head: for a model whose head, or whose embeddings that share its weights, will be trained on.
+
+        Raises ModelError if logits are not the head's output up to soft-capping or scaling.
+        """
+        head = model.get_output_embeddings()
         self.rows = list(rows)
-        # A copy: the model's own head may be trained on, or shares its weights with embeddings that are.
-        self.head = deepcopy(model.get_output_embeddings()).requires_grad_(False)
+        self.head = deepcopy(head).requires_grad_(False) if copy_head else head
         self.config = model.config.get_text_config()
         self.hidden: list[Tensor] = [torch.empty(0)] * len(rows)
-        for indices in length_batches(rows):
-            self._capture(model, indices)
+        for number, indices in enumerate(length_batches(rows)):
+            self._capture(model, indices, check=number == 0)
 
     @torch.no_grad()
-    def _capture(self, model: Any, indices: list[int]) -> None:
+    def _capture(self, model: Any, indices: list[int], *, check: bool) -> None:
         batch = pad_rows([self.rows[index] for index in indices]).to(model.device)
-        caught: list[Tensor] = []
-        handle = model.get_output_embeddings().register_forward_pre_hook(lambda _module, args: caught.append(args[0]))
-        try:
-            logits = answer_logits(model, batch)
-        finally:
-            handle.remove()
+        if check:
+            self._check(model, pad_rows([self.rows[indices[-1]]]).to(model.device))
+        with head_inputs(model) as caught:
+            answer_logits(model, batch)
+        for position, index in enumerate(indices):
+            self.hidden[index] = caught[0][batch.row == position]
+
+    def _check(self, model: Any, batch: Any) -> None:
+        """On one row, since the logits of many would not fit into the memory."""
+        with head_inputs(model) as caught:
+            answer_logits(model, batch)
+        logits = answer_logits(model, batch)
         if not torch.allclose(self._logits(caught[0]).float(), logits.float(), atol=1e-2, rtol=1e-3):
             raise ModelError(
                 f"{type(model).__name__} transforms its logits in a way that cannot be repeated from the head"
             )
-        for position, index in enumerate(indices):
-            self.hidden[index] = caught[0][batch.row == position]
 
     def _logits(self, hidden: Tensor) -> Tensor:
         logits: Tensor = self.head(hidden)
@@ -73,29 +81,36 @@ class AnswerStates:
     @torch.no_grad()
     def log_probabilities(self, indices: Sequence[int]) -> Tensor:
         """Log-probabilities at the scored positions of these rows, (scored tokens, vocabulary)."""
-        hidden = torch.cat([self.hidden[index] for index in indices])
-        return log_softmax(self._logits(hidden).float(), dim=-1)
+        return self._distributions(torch.cat([self.hidden[index] for index in indices]))
 
-    @torch.no_grad()
     def divergence_from(self, model: Any) -> float:
         """KL(model || these states): nats per answer token, over the full vocabulary, mean over all answer tokens.
 
         Raises ModelError if the model has a vocabulary of another size.
         """
-        return self._mean(model, lambda own, other: kl_div(own, other, reduction="sum", log_target=True))
+        return self._of(model)._divergence(self)
 
-    @torch.no_grad()
     def divergence_to(self, model: Any) -> float:
         """KL(these states || model), as `divergence_from` but in the other direction."""
-        return self._mean(model, lambda own, other: kl_div(other, own, reduction="sum", log_target=True))
+        return self._divergence(self._of(model))
 
-    def _mean(self, model: Any, divergence: Callable[[Tensor, Tensor], Tensor]) -> float:
+    def _of(self, model: Any) -> AnswerStates:
         if model.get_output_embeddings().weight.shape[0] != self.vocabulary:
             raise ModelError("the two models have vocabularies of different size")
-        total, tokens = 0.0, 0
-        for indices in length_batches(self.rows, max_rows=MAX_ROWS // 4):
-            batch = pad_rows([self.rows[index] for index in indices]).to(model.device)
-            other = log_softmax(answer_logits(model, batch).float(), dim=-1)
-            total += float(divergence(self.log_probabilities(indices), other))
-            tokens += len(batch.targets)
-        return total / tokens
+        return AnswerStates(model, self.rows)
+
+    @torch.no_grad()
+    def _divergence(self, other: AnswerStates) -> float:
+        """KL(self || other), a few positions at a time: whole distributions of all rows would not fit."""
+        total = 0.0
+        for own, there in zip(self._pieces(), other._pieces(), strict=True):
+            total += float(
+                kl_div(other._distributions(there), self._distributions(own), reduction="sum", log_target=True)
+            )
+        return total / sum(len(hidden) for hidden in self.hidden)
+
+    def _pieces(self) -> Iterator[Tensor]:
+        return iter(torch.split(torch.cat(self.hidden), max(1, 4 * BUFFER_VALUES // self.vocabulary)))
+
+    def _distributions(self, hidden: Tensor) -> Tensor:
+        return log_softmax(self._logits(hidden).float(), dim=-1)

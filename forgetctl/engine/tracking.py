@@ -12,6 +12,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerState
 
 from ..scores import Scores
+from .scoring import evaluating
 
 
 class Track(TrainerCallback):
@@ -24,9 +25,5 @@ class Track(TrainerCallback):
         """Runs before the step is saved, so that a run resumed after it has this point too."""
         if state.global_step % self.every:
             return
-        training = model.training
-        model.eval()  # dropout would blur the scores, and use up random numbers that training would have drawn
-        try:
+        with evaluating(model):
             self.keep(state.global_step, self.measure(model))
-        finally:
-            model.train(training)

@@ -1,7 +1,7 @@
 """UnlearnTrainer: transformers.Trainer with paired batches and an objective of ours.
 
-One model in memory: the start model's log-probabilities come in as numbers. One forward per micro-batch for forget
-and retain rows together, logits at answer positions only. Methods add nothing here: the loss is any WeightedSum.
+One model in memory: the start model's log-probabilities come in as numbers. A step is computed in parts, each with one
+forward for forget and retain rows together. Methods add nothing here: the loss is any WeightedSum.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ from ..recipe import Recipe
 from .assembly import Assembler
 from .encoding import Encoded
 from .extras import Extras
+from .fit import Fit
 from .guard import RetainGuard
-from .schedule import Member, PairedBatches
+from .optimizers import choose_optimizer
+from .schedule import PairedBatches, Step
 from .states import AnswerStates
 
 COMPLETE = "complete.json"
@@ -51,6 +53,7 @@ class UnlearnTrainer(Trainer):
         start_logp: Sequence[float] | None,
         *,
         recipe: Recipe,
+        fit: Fit,
         folder: Path,
         on_step: Callable[[Figures], None],
         extras: Extras | None = None,
@@ -62,34 +65,50 @@ class UnlearnTrainer(Trainer):
             forget,
             retain,
             batch_size=recipe.batch_size,
-            micro_batch_size=recipe.micro_batch_size,
+            limits=fit.limits,
             seed=recipe.seed,
         )
         self.stop = StopOnSignal()
         self.meter = Meter(on_step)
         super().__init__(
             model=model,
-            args=_arguments(recipe, self.batches, folder, model.device),
+            args=_arguments(recipe, fit, self.batches, folder, model.device),
             train_dataset=_Identity(),
-            data_collator=self.assembler.collate,
+            optimizer_cls_and_kwargs=choose_optimizer(recipe, model),
             callbacks=[self.stop, self.meter, MarkComplete()],
         )
-        # Each micro-batch's loss is its share of the optimizer batch's, so the shares are summed, not averaged.
-        self.loss_is_scaled_for_ga = True
         self.remove_callback(PrinterCallback)
         if guarded is not None:
-            self.add_callback(RetainGuard(guarded, recipe.max_retain_kl, self.batches.updates, self.meter.note))
+            self.add_callback(RetainGuard(guarded, recipe.max_retain_kl, len(self.batches), self.meter.note))
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """Micro-batches chosen by PairedBatches rather than by a random sampler."""
-        loader: DataLoader[Any] = DataLoader(_Identity(), batch_sampler=self.batches, collate_fn=self.assembler.collate)
+        """Optimizer steps chosen by PairedBatches rather than rows by a random sampler."""
+        loader: DataLoader[Any] = DataLoader(_Identity(), batch_sampler=self.batches, collate_fn=self._collate)
         prepared: DataLoader[Any] = self.accelerator.prepare(loader)
         return prepared
+
+    def _collate(self, steps: list[Step]) -> dict[str, list[dict[str, Any]]]:
+        (step,) = steps
+        return {"parts": [self.assembler.collate(part) for part in self.batches.parts(step)]}
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
+        """Add the gradient of a whole optimizer step, part by part, and return its loss.
+
+        Each part's loss is its share of the step's, so the shares are summed.
+        """
+        model.train()
+        return torch.stack([self._add_gradient(model, part) for part in inputs["parts"]]).sum()
+
+    def _add_gradient(self, model: Any, part: dict[str, Any]) -> Tensor:
+        with self.compute_loss_context_manager():
+            loss = self.compute_loss(model, self._prepare_inputs(part))
+        self.accelerator.backward(loss)
+        return loss.detach()
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Tensor:
-        """This micro-batch's share of the loss. Raises DivergedError if it is not finite."""
+        """A part's share of the loss. Raises DivergedError if it is not finite."""
         batch = self.assembler.batch(model, inputs)
         loss = self.loss(batch)
         if not torch.isfinite(loss):
@@ -97,12 +116,16 @@ class UnlearnTrainer(Trainer):
         self.meter.add(batch.forget, batch.retain)
         return loss
 
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Not counted: transformers would warn that it cannot."""
+        return 0
 
-class _Identity(Dataset[Member]):
+
+class _Identity(Dataset[Step]):
     """A dataset whose items are the sampler's own choices."""
 
-    def __getitem__(self, member: Any) -> Member:
-        chosen: Member = member
+    def __getitem__(self, step: Any) -> Step:
+        chosen: Step = step
         return chosen
 
     def __len__(self) -> int:
@@ -110,7 +133,7 @@ class _Identity(Dataset[Member]):
 
 
 class Meter(TrainerCallback):
-    """Sums what micro-batches report and hands the figures of each optimizer step on."""
+    """Sums what the parts of a step report and hands the figures of each optimizer step on."""
 
     def __init__(self, on_step: Callable[[Figures], None]) -> None:
         self.on_step = on_step
@@ -118,7 +141,7 @@ class Meter(TrainerCallback):
         self.noted: Figures = {}
 
     def add(self, forget: Rows, retain: Rows | None) -> None:
-        """Add the log-probabilities of one micro-batch."""
+        """Add the log-probabilities of one part."""
         for name, rows in (("forget", forget), ("retain", retain)):
             if rows is not None:
                 logp, tokens = self.sums.get(name, (torch.zeros((), device=rows.logp.device), 0))
@@ -211,41 +234,29 @@ def _whole(checkpoint: Path) -> bool:
     )
 
 
-def training_precision(recipe: Recipe, device: torch.device) -> str:
-    """fp32, bf16 or fp16: the recipe's, where "auto" is bf16 on a GPU that has it."""
-    if recipe.precision != "auto":
-        return recipe.precision
-    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
-
-
-def training_autocast(recipe: Recipe, device: torch.device) -> torch.autocast:
-    """The precision that training computes in, for scores that training compares with."""
-    dtypes = {"bf16": torch.bfloat16, "fp16": torch.float16}
-    precision = training_precision(recipe, device)
-    return torch.autocast(device.type, dtype=dtypes.get(precision), enabled=precision in dtypes)
-
-
-def _arguments(recipe: Recipe, batches: PairedBatches, folder: Path, device: torch.device) -> TrainingArguments:
-    total = batches.updates * recipe.epochs
-    precision = training_precision(recipe, device)
+def _arguments(
+    recipe: Recipe, fit: Fit, batches: PairedBatches, folder: Path, device: torch.device
+) -> TrainingArguments:
+    total = len(batches) * recipe.epochs
     return TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=recipe.epochs,
-        per_device_train_batch_size=batches.micro_size,
-        gradient_accumulation_steps=batches.micro_batches,
+        per_device_train_batch_size=batches.batch_size,
         learning_rate=recipe.learning_rate,
         weight_decay=recipe.weight_decay,
         max_grad_norm=recipe.max_grad_norm,
         lr_scheduler_type="linear",
-        warmup_steps=min(round(recipe.warmup_epochs * batches.updates), total - 1),
+        warmup_steps=min(round(recipe.warmup_epochs * len(batches)), total - 1),
         seed=recipe.seed,
-        bf16=precision == "bf16",
-        fp16=precision == "fp16",
+        bf16=fit.precision == "bf16",
+        fp16=fit.precision == "fp16",
+        activation_checkpointing=fit.checkpointing,
+        activation_checkpointing_kwargs={"use_reentrant": False},
         use_cpu=device.type == "cpu",
         logging_steps=1,
         # A loss that is not finite is an error here, not something to average away.
         logging_nan_inf_filter=False,
-        save_steps=batches.updates,
+        save_steps=len(batches),
         save_total_limit=2,
         report_to=[],
         disable_tqdm=True,

@@ -21,7 +21,7 @@ from ..seal.commitments import Part, split_requests
 from ..stages.neutral import ORIGIN, own_answers
 from ..stages.pairing import Pairing, choose_retain
 from ..stages.refusals import SHIPPED, read_refusals
-from ..stages.request import RETAIN_LINE_BYTES, read_rows
+from ..stages.request import RowFile, read_rows
 from ..stages.requirements import check_lora, check_terms
 from .binding import check_requests
 from .options import UnlearnOptions, VerifyOptions
@@ -31,7 +31,7 @@ from .options import UnlearnOptions, VerifyOptions
 class Sample:
     """The retain rows and which of them were chosen."""
 
-    rows: list[Row]
+    rows: Sequence[Row]
     pairing: Pairing
 
 
@@ -103,18 +103,19 @@ def dry_run(options: UnlearnOptions, recipe: Recipe) -> tuple[dict[str, Any], tu
         "parameters": cost.parameters,
         "optimizer_steps": cost.steps,
         "longest_row_tokens": cost.longest,
+        "computed": cost.fit.why,
         "peak_memory_bytes": cost.memory,
         "seconds": round(cost.seconds, 1),
     }
     return facts, marked(job.encoder, job.encoded[0])
 
 
-def read_retain(options: UnlearnOptions | VerifyOptions) -> list[Row]:
-    """The rows of the retain file, whose lines may be longer than a request's. Empty without a file."""
-    return read_rows(options.retain, options.fields, max_line=RETAIN_LINE_BYTES) if options.retain else []
+def read_retain(options: UnlearnOptions | VerifyOptions) -> Sequence[Row]:
+    """The rows of the retain file, checked and left in the file. Empty without a file."""
+    return RowFile(options.retain, options.fields) if options.retain else []
 
 
-def _choose(job: Job, rows: list[Row], origin: str) -> Sample:
+def _choose(job: Job, rows: Sequence[Row], origin: str) -> Sample:
     try:
         return Sample(rows, choose_retain(job.forget, rows, job.recipe.retain, job.recipe.seed))
     except UsageError as error:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..engine.models import choose_device, load_model, resolve_model
+from ..engine.encoding import Encoded
+from ..engine.estimate import static_bytes
+from ..engine.fit import DTYPES, Fit, choose_fit, free_memory, training_precision
+from ..engine.models import choose_device, load_for_training, resolve_model
 from ..engine.row_scorer import RowScorer
 from ..errors import InputError, RunError
 from ..files import file_digest, model_digest, read_json, write_json
+from ..maths.objectives import WeightedSum
 from ..progress import Progress, Silent
 from ..recipe import Recipe, parse_recipe
 from ..run import DEFAULT_RUNS, Run, new_run_path
@@ -35,7 +39,7 @@ def run_unlearn(options: UnlearnOptions, recipe: Recipe, progress: Progress | No
     progress = progress or Silent()
     if job.cut:
         progress.say(f"{job.cut} of {len(job.forget)} forget rows are cut at {recipe.max_length} tokens.")
-    model = load_model(job.facts.path, choose_device(options.device), torch.float32)
+    model = _start(job)
     sample = job.sample or own_sample(job, model, progress)
     run = Run.create(options.out or new_run_path(DEFAULT_RUNS, recipe.name), first_record(job, sample))
     with run.lock():
@@ -60,7 +64,7 @@ def resume_unlearn(path: Path, progress: Progress | None = None) -> Run:
         options = UnlearnOptions.from_json(run.record["options"])
         check_inputs(run, options)
         job = prepare(options, parse_recipe(run.recipe_file.read_text(encoding="utf-8")))
-        model = load_model(job.facts.path, choose_device(options.device), torch.float32)
+        model = _start(job)
         sample = job.sample or own_sample(job, model, progress)
         _check_sample(run, job, sample)
         _train(run, job, sample, model, progress)
@@ -90,6 +94,8 @@ def _check_rows(run: Run, name: str, path: Path) -> None:
 
 def _train(run: Run, job: Job, sample: Sample, model: Any, progress: Progress) -> None:
     encoded = encode_retain(job, sample, sample.pairing.train)
+    fit = _fit(run, job, encoded, model)
+    progress.say(f"Computing with {fit.why}.")
     material = Material(
         model=model,
         tokenizer=job.encoder.tokenizer,
@@ -99,10 +105,32 @@ def _train(run: Run, job: Job, sample: Sample, model: Any, progress: Progress) -
         forget_rows=job.forget,
         refusals=job.refusals,
         encode=lambda rows: encode(job, rows, job.options.forget),
+        fit=fit,
         measure=_measure(job, sample) if job.options.track else None,
     )
     unlearn(run, material, job.recipe, progress)
     write_card(run)
+
+
+def _start(job: Job) -> Any:
+    device = choose_device(job.options.device)
+    precision, _ = training_precision(job.recipe, job.facts, device)
+    return load_for_training(job.facts, device, job.recipe, DTYPES.get(precision, torch.float32))
+
+
+def _fit(run: Run, job: Job, retain: Sequence[Encoded], model: Any) -> Fit:
+    """How the run was computed before it was interrupted, else what suits the machine."""
+    known = run.record.get("stages", {}).get("unlearn", {}).get("computing")
+    if known is not None:
+        try:
+            return Fit.from_json(known)
+        except (TypeError, KeyError):
+            raise RunError(f"{run.record_file} is damaged: it does not say how the run was computed") from None
+    if not WeightedSum(job.recipe.weighted_terms(), {}).needs_retain:
+        retain = []
+    static = static_bytes(job.facts, job.recipe, model.device)
+    free = free_memory(model.device) + model.get_memory_footprint()  # the weights are counted in `static`
+    return choose_fit(job.facts, job.encoded, retain, job.recipe, model.device, static=static, free=free)
 
 
 def _measure(job: Job, sample: Sample) -> Callable[[Any], Scores]:

@@ -75,7 +75,8 @@ METHODS: dict[str, Method] = {
 
 @dataclass(frozen=True)
 class WeightedSum:
-    """A loss made of several objectives: sum of weight times term.
+    """A loss made of several objectives: sum of weight times term. A part of a batch without rows of a term's role adds
+    nothing to that term.
 
     hyperparameters: values for keyword-only parameters, given to every term that has one of that name.
     """
@@ -88,8 +89,10 @@ class WeightedSum:
         total = torch.zeros((), device=batch.forget.logp.device)
         for name, weight in self.terms.items():
             term = OBJECTIVES[name]
-            known = {key: value for key, value in self.hyperparameters.items() if key in term.hyperparameters}
-            total = total + weight * term.function(batch.role(term.role), **known)
+            rows = batch.role(term.role)
+            if len(rows.logp):
+                known = {key: value for key, value in self.hyperparameters.items() if key in term.hyperparameters}
+                total = total + weight * term.function(rows, **known)
         return total
 
     def needs(self, role: Role) -> frozenset[Need]:

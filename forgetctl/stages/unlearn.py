@@ -14,13 +14,14 @@ import torch
 
 from ..engine.encoding import Encoded
 from ..engine.extras import Alternatives, Extras, Mismatched, default_layer, derangement, watch_layer
+from ..engine.fit import Fit
 from ..engine.guard import probes
 from ..engine.hardware import peak_memory
 from ..engine.models import ModelFacts, add_lora, save_model, trainable_parameters
 from ..engine.scoring import score
 from ..engine.states import AnswerStates
 from ..engine.tracking import Track
-from ..engine.trainer import Figures, UnlearnTrainer, checkpoint_step, last_checkpoint, training_autocast
+from ..engine.trainer import Figures, UnlearnTrainer, checkpoint_step, last_checkpoint
 from ..errors import DivergedError, Interrupted, RunError
 from ..files import model_digest, read_json, write_json
 from ..maths.objectives import Role, WeightedSum
@@ -35,8 +36,8 @@ from ..scores import Scores
 class Material:
     """What training needs: the start model, the encoded rows, and the means to make others of the forget rows.
 
-    encode: ids of rows, within the model's context. refusals: uninformed answers to draw from. measure: scores the
-    model after every epoch; the scores are kept for the report and decide nothing.
+    encode: ids of rows, within the model's context. fit: how it is computed here. refusals: uninformed answers to draw
+    from. measure: scores the model after every epoch; the scores are kept for the report and decide nothing.
     """
 
     model: Any
@@ -47,6 +48,7 @@ class Material:
     forget_rows: Sequence[Row]
     refusals: Sequence[str]
     encode: Callable[[Sequence[Row]], list[Encoded]]
+    fit: Fit
     measure: Callable[[Any], Scores] | None = None
 
 
@@ -55,13 +57,13 @@ def unlearn(run: Run, material: Material, recipe: Recipe, progress: Progress) ->
 
     Raises Interrupted after a signal, with the state saved; DivergedError if the loss stops being finite.
     """
-    run.stage("unlearn", "running")
     loss = WeightedSum(recipe.weighted_terms(), recipe.all_hyperparameters())
-    device = material.model.device
-    with training_autocast(recipe, device):  # at the start the ratio must be exactly one, rounding included
+    device, fit = material.model.device, material.fit
+    run.stage("unlearn", "running", computing=fit.as_json())
+    with fit.autocast(device):  # at the start the ratio must be exactly one, rounding included
         start_logp = _start_scores(run, material, progress) if "start" in loss.needs("forget") else None
         extras = _extras(loss, material, recipe, progress)
-        guarded = _guarded(extras, material)
+        guarded = _guarded(extras, material, recipe)
     torch.manual_seed(recipe.seed)  # adapters start from random numbers
     model = add_lora(material.model, recipe.lora) if recipe.lora else material.model
     trainable = trainable_parameters(model)
@@ -80,14 +82,15 @@ def unlearn(run: Run, material: Material, recipe: Recipe, progress: Progress) ->
             retain,
             start_logp,
             recipe=recipe,
+            fit=fit,
             folder=run.checkpoints,
             on_step=lambda figures: _show(run, bar, figures),
             extras=extras,
             guarded=guarded,
         )
         if material.measure is not None:
-            trainer.add_callback(Track(trainer.batches.updates, material.measure, partial(_keep, run)))
-        total = trainer.batches.updates * recipe.epochs
+            trainer.add_callback(Track(len(trainer.batches), material.measure, partial(_keep, run)))
+        total = len(trainer.batches) * recipe.epochs
         bar.resize(total, first_step)
         _train(run, trainer, checkpoint, total)
     seconds = time.monotonic() - started
@@ -98,7 +101,7 @@ def unlearn(run: Run, material: Material, recipe: Recipe, progress: Progress) ->
         steps=total,
         epochs=recipe.epochs,
         seconds=round(seconds, 2),
-        seconds_per_epoch=round(seconds / max(total - first_step, 1) * trainer.batches.updates, 3),
+        seconds_per_epoch=round(seconds / max(total - first_step, 1) * len(trainer.batches), 3),
         peak_memory_bytes=peak_memory(device),
         trainable_parameters=trainable,
         model_sha256=model_digest(run.model_dir),
@@ -158,21 +161,21 @@ def _extras(loss: WeightedSum, material: Material, recipe: Recipe, progress: Pro
         mismatched = Mismatched(pairs, score(model, pairs))
     states: dict[Role, AnswerStates] = {}
     if needs & {"kl", "start_logits"}:
-        states["forget"] = AnswerStates(model, material.forget)
+        states["forget"] = AnswerStates(model, material.forget, copy_head=not recipe.lora)
     if "kl" in loss.needs("retain"):
-        states["retain"] = AnswerStates(model, material.retain)
+        states["retain"] = AnswerStates(model, material.retain, copy_head=not recipe.lora)
     layer = None
     if "hidden" in needs | loss.needs("retain"):
         layer = watch_layer(model, material.retain, recipe.layer or default_layer(model), recipe.seed)
     return Extras(alternatives, mismatched, states, layer, "logits" in needs)
 
 
-def _guarded(extras: Extras, material: Material) -> AnswerStates:
+def _guarded(extras: Extras, material: Material, recipe: Recipe) -> AnswerStates:
     """The start model on a few retain rows, for the guard against a run that destroys the model."""
-    chosen = probes(len(material.retain))
+    chosen = probes([len(row.ids) for row in material.retain])
     if "retain" in extras.states:
         return extras.states["retain"].subset(chosen)
-    return AnswerStates(material.model, [material.retain[i] for i in chosen])
+    return AnswerStates(material.model, [material.retain[i] for i in chosen], copy_head=not recipe.lora)
 
 
 def _keep(run: Run, step: int, scores: Scores) -> None:

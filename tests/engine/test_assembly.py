@@ -1,4 +1,4 @@
-"""One forward, cut into rows: what an objective sees is what a plain computation gives, whatever the micro-batches."""
+"""One forward, cut into rows: what an objective sees is what a plain computation gives, however a step is cut."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from forgetctl.engine.assembly import Assembler
 from forgetctl.engine.encoding import Encoded
 from forgetctl.engine.extras import Alternatives, Extras, Mismatched, derangement, watch_layer
 from forgetctl.engine.models import load_model, load_tokenizer
-from forgetctl.engine.schedule import Member, PairedBatches
+from forgetctl.engine.schedule import Limits, PairedBatches, Part, Size, Step
 from forgetctl.engine.scoring import score
 from forgetctl.engine.states import AnswerStates
 from forgetctl.maths.objectives import METHODS, Batch, Rows, WeightedSum
@@ -86,31 +86,35 @@ def fresh(assembler: Assembler) -> None:
     assembler._ratio = None
 
 
-def schedule(assembler: Assembler, micro: int, batch_size: int = 8) -> PairedBatches:
-    batches = PairedBatches(assembler.forget, assembler.retain, batch_size=batch_size, micro_batch_size=micro, seed=3)
+def first_step(assembler: Assembler, batch_size: int = 8) -> Step:
+    batches = PairedBatches(assembler.forget, assembler.retain, batch_size=batch_size, limits=Limits(1, 1), seed=3)
     batches.set_epoch(EPOCH)
-    return batches
+    return next(batches.steps())
 
 
-def micro_batches(
-    assembler: Assembler, model: Any, micro: int, batch_size: int = 8
-) -> Iterator[tuple[list[Member], Batch]]:
-    """The first optimizer batch, assembled part by part."""
-    seen = 0
-    for members in schedule(assembler, micro, batch_size):
-        yield members, assembler.batch(model, assembler.collate(members))
-        seen += len(members)
-        if seen == batch_size:
-            return
+def parts_of(step: Step, micro: int) -> list[Part]:
+    """Cut so that parts hold different numbers of forget and retain rows, some none of a role."""
+    places = [("forget", i) for i in step.forget] + [("retain", i) for i in step.retain]
+    places = [*places[::3], *places[1::3], *places[2::3]]
+    cuts = [places[start : start + micro] for start in range(0, len(places), micro)]
+    return [Part(step, *(tuple(i for r, i in cut if r == role) for role in ("forget", "retain"))) for cut in cuts]
 
 
-def roles(assembler: Assembler, members: list[Member], batch: Batch) -> list[tuple[Rows, list[Encoded]]]:
-    """The rows of each role with the encoded rows that they were made of."""
+def assembled(assembler: Assembler, model: Any, micro: int, batch_size: int = 8) -> Iterator[tuple[Part, Batch]]:
+    """The first optimizer step, part by part."""
+    for part in parts_of(first_step(assembler, batch_size), micro):
+        yield part, assembler.batch(model, assembler.collate(part))
+
+
+def roles(assembler: Assembler, part: Part, batch: Batch) -> list[tuple[Rows, list[Encoded]]]:
+    """The rows of each role that the part has, with the encoded rows that they were made of."""
     assert batch.retain is not None
-    return [
-        (batch.forget, [assembler.forget[member.forget] for member in members]),
-        (batch.retain, [assembler.retain[member.retain] for member in members if member.retain is not None]),
+    both = [
+        (batch.forget, [assembler.forget[i] for i in part.forget]),
+        (batch.retain, [assembler.retain[i] for i in part.retain]),
     ]
+    assert all(len(found.logp) == len(rows) for found, rows in both)
+    return [(found, rows) for found, rows in both if rows]
 
 
 def plain_logits(model: Any, rows: list[Encoded]) -> list[torch.Tensor]:
@@ -118,11 +122,11 @@ def plain_logits(model: Any, rows: list[Encoded]) -> list[torch.Tensor]:
     return [model(input_ids=torch.tensor([row.ids])).logits[0, row.start - 1 : -1].float() for row in rows]
 
 
-def alternative_rows(assembler: Assembler, members: list[Member]) -> list[Encoded]:
+def alternative_rows(assembler: Assembler, part: Part) -> list[Encoded]:
     alternatives = assembler.extras.alternatives
     assert alternatives is not None
     drawn = alternatives.drawn(EPOCH)
-    return [alternatives.encoded(member.forget, drawn[member.forget]) for member in members]
+    return [alternatives.encoded(i, drawn[i]) for i in part.forget]
 
 
 # Scores
@@ -131,27 +135,28 @@ def alternative_rows(assembler: Assembler, members: list[Member]) -> list[Encode
 @pytest.mark.parametrize("micro", [3, 8])
 @torch.no_grad()
 def test_scores_are_the_plain_ones(micro: int, assembler: Assembler, moved: Any) -> None:
-    for members, batch in micro_batches(assembler, moved, micro):
-        for found, rows in roles(assembler, members, batch):
+    for part, batch in assembled(assembler, moved, micro):
+        for found, rows in roles(assembler, part, batch):
             torch.testing.assert_close(found.logp, plain_logp(moved, rows), atol=1e-4, rtol=0)
             assert found.tokens.tolist() == [row.tokens for row in rows]
         assert batch.forget.start_logp is not None
         assert assembler.start_logp is not None
-        expected = torch.tensor([assembler.start_logp[member.forget] for member in members])
+        expected = torch.tensor([assembler.start_logp[i] for i in part.forget])
         torch.testing.assert_close(batch.forget.start_logp, expected)
 
 
 @torch.no_grad()
 def test_sizes_are_those_of_the_optimizer_batch(assembler: Assembler, moved: Any) -> None:
-    parts = list(micro_batches(assembler, moved, 3))
-    assert len(parts) == 3
-    everyone = [roles(assembler, *part) for part in parts]
-    for role in (0, 1):
-        tokens = sum(int(found.tokens.sum()) for found, _ in (part[role] for part in everyone))
-        assert {(part[role][0].batch_rows, part[role][0].batch_tokens) for part in everyone} == {(8, tokens)}
-    others = [batch.forget.alternative for _, batch in parts]
-    tokens = sum(int(other.tokens.sum()) for other in others if other is not None)
-    assert [(other.batch_rows, other.batch_tokens) for other in others if other is not None] == [(8, tokens)] * 3
+    parts = [batch for _, batch in assembled(assembler, moved, 3)]
+    assert len(parts) == 6
+    for found in (
+        [part.forget for part in parts],
+        [part.retain for part in parts],
+        [part.forget.alternative for part in parts],
+    ):
+        assert None not in found
+        tokens = sum(int(rows.tokens.sum()) for rows in found if rows is not None)
+        assert {(rows.batch_rows, rows.batch_tokens) for rows in found if rows is not None} == {(8, tokens)}
 
 
 # Alternatives
@@ -160,8 +165,8 @@ def test_sizes_are_those_of_the_optimizer_batch(assembler: Assembler, moved: Any
 @pytest.mark.parametrize("micro", [3, 8])
 @torch.no_grad()
 def test_uninformed_answers_are_scored_as_score_does(micro: int, assembler: Assembler, start: Any, moved: Any) -> None:
-    for members, batch in micro_batches(assembler, moved, micro):
-        rows, found = alternative_rows(assembler, members), batch.forget.alternative
+    for part, batch in assembled(assembler, moved, micro):
+        rows, found = alternative_rows(assembler, part), batch.forget.alternative
         assert found is not None
         assert found.start_logp is not None
         torch.testing.assert_close(found.logp, torch.tensor(score(moved, rows)), atol=1e-4, rtol=0)
@@ -172,9 +177,9 @@ def test_uninformed_answers_are_scored_as_score_does(micro: int, assembler: Asse
 
 @torch.no_grad()
 def test_uninformed_answers_change_with_the_epoch(assembler: Assembler) -> None:
-    (members, *_) = schedule(assembler, 8)
-    later = [replace(member, epoch=EPOCH - 1) for member in members]
-    one, other = (assembler.collate(some)["input_ids"] for some in (members, later))
+    (part,) = parts_of(first_step(assembler), 16)
+    later = replace(part, step=replace(part.step, epoch=EPOCH - 1))
+    one, other = (assembler.collate(some)["input_ids"] for some in (part, later))
     assert one.shape != other.shape or not torch.equal(one, other)
 
 
@@ -185,8 +190,8 @@ def test_uninformed_answers_change_with_the_epoch(assembler: Assembler) -> None:
 @torch.no_grad()
 def test_kl_is_the_plain_one_from_start_to_model(micro: int, assembler: Assembler, start: Any, moved: Any) -> None:
     """Row by row, over the full vocabulary; the other direction is another number."""
-    for members, batch in micro_batches(assembler, moved, micro):
-        for found, rows in roles(assembler, members, batch):
+    for part, batch in assembled(assembler, moved, micro):
+        for found, rows in roles(assembler, part, batch):
             pairs = zip(plain_logits(start, rows), plain_logits(moved, rows), strict=True)
             there, back = [], []
             for p, q in ((p.log_softmax(-1), q.log_softmax(-1)) for p, q in pairs):
@@ -199,8 +204,8 @@ def test_kl_is_the_plain_one_from_start_to_model(micro: int, assembler: Assemble
 
 @torch.no_grad()
 def test_kl_at_the_start_is_nil(assembler: Assembler, start: Any) -> None:
-    for members, batch in micro_batches(assembler, start, 3):
-        for found, _ in roles(assembler, members, batch):
+    for part, batch in assembled(assembler, start, 3):
+        for found, _ in roles(assembler, part, batch):
             assert found.kl is not None
             assert found.kl.abs().max() < 1e-5
 
@@ -211,8 +216,10 @@ def test_kl_at_the_start_is_nil(assembler: Assembler, start: Any) -> None:
 @pytest.mark.parametrize("micro", [3, 8])
 @torch.no_grad()
 def test_logits_and_targets_line_up_with_the_rows(micro: int, assembler: Assembler, start: Any, moved: Any) -> None:
-    for members, batch in micro_batches(assembler, moved, micro):
-        rows = [assembler.forget[member.forget] for member in members]
+    for part, batch in assembled(assembler, moved, micro):
+        rows = [assembler.forget[i] for i in part.forget]
+        if not rows:
+            continue
         found = batch.forget
         assert found.targets is not None
         assert found.logits is not None
@@ -231,13 +238,15 @@ def test_activations_line_up_with_the_rows(micro: int, assembler: Assembler, sta
         outputs = (model(input_ids=torch.tensor([row.ids]), output_hidden_states=True) for row in rows)
         return torch.cat([o.hidden_states[1][0, r.start - 1 : -1] for o, r in zip(outputs, rows, strict=True)])
 
-    for members, batch in micro_batches(assembler, moved, micro):
-        for found, rows in roles(assembler, members, batch):
+    for part, batch in assembled(assembler, moved, micro):
+        for found, rows in roles(assembler, part, batch):
             assert found.hidden is not None
             torch.testing.assert_close(found.hidden, plain(moved, rows), atol=1e-4, rtol=0)
         assert batch.retain is not None
+        if not part.retain:
+            continue
         assert batch.retain.start_hidden is not None
-        retain = roles(assembler, members, batch)[1][1]
+        retain = [assembler.retain[i] for i in part.retain]
         torch.testing.assert_close(batch.retain.start_hidden, plain(start, retain), atol=1e-4, rtol=0)
 
 
@@ -246,7 +255,7 @@ def test_activations_line_up_with_the_rows(micro: int, assembler: Assembler, sta
 
 @torch.no_grad()
 def test_mismatched_ratio_at_the_start_is_nil(assembler: Assembler, start: Any) -> None:
-    for _, batch in micro_batches(assembler, start, 4):
+    for _, batch in assembled(assembler, start, 4):
         assert batch.forget.mismatched_ratio is not None
         assert batch.forget.mismatched_ratio.shape == (8,)
         assert batch.forget.mismatched_ratio.abs().max() < 1e-4
@@ -257,8 +266,8 @@ def test_mismatched_ratio_is_of_the_whole_optimizer_batch_without_gradient(
 ) -> None:
     pairs = assembler.extras.mismatched
     assert pairs is not None
-    parts = list(micro_batches(assembler, moved, 4))
-    rows = [pairs.rows[index] for index in parts[0][0][0].batch]
+    parts = list(assembled(assembler, moved, 4))
+    rows = [pairs.rows[index] for index in parts[0][0].step.forget]
     expected = torch.tensor(score(moved, rows)) - torch.tensor(score(start, rows))
     assert expected.abs().max() > 0.1
     for _, batch in parts:
@@ -278,18 +287,19 @@ def test_mismatched_ratio_is_made_once_an_optimizer_step(
         return score(model, rows)
 
     monkeypatch.setattr(forgetctl.engine.assembly, "score", counting)
-    batches = schedule(assembler, 2)
-    for members in batches:
-        assembler.batch(moved, assembler.collate(members))
+    batches = PairedBatches(assembler.forget, assembler.retain, batch_size=8, limits=Limits(4, 999), seed=3)
+    for step in batches.steps():
+        for part in batches.parts(step):
+            assembler.batch(moved, assembler.collate(part))
     assert made == [8, 8, 4]
     # The same rows in another epoch are another step.
-    (first, *_) = batches
-    assembler.batch(moved, assembler.collate(first))
-    assembler.batch(moved, assembler.collate([replace(member, epoch=EPOCH - 1) for member in first]))
+    (part, *_) = parts_of(first_step(assembler), 4)
+    assembler.batch(moved, assembler.collate(part))
+    assembler.batch(moved, assembler.collate(replace(part, step=replace(part.step, epoch=EPOCH - 1))))
     assert made == [8, 8, 4, 8, 8]
 
 
-# The micro-batch size
+# The cut
 
 
 def loss_and_gradient(
@@ -298,10 +308,11 @@ def loss_and_gradient(
     """Of one optimizer batch: shares and their gradients summed, as the trainer does."""
     # A beta at which the sigmoids of this model's ratios are neither flat nor straight.
     loss = WeightedSum(METHODS[method].terms, {"beta": 0.2})
-    needed = Assembler(assembler.forget, assembler.retain, assembler.start_logp, assembler.extras)
+    retain = assembler.retain if loss.needs_retain else []
+    needed = Assembler(assembler.forget, retain, assembler.start_logp, assembler.extras)
     model.zero_grad()
     total = 0.0
-    for _, batch in micro_batches(needed, model, micro, batch_size):
+    for _, batch in assembled(needed, model, micro, batch_size):
         share = loss(batch)
         share.backward()  # type: ignore[no-untyped-call]
         total += share.item()
@@ -311,9 +322,9 @@ def loss_and_gradient(
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_micro_batch_size_changes_no_loss_and_no_gradient(method: str, assembler: Assembler, moved: Any) -> None:
-    loss, gradients = loss_and_gradient(assembler, moved, method, 8)
-    cut_loss, cut_gradients = loss_and_gradient(assembler, moved, method, 2)
+def test_the_cut_changes_no_loss_and_no_gradient(method: str, assembler: Assembler, moved: Any) -> None:
+    loss, gradients = loss_and_gradient(assembler, moved, method, 16)
+    cut_loss, cut_gradients = loss_and_gradient(assembler, moved, method, 3)
     assert cut_loss == pytest.approx(loss, abs=1e-4, rel=1e-4)
     largest = max(float(gradient.abs().max()) for gradient in gradients)
     assert largest > 1e-3
@@ -324,9 +335,11 @@ def test_the_micro_batch_size_changes_no_loss_and_no_gradient(method: str, assem
 @torch.no_grad()
 def test_the_last_smaller_batch_divides_by_its_own_size(assembler: Assembler, moved: Any) -> None:
     """20 rows in batches of 8 leave 4."""
-    *_, last = schedule(assembler, 2)
-    batch = assembler.batch(moved, assembler.collate(last))
-    assert (batch.forget.batch_rows, len(last[0].batch)) == (4, 4)
+    batches = PairedBatches(assembler.forget, assembler.retain, batch_size=8, limits=Limits(99, 999), seed=3)
+    *_, step = batches.steps()
+    (part,) = parts_of(step, 8)
+    batch = assembler.batch(moved, assembler.collate(part))
+    assert (batch.forget.batch_rows, len(step.forget)) == (4, 4)
     assert batch.forget.alternative is not None
     assert batch.forget.alternative.batch_rows == 4
     assert batch.retain is not None
@@ -339,8 +352,8 @@ def test_the_last_smaller_batch_divides_by_its_own_size(assembler: Assembler, mo
 @torch.no_grad()
 def test_nothing_is_made_that_nobody_asked_for(assembler: Assembler, moved: Any) -> None:
     plain = Assembler(assembler.forget, [], None, Extras())
-    members = [replace(member, retain=None, retain_size=None) for member in next(iter(schedule(assembler, 4)))]
-    inputs = plain.collate(members)
+    step = replace(first_step(assembler, 4), retain=(), retain_size=Size(0, 0))
+    inputs = plain.collate(Part(step, step.forget, ()))
     assert len(inputs["input_ids"]) == 4
     batch = plain.batch(moved, inputs)
     assert batch.retain is None
@@ -357,10 +370,10 @@ def test_uninformed_answers_without_start_scores(assembler: Assembler, moved: An
     assert known is not None
     unscored = Alternatives(known.encode, known.rows, known.refusals, known.seed)
     plain = Assembler(assembler.forget, assembler.retain, None, Extras(unscored))
-    members = next(iter(schedule(assembler, 4)))
-    found = plain.batch(moved, plain.collate(members)).forget.alternative
+    (part,) = parts_of(first_step(assembler, 4), 8)
+    found = plain.batch(moved, plain.collate(part)).forget.alternative
     assert found is not None
     assert found.start_logp is None
     torch.testing.assert_close(
-        found.logp, torch.tensor(score(moved, alternative_rows(assembler, members))), atol=1e-4, rtol=0
+        found.logp, torch.tensor(score(moved, alternative_rows(assembler, part))), atol=1e-4, rtol=0
     )

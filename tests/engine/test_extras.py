@@ -146,7 +146,7 @@ def test_states_survive_training_of_the_model(model: Any, encoded: list[Encoded]
     assert model.config.tie_word_embeddings
     rows = encoded[:6]
     expected = plain_log_probabilities(model, rows)
-    states = AnswerStates(model, rows)
+    states = AnswerStates(model, rows, copy_head=True)
     head = model.get_output_embeddings().weight
     spoil(model)
     assert (plain_log_probabilities(model, rows) - expected).abs().max() > 0.1
@@ -160,14 +160,14 @@ def test_states_survive_training_of_the_model(model: Any, encoded: list[Encoded]
 def test_states_of_every_architecture_survive(architecture: str) -> None:
     model, rows = random_model(architecture), random_rows(8)
     expected = plain_log_probabilities(model, rows)
-    states = AnswerStates(model, rows)
+    states = AnswerStates(model, rows, copy_head=True)
     spoil(model)
     torch.testing.assert_close(states.log_probabilities(range(8)), expected, atol=1e-3, rtol=0)
 
 
 def test_states_are_given_in_the_order_asked_for(model: Any, encoded: list[Encoded]) -> None:
     chosen = [4, 0, 2]
-    states = AnswerStates(model, encoded[:6])
+    states = AnswerStates(model, encoded[:6], copy_head=True)
     expected = plain_log_probabilities(model, [encoded[index] for index in chosen])
     torch.testing.assert_close(states.log_probabilities(chosen), expected, atol=1e-4, rtol=0)
 

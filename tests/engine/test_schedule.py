@@ -1,5 +1,6 @@
-"""Which rows meet in which batch."""
+"""Which rows meet in which optimizer step, and how a step is cut into what is computed at once."""
 
+import itertools
 from collections import Counter
 from math import ceil
 from typing import Any
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forgetctl.engine.encoding import Encoded
-from forgetctl.engine.schedule import Member, PairedBatches, Size
+from forgetctl.engine.schedule import PART_TOKENS, Limits, PairedBatches, Size, cuts
 
 
 def rows(count: int) -> list[Encoded]:
@@ -18,9 +19,10 @@ def rows(count: int) -> list[Encoded]:
 
 
 def batches(
-    forget: int, retain: int, *, batch_size: int = 8, micro: int = 4, seed: int = 1, epoch: int = 0
+    forget: int, retain: int, *, batch_size: int = 8, micro: int = 4, seed: int = 1, epoch: int = 0, tokens: int = 1000
 ) -> PairedBatches:
-    made = PairedBatches(rows(forget), rows(retain), batch_size=batch_size, micro_batch_size=micro, seed=seed)
+    limits = Limits(micro, tokens)
+    made = PairedBatches(rows(forget), rows(retain), batch_size=batch_size, limits=limits, seed=seed)
     made.set_epoch(epoch)
     return made
 
@@ -29,11 +31,7 @@ def batches(
 def shapes(draw: Any) -> dict[str, int]:
     sizes = {"forget": st.integers(1, 70), "retain": st.integers(0, 50), "batch_size": st.integers(1, 40)}
     rest = {"micro": st.integers(1, 40), "seed": st.integers(0, 2**32 - 1), "epoch": st.integers(0, 20)}
-    return {name: draw(values) for name, values in (sizes | rest).items()}
-
-
-def forget_of(optimizer_batches: list[list[Member]]) -> list[int]:
-    return [member.forget for batch in optimizer_batches for member in batch]
+    return {name: draw(values) for name, values in (sizes | rest | {"tokens": st.integers(1, 400)}).items()}
 
 
 @given(shapes())
@@ -46,105 +44,112 @@ def test_a_pure_function_of_seed_and_epoch(shape: dict[str, int]) -> None:
 
 def test_epochs_and_seeds_differ() -> None:
     orders = [
-        [member.forget for batch in batches(24, 24, seed=seed, epoch=epoch).optimizer_batches() for member in batch]
+        [row for step in batches(24, 24, seed=seed, epoch=epoch).steps() for row in step.forget]
         for seed, epoch in ((1, 0), (1, 1), (1, 2), (2, 0), (2, 1))
     ]
     assert len({tuple(order) for order in orders}) == len(orders)
 
 
 def test_epochs_pair_with_different_retain_rows() -> None:
-    used = [frozenset(m.retain for batch in batches(4, 40, epoch=epoch) for m in batch) for epoch in range(5)]
+    used = [frozenset(row for step in batches(4, 40, epoch=epoch).steps() for row in step.retain) for epoch in range(5)]
     assert len(set(used)) == 5
 
 
 @given(shapes())
 def test_every_forget_row_comes_exactly_once(shape: dict[str, int]) -> None:
-    assert sorted(forget_of(list(batches(**shape)))) == list(range(shape["forget"]))
+    found = [row for step in batches(**shape).steps() for row in step.forget]
+    assert sorted(found) == list(range(shape["forget"]))
 
 
 @given(shapes())
 def test_no_retain_row_comes_twice_before_all_came_once(shape: dict[str, int]) -> None:
-    """In the order of optimizer batches; within one, order is by length."""
-    seen: Counter[int | None] = Counter()
-    for batch in batches(**shape).optimizer_batches():
-        seen.update(member.retain for member in batch)
-        if shape["retain"] == 0:
-            assert set(seen) == {None}
-        else:
-            times = [seen[index] for index in range(shape["retain"])]
-            assert None not in seen
-            assert max(times) - min(times) <= 1
+    seen: Counter[int] = Counter()
+    for step in batches(**shape).steps():
+        assert len(step.retain) == (len(step.forget) if shape["retain"] else 0)
+        seen.update(step.retain)
+        times = [seen[index] for index in range(shape["retain"])] or [0]
+        assert max(times) - min(times) <= 1
 
 
 @given(shapes())
 def test_length_is_what_iteration_yields(shape: dict[str, int]) -> None:
     made = batches(**shape)
-    assert len(made) == len(list(made))
-    assert made.updates == len(list(made.optimizer_batches())) == ceil(shape["forget"] / shape["batch_size"])
+    assert len(made) == len(list(made)) == ceil(shape["forget"] / shape["batch_size"])
+    assert {len(step.forget) for step in list(made.steps())[:-1]} <= {shape["batch_size"]}
 
 
 @given(shapes())
-def test_micro_batches_cut_each_optimizer_batch(shape: dict[str, int]) -> None:
-    """All but the last give the number of micro-batches that the optimizer waits for; the last may give fewer."""
+def test_a_step_knows_its_size(shape: dict[str, int]) -> None:
     made = batches(**shape)
-    micro = list(made)
-    taken = 0
-    for number, batch in enumerate(made.optimizer_batches(), start=1):
-        parts: list[list[Member]] = []
-        while sum(map(len, parts)) < len(batch):
-            parts.append(micro[taken + len(parts)])
-        taken += len(parts)
-        assert [member for part in parts for member in part] == batch
-        assert len(batch) == shape["batch_size"] or number == made.updates
-        assert len(parts) == made.micro_batches if number < made.updates else len(parts) <= made.micro_batches
-        assert max(map(len, parts)) <= min(shape["micro"], shape["batch_size"])
-    assert taken == len(micro)
+    for step in made.steps():
+        assert step.forget_size == Size(len(step.forget), sum(made.forget[i].tokens for i in step.forget))
+        assert step.retain_size == Size(len(step.retain), sum(made.retain[i].tokens for i in step.retain))
 
 
 @given(shapes())
-def test_members_know_the_size_of_their_optimizer_batch(shape: dict[str, int]) -> None:
+def test_parts_cut_each_step(shape: dict[str, int]) -> None:
+    """Every row comes once, in its role, within the limits; a row that is longer than they allow comes alone."""
     made = batches(**shape)
-    for batch in made.optimizer_batches():
-        forget = [made.forget[member.forget] for member in batch]
-        size = Size(len(forget), sum(row.tokens for row in forget))
-        retain = [made.retain[member.retain] for member in batch if member.retain is not None]
-        retain_size = Size(len(retain), sum(row.tokens for row in retain)) if retain else None
-        assert {(member.forget_size, member.retain_size) for member in batch} == {(size, retain_size)}
+    for step in made.steps():
+        parts = made.parts(step)
+        for role in ("forget", "retain"):
+            assert Counter(i for part in parts for i in getattr(part, role)) == Counter(getattr(step, role))
+        for part in parts:
+            assert part.step is step
+            lengths = [len(made.forget[i].ids) for i in part.forget] + [len(made.retain[i].ids) for i in part.retain]
+            assert len(lengths) == 1 or (
+                len(lengths) <= shape["micro"] and len(lengths) * max(lengths) <= shape["tokens"]
+            )
 
 
 @given(shapes())
-def test_an_optimizer_batch_is_sorted_by_length(shape: dict[str, int]) -> None:
-    made = batches(**shape)
-    for batch in made.optimizer_batches():
-        forget = [len(made.forget[member.forget].ids) for member in batch]
-        retain = [len(made.retain[member.retain].ids) for member in batch if member.retain is not None]
-        assert forget == sorted(forget, reverse=True)
-        assert retain == sorted(retain, reverse=True)
+def test_which_rows_meet_does_not_depend_on_the_limits(shape: dict[str, int]) -> None:
+    assert list(batches(**shape).steps()) == list(batches(**shape | {"micro": 1, "tokens": 1}).steps())
 
 
-def test_which_rows_meet_does_not_depend_on_the_micro_batch_size() -> None:
-    chosen = [list(batches(20, 9, micro=micro).optimizer_batches()) for micro in (1, 3, 8, 99)]
-    assert all(other == chosen[0] for other in chosen)
+@given(st.lists(st.integers(1, 200), min_size=1, max_size=9), st.integers(1, 9), st.integers(1, 600))
+def test_no_other_cut_costs_less(lengths: list[int], most: int, tokens: int) -> None:
+    """Against all cuts there are."""
+    lengths = sorted(lengths, reverse=True)
+    limits = Limits(most, tokens)
+
+    def cost(ends: tuple[int, ...]) -> float:
+        total = 0.0
+        for start, end in itertools.pairwise((0, *ends, len(lengths))):
+            padded = lengths[start] * (end - start)
+            if end - start > 1 and (end - start > most or padded > tokens):
+                return float("inf")
+            total += padded + PART_TOKENS
+        return total
+
+    inner = range(1, len(lengths))
+    best = min(cost(ends) for count in range(len(lengths)) for ends in itertools.combinations(inner, count))
+    found = cuts(lengths, limits)
+    assert [part.start for part in found] == [0, *(part.stop for part in found[:-1])]
+    assert found[-1].stop == len(lengths)
+    assert cost(tuple(part.stop for part in found[:-1])) == best
 
 
-@pytest.mark.parametrize(
-    ("batch_size", "micro", "sizes"),
-    [(8, 4, [4, 4]), (8, 8, [8]), (8, 99, [8]), (8, 3, [3, 3, 2]), (10, 6, [5, 5]), (9, 8, [5, 4]), (1, 1, [1])],
-)
-def test_a_rest_is_spread(batch_size: int, micro: int, sizes: list[int]) -> None:
-    assert [len(part) for part in batches(batch_size, 5, batch_size=batch_size, micro=micro)] == sizes
+def test_short_and_long_rows_are_not_computed_together() -> None:
+    assert cuts([400, 400, 20, 20, 20], Limits(99, 4000)) == [slice(0, 2), slice(2, 5)]
 
 
-def test_fewer_rows_than_a_batch() -> None:
+def test_forget_and_retain_rows_of_a_length_are_computed_together() -> None:
+    short, long = Encoded((1,) * 5, 2), Encoded((1,) * 300, 2)
+    made = PairedBatches([short, long], [long, short], batch_size=2, limits=Limits(99, 4000), seed=1)
+    (step,) = made.steps()
+    assert [(part.forget, part.retain) for part in made.parts(step)] == [((1,), (0,)), ((0,), (1,))]
+
+
+def test_fewer_rows_than_a_step() -> None:
     made = batches(3, 5, batch_size=32, micro=16)
-    assert (len(made), made.updates, made.micro_batches) == (1, 1, 2)
-    assert [len(part) for part in made] == [3]
+    assert [len(step.forget) for step in made.steps()] == [3]
 
 
 def test_without_retain_rows() -> None:
-    members = [member for batch in batches(5, 0) for member in batch]
-    assert {(member.retain, member.retain_size) for member in members} == {(None, None)}
+    assert {(step.retain, step.retain_size) for step in batches(5, 0).steps()} == {((), Size(0, 0))}
 
 
-def test_positions_are_plain_integers() -> None:
-    assert {type(value) for batch in batches(9, 4) for m in batch for value in (m.forget, m.retain)} == {int}
+@pytest.mark.parametrize("role", ["forget", "retain"])
+def test_positions_are_plain_integers(role: str) -> None:
+    assert {type(value) for step in batches(9, 4).steps() for value in getattr(step, role)} == {int}

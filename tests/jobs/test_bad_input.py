@@ -23,7 +23,7 @@ def no_model_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr(forgetctl.jobs.unlearn, "load_model", refuse)
+    monkeypatch.setattr(forgetctl.jobs.unlearn, "load_for_training", refuse)
 
 
 def check_refused(result: Result, out: Path, *words: str) -> None:

@@ -1,0 +1,156 @@
+"""How a run is computed on this machine: how much at once, in which precision, keeping activations or not.
+
+None of it changes what is computed but for rounding. It is chosen once a run and kept with it, so that a resumed run
+rounds as before.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import psutil
+import torch
+
+from ..maths.objectives import WeightedSum
+from ..recipe import Recipe
+from .encoding import Encoded
+from .models import ModelFacts
+from .schedule import Limits, PairedBatches
+from .simulation import Load, Way, model_width, step_memory
+
+TOKENS = {"cpu": 2048, "cuda": 16384}
+"""Tokens at once where memory allows: beyond them a processor, and a GPU, gain next to nothing."""
+FEWEST = 512
+"""Tokens below which products of matrices become slow: activations are computed twice sooner than go below."""
+USABLE = 0.9
+"""The part of the free memory that is planned for; the rest is for what no estimate sees."""
+NARROW = 512
+"""Widths below which bfloat16 gains nothing on a CPU: converting costs what the products save."""
+LOOKED_AT = 100
+"""Steps in which the largest part is looked for."""
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Fit:
+    """limits: of what is computed at once. precision: fp32, bf16 or fp16, with float32 weights. checkpointing: inner
+    activations are computed again for the backward pass. step_bytes: estimated for a part of a step, beside weights,
+    gradients and optimizer; heap_bytes: how many of them are in blocks of the heap. why: in a few words, for the
+    owner."""
+
+    limits: Limits
+    precision: str
+    checkpointing: bool
+    step_bytes: int
+    heap_bytes: int
+    why: str
+
+    def autocast(self, device: torch.device) -> torch.autocast:
+        """The precision that training computes in, for scores that training compares with."""
+        return torch.autocast(device.type, dtype=DTYPES.get(self.precision), enabled=self.precision in DTYPES)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values for the run directory."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Fit:
+        """Back from `as_json`."""
+        return cls(**{**values, "limits": Limits(**values["limits"])})
+
+
+def choose_fit(
+    facts: ModelFacts,
+    forget: Sequence[Encoded],
+    retain: Sequence[Encoded],
+    recipe: Recipe,
+    device: torch.device,
+    *,
+    static: int,
+    free: int | None = None,
+) -> Fit:
+    """The fastest way that fits the memory; the smallest way if none is estimated to.
+
+    static: bytes of weights, gradients and optimizer. free: bytes that may be used, those free now if None.
+    """
+    free = free_memory(device) if free is None else free
+    precision, why = training_precision(recipe, facts, device)
+    loss = WeightedSum(recipe.weighted_terms(), {})
+    whole = bool((loss.needs("forget") | loss.needs("retain")) & {"kl", "logits", "start_logits", "hidden"})
+    room = int(USABLE * free) - static
+    fit = None
+    for limits, checkpointing in _ways(forget, retain, recipe, device):
+        batches = PairedBatches(forget, retain, batch_size=recipe.batch_size, limits=limits, seed=recipe.seed)
+        load = heaviest(batches, recipe.epochs)
+        way = Way(DTYPES.get(precision), checkpointing, whole)
+        needed = step_memory(facts.path, recipe.lora, load, way)
+        words = f"{limits.tokens} tokens at once, {precision} ({why})"
+        words += ", activations computed twice to fit the memory" if checkpointing else ""
+        fit = Fit(limits, precision, checkpointing, needed.bytes, needed.heap, words)
+        if needed.bytes <= room:
+            break
+    assert fit is not None  # noqa: S101  there is always a way to try
+    return fit
+
+
+def _ways(
+    forget: Sequence[Encoded], retain: Sequence[Encoded], recipe: Recipe, device: torch.device
+) -> Iterator[tuple[Limits, bool]]:
+    """Limits with and without checkpointing, the fastest first."""
+    longest = max(len(row.ids) for row in (*forget, *retain))
+    rows = recipe.micro_batch_size or 2 * recipe.batch_size
+    most, fewest = max(TOKENS.get(device.type, TOKENS["cuda"]), longest), max(FEWEST, longest)
+    halves = [most]
+    while halves[-1] // 2 >= fewest:
+        halves.append(halves[-1] // 2)
+    yield from ((Limits(rows, tokens), False) for tokens in halves)
+    yield from ((Limits(rows, tokens), True) for tokens in (*halves, longest))
+
+
+def heaviest(batches: PairedBatches, epochs: int) -> Load:
+    """The largest part of the epochs' first steps: its rows and length, with as many scored tokens as any part has."""
+    parts = []
+    for epoch in range(min(epochs, -(-LOOKED_AT // len(batches)))):
+        batches.set_epoch(epoch)
+        for step in itertools.islice(batches.steps(), LOOKED_AT):
+            parts += [
+                [*(batches.forget[i] for i in part.forget), *(batches.retain[i] for i in part.retain)]
+                for part in batches.parts(step)
+            ]
+    largest = max(parts, key=_padded)
+    return Load(len(largest), _longest(largest), max(sum(row.tokens for row in part) for part in parts))
+
+
+def _longest(part: list[Encoded]) -> int:
+    return max(len(row.ids) for row in part)
+
+
+def _padded(part: list[Encoded]) -> int:
+    return len(part) * _longest(part)
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that a run may take on the device."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return int(psutil.virtual_memory().available)
+
+
+def training_precision(recipe: Recipe, facts: ModelFacts, device: torch.device) -> tuple[str, str]:
+    """fp32, bf16 or fp16, and why: the recipe's, where "auto" is bf16 wherever that is faster."""
+    if recipe.precision != "auto":
+        return recipe.precision, "as the recipe says"
+    if recipe.weights == "bfloat16":
+        return "bf16", "the weights are"
+    if device.type == "cuda":
+        return ("bf16", "the GPU has it") if torch.cuda.is_bf16_supported() else ("fp32", "the GPU has no bf16")
+    if device.type != "cpu":
+        return "fp32", "bf16 is not known to be faster here"
+    if not (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
+        return "fp32", "the processor has no fast bf16"
+    if model_width(facts.path) < NARROW:
+        return "fp32", f"bf16 gains nothing below a width of {NARROW}"
+    return "bf16", "the processor is fast in it"

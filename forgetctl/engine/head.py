@@ -1,0 +1,139 @@
+"""Log-probabilities straight from the output head, with a single buffer of logits.
+
+A cross-entropy over full logits keeps them, their float32 copy and their gradient: at a vocabulary of 128k that is most
+of a training run's memory, and the passes over it cost more than some layers. Here the softmax's gradient replaces the
+logits in place. torch's own `linear_cross_entropy` needs less memory still, but computes the logits twice, and in
+float32 under autocast: on a CPU it took 1.4 times as long in float32 and twice as long in bfloat16.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+BUFFER_VALUES = 2**20
+"""Values of logits turned over at once: few enough to stay in a processor's cache."""
+
+
+class _TargetLogp(torch.autograd.Function):
+    """log softmax(hidden @ weight.T)[target] of every position, in float32."""
+
+    @staticmethod
+    def forward(context: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+        logits = hidden @ weight.T
+        normaliser = _normalisers(logits)
+        context.save_for_backward(hidden, weight, targets, normaliser)
+        context.logits = logits  # not an input or output, and overwritten by the backward pass
+        return logits.gather(1, targets[:, None])[:, 0].float() - normaliser
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        hidden, weight, targets, normaliser = context.saved_tensors
+        logits, context.logits = context.logits, None
+        if logits is None:
+            raise RuntimeError("the logits were overwritten by an earlier backward pass")
+        (gradient,) = gradients
+        for part, scratch, norm, scale, wanted in _parts(logits, normaliser, gradient, targets):
+            softmax = torch.exp(scratch.copy_(part).sub_(norm[:, None]), out=scratch)
+            softmax.scatter_add_(1, wanted[:, None], torch.full_like(norm, -1)[:, None])
+            part.copy_(softmax.mul_(-scale[:, None]))
+        needs_hidden, needs_weight, _ = context.needs_input_grad
+        return logits @ weight if needs_hidden else None, logits.T @ hidden if needs_weight else None, None
+
+
+def target_logp(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    """Log-probability of each target, (n,) float32, from hidden states (n, width) and a head's weight (vocabulary,
+    width), computed in the precision of autocast if it is on. Without gradient no more than a part is in memory."""
+    kind = hidden.device.type
+    if torch.is_autocast_enabled(kind):
+        dtype = torch.get_autocast_dtype(kind)
+        hidden, weight = hidden.to(dtype), weight.to(dtype)
+    if torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad):
+        return _apply(hidden, weight, targets)
+    size = max(256, BUFFER_VALUES // len(weight))
+    parts = zip(torch.split(hidden, size), torch.split(targets, size), strict=True)
+    return torch.cat([_apply(some, weight, wanted) for some, wanted in parts])
+
+
+def _apply(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    scores: Tensor = _TargetLogp.apply(hidden, weight, targets)  # type: ignore[no-untyped-call]
+    return scores
+
+
+def _normalisers(logits: Tensor) -> Tensor:
+    """log sum exp of each row, (n,) float32."""
+    found = []
+    for part, scratch in _parts(logits):
+        largest = part.amax(-1, keepdim=True).float()
+        found.append(largest[:, 0] + scratch.copy_(part).sub_(largest).exp_().sum(-1).log())
+    return torch.cat(found)
+
+
+def _parts(logits: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """A few rows of logits at a time, with float32 room for as many, and the same rows of the others."""
+    size = max(1, BUFFER_VALUES // logits.shape[1])
+    scratch = torch.empty(min(size, len(logits)), logits.shape[1], device=logits.device)
+    for part, *rest in zip(*(torch.split(values, size) for values in (logits, *others)), strict=True):
+        yield part, scratch[: len(part)], *rest
+
+
+@contextmanager
+def head_gives_logp(model: Any, targets: Tensor) -> Iterator[None]:
+    """While this lasts the model's "logits" are the targets' log-probabilities, (n,), of the positions it keeps.
+
+    Computed within the head's own call, so that whatever gathers its weights before the call has done so.
+    """
+    head = model.get_output_embeddings()
+    head.forward = lambda hidden: target_logp(hidden.reshape(-1, hidden.shape[-1]), head.weight, targets)
+    try:
+        yield
+    finally:
+        del head.forward
+
+
+_plain: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+
+
+def has_plain_head(model: Any, forward: Any) -> bool:
+    """Whether the model's logits are its head's product with the hidden states and nothing else.
+
+    Not so with adapters or a bias on the head, quantised heads, soft-capped or scaled logits. Looked at once for each
+    model, by what it does rather than by what its config says. forward: calls the model on a few rows.
+    """
+    head = model.get_output_embeddings()
+    if head not in _plain:
+        _plain[head] = type(head) is nn.Linear and head.bias is None and _is_last(head, forward)
+    return _plain[head]
+
+
+@torch.no_grad()
+def _is_last(head: nn.Linear, forward: Any) -> bool:
+    caught: list[Tensor] = []
+    handle = head.register_forward_hook(lambda _module, _inputs, output: caught.append(output))
+    try:
+        logits: Tensor = forward().logits
+    finally:
+        handle.remove()
+    return len(caught) == 1 and logits.shape == caught[0].shape and torch.equal(logits.float(), caught[0].float())
+
+
+@contextmanager
+def head_inputs(model: Any) -> Iterator[list[Tensor]]:
+    """While this lasts no logits are computed; what they would be computed from is collected, in the order of calls."""
+    head = model.get_output_embeddings()
+    caught: list[Tensor] = []
+
+    def forward(hidden: Tensor) -> Tensor:
+        caught.append(hidden)
+        return hidden
+
+    head.forward = forward
+    try:
+        yield caught
+    finally:
+        del head.forward

@@ -1,0 +1,160 @@
+"""How much memory a training step takes beside weights and optimizer, found by running it on tensors without values.
+
+The forward and backward pass of the model's own code runs on fake tensors, which have shapes and no storage, while
+the birth and death of every tensor is counted. So any architecture, adapter, precision and checkpointing is counted
+as it is; what is not seen is scratch memory within a kernel.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.functional import kl_div, log_softmax
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from ..recipe import Lora
+from .head import head_gives_logp
+from .models import add_lora
+
+HEAP_BLOCK = 32 * 2**20
+"""Larger blocks glibc gets from the system one by one, and gives back when they are freed."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is computed at once: rows, padded to `length` tokens, with `scored` answer tokens in all."""
+
+    rows: int
+    length: int
+    scored: int
+
+
+@dataclass(frozen=True)
+class Way:
+    """How it is computed. dtype: autocast's, None for float32. logits: the loss reads whole distributions."""
+
+    dtype: torch.dtype | None = None
+    checkpointing: bool = False
+    logits: bool = False
+
+
+@dataclass(frozen=True)
+class Peak:
+    """Bytes of tensors at the moment when there are most of them, and how many of these are in blocks of the heap."""
+
+    bytes: int
+    heap: int
+
+
+def step_memory(path: Path, lora: Lora | None, load: Load, way: Way) -> Peak:
+    """Peak of a forward and backward pass, without weights and the gradients that it adds to."""
+    with torch.device("meta"):
+        model = _empty(path)
+        model = add_lora(model, lora) if lora else model
+    if way.checkpointing:
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+    model.train()
+    with FakeTensorMode():
+        _materialise(model)
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.grad = torch.empty_like(parameter)
+        ids = torch.zeros(load.rows, load.length, dtype=torch.long)
+        # Not a mask of positions, whose number a tensor without values cannot tell.
+        kept = torch.arange(max(1, round(load.scored / load.rows)))
+        targets = torch.zeros(load.rows * len(kept), dtype=torch.long)
+        with _Live() as live:
+            with torch.autocast("cpu", dtype=way.dtype, enabled=way.dtype is not None):
+                loss = (_with_logits if way.logits else _with_scores)(model, ids, kept, targets)
+            loss.backward()  # type: ignore[no-untyped-call]
+    return live.peak
+
+
+def model_width(path: Path) -> int:
+    """Width of the hidden states, from the model's config."""
+    return int(_config(path).get_text_config().hidden_size)
+
+
+def _config(path: Path) -> Any:
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
+
+
+def _empty(path: Path) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    classes: Any = AutoModelForCausalLM
+    return classes.from_config(_config(path), dtype=torch.float32, trust_remote_code=False)
+
+
+def _with_scores(model: Any, ids: Tensor, kept: Tensor, targets: Tensor) -> Tensor:
+    with head_gives_logp(model, targets):
+        scores: Tensor = model(input_ids=ids, attention_mask=torch.ones_like(ids), logits_to_keep=kept).logits
+    return scores.sum()
+
+
+def _with_logits(model: Any, ids: Tensor, kept: Tensor, targets: Tensor) -> Tensor:
+    logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), logits_to_keep=kept).logits
+    now = log_softmax(logits.float().flatten(0, 1), dim=-1)
+    return kl_div(now, torch.empty_like(now), reduction="sum", log_target=True) + now.gather(1, targets[:, None]).sum()
+
+
+def _materialise(model: nn.Module) -> None:
+    """Put tensors that count as memory in place of the model's, which were made on no device; shared ones stay so."""
+    made: dict[int, Tensor] = {}
+
+    def solid(old: Tensor) -> Tensor:
+        if id(old) not in made:
+            new = torch.empty(old.shape, dtype=old.dtype)
+            made[id(old)] = nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new
+        return made[id(old)]
+
+    for module in model.modules():
+        for store in (module._parameters, module._buffers):
+            store.update({name: solid(old) for name, old in store.items() if old is not None})  # type: ignore[misc]
+
+
+class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the bytes of tensors that are made and not yet freed."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.bytes = self.heap = 0
+        self.peak = Peak(0, 0)
+        self.known: dict[int, weakref.ref[Any]] = {}
+
+    def __torch_dispatch__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        output = func(*args, **(kwargs or {}))
+        for value in tree_leaves(output):
+            if isinstance(value, Tensor):
+                self._see(value.untyped_storage())
+        return output
+
+    def _see(self, storage: torch.UntypedStorage) -> None:
+        key, size = id(storage), storage.nbytes()
+        if key in self.known:
+            return
+
+        def freed(_: Any) -> None:
+            del self.known[key]
+            self._add(-size)
+
+        self.known[key] = weakref.ref(storage, freed)
+        self._add(size)
+
+    def _add(self, size: int) -> None:
+        self.bytes += size
+        self.heap += size if abs(size) < HEAP_BLOCK else 0
+        if self.bytes > self.peak.bytes:
+            self.peak = Peak(self.bytes, self.heap)

@@ -1,0 +1,146 @@
+"""Log-probabilities straight from the head: against cross-entropy over plain logits, values and gradients."""
+
+from typing import Any
+
+import pytest
+import torch
+from oracles import random_model, random_rows
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, linear
+
+import forgetctl.engine.head
+from forgetctl.engine.head import head_gives_logp, head_inputs, target_logp
+from forgetctl.engine.models import add_lora
+from forgetctl.engine.scoring import answer_logits, answer_logp, logp_of, pad_rows
+from forgetctl.recipe import Lora
+
+POSITIONS, WIDTH, VOCABULARY = 37, 16, 101
+
+
+@pytest.fixture(params=[1, 3 * VOCABULARY, 10**6], ids=["row by row", "three rows", "all at once"])
+def buffer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How much is turned over at once must not matter."""
+    monkeypatch.setattr(forgetctl.engine.head, "BUFFER_VALUES", request.param)
+
+
+def inputs(scale: float = 1.0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    hidden = scale * torch.randn(POSITIONS, WIDTH, generator=generator)
+    weight = torch.randn(VOCABULARY, WIDTH, generator=generator)
+    targets = torch.randint(VOCABULARY, (POSITIONS,), generator=generator)
+    return hidden.requires_grad_(), weight.requires_grad_(), targets, torch.randn(POSITIONS, generator=generator)
+
+
+def plain(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    return -cross_entropy(linear(hidden, weight).float(), targets, reduction="none")
+
+
+@pytest.mark.usefixtures("buffer")
+@pytest.mark.parametrize("scale", [1.0, 60.0], ids=["flat", "with logits of a thousand"])
+def test_values_and_gradients_are_those_of_cross_entropy(scale: float) -> None:
+    hidden, weight, targets, upstream = inputs(scale)
+    expected = plain(hidden, weight, targets)
+    wanted = torch.autograd.grad(expected, (hidden, weight), upstream)
+    found = target_logp(hidden, weight, targets)
+    gradients = torch.autograd.grad(found, (hidden, weight), upstream)
+    assert wanted[1].abs().max() > 1
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-5)
+    for one, other in zip(gradients, wanted, strict=True):
+        assert (one - other).norm() < 1e-4 * other.norm()
+
+
+def test_gradients_by_finite_differences() -> None:
+    """In float32, against the slope of the values themselves."""
+    hidden, weight, targets, _ = inputs()
+    gradient, _ = torch.autograd.grad(target_logp(hidden, weight, targets).sum(), (hidden, weight))
+    for place in ((0, 0), (5, 3), (36, 15)):
+        step = torch.zeros_like(hidden)
+        step[place] = 1e-2
+        with torch.no_grad():
+            up, down = (target_logp(hidden + sign * step, weight, targets).double().sum() for sign in (1, -1))
+        assert float(gradient[place]) == pytest.approx(float(up - down) / 2e-2, abs=2e-2)
+
+
+@pytest.mark.usefixtures("buffer")
+def test_autocast_is_followed() -> None:
+    """As precise as cross-entropy over bfloat16 logits, no more and no less."""
+    hidden, weight, targets, upstream = inputs()
+    exact = torch.autograd.grad(plain(hidden, weight, targets), (hidden, weight), upstream)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        expected, found = plain(hidden, weight, targets), target_logp(hidden, weight, targets)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    assert found.dtype == torch.float32
+    wanted = torch.autograd.grad(expected, (hidden, weight), upstream)
+    gradients = torch.autograd.grad(found, (hidden, weight), upstream)
+    for one, other, truth in zip(gradients, wanted, exact, strict=True):
+        assert one.dtype == torch.float32
+        assert (one - truth).norm() < 1.5 * (other - truth).norm() < 0.02 * truth.norm()
+
+
+def test_a_frozen_head_gets_no_gradient() -> None:
+    hidden, weight, targets, _ = inputs()
+    target_logp(hidden, weight.requires_grad_(False), targets).sum().backward()  # type: ignore[no-untyped-call]
+    assert hidden.grad is not None
+    assert weight.grad is None
+
+
+def test_a_second_backward_pass_is_refused() -> None:
+    """The first one overwrote the logits; a wrong gradient would be worse."""
+    hidden, weight, targets, _ = inputs()
+    total = target_logp(hidden, weight, targets).sum()
+    total.backward(retain_graph=True)  # type: ignore[no-untyped-call]
+    with pytest.raises(RuntimeError, match="overwritten"):
+        total.backward()  # type: ignore[no-untyped-call]
+
+
+def scores(model: Any) -> tuple[Tensor, Tensor, bool]:
+    """Summed log-probabilities as scored and through logits, and whether logits were made for the first."""
+    batch = pad_rows(random_rows(5))
+    shapes: list[torch.Size] = []
+    answer_logp(model, batch)  # looks at the head
+    handle = model.get_output_embeddings().register_forward_hook(lambda _m, _i, output: shapes.append(output.shape))
+    with torch.no_grad():
+        found = answer_logp(model, batch)
+        handle.remove()
+        return found, logp_of(answer_logits(model, batch), batch), len(shapes[0]) == 2
+
+
+@pytest.mark.parametrize("architecture", ["Llama", "GPT2", "Qwen2", "Phi3", "GPTNeoX", "Mistral"])
+def test_plain_heads_make_no_logits(architecture: str) -> None:
+    found, expected, logits = scores(random_model(architecture))
+    assert not logits
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("architecture", ["Gemma2", "Cohere", "Granite"])
+def test_capped_and_scaled_logits_are_made_whole(architecture: str) -> None:
+    found, expected, logits = scores(random_model(architecture))
+    assert logits
+    assert torch.equal(found, expected)
+
+
+def test_a_head_with_a_bias_is_used_as_it_is() -> None:
+    model = random_model("Llama")
+    model.lm_head = nn.Linear(model.lm_head.in_features, model.lm_head.out_features)
+    found, expected, logits = scores(model)
+    assert logits
+    assert torch.equal(found, expected)
+
+
+def test_a_head_with_an_adapter_is_used_as_it_is() -> None:
+    model = add_lora(random_model("Llama"), Lora(rank=2, targets=("lm_head",)))
+    nn.init.normal_(model.get_output_embeddings().lora_B["default"].weight)
+    found, expected, logits = scores(model)
+    assert logits
+    assert torch.equal(found, expected)
+
+
+def test_the_head_is_itself_again_also_after_an_error() -> None:
+    model = random_model("Llama")
+    ids = torch.tensor([[1, 2, 3]])
+    before = model(input_ids=ids).logits
+    with head_inputs(model), pytest.raises(ZeroDivisionError):
+        _ = 1 / 0
+    with pytest.raises(ZeroDivisionError), head_gives_logp(model, torch.tensor([1])):
+        _ = 1 / 0
+    assert torch.equal(model(input_ids=ids).logits, before)
