@@ -11,17 +11,17 @@ import torch
 
 from ..recipe import Recipe
 from .encoding import Encoded
-from .fit import DTYPES, Fit, choose_fit, training_precision
-from .models import ModelFacts, frozen_dtype, weight_shapes
+from .fit import DTYPES, Fit, choose_fit, held_dtype, training_precision
+from .models import ModelFacts, weight_shapes
 
 FLOAT, HALF = 4, 2
-HEAP_WASTE, KERNELS = 0.65, 500 * 2**20
+HEAP_WASTE, KERNELS = 0.75, 300 * 2**20
 """Measured with glibc: gaps in the heap for each byte of a step's blocks, and kernels for bfloat16 of many sizes."""
 EIGHT_BIT_MOMENTS = 2 * (1 + FLOAT / 256)
 """Bytes a weight of two moments in 8 bits, with a scale for every 256."""
 NF4 = 0.5 + 1 / 64 + FLOAT / (64 * 256)
 """Bytes a weight of NF4 with double quantisation: a byte of scale for every 64, and a scale for 256 of those."""
-RUNTIME = 480 * 2**20
+RUNTIME = 550 * 2**20
 """Bytes that the interpreter takes with torch, transformers and peft loaded, measured on Linux."""
 
 
@@ -71,15 +71,15 @@ def static_bytes(facts: ModelFacts, recipe: Recipe, device: torch.device) -> int
     moments = 2 * FLOAT if recipe.optimizer == "adamw" else EIGHT_BIT_MOMENTS
     if recipe.lora is None:
         # Split weights have two bytes for the model and two for the optimizer.
-        gradient = HALF if recipe.weights == "bfloat16" else FLOAT
+        gradient = head_value = HALF if recipe.weights == "bfloat16" else FLOAT
         head = max((prod(shape) for name, shape in shapes.items() if _is_outer(name)), default=0)
-        return int(_count(shapes) * (FLOAT + gradient + moments)) + FLOAT * head
-    compute = DTYPES.get(training_precision(recipe, facts, device)[0], torch.float32)
+        return int(_count(shapes) * (FLOAT + gradient + moments)) + head_value * head
+    held = held_dtype(facts, recipe, training_precision(recipe, facts, device)[0])
     adapters = _lora_size(shapes, recipe.lora.rank) * (2 * FLOAT + moments)
     if recipe.lora.quantisation == "nf4":
         outer = _count({name: shape for name, shape in shapes.items() if _is_outer(name) or len(shape) != 2})
-        return int(adapters + outer * compute.itemsize + (_count(shapes) - outer) * NF4)
-    return int(adapters) + _count(shapes) * frozen_dtype(facts, recipe, compute).itemsize
+        return int(adapters + outer * held.itemsize + (_count(shapes) - outer) * NF4)
+    return int(adapters) + _count(shapes) * held.itemsize
 
 
 def _waste(facts: ModelFacts, recipe: Recipe, fit: Fit) -> int:

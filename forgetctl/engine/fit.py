@@ -17,7 +17,7 @@ import torch
 from ..maths.objectives import WeightedSum
 from ..recipe import Recipe
 from .encoding import Encoded
-from .models import ModelFacts
+from .models import ModelFacts, frozen_dtype
 from .schedule import Limits, PairedBatches
 from .simulation import Load, Way, model_width, step_memory
 
@@ -85,7 +85,7 @@ def choose_fit(
     for limits, checkpointing in _ways(forget, retain, recipe, device):
         batches = PairedBatches(forget, retain, batch_size=recipe.batch_size, limits=limits, seed=recipe.seed)
         load = heaviest(batches, recipe.epochs)
-        way = Way(DTYPES.get(precision), checkpointing, whole)
+        way = Way(DTYPES.get(precision), held_dtype(facts, recipe, precision), checkpointing, whole)
         needed = step_memory(facts.path, recipe.lora, load, way)
         words = f"{limits.tokens} tokens at once, {precision} ({why})"
         words += ", activations computed twice to fit the memory" if checkpointing else ""
@@ -94,6 +94,14 @@ def choose_fit(
             break
     assert fit is not None  # noqa: S101  there is always a way to try
     return fit
+
+
+def held_dtype(facts: ModelFacts, recipe: Recipe, precision: str) -> torch.dtype:
+    """What the model's weights are held in; NF4 weights are made whole layer by layer, in what is computed in."""
+    compute = DTYPES.get(precision, torch.float32)
+    if recipe.lora is None:
+        return torch.bfloat16 if recipe.weights == "bfloat16" else torch.float32
+    return compute if recipe.lora.quantisation == "nf4" else frozen_dtype(facts, recipe, compute)
 
 
 def _ways(

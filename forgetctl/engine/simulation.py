@@ -39,9 +39,11 @@ class Load:
 
 @dataclass(frozen=True)
 class Way:
-    """How it is computed. dtype: autocast's, None for float32. logits: the loss reads whole distributions."""
+    """How it is computed. dtype: autocast's, None for float32. weights: what they are held in. logits: the loss reads
+    whole distributions."""
 
     dtype: torch.dtype | None = None
+    weights: torch.dtype = torch.float32
     checkpointing: bool = False
     logits: bool = False
 
@@ -57,7 +59,7 @@ class Peak:
 def step_memory(path: Path, lora: Lora | None, load: Load, way: Way) -> Peak:
     """Peak of a forward and backward pass, without weights and the gradients that it adds to."""
     with torch.device("meta"):
-        model = _empty(path)
+        model = _empty(path, way.weights)
         model = add_lora(model, lora) if lora else model
     if way.checkpointing:
         model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
@@ -71,11 +73,12 @@ def step_memory(path: Path, lora: Lora | None, load: Load, way: Way) -> Peak:
         # Not a mask of positions, whose number a tensor without values cannot tell.
         kept = torch.arange(max(1, round(load.scored / load.rows)))
         targets = torch.zeros(load.rows * len(kept), dtype=torch.long)
-        with _Live() as live:
+        with _Live(model) as live:
             with torch.autocast("cpu", dtype=way.dtype, enabled=way.dtype is not None):
                 loss = (_with_logits if way.logits else _with_scores)(model, ids, kept, targets)
             loss.backward()  # type: ignore[no-untyped-call]
-    return live.peak
+    peak: Peak = live.peak
+    return peak
 
 
 def model_width(path: Path) -> int:
@@ -89,11 +92,11 @@ def _config(path: Path) -> Any:
     return AutoConfig.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
 
 
-def _empty(path: Path) -> Any:
+def _empty(path: Path, dtype: torch.dtype) -> Any:
     from transformers import AutoModelForCausalLM
 
     classes: Any = AutoModelForCausalLM
-    return classes.from_config(_config(path), dtype=torch.float32, trust_remote_code=False)
+    return classes.from_config(_config(path), dtype=dtype, trust_remote_code=False)
 
 
 def _with_scores(model: Any, ids: Tensor, kept: Tensor, targets: Tensor) -> Tensor:
@@ -124,13 +127,17 @@ def _materialise(model: nn.Module) -> None:
 
 
 class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the bytes of tensors that are made and not yet freed."""
+    """Counts the bytes of tensors that are made and not yet freed, but for those of the model and its gradients."""
 
-    def __init__(self) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        there = [*model.parameters(), *model.buffers()]
+        there += [weight.grad for weight in model.parameters() if weight.grad is not None]
+        # A view shows the storage of a weight as if it were new.
+        given = [tensor.untyped_storage() for tensor in there]
         self.bytes = self.heap = 0
         self.peak = Peak(0, 0)
-        self.known: dict[int, weakref.ref[Any]] = {}
+        self.known: dict[int, Any] = {id(storage): storage for storage in given}
 
     def __torch_dispatch__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
