@@ -11,9 +11,12 @@ from typing import Any
 import torch
 
 from ..rows import Row
+from .decoding import cache_bytes, can_decode, decode, pad_left, until_end
 from .encoding import Encoder
 
-BATCH_ROWS = 64
+BATCH_ROWS = 128
+CACHE_BYTES = 4 * 2**30
+"""The most that keys and values of a batch take; batches of large models are smaller."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -68,11 +71,12 @@ def continuations(
     asked = [index for index, prompt in enumerate(prompts) if prompt]
     advance(len(prompts) - len(asked))
     with seeded(model.device, decoding.seed), _without_defaults(model):
-        for room, indices in _batches(prompts, asked, decoding):
+        say = _Speaker(model, encoder.stop_ids, decoding)
+        for room, indices in _batches(prompts, asked, decoding, say.token_bytes):
             if room > 0:
-                made = _answer(model, encoder, [prompts[i] for i in indices], room, decoding.samples)
-                for index, answer in zip(indices, made, strict=True):
-                    answers[index] = answer
+                said = iter(say([prompts[index] for index in indices], room))
+                for index in indices:
+                    answers[index] = [_answer(encoder, next(said), room) for _ in answers[index]]
             advance(len(indices))
     return answers
 
@@ -99,10 +103,10 @@ def _without_defaults(model: Any) -> Iterator[None]:
 
 
 def _batches(
-    prompts: Sequence[Sequence[int]], asked: Sequence[int], decoding: Decoding
+    prompts: Sequence[Sequence[int]], asked: Sequence[int], decoding: Decoding, token_bytes: int
 ) -> Iterator[tuple[int, list[int]]]:
     """Positions of prompts of similar length, with the number of tokens that there is room for after each of them."""
-    limit, context, size = decoding.max_new_tokens, decoding.context, max(1, BATCH_ROWS // (decoding.samples or 1))
+    limit, context, copies = decoding.max_new_tokens, decoding.context, decoding.samples or 1
 
     def room(index: int) -> int:
         return limit if context is None else min(limit, context - len(prompts[index]))
@@ -110,35 +114,61 @@ def _batches(
     ordered = sorted(asked, key=lambda index: -len(prompts[index]))
     for tokens, group in itertools.groupby(ordered, room):
         alike = list(group)
+        fitting = CACHE_BYTES // max(1, token_bytes * (len(prompts[alike[0]]) + tokens))
+        size = max(1, min(BATCH_ROWS, fitting) // copies)
         for start in range(0, len(alike), size):
             yield tokens, alike[start : start + size]
 
 
-def _answer(
-    model: Any, encoder: Encoder, prompts: Sequence[Sequence[int]], room: int, samples: int | None
-) -> list[list[Answer]]:
-    from transformers import GenerationConfig
+class _Speaker:
+    """Says what follows prompts: by the loop of `decoding`, or by `generate` where the model's cache is another.
 
-    stops = encoder.stop_ids
-    longest = max(map(len, prompts))
-    chosen: dict[str, Any] = {"do_sample": False}
-    if samples is not None:
-        chosen = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "num_return_sequences": samples}
-    config = GenerationConfig(  # type: ignore[no-untyped-call]
-        max_new_tokens=room, eos_token_id=stops, pad_token_id=stops[0], use_cache=True, **chosen
-    )
-    ids, mask = _pad_left(prompts, longest, stops[0])
-    output = model.generate(ids.to(model.device), attention_mask=mask.to(model.device), generation_config=config)
-    answers = []
-    for tokens in output[:, longest:].tolist():
-        spoken = list(itertools.takewhile(lambda token: token not in stops, tokens))
-        text = encoder.tokenizer.decode(spoken, skip_special_tokens=True).strip()
-        answers.append(Answer(text, complete=len(spoken) < len(tokens)))
-    each = samples or 1
-    return [answers[start : start + each] for start in range(0, len(answers), each)]
+    token_bytes: what a token of one row takes in the cache, 0 if unknown.
+    """
+
+    def __init__(self, model: Any, stops: Sequence[int], decoding: Decoding) -> None:
+        self.model, self.stops, self.decoding = model, stops, decoding
+        self.loops = can_decode(model)
+        self.token_bytes = cache_bytes(model) if self.loops else 0
+
+    def __call__(self, prompts: Sequence[Sequence[int]], room: int) -> list[list[int]]:
+        """Tokens of every answer, without its end, the samples of a prompt one after another."""
+        if not self.loops:
+            return self._generate(prompts, room)
+        copies = self.decoding.samples
+        if copies is None:
+            return decode(self.model, prompts, self.stops, room, 1, lambda logits, _rows, _step: logits.argmax(-1))
+        # Drawn beforehand: which rows are still there must not decide which numbers the others get.
+        draws = torch.rand(room, len(prompts) * copies, dtype=torch.float64).to(self.model.device)
+        return decode(
+            self.model, prompts, self.stops, room, copies,
+            lambda logits, rows, step: draw(logits, draws[step, rows]),
+        )  # fmt: skip
+
+    def _generate(self, prompts: Sequence[Sequence[int]], room: int) -> list[list[int]]:
+        from transformers import GenerationConfig
+
+        chosen: dict[str, Any] = {"do_sample": False}
+        if copies := self.decoding.samples:
+            chosen = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "num_return_sequences": copies}
+        config = GenerationConfig(  # type: ignore[no-untyped-call]
+            max_new_tokens=room, eos_token_id=self.stops, pad_token_id=self.stops[0], use_cache=True, **chosen
+        )
+        ids, mask = (part.to(self.model.device) for part in pad_left(prompts, self.stops[0]))
+        output = self.model.generate(ids, attention_mask=mask, generation_config=config)
+        return [until_end(tokens, self.stops) for tokens in output[:, ids.shape[1] :].tolist()]
 
 
-def _pad_left(prompts: Sequence[Sequence[int]], length: int, pad: int) -> tuple[torch.Tensor, torch.Tensor]:
-    ids = torch.tensor([[pad] * (length - len(prompt)) + list(prompt) for prompt in prompts])
-    mask = torch.tensor([[0] * (length - len(prompt)) + [1] * len(prompt) for prompt in prompts])
-    return ids, mask
+def draw(logits: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+    """A token from each distribution, (rows,), by inversion of its cumulative probabilities.
+
+    logits: (rows, vocabulary); uniform: (rows,) float64 in [0, 1).
+    """
+    reached = logits.softmax(-1).cumsum(-1, dtype=torch.float64)
+    # Scaled to the last sum, which rounding leaves beside 1, and to the right, past tokens that cannot be.
+    return torch.searchsorted(reached, (uniform * reached[:, -1])[:, None], right=True)[:, 0]
+
+
+def _answer(encoder: Encoder, tokens: Sequence[int], room: int) -> Answer:
+    text = encoder.tokenizer.decode(tokens, skip_special_tokens=True).strip()
+    return Answer(text, complete=len(tokens) < room)

@@ -24,6 +24,7 @@ from ..scores import GREEDY, SAMPLED, Elicited, ScoreSet
 from .encoding import Encoded, Encoder
 from .generation import Decoding, continuations
 from .scoring import score
+from .shared_prompts import score_answers
 from .token_scores import score_tokens
 
 PRIMED, AFFIRMED = "first tokens", "affirmative"
@@ -64,7 +65,7 @@ class RowScorer:
         encoded = self.encode(rows)
         values: dict[str, Any] = self._tokens(rows, encoded) if tokens else self._plain(encoded)
         if truth and all(row.perturbed_responses for row in rows):
-            values |= self._truth(rows)
+            values |= self._truth(rows, encoded, values["answer_logp"])
         return ScoreSet(
             lines=[row.line for row in rows],
             answer_tokens=[item.tokens for item in encoded],
@@ -88,17 +89,21 @@ class RowScorer:
             "extraction_strength": [extraction_strength(item.hits) for item in found],
         }
 
-    def _truth(self, rows: Sequence[Row]) -> dict[str, Any]:
-        right = self.encode([row.answering(row.paraphrased_response or row.response) for row in rows])
-        wrong = [self.encode([row.answering(text) for text in row.perturbed_responses]) for row in rows]
-        right_logp = score(self.model, right)
-        wrong_logp = iter(score(self.model, [item for group in wrong for item in group]))
+    def _truth(self, rows: Sequence[Row], encoded: Sequence[Encoded], answer_logp: Sequence[float]) -> dict[str, Any]:
+        """Where a row has no paraphrase, its own response, which is scored already, stands in."""
+        given = [[*_paraphrase(row), *row.perturbed_responses] for row in rows]
+        others = [self.encode([row.answering(text) for text in texts]) for row, texts in zip(rows, given, strict=True)]
+        scored = iter(score_answers(self.model, [item for group in others for item in group]))
+        found = [[(next(scored), item.tokens) for item in group] for group in others]
+        for index, row in enumerate(rows):
+            if not _paraphrase(row):
+                found[index].insert(0, (answer_logp[index], encoded[index].tokens))
         return {
-            "paraphrase_logp": right_logp,
-            "paraphrase_tokens": [item.tokens for item in right],
-            "own_paraphrases": sum(not row.paraphrased_response for row in rows),
-            "perturbed_logp": [[next(wrong_logp) for _ in group] for group in wrong],
-            "perturbed_tokens": [[item.tokens for item in group] for group in wrong],
+            "paraphrase_logp": [right[0] for right, *_ in found],
+            "paraphrase_tokens": [right[1] for right, *_ in found],
+            "own_paraphrases": sum(not _paraphrase(row) for row in rows),
+            "perturbed_logp": [[logp for logp, _ in wrong] for _, *wrong in found],
+            "perturbed_tokens": [[tokens for _, tokens in wrong] for _, *wrong in found],
         }
 
     def _elicit(self, mode: str, rows: Sequence[Row], encoded: Sequence[Encoded]) -> Elicited:
@@ -135,6 +140,10 @@ class RowScorer:
 
     def _text(self, ids: Sequence[int]) -> str:
         return str(self.encoder.tokenizer.decode(ids, skip_special_tokens=True))
+
+
+def _paraphrase(row: Row) -> list[str]:
+    return [row.paraphrased_response] if row.paraphrased_response else []
 
 
 def sampled_rows(rows: Sequence[Row], limit: int) -> list[int]:

@@ -11,6 +11,7 @@ from oracles import random_model
 from tokenizers import AddedToken
 
 from forgetctl.demo.training import encoder_for, learn, tiny_llama
+from forgetctl.engine import generation
 from forgetctl.engine.encoding import Encoded, Encoder
 from forgetctl.engine.generation import BATCH_ROWS, Answer, Decoding, continuations, greedy_answers
 from forgetctl.engine.models import load_model, load_tokenizer
@@ -334,6 +335,39 @@ def test_samples_are_counted_by_prompt(babbler: Any, encoder: Encoder, prompts: 
     counted: list[int] = []
     continuations(babbler, encoder, [*prompts, ()], Decoding(2, samples=3), counted.append)
     assert sum(counted) == len(prompts) + 1
+
+
+# Batches
+
+
+def test_batches_of_large_caches_are_smaller(
+    monkeypatch: pytest.MonkeyPatch, babbler: Any, encoder: Encoder, prompts: list[tuple[int, ...]]
+) -> None:
+    """Room for two rows of the longest prompt and its answer."""
+    expected = continuations(babbler, encoder, prompts, Decoding(5))
+    sizes: list[int] = []
+    plain = generation.decode
+    monkeypatch.setattr(
+        generation, "decode", lambda model, some, *rest: (sizes.append(len(some)), plain(model, some, *rest))[1]
+    )
+    limit = 2 * generation.cache_bytes(babbler) * (max(map(len, prompts)) + 5)
+    monkeypatch.setattr(generation, "CACHE_BYTES", limit)
+    assert continuations(babbler, encoder, prompts, Decoding(5)) == expected
+    assert sizes == [2, 2, 2]
+
+
+@pytest.mark.parametrize("samples", [None, 3])
+def test_models_with_other_caches_answer_too(
+    samples: int | None, monkeypatch: pytest.MonkeyPatch, model: Any, encoder: Encoder, rows: list[Row]
+) -> None:
+    """By `generate`: greedy answers are the same; samples are others, but as many and as repeatable."""
+    prompts, decoding = [encoder.encode_prompt(row) for row in rows], Decoding(20, samples=samples)
+    looped = continuations(model, encoder, prompts, decoding)
+    monkeypatch.setattr(generation, "can_decode", lambda _: False)
+    found = continuations(model, encoder, prompts, decoding)
+    assert found == continuations(model, encoder, prompts, decoding)
+    assert [len(answers) for answers in found] == [len(answers) for answers in looped]
+    assert (found == looped) == (samples is None)
 
 
 # What a model's directory says about decoding

@@ -70,12 +70,13 @@ def make(
     chosen: Recipe,
     on_step: Callable[[Figures], None] = lambda _: None,
     checkpointing: bool = False,
+    precision: str = "fp32",
 ) -> UnlearnTrainer:
     loss = WeightedSum(chosen.weighted_terms(), chosen.all_hyperparameters())
     start_logp = score(model, forget) if "start" in loss.needs("forget") else None
     retain = retain if loss.needs_retain else []
     assert chosen.micro_batch_size is not None
-    fit = Fit(Limits(chosen.micro_batch_size, 10_000), "fp32", checkpointing, 0, 0, "")
+    fit = Fit(Limits(chosen.micro_batch_size, 10_000), precision, checkpointing, 0, 0, "")
     return UnlearnTrainer(
         model, loss, forget, retain, start_logp, recipe=chosen, fit=fit, folder=folder, on_step=on_step
     )
@@ -258,6 +259,23 @@ def test_forgetting_lowers_the_forget_rows(
     before = score(model, forget)
     train(model, forget, retain, tmp_path, recipe(epochs=3))
     assert sum(score(model, forget)) < sum(before) - 5
+
+
+def test_bfloat16_forgets_and_keeps_as_float32_does(
+    start: Start, forget: list[Encoded], retain: list[Encoded], tmp_path: Path
+) -> None:
+    """With float32 weights, up to the rounding of a model that is 32 wide."""
+    before, found = [sum(score(start(), rows)) for rows in (forget, retain)], {}
+    for precision in ("fp32", "bf16"):
+        model = start()
+        train(model, forget, retain, tmp_path / precision, recipe(epochs=3), precision=precision)
+        assert {weight.dtype for weight in model.parameters()} == {torch.float32}
+        found[precision] = [sum(score(model, rows)) for rows in (forget, retain)]
+    moved = [new - old for new, old in zip(found["fp32"], before, strict=True)]
+    assert moved[0] < -5
+    shift = [one - other for one, other in zip(found["fp32"], found["bf16"], strict=True)]
+    assert 0 < abs(shift[0]) < 0.15 * abs(moved[0])
+    assert abs(shift[1]) < 0.05 * abs(before[1])
 
 
 # Divergence
