@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from .encoding import Encoded
+from .packing import packs
 from .schedule import Limits, cuts
 from .scoring import answer_logp, pad_rows
 
@@ -35,10 +36,11 @@ def fine_tune(
     optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, epochs * batches)
     generator = torch.Generator().manual_seed(seed)
+    limits = Limits(micro_batch or BATCH_ROWS, TOKENS, padded=not packs(model))
     model.train()
     for _ in range(epochs):
         for indices in torch.split(torch.randperm(len(rows), generator=generator), BATCH_ROWS):
-            loss = _backward(model, [rows[i] for i in indices.tolist()], Limits(micro_batch or BATCH_ROWS, TOKENS))
+            loss = _backward(model, [rows[i] for i in indices.tolist()], limits)
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
             optimizer.zero_grad()

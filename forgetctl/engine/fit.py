@@ -19,9 +19,9 @@ from ..recipe import Recipe
 from .encoding import Encoded
 from .models import ModelFacts, frozen_dtype
 from .schedule import Limits, PairedBatches
-from .simulation import Load, Way, model_width, step_memory
+from .simulation import Load, Way, model_packs, model_width, step_memory
 
-TOKENS = {"cpu": 2048, "cuda": 16384}
+TOKENS = {"cpu": 1024, "cuda": 16384}
 """Tokens at once where memory allows: beyond them a processor, and a GPU, gain next to nothing."""
 FEWEST = 512
 """Tokens below which products of matrices become slow: activations are computed twice sooner than go below."""
@@ -82,7 +82,8 @@ def choose_fit(
     whole = bool((loss.needs("forget") | loss.needs("retain")) & {"kl", "logits", "start_logits", "hidden"})
     room = int(USABLE * free) - static
     fit = None
-    for limits, checkpointing in _ways(forget, retain, recipe, device):
+    padded = not model_packs(facts.path, device)
+    for limits, checkpointing in _ways(forget, retain, recipe, device, padded):
         batches = PairedBatches(forget, retain, batch_size=recipe.batch_size, limits=limits, seed=recipe.seed)
         load = heaviest(batches, recipe.epochs)
         way = Way(DTYPES.get(precision), held_dtype(facts, recipe, precision), checkpointing, whole)
@@ -105,7 +106,7 @@ def held_dtype(facts: ModelFacts, recipe: Recipe, precision: str) -> torch.dtype
 
 
 def _ways(
-    forget: Sequence[Encoded], retain: Sequence[Encoded], recipe: Recipe, device: torch.device
+    forget: Sequence[Encoded], retain: Sequence[Encoded], recipe: Recipe, device: torch.device, padded: bool
 ) -> Iterator[tuple[Limits, bool]]:
     """Limits with and without checkpointing, the fastest first."""
     longest = max(len(row.ids) for row in (*forget, *retain))
@@ -114,8 +115,8 @@ def _ways(
     halves = [most]
     while halves[-1] // 2 >= fewest:
         halves.append(halves[-1] // 2)
-    yield from ((Limits(rows, tokens), False) for tokens in halves)
-    yield from ((Limits(rows, tokens), True) for tokens in (*halves, longest))
+    yield from ((Limits(rows, tokens, padded), False) for tokens in halves)
+    yield from ((Limits(rows, tokens, padded), True) for tokens in (*halves, longest))
 
 
 def heaviest(batches: PairedBatches, epochs: int) -> Load:
@@ -128,16 +129,19 @@ def heaviest(batches: PairedBatches, epochs: int) -> Load:
                 [*(batches.forget[i] for i in part.forget), *(batches.retain[i] for i in part.retain)]
                 for part in batches.parts(step)
             ]
-    largest = max(parts, key=_padded)
-    return Load(len(largest), _longest(largest), max(sum(row.tokens for row in part) for part in parts))
+    taken = _padded if batches.limits.padded else _together
+    largest = max(parts, key=taken)
+    return Load(
+        len(largest), -(-taken(largest) // len(largest)), max(sum(row.tokens for row in part) for part in parts)
+    )
 
 
-def _longest(part: list[Encoded]) -> int:
-    return max(len(row.ids) for row in part)
+def _together(part: list[Encoded]) -> int:
+    return sum(len(row.ids) for row in part)
 
 
 def _padded(part: list[Encoded]) -> int:
-    return len(part) * _longest(part)
+    return len(part) * max(len(row.ids) for row in part)
 
 
 def free_memory(device: torch.device) -> int:

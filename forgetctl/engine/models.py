@@ -18,6 +18,7 @@ from torch import nn
 
 from ..errors import ModelError
 from ..recipe import Lora, Recipe
+from .packing import enable_packing
 from .quantised import NF4_BLOCK, QUANTISED, make_trainable, narrowest, quantising
 from .quantised import PRECISIONS as PRECISIONS  # part of this module's own interface
 from .split import join_weights, split_weights
@@ -194,7 +195,9 @@ def load_model(path: Path, device: torch.device, dtype: torch.dtype, precision: 
     model.config.use_cache = False
     if precision == "nf4" and (narrow := narrowest(model)) < NF4_BLOCK:
         raise ModelError(f"{path}: has a layer of {narrow} inputs, nf4 needs {NF4_BLOCK}")
-    return (model if precision in QUANTISED else model.to(device)).eval()
+    model = (model if precision in QUANTISED else model.to(device)).eval()
+    enable_packing(model)
+    return model
 
 
 def load_for_training(facts: ModelFacts, device: torch.device, recipe: Recipe, compute: torch.dtype) -> Any:

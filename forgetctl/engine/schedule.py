@@ -1,8 +1,8 @@
 """Which rows meet in which optimizer step: a pure function of (seed, epoch), so that runs resume exactly.
 
 A step pairs each of its forget rows with a retain row. It is computed in parts of rows of similar length, forget and
-retain rows mixed, so that padding is nearly nil; the cut changes no loss and no gradient, since objectives divide by
-the size of the whole step.
+retain rows mixed, so that padding, where there is any, is nearly nil; the cut changes no loss and no gradient, since
+objectives divide by the size of the whole step.
 """
 
 from __future__ import annotations
@@ -30,10 +30,12 @@ class Size:
 
 @dataclass(frozen=True)
 class Limits:
-    """The most that is computed at once: rows of both roles, and tokens with padding. A longer row comes alone."""
+    """The most that is computed at once: rows of both roles, and tokens, with padding if rows are padded to the longest
+    that they are computed with. A longer row comes alone."""
 
     rows: int
     tokens: int
+    padded: bool = True
 
 
 @dataclass(frozen=True)
@@ -120,14 +122,23 @@ def _size(rows: Sequence[Encoded], positions: Sequence[int]) -> Size:
 
 
 def cuts(lengths: Sequence[int], limits: Limits) -> list[slice]:
-    """The cut of falling `lengths` into consecutive parts that costs least: padded tokens, and PART_TOKENS a part."""
-    best, back = [0, *[-1] * len(lengths)], [0] * (len(lengths) + 1)
+    """The cut of falling `lengths` into consecutive parts that costs least: their tokens, and PART_TOKENS a part.
+
+    Of several such cuts the one with the most even parts, which need the least memory.
+    """
+    best: list[tuple[int, int] | None] = [(0, 0), *[None] * len(lengths)]
+    back = [0] * (len(lengths) + 1)
     for start, longest in enumerate(lengths):
-        room = min(limits.rows, max(1, limits.tokens // longest), len(lengths) - start)
-        for count in range(1, room + 1):
-            cost, end = best[start] + longest * count + PART_TOKENS, start + count
-            if best[end] < 0 or cost < best[end]:
-                best[end], back[end] = cost, start
+        cost, unevenness = best[start] or (0, 0)
+        tokens = 0
+        for count, length in enumerate(lengths[start : start + limits.rows], start=1):
+            tokens = longest * count if limits.padded else tokens + length
+            if count > 1 and tokens > limits.tokens:
+                break
+            reached, end = (cost + tokens + PART_TOKENS, unevenness + tokens**2), start + count
+            known = best[end]
+            if known is None or reached < known:
+                best[end], back[end] = reached, start
     parts, end = [], len(lengths)
     while end:
         parts.append(slice(back[end], end))

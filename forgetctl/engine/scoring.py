@@ -1,8 +1,8 @@
 """THE definition of an answer's log-probability, shared by training and verification.
 
 logp(answer | prompt) = sum over the answer's tokens, end of turn included, of log softmax(logits)[token], in
-float32. Logits are computed at answer positions only. Batches are padded on the right to their longest row, and
-masks are built from lengths, so neither padding nor what is used as padding can change a score.
+float32. Logits are computed at answer positions only. Rows are computed one after another in one sequence where the
+model can (`engine.packing`), padded on the right to the longest where it cannot; what pads changes no score.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch.nn.functional import cross_entropy
 from ..errors import ModelError
 from .encoding import Encoded
 from .head import has_plain_head, head_gives_logp
+from .packing import packed, packs
 
 MAX_ROWS = 64
 MAX_TOKENS = 8192
@@ -51,18 +52,17 @@ class PaddedRows:
 
 
 def pad_rows(rows: Sequence[Encoded]) -> PaddedRows:
-    """Pad on the right to the longest row."""
-    length = max(len(row.ids) for row in rows)
+    """Rows without their last token, which only is a target, padded on the right to the longest."""
+    length = max(len(row.ids) for row in rows) - 1
     # Any id pads: attention and `predicts` ignore those positions.
-    input_ids = torch.zeros(len(rows), length, dtype=torch.long)
-    attention_mask = torch.zeros(len(rows), length, dtype=torch.long)
+    input_ids, following, attention_mask = torch.zeros(3, len(rows), length, dtype=torch.long)
     predicts = torch.zeros(len(rows), length, dtype=torch.bool)
     for index, row in enumerate(rows):
-        input_ids[index, : len(row.ids)] = torch.tensor(row.ids)
-        attention_mask[index, : len(row.ids)] = 1
-        predicts[index, row.start - 1 : len(row.ids) - 1] = True
-    targets = input_ids.roll(-1, dims=1)[predicts]
-    return PaddedRows(input_ids, attention_mask, predicts, targets, predicts.nonzero()[:, 0])
+        ids, last = torch.tensor(row.ids), len(row.ids) - 1
+        input_ids[index, :last], following[index, :last] = ids[:-1], ids[1:]
+        attention_mask[index, :last] = 1
+        predicts[index, row.start - 1 : last] = True
+    return PaddedRows(input_ids, attention_mask, predicts, following[predicts], predicts.nonzero()[:, 0])
 
 
 def answer_logits(model: Any, batch: PaddedRows) -> Tensor:
@@ -73,18 +73,20 @@ def answer_logits(model: Any, batch: PaddedRows) -> Tensor:
 def answer_activations(model: Any, batch: PaddedRows, layer: int) -> tuple[Tensor, Tensor]:
     """Logits as `answer_logits`, and the output of a layer, counted from 1, there: (scored tokens, width)."""
     output = _forward(model, batch, output_hidden_states=True)
-    return _answer_logits(model, output, batch), output.hidden_states[layer][batch.predicts]
+    hidden: Tensor = output.hidden_states[layer]
+    scored = batch.predicts[batch.attention_mask.bool()][None] if packs(model) else batch.predicts
+    return _answer_logits(model, output, batch), hidden[scored]
 
 
 def _forward(model: Any, batch: PaddedRows, **options: Any) -> Any:
+    if packs(model):
+        there = batch.attention_mask.bool()
+        ids, scored = batch.input_ids[there][None], batch.predicts[there][None]
+        lengths = packed(batch.attention_mask.sum(1).tolist())
+        return model(input_ids=ids, logits_to_keep=scored, use_cache=False, **lengths, **options)
     # Without a mask: rows are padded on the right, and what comes later is out of sight of causal attention anyway.
     # With one, attention would be computed over the padding too, and without the kernels for the causal case.
-    return model(
-        input_ids=batch.input_ids,
-        logits_to_keep=batch.predicts,
-        use_cache=False,
-        **options,
-    )
+    return model(input_ids=batch.input_ids, logits_to_keep=batch.predicts, use_cache=False, **options)
 
 
 def _answer_logits(model: Any, output: Any, batch: PaddedRows) -> Tensor:

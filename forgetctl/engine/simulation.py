@@ -23,6 +23,7 @@ from torch.utils._pytree import tree_leaves
 from ..recipe import Lora
 from .head import head_gives_logp
 from .models import add_lora
+from .packing import could_pack
 
 HEAP_BLOCK = 32 * 2**20
 """Larger blocks glibc gets from the system one by one, and gives back when they are freed."""
@@ -30,7 +31,7 @@ HEAP_BLOCK = 32 * 2**20
 
 @dataclass(frozen=True)
 class Load:
-    """What is computed at once: rows, padded to `length` tokens, with `scored` answer tokens in all."""
+    """What is computed at once: rows of `length` tokens each, with `scored` answer tokens in all."""
 
     rows: int
     length: int
@@ -84,6 +85,12 @@ def step_memory(path: Path, lora: Lora | None, load: Load, way: Way) -> Peak:
 def model_width(path: Path) -> int:
     """Width of the hidden states, from the model's config."""
     return int(_config(path).get_text_config().hidden_size)
+
+
+def model_packs(path: Path, device: torch.device) -> bool:
+    """Whether rows are likely to be packed, as far as a model without weights can tell."""
+    with torch.device("meta"):
+        return could_pack(_empty(path, torch.float32), device)
 
 
 def _config(path: Path) -> Any:

@@ -10,6 +10,7 @@ import json
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from .extras import Extras
 from .fit import Fit
 from .guard import RetainGuard
 from .optimizers import choose_optimizer
+from .packing import packs
 from .schedule import PairedBatches, Step
 from .states import AnswerStates
 
@@ -65,7 +67,7 @@ class UnlearnTrainer(Trainer):
             forget,
             retain,
             batch_size=recipe.batch_size,
-            limits=fit.limits,
+            limits=replace(fit.limits, padded=not packs(model)),
             seed=recipe.seed,
         )
         self.stop = StopOnSignal()

@@ -141,8 +141,16 @@ def kept_from_ending(source: Path, target: Path) -> Path:
     return target
 
 
+def measure(repetitions: int = 1, only: str | None = None) -> dict[str, Any]:
+    """Both models, or one of them: answers that end by themselves, and answers that never do."""
+    start = SHARED / "tofu-mini" / "full"
+    with tempfile.TemporaryDirectory() as folder:
+        models = {"answers end": start, "answers never end": kept_from_ending(start, Path(folder, "model"))}
+        return {name: compare(model, repetitions) for name, model in models.items() if only in (None, name)}
+
+
 def main() -> None:
-    """Measure both models and print the results."""
+    """Measure and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--only", choices=["answers end", "answers never end"])
@@ -152,13 +160,7 @@ def main() -> None:
     if chosen.side:
         print(json.dumps(one_side(chosen.side, chosen.model)))
         return
-    start = SHARED / "tofu-mini" / "full"
-    with tempfile.TemporaryDirectory() as folder:
-        models = {"answers end": start, "answers never end": kept_from_ending(start, Path(folder, "model"))}
-        found = {
-            name: compare(model, chosen.repetitions) for name, model in models.items() if chosen.only in (None, name)
-        }
-    print(json.dumps(found, indent=1))
+    print(json.dumps(measure(chosen.repetitions, chosen.only), indent=1))
 
 
 if __name__ == "__main__":

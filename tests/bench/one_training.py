@@ -175,8 +175,9 @@ def _pairs(job: Job) -> tuple[list[tuple[Any, Any]], list[int]]:
 
 
 def _times(times: list[float], started: float) -> dict[str, Any]:
+    """The epoch's last step is left out: checkpoints and guards that only one side has end it."""
     return {
-        "step_seconds": [after - before for before, after in itertools.pairwise(times)],
+        "step_seconds": [after - before for before, after in itertools.pairwise(times[:-1])],
         "fixed_seconds": time.perf_counter() - started - (times[-1] - times[0]),
     }
 

@@ -59,7 +59,7 @@ SHAPES = {
         "C",
         "135 M, vocabulary 128k, rows of 256-512 tokens",
         8,
-        2,
+        3,
         4,
         {
             "vocab_size": 128_000,

@@ -10,7 +10,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from .shapes import SHAPES, build
+import torch
+
+from forgetctl.engine.fit import training_precision
+from forgetctl.engine.models import inspect_model
+from forgetctl.recipe import load_recipe
+
+from .shapes import SHAPES, Case, build
 
 SIDES = (("textbook", "fp32"), ("forgetctl", "fp32"), ("forgetctl", "auto"))
 AGREEMENT = 1e-3
@@ -23,13 +29,20 @@ def bench_training(names: list[str], repeats: int, folder: Path) -> list[dict[st
         case = build(name, folder / name)
         for lora in (False, True):
             options = [name, "--folder", str(folder / name), "--model", str(case.model), *(["--lora"] if lora else [])]
-            runs: dict[str, list[dict[str, Any]]] = {f"{side} {precision}": [] for side, precision in SIDES}
+            sides = [side for side in SIDES if side[1] == "fp32" or _chosen_precision(case) != "fp32"]
+            runs: dict[str, list[dict[str, Any]]] = {f"{side} {precision}": [] for side, precision in sides}
             for _ in range(repeats):
-                for side, precision in SIDES:
+                for side, precision in sides:
                     runs[f"{side} {precision}"].append(_run(side, [*options, "--precision", precision]))
             results.append(_result(name, lora, runs))
             print(json.dumps(results[-1]), file=sys.stderr, flush=True)
     return results
+
+
+def _chosen_precision(case: Case) -> str:
+    """What forgetctl computes in by default, here."""
+    recipe = load_recipe(method="npo-rt")
+    return training_precision(recipe, inspect_model(case.model), torch.device("cpu"))[0]
 
 
 def _run(side: str, options: list[str]) -> dict[str, Any]:
@@ -47,6 +60,8 @@ def _result(name: str, lora: bool, runs: dict[str, list[dict[str, Any]]]) -> dic
     textbook = _medians(runs["textbook fp32"])
     result: dict[str, Any] = {"shape": name, "says": SHAPES[name].says, "lora": lora, "textbook": textbook}
     for key, precision in (("float32", "fp32"), ("default", "auto")):
+        if f"forgetctl {precision}" not in runs:
+            continue
         own = _medians(runs[f"forgetctl {precision}"])
         shifts = [abs(one - other) for one, other in zip(own["losses"], textbook["losses"], strict=True)]
         if precision == "fp32":

@@ -118,7 +118,8 @@ def test_time_is_proportional_to_epochs(world: Path, rows: Rows) -> None:
     one, ten = cost(world / "model", rows, epochs=1), cost(world / "model", rows, epochs=10)
     assert ten.seconds == pytest.approx(10 * one.seconds)
     assert ten.steps == 10 * one.steps
-    assert ten.memory == one.memory
+    # More epochs have a larger largest part, by a few tokens.
+    assert one.memory <= ten.memory < 1.05 * one.memory
 
 
 def test_time_is_proportional_to_rows(world: Path, rows: Rows) -> None:

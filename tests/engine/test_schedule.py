@@ -107,19 +107,19 @@ def test_which_rows_meet_does_not_depend_on_the_limits(shape: dict[str, int]) ->
     assert list(batches(**shape).steps()) == list(batches(**shape | {"micro": 1, "tokens": 1}).steps())
 
 
-@given(st.lists(st.integers(1, 200), min_size=1, max_size=9), st.integers(1, 9), st.integers(1, 600))
-def test_no_other_cut_costs_less(lengths: list[int], most: int, tokens: int) -> None:
+@given(st.lists(st.integers(1, 200), min_size=1, max_size=9), st.integers(1, 9), st.integers(1, 600), st.booleans())
+def test_no_other_cut_costs_less(lengths: list[int], most: int, tokens: int, padded: bool) -> None:
     """Against all cuts there are."""
     lengths = sorted(lengths, reverse=True)
-    limits = Limits(most, tokens)
+    limits = Limits(most, tokens, padded)
 
     def cost(ends: tuple[int, ...]) -> float:
         total = 0.0
         for start, end in itertools.pairwise((0, *ends, len(lengths))):
-            padded = lengths[start] * (end - start)
-            if end - start > 1 and (end - start > most or padded > tokens):
+            taken = lengths[start] * (end - start) if padded else sum(lengths[start:end])
+            if end - start > 1 and (end - start > most or taken > tokens):
                 return float("inf")
-            total += padded + PART_TOKENS
+            total += taken + PART_TOKENS
         return total
 
     inner = range(1, len(lengths))
@@ -132,6 +132,14 @@ def test_no_other_cut_costs_less(lengths: list[int], most: int, tokens: int) -> 
 
 def test_short_and_long_rows_are_not_computed_together() -> None:
     assert cuts([400, 400, 20, 20, 20], Limits(99, 4000)) == [slice(0, 2), slice(2, 5)]
+
+
+def test_rows_that_are_not_padded_are_computed_together_whatever_their_length() -> None:
+    assert cuts([400, 400, 20, 20, 20], Limits(99, 4000, padded=False)) == [slice(0, 5)]
+
+
+def test_parts_of_equal_cost_are_even() -> None:
+    assert cuts([10] * 12, Limits(99, 100, padded=False)) == [slice(0, 6), slice(6, 12)]
 
 
 def test_forget_and_retain_rows_of_a_length_are_computed_together() -> None:

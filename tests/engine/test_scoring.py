@@ -91,6 +91,7 @@ def test_a_model_that_cannot_restrict_its_logits_is_refused() -> None:
         def __init__(self) -> None:
             super().__init__()
             self.inner = random_model("GPT2")
+            self.config = self.inner.config
 
         def forward(self, logits_to_keep: Any = None, **inputs: Any) -> Any:
             return self.inner(**inputs)
@@ -171,8 +172,9 @@ def test_weights_that_are_not_numbers_are_refused(world: Path, rows: list[Encode
 
 def test_pad_rows_marks_what_predicts_the_answer() -> None:
     batch = pad_rows([Encoded((5, 6, 7), 1), Encoded((8, 9, 3, 4, 2), 3)])
-    assert batch.input_ids.tolist() == [[5, 6, 7, 0, 0], [8, 9, 3, 4, 2]]
-    assert batch.attention_mask.tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]]
+    # The last token of a row is a target and nothing else.
+    assert batch.input_ids.tolist() == [[5, 6, 0, 0], [8, 9, 3, 4]]
+    assert batch.attention_mask.tolist() == [[1, 1, 0, 0], [1, 1, 1, 1]]
     assert batch.predicts.nonzero().tolist() == [[0, 0], [0, 1], [1, 2], [1, 3]]
     assert batch.targets.tolist() == [6, 7, 4, 2]
     assert batch.row.tolist() == [0, 0, 1, 1]

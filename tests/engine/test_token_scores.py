@@ -14,6 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import ARCHITECTURES, VOCABULARY, random_model, random_rows
+from transformers import LlamaConfig
 
 import forgetctl.engine.token_scores
 from forgetctl.demo.training import encoder_for
@@ -68,6 +69,7 @@ class Fixed:
     """A stand-in for a model that answers every position with the logits it is given, (vocabulary,)."""
 
     device = CPU
+    config = LlamaConfig()
 
     def __init__(self, logits: Sequence[float] | torch.Tensor) -> None:
         self.logits = torch.as_tensor(logits, dtype=torch.float32)
