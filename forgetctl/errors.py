@@ -8,7 +8,8 @@
     │       └── TemplateRefusal   exit 2   the model's chat template refuses a conversation
     ├── RunError                  exit 1   a run directory is incomplete, locked, or its inputs have changed
     ├── Interrupted               exit 130 stopped by Ctrl-C or SIGTERM; the run can be resumed
-    └── DivergedError             exit 1   the loss or a gradient stopped being finite
+    ├── DivergedError             exit 1   the loss or a gradient stopped being finite
+    └── MemoryExceeded            exit 1   not even the smallest part of a step fits into the memory
 
 Messages name rows by file and line number and never quote them: a request's text is personal data.
 """
@@ -64,3 +65,7 @@ class Interrupted(ForgetctlError):
 
 class DivergedError(ForgetctlError):
     """Training produced a loss or a gradient that is not finite."""
+
+
+class MemoryExceeded(ForgetctlError):
+    """Not even the smallest part of an optimizer step fits into the memory."""

@@ -8,12 +8,13 @@ objectives divide by the size of the whole step.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil
 
 import numpy as np
 
+from ..errors import MemoryExceeded
 from .encoding import Encoded
 
 PART_TOKENS = 64
@@ -107,6 +108,25 @@ class PairedBatches:
             Part(step, *(tuple(i for role, i, _ in places[cut] if role == wanted) for wanted in ("forget", "retain")))
             for cut in cuts([length for _, _, length in places], self.limits)
         ]
+
+    def halve(self, parts: Sequence[Part]) -> None:
+        """Compute at most half as much at once as in the largest of these parts.
+
+        Raises MemoryExceeded if each holds a single row.
+        """
+        if all(len(part.forget) + len(part.retain) == 1 for part in parts):
+            longest = max(self._tokens(part) for part in parts)
+            raise MemoryExceeded(
+                f"a row of {longest} tokens does not fit into the memory even alone; shorten rows with --set "
+                "max_length=..., or train adapters (--lora)"
+            )
+        most = max(self._tokens(part) for part in parts if len(part.forget) + len(part.retain) > 1)
+        rows = max(len(part.forget) + len(part.retain) for part in parts)
+        self.limits = replace(self.limits, rows=max(1, rows // 2), tokens=max(1, most // 2))
+
+    def _tokens(self, part: Part) -> int:
+        lengths = [*(self._forget_lengths[i] for i in part.forget), *(self._retain_lengths[i] for i in part.retain)]
+        return max(lengths) * len(lengths) if self.limits.padded else sum(lengths)
 
     @cached_property
     def _forget_lengths(self) -> list[int]:

@@ -6,7 +6,6 @@ forward for forget and retain rows together. Methods add nothing here: the loss 
 
 from __future__ import annotations
 
-import json
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -24,16 +24,16 @@ from ..errors import DivergedError
 from ..maths.objectives import Rows, WeightedSum
 from ..recipe import Recipe
 from .assembly import Assembler
+from .checkpoints import MarkComplete
 from .encoding import Encoded
 from .extras import Extras
 from .fit import Fit
 from .guard import RetainGuard
 from .optimizers import choose_optimizer
 from .packing import packs
-from .schedule import PairedBatches, Step
+from .schedule import Limits, PairedBatches, Part, Step
 from .states import AnswerStates
 
-COMPLETE = "complete.json"
 Figures = dict[str, float]
 
 
@@ -43,7 +43,8 @@ class UnlearnTrainer(Trainer):
     start_logp: the start model's summed answer log-probability of each forget row, None if the loss needs none.
     extras: what else its terms declared that they need. guarded: the start model's states on some retain rows, from
     which the model may not stray further than the recipe allows.
-    on_step: receives the figures of every optimizer step.
+    on_step: receives the figures of every optimizer step. on_halved: receives what is computed at once, and the
+    optimizer step, when memory did not suffice for more.
     """
 
     def __init__(
@@ -58,11 +59,12 @@ class UnlearnTrainer(Trainer):
         fit: Fit,
         folder: Path,
         on_step: Callable[[Figures], None],
+        on_halved: Callable[[Limits, int], None] = lambda _limits, _step: None,
         extras: Extras | None = None,
         guarded: AnswerStates | None = None,
     ) -> None:
         self.assembler = Assembler(forget, retain, start_logp, extras or Extras())
-        self.loss = loss
+        self.loss, self.on_halved = loss, on_halved
         self.batches = PairedBatches(
             forget,
             retain,
@@ -89,17 +91,34 @@ class UnlearnTrainer(Trainer):
         prepared: DataLoader[Any] = self.accelerator.prepare(loader)
         return prepared
 
-    def _collate(self, steps: list[Step]) -> dict[str, list[dict[str, Any]]]:
+    def _collate(self, steps: list[Step]) -> dict[str, Any]:
         (step,) = steps
-        return {"parts": [self.assembler.collate(part) for part in self.batches.parts(step)]}
+        return {"step": step}
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """Add the gradient of a whole optimizer step, part by part, and return its loss.
 
-        Each part's loss is its share of the step's, so the shares are summed.
+        Each part's loss is its share of the step's, so the shares are summed. Where the memory does not suffice the
+        step is begun again in parts of half the size. Raises MemoryExceeded if a single row is too much.
         """
         model.train()
-        return torch.stack([self._add_gradient(model, part) for part in inputs["parts"]]).sum()
+        while True:
+            parts = self.batches.parts(inputs["step"])
+            try:
+                return torch.stack([self._add_gradient(model, self.assembler.collate(part)) for part in parts]).sum()
+            except RuntimeError as error:
+                if not should_reduce_batch_size(error):
+                    raise
+            # Outside of the handler, whose traceback would keep alive what was computed so far.
+            self._begin_again(model, parts)
+
+    def _begin_again(self, model: Any, parts: Sequence[Part]) -> None:
+        """Forget what was added of the step, and compute less at once from now on."""
+        self.batches.halve(parts)
+        model.zero_grad()
+        self.meter.drop()
+        clear_device_cache(garbage_collection=True)
+        self.on_halved(self.batches.limits, self.state.global_step + 1)
 
     def _add_gradient(self, model: Any, part: dict[str, Any]) -> Tensor:
         with self.compute_loss_context_manager():
@@ -148,6 +167,10 @@ class Meter(TrainerCallback):
             if rows is not None:
                 logp, tokens = self.sums.get(name, (torch.zeros((), device=rows.logp.device), 0))
                 self.sums[name] = (logp + rows.logp.detach().sum(), tokens + int(rows.tokens.sum()))
+
+    def drop(self) -> None:
+        """Forget the parts of a step that is begun again."""
+        self.sums = {}
 
     def note(self, name: str, value: float) -> None:
         """A figure to pass on with the current step's."""
@@ -199,41 +222,6 @@ class StopOnSignal(TrainerCallback):
         """Save and stop if a signal came."""
         if self.asked:
             control.should_save = control.should_training_stop = True
-
-
-class MarkComplete(TrainerCallback):
-    """Marks a checkpoint whose files are all written, with their sizes."""
-
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Write the mark last, atomically."""
-        folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
-        draft = folder / f".{COMPLETE}"
-        draft.write_text(json.dumps({path.name: path.stat().st_size for path in sorted(folder.iterdir())}))
-        draft.replace(folder / COMPLETE)
-
-
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint whose files are all there and of the size they were written with."""
-    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
-    return next((path for path in found if _whole(path)), None)
-
-
-def checkpoint_step(checkpoint: Path) -> int:
-    """The optimizer step that a checkpoint was taken after."""
-    return int(checkpoint.name.rpartition("-")[2])
-
-
-def _whole(checkpoint: Path) -> bool:
-    mark = checkpoint / COMPLETE
-    if not mark.is_file():
-        return False
-    try:
-        sizes = json.loads(mark.read_text())
-    except ValueError:  # a power cut can leave an empty mark
-        return False
-    return all(
-        (checkpoint / name).is_file() and (checkpoint / name).stat().st_size == size for name, size in sizes.items()
-    )
 
 
 def _arguments(

@@ -5,23 +5,25 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ..engine.checkpoints import checkpoint_step, last_checkpoint
 from ..engine.encoding import Encoded
 from ..engine.extras import Alternatives, Extras, Mismatched, default_layer, derangement, watch_layer
 from ..engine.fit import Fit
 from ..engine.guard import probes
 from ..engine.hardware import peak_memory
 from ..engine.models import ModelFacts, add_lora, save_model, trainable_parameters
+from ..engine.schedule import Limits
 from ..engine.scoring import score
 from ..engine.states import AnswerStates
 from ..engine.tracking import Track
-from ..engine.trainer import Figures, UnlearnTrainer, checkpoint_step, last_checkpoint
+from ..engine.trainer import Figures, UnlearnTrainer
 from ..errors import DivergedError, Interrupted, RunError
 from ..files import model_digest, read_json, write_json
 from ..maths.objectives import Role, WeightedSum
@@ -69,7 +71,7 @@ def unlearn(run: Run, material: Material, recipe: Recipe, progress: Progress) ->
     trainable = trainable_parameters(model)
     retain = material.retain if loss.needs_retain else []
     started, first_step = time.monotonic(), 0
-    checkpoint = last_checkpoint(run.checkpoints)
+    checkpoint = last_checkpoint(run.checkpoints, progress.say)
     if checkpoint is not None:
         first_step = checkpoint_step(checkpoint)
         progress.say(f"Continuing after step {first_step}.")
@@ -85,6 +87,7 @@ def unlearn(run: Run, material: Material, recipe: Recipe, progress: Progress) ->
             fit=fit,
             folder=run.checkpoints,
             on_step=lambda figures: _show(run, bar, figures),
+            on_halved=lambda limits, step: _halved(run, fit, limits, step, progress),
             extras=extras,
             guarded=guarded,
         )
@@ -180,6 +183,13 @@ def _guarded(extras: Extras, material: Material, recipe: Recipe) -> AnswerStates
 
 def _keep(run: Run, step: int, scores: Scores) -> None:
     write_json(run.tracked_file(step), scores.model_dump(mode="json"))
+
+
+def _halved(run: Run, fit: Fit, limits: Limits, step: int, progress: Progress) -> None:
+    """Keep what turned out to fit, so that a resumed run need not find out again."""
+    progress.say(f"Step {step} did not fit into the memory: going on with {limits.tokens} tokens at once.")
+    run.event("unlearn", halved_at_step=step, tokens=limits.tokens, rows=limits.rows)
+    run.stage("unlearn", "running", computing=replace(fit, limits=limits).as_json())
 
 
 def _show(run: Run, bar: Bar, figures: Figures) -> None:

@@ -1,5 +1,6 @@
 """Training against a step written out by hand; checkpoints, signals, divergence, adapters."""
 
+import hashlib
 import json
 import math
 import os
@@ -14,19 +15,14 @@ import torch
 from oracles import plain_logp
 
 from forgetctl.demo.training import encoder_for
+from forgetctl.engine.checkpoints import COMPLETE, checkpoint_step, last_checkpoint
 from forgetctl.engine.encoding import Encoded
 from forgetctl.engine.fit import Fit
 from forgetctl.engine.models import add_lora, load_model, load_tokenizer, merged, trainable_parameters
 from forgetctl.engine.schedule import Limits, Part
 from forgetctl.engine.scoring import score
-from forgetctl.engine.trainer import (
-    COMPLETE,
-    Figures,
-    UnlearnTrainer,
-    checkpoint_step,
-    last_checkpoint,
-)
-from forgetctl.errors import DivergedError
+from forgetctl.engine.trainer import Figures, UnlearnTrainer
+from forgetctl.errors import DivergedError, MemoryExceeded
 from forgetctl.maths.objectives import Batch, WeightedSum
 from forgetctl.recipe import Lora, Recipe
 from forgetctl.stages.request import read_rows
@@ -317,7 +313,8 @@ def checkpoint(folder: Path, step: int) -> Path:
     path.mkdir(parents=True)
     (path / "model.safetensors").write_bytes(b"12345678")
     (path / "optimizer.pt").write_bytes(b"1234")
-    (path / COMPLETE).write_text(json.dumps({"model.safetensors": 8, "optimizer.pt": 4}))
+    digests = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in path.iterdir()}
+    (path / COMPLETE).write_text(json.dumps(digests))
     return path
 
 
@@ -340,15 +337,19 @@ def test_the_newest_checkpoint_by_number(tmp_path: Path) -> None:
         lambda path: (path / "optimizer.pt").unlink(),
         lambda path: (path / "model.safetensors").write_bytes(b"1234"),
         lambda path: (path / "model.safetensors").write_bytes(b"1234567890"),
+        lambda path: (path / "model.safetensors").write_bytes(b"12345679"),
         lambda path: shutil.rmtree(path),
         lambda path: (path / COMPLETE).write_text(""),
     ],
-    ids=["unmarked", "file-missing", "truncated", "too-long", "gone", "mark-empty"],
+    ids=["unmarked", "file-missing", "truncated", "too-long", "flipped", "gone", "mark-empty"],
 )
 def test_a_spoilt_checkpoint_is_skipped(spoil: Callable[[Path], None], tmp_path: Path) -> None:
     checkpoint(tmp_path, 1)
     spoil(checkpoint(tmp_path, 2))
-    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-1"
+    said: list[str] = []
+    assert last_checkpoint(tmp_path, said.append) == tmp_path / "checkpoint-1"
+    assert len(said) == (tmp_path / "checkpoint-2").exists()
+    assert all(text.startswith("checkpoint-2 is not used: ") for text in said)
 
 
 def test_real_checkpoints_are_marked_whole_and_the_last_two_kept(
@@ -470,3 +471,62 @@ def test_merged_adapters_score_as_the_adapted_model(
     whole = merged(adapted)
     assert not any("lora_" in name for name, _ in whole.named_parameters())
     assert score(whole, forget) == pytest.approx(trained, abs=1e-3)
+
+
+# Too little memory
+
+
+class Cramped:
+    """A model that fails, as a processor's allocator does, on more than so many tokens at once."""
+
+    def __init__(self, model: Any, tokens: int) -> None:
+        self.computed: list[int] = []
+        self.tokens, self.inner = tokens, model.forward
+        model.forward = self.forward
+
+    def forward(self, input_ids: torch.Tensor, **inputs: Any) -> Any:
+        if torch.is_grad_enabled():
+            self.computed.append(input_ids.numel())
+            if input_ids.numel() > self.tokens:
+                raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: tried")
+        return self.inner(input_ids=input_ids, **inputs)
+
+
+def longest(rows: list[Encoded]) -> int:
+    return max(len(row.ids) for row in rows)
+
+
+def test_a_step_too_large_for_the_memory_is_begun_again_in_halves(
+    start: Start, forget: list[Encoded], retain: list[Encoded], tmp_path: Path
+) -> None:
+    """Nothing of the failed attempts is left: the weights are those of a run that was cut so from the start."""
+    heard: list[tuple[Limits, int]] = []
+    model = start()
+    cramped = Cramped(model, 3 * longest(forget + retain))
+    trainer = make(model, forget, retain, tmp_path / "cramped", recipe(epochs=2, micro_batch_size=16))
+    trainer.on_halved = lambda limits, step: heard.append((limits, step))
+    trainer.train()
+    assert {step for _, step in heard} == {1}
+    assert max(cramped.computed[-5:]) <= cramped.tokens < max(cramped.computed)
+    plain = make(start(), forget, retain, tmp_path / "plain", recipe(epochs=2, micro_batch_size=16))
+    plain.batches.limits = heard[-1][0]
+    plain.train()
+    assert furthest(weights(model), weights(plain.model)) == 0
+
+
+def test_a_row_that_does_not_fit_alone_ends_the_run(
+    start: Start, forget: list[Encoded], retain: list[Encoded], tmp_path: Path
+) -> None:
+    model = start()
+    Cramped(model, 3)
+    with pytest.raises(MemoryExceeded, match=rf"a row of {longest(forget + retain)} tokens does not fit"):
+        train(model, forget, retain, tmp_path, recipe(batch_size=len(forget)))
+
+
+def test_other_errors_are_not_taken_for_too_little_memory(
+    start: Start, forget: list[Encoded], retain: list[Encoded], tmp_path: Path
+) -> None:
+    model = start()
+    model.forward = lambda **_: torch.zeros(2) + torch.zeros(3)
+    with pytest.raises(RuntimeError, match="size of tensor"):
+        make(model, forget, retain, tmp_path, recipe(method="ga")).train()
