@@ -111,6 +111,7 @@ def run_forgetctl(case: Case, recipe: Recipe, folder: Path) -> dict[str, Any]:
         "losses": losses,
         "estimated_bytes": estimate["peak_memory_bytes"],
         "useful_operations": _useful_operations(case, recipe, folder),
+        "product_ratio": _product_ratio(case, recipe, folder),
         "product_rate": product_rate(CPU, DTYPES.get(run.record["stages"]["unlearn"]["computing"]["precision"])),
     }
 
@@ -122,6 +123,27 @@ def _useful_operations(case: Case, recipe: Recipe, folder: Path) -> float:
     tokens = sum(len(row.ids) for pair in pairs for row in pair) / case.shape.steps
     parameters = sum(prod(shape) for shape in weight_shapes(case.model).values())
     return (4 if recipe.lora else 6) * parameters * tokens
+
+
+def _product_ratio(case: Case, recipe: Recipe, folder: Path) -> float:
+    """Multiplications of forgetctl's products of matrices over the textbook's: what time would be by them alone.
+
+    A forward pass counts once, its backward pass twice, or once under adapters. The textbook has the start model's
+    forward pass in every step, its head at every position, and padding.
+    """
+    pairs, _ = _pairs(prepare(_options(case, folder), recipe))
+    shapes = {name: prod(shape) for name, shape in weight_shapes(case.model).items()}
+    head = max(size for name, size in shapes.items() if "embed" in name or "lm_head" in name)
+    inner = sum(size for name, size in shapes.items() if not ("embed" in name or "lm_head" in name))
+    passes = 2 if recipe.lora else 3
+    own = sum((len(row.ids) - 1) * inner + row.tokens * head for pair in pairs for row in pair) * passes
+    padded = 0
+    for start in range(0, len(pairs), case.shape.textbook_rows):
+        for rows, forwards in zip(
+            zip(*pairs[start : start + case.shape.textbook_rows], strict=True), (1, 0), strict=True
+        ):
+            padded += len(rows) * max(len(row.ids) for row in rows) * (inner + head) * (passes + forwards)
+    return own / padded
 
 
 def run_textbook(case: Case, recipe: Recipe, folder: Path) -> dict[str, Any]:

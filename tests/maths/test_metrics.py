@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rouge_score.rouge_scorer import RougeScorer
 
 from forgetctl.maths.metrics import (
     TRUTH_RATIO_VARIANT,
@@ -283,6 +284,16 @@ def test_model_utility_of_nan_is_refused_before_or_after_a_zero(zero: int) -> No
 )
 def test_rouge_l_recall_by_hand(response: str, answer: str, recall: float) -> None:
     assert rouge_l_recall([response], [answer]) == pytest.approx([recall])
+
+
+WORDS = st.lists(st.sampled_from("running runs ran Flies, flying; authors' authoring x1 of and generous".split()))
+
+
+@given(WORDS, WORDS)
+def test_rouge_l_recall_is_the_librarys_with_its_stemmer(one: list[str], other: list[str]) -> None:
+    response, answer = " ".join(["books", *one]), " ".join(other)
+    expected = RougeScorer(["rougeL"], use_stemmer=True).score(response, answer)["rougeL"].recall
+    assert rouge_l_recall([response], [answer]) == pytest.approx([expected])
 
 
 def test_rouge_l_recall_is_row_by_row() -> None:
