@@ -1,11 +1,12 @@
 # make demo: the main job on invented data.  make test: all quick tests.  make studies: the paper's studies in full.
 # make calibrate: how often the verdict is right.  make browser: the report in Chromium (needs it, node and npm).
 # make bench: time and memory beside a textbook implementation.  make bench-gpu: the same questions for 1B and 7B models.
+# make faults: commands really killed and disks really full.  make distributed: two processes against one.
 # Each sets up .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test studies calibrate browser bench bench-gpu lint clean
+.PHONY: demo test studies calibrate browser bench bench-gpu faults distributed lint clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -38,6 +39,13 @@ bench: .venv/installed
 
 bench-gpu: .venv/installed
 	$(BIN)/python -m tests.bench.gpu
+
+faults: .venv/installed
+	$(BIN)/python -m tests.faults
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults
+
+distributed: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/distributed
 
 lint: .venv/installed
 	$(BIN)/ruff check .

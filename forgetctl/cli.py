@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .recipe import Recipe
 
 LATEST = "runs/latest"
+PLACE = click.Path(path_type=Path)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -41,7 +42,11 @@ def cli() -> None:
 
 
 @cli.command()
-@click.option("--model", metavar="DIR", help="The start model: a Hugging Face directory in safetensors.")
+@click.option(
+    "--model",
+    metavar="DIR|RUN",
+    help="The start model: a Hugging Face directory in safetensors, or an earlier run, whose model it then is.",
+)
 @click.option("--forget", type=click.Path(path_type=Path), metavar="FILE", help="The request, JSONL.")
 @click.option(
     "--retain",
@@ -137,6 +142,23 @@ def _dry_run(options: Any, recipe: Recipe, as_json: bool) -> None:
         click.echo(json.dumps(facts, indent=1))
     else:
         show_dry_run(facts, row)
+
+
+@cli.command()
+@click.option("--base", type=PLACE, required=True, metavar="DIR", help="The model that the adapter belongs to.")
+@click.option("--adapter", type=PLACE, required=True, metavar="DIR", help="A LoRA adapter in safetensors.")
+@click.option("--out", type=PLACE, required=True, metavar="DIR", help="Where the merged model goes.")
+@json_option
+@common
+def merge(progress: TerminalProgress, as_json: bool, base: Path, adapter: Path, out: Path) -> None:
+    """Merge a LoRA adapter into its base model, so that both can be unlearned from and verified as one model."""
+    from .jobs.merge import run_merge
+
+    digests = run_merge(base, adapter, out)
+    if as_json:
+        click.echo(json.dumps({"model": str(out), **digests}, indent=1))
+        return
+    click.echo(f"Merged model: {out}\nSHA-256: {digests['sha256']} (adapter: {digests['adapter_sha256']})")
 
 
 @cli.command()

@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -60,25 +61,57 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what a file system refuses into RunError naming `path`: the error of a full disk itself names no file."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"{path} cannot be written: {error.strerror or type(error).__name__}") from None
+
+
 def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write strict JSON atomically. Raises ValueError for NaN or infinity, which JSON cannot hold."""
+    """Write strict JSON atomically. Raises as `write_bytes`, ValueError for NaN or infinity, which JSON cannot hold."""
     write_bytes(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a private file (0600) atomically: a draft beside it, flushed to disk, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    # A name that nobody can foresee, made anew and 0600: nothing that was put there is written through.
-    handle, name = tempfile.mkstemp(prefix=draft_prefix(path), dir=path.parent)
-    draft = Path(name)
+    """Write a private file (0600) atomically: a draft beside it, flushed to disk, then renamed.
+
+    Raises RunError if the file system refuses; what was there before is then still there.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # A name that nobody can foresee, made anew and 0600: nothing that was put there is written through.
+        handle, name = tempfile.mkstemp(prefix=draft_prefix(path), dir=path.parent)
+        draft = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+            _flush(path.parent)
+        finally:
+            draft.unlink(missing_ok=True)
+
+
+def flush_folder(folder: Path) -> None:
+    """Flush a folder of files to disk, with the folder's own name: a power cut takes nothing of it back.
+
+    Raises RunError if the file system refuses.
+    """
+    with writing(folder):
+        for path in (*folder.iterdir(), folder, folder.parent):
+            _flush(path)
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
+        os.fsync(handle)
     finally:
-        draft.unlink(missing_ok=True)
+        os.close(handle)
 
 
 def draft_prefix(path: Path) -> str:
@@ -94,10 +127,14 @@ def write_new(path: Path, data: bytes) -> None:
         raise UsageError(f"{path} exists and is not overwritten") from None
     except OSError as error:
         raise UsageError(f"{path} cannot be made: {error.strerror}") from None
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        path.unlink()  # a part of it would be in the way of the next attempt
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def private(path: str, flags: int) -> int:

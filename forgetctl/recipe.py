@@ -40,8 +40,22 @@ class Lora(_Part):
     rank: int = Field(16, ge=1)
     alpha: int = Field(32, ge=1)
     dropout: float = Field(0.0, ge=0, lt=1)
-    targets: str | tuple[str, ...] = "all-linear"
+    targets: str | tuple[str, ...] = Field("all-linear", description="all-linear, ends of modules' names, or a pattern")
     quantisation: Literal["none", "nf4"] = Field("none", description="of the weights that the adapters leave alone")
+
+    @field_validator("targets")
+    @classmethod
+    def _modules(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if not value or not all(name.strip() for name in ([value] if isinstance(value, str) else value)):
+            raise ValueError("names no module; give all-linear, a list such as [q_proj, v_proj], or a pattern")
+        return value
+
+
+class Passages(_Part):
+    """How rows without a prompt are cut where they are longer than a model takes: see `engine.windows`."""
+
+    window: int | None = Field(None, ge=8, description="tokens of a window; none: the model's context")
+    overlap: float = Field(0.25, ge=0, le=0.9, description="share of a window that repeats the end of the one before")
 
 
 class Retain(_Part):
@@ -104,6 +118,7 @@ class Recipe(_Part):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     weights: Literal["auto", "float32", "bfloat16"] = Field("auto", description="how they are held; auto: float32")
     max_length: int | None = Field(None, ge=2, description="cut longer rows here; without it they are refused")
+    passages: Passages = Passages()
     prompt_format: str = "Question: {prompt}\nAnswer:"
     lora: Lora | None = None
     retain: Retain = Retain()
@@ -279,6 +294,6 @@ def _explain(error: ValidationError) -> str:
 
 def _keys(unknown: str) -> list[str]:
     """The keys that would have been known at the place of the unknown one."""
-    parts: dict[str, type[BaseModel]] = {"lora": Lora, "retain": Retain, "verify": Verify}
+    parts: dict[str, type[BaseModel]] = {"lora": Lora, "passages": Passages, "retain": Retain, "verify": Verify}
     parent = unknown.rpartition(".")[0]
     return list(parts.get(parent, Recipe).model_fields)

@@ -14,7 +14,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from .errors import RunError, UsageError
-from .files import file_digest, now, private, read_json, write_bytes, write_json
+from .files import file_digest, model_digest, now, private, read_json, write_bytes, write_json, writing
 from .layout import RunFiles
 from .seal.commitments import Part, commit_file, commit_parts, make_key, read_key
 from .seal.events import append_event
@@ -22,6 +22,7 @@ from .seal.events import append_event
 SCHEMA = 1
 DEFAULT_RUNS = Path("runs")
 LATEST = "latest"
+LOCK = ".lock"
 
 
 class Run(RunFiles):
@@ -93,8 +94,9 @@ class Run(RunFiles):
         self.save_record()
 
     def event(self, name: str, **facts: Any) -> None:
-        """Add a line to the run's events. Raises RunError if they were changed."""
-        append_event(self.events_file, name, facts)
+        """Add a line to the run's events. Raises RunError if they were changed or cannot be written."""
+        with writing(self.events_file):
+            append_event(self.events_file, name, facts)
 
     def stage_done(self, name: str) -> bool:
         """Whether a stage was finished."""
@@ -102,22 +104,22 @@ class Run(RunFiles):
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the run for one command. Raises RunError if another holds it."""
+        """Hold the run for one command. Raises RunError if another holds it, or if nothing can be written here."""
         owner = self.path / "lock.json"
-        lock = FileLock(self.path / ".lock", mode=0o600)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            holder = read_json(owner) if owner.is_file() else {}
-            raise RunError(
-                f"{self.path} is in use by process {holder.get('pid', '?')} since {holder.get('since', '?')}"
-            ) from None
+        lock = FileLock(self.path / LOCK, mode=0o600)
+        with writing(self.path):
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                raise RunError(f"{self.path} is in use by {_holder(owner)}") from None
         try:
             write_json(owner, {"pid": os.getpid(), "since": now()})
-            self.load_record()  # another command may have changed it before this one got the lock
-            yield
+            try:
+                self.load_record()  # another command may have changed it before this one got the lock
+                yield
+            finally:
+                owner.unlink(missing_ok=True)
         finally:
-            owner.unlink(missing_ok=True)
             lock.release()
 
     def freeze(self, recipe: str, bounds: dict[str, float]) -> None:
@@ -130,8 +132,21 @@ class Run(RunFiles):
     def check_frozen(self) -> None:
         """Raise RunError naming the recipe or the plan if it is not what was frozen."""
         for name, digest in self.record.get("frozen", {}).items():
-            if file_digest(self.path / name) != digest:
-                raise RunError(f"{self.path / name} has changed since it was frozen")
+            file = self.path / name
+            if not file.is_file():
+                raise RunError(f"{file} is missing")
+            if file_digest(file) != digest:
+                raise RunError(f"{file} has changed since it was frozen")
+
+    def check_model(self) -> None:
+        """Raise RunError if the model is not the one that was made, as after a copy that was cut short."""
+        made = self.record.get("stages", {}).get("unlearn", {}).get("model_sha256")
+        if not self.model_dir.is_dir():
+            raise RunError(f"{self.model_dir}, the model of {self.path}, is gone")
+        if model_digest(self.model_dir) != made:
+            raise RunError(
+                f"{self.model_dir} has changed since {self.path} made it; copy it elsewhere to use it as it is"
+            )
 
     def commit(self, request: Path) -> str:
         """HMAC-SHA-256 of a file that holds request text under this run's key, which is made on first use.
@@ -158,16 +173,23 @@ class Run(RunFiles):
             raise RunError(f"{path} has changed since {self.path} was started; start a new run")
 
     def log(self, figures: dict[str, float]) -> None:
-        """Append one line to log.jsonl."""
-        with open(self.log_file, "a", encoding="utf-8", opener=private) as file:
+        """Append one line to log.jsonl. Raises RunError if it cannot be written."""
+        with writing(self.log_file), open(self.log_file, "a", encoding="utf-8", opener=private) as file:
             file.write(json.dumps(figures, allow_nan=False) + "\n")
 
     def cut_log(self, last_step: int) -> None:
-        """Drop log lines after `last_step`: on resuming from a checkpoint they will be written again."""
-        if self.log_file.is_file():
-            lines = self.log_file.read_text(encoding="utf-8").splitlines()
-            kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= last_step]
-            write_bytes(self.log_file, "".join(line + "\n" for line in kept).encode())
+        """Drop log lines after `last_step`: on resuming from a checkpoint they will be written again.
+
+        A last line that was cut off by a crash goes too. Raises RunError for any other that is damaged.
+        """
+        if not self.log_file.is_file():
+            return
+        lines = self.log_file.read_bytes().splitlines()
+        steps = [_logged_step(line) for line in lines]
+        if None in steps[:-1]:
+            raise RunError(f"{self.log_file}:{steps.index(None) + 1} is damaged")
+        kept = [line for line, step in zip(lines, steps, strict=True) if step is not None and step <= last_step]
+        write_bytes(self.log_file, b"".join(line + b"\n" for line in kept))
 
     def _point_latest(self) -> None:
         latest = self.path.parent / LATEST
@@ -175,6 +197,23 @@ class Run(RunFiles):
         draft.unlink(missing_ok=True)
         draft.symlink_to(self.path.name)
         draft.replace(latest)
+
+
+def _holder(owner: Path) -> str:
+    """Who holds a lock, from the note that it left beside it."""
+    try:
+        holder = read_json(owner)
+    except RunError:  # it has just taken the lock, or is just giving it back
+        return "another command"
+    return f"process {holder.get('pid', '?')} since {holder.get('since', '?')}"
+
+
+def _logged_step(line: bytes) -> int | None:
+    """The step that a line of the log is about, None if it is damaged."""
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _named(path: Path) -> Path:

@@ -44,6 +44,13 @@ FILE = click.Path(path_type=Path)
     metavar="FILE",
     help="The request in other words or languages, row by row; repeatable.",
 )
+@click.option(
+    "--also",
+    type=FILE,
+    multiple=True,
+    metavar="RUN",
+    help="An earlier run: check that what it made the model forget stays forgotten; repeatable.",
+)
 @click.option("--precision", metavar="LIST", help="Repeat the cheap checks at bf16, int8, nf4 (comma-separated).")
 @click.option("--deep", is_flag=True, help="Also try to make the model learn the rows again.")
 @click.option("--out", type=FILE, metavar="DIR", help="The run directory, with --model or --scores.")
@@ -61,8 +68,8 @@ def verify(ctx: click.Context, progress: TerminalProgress, as_json: bool, run: P
 
     _refuse_conflicts(run, options)
     own = (
-        "model scores forget start references holdout retain real_authors world_facts rephrased deep out device "
-        "requests register"
+        "model scores forget start references holdout retain real_authors world_facts rephrased also deep out "
+        "device requests register"
     )
     chosen = VerifyOptions(
         run=run,

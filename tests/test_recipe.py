@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from forgetctl.errors import RecipeError
 from forgetctl.maths.objectives import METHODS, OBJECTIVES
 from forgetctl.options import recipe_of as _recipe
-from forgetctl.recipe import Lora, Recipe, Retain, Verify, load_recipe, parse_recipe, shipped_recipes
+from forgetctl.recipe import Lora, Passages, Recipe, Retain, Verify, load_recipe, parse_recipe, shipped_recipes
 
 
 @pytest.fixture
@@ -393,12 +393,13 @@ sizes = st.integers(1, 10**6)
 weights = st.floats(-1e6, 1e6, allow_subnormal=False)
 positive = st.floats(1e-9, 1e9)
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+names = text.filter(str.strip)
 loras = st.builds(
     Lora,
     rank=sizes,
     alpha=sizes,
     dropout=shares,
-    targets=text | st.lists(text, min_size=1, max_size=3).map(tuple),
+    targets=names | st.lists(names, min_size=1, max_size=3).map(tuple),
     quantisation=st.sampled_from(["none", "nf4"]),
 )
 losses = st.fixed_dictionaries({"method": st.sampled_from(list(METHODS))}) | st.fixed_dictionaries(
@@ -420,6 +421,7 @@ settings_of_recipe = st.fixed_dictionaries(
         "max_length": st.none() | st.integers(2, 10**6),
         "prompt_format": st.tuples(text, text).map(lambda parts: "{prompt}".join(parts)),
         "lora": st.none() | loras,
+        "passages": st.builds(Passages, window=st.none() | st.integers(8, 10**6), overlap=st.floats(0, 0.9)),
         "retain": st.builds(Retain, ratio=positive, minimum=sizes, check_share=shares),
         "verify": st.builds(Verify, delta=st.floats(1e-6, 0.2), utility_loss=shares),
     },
@@ -525,3 +527,34 @@ def test_set_beats_the_max_length_option() -> None:
 
 def test_verify_has_no_lora_flag() -> None:
     assert _recipe({"recipe_name": None, "overrides": (), "max_length": None}) == load_recipe()
+
+
+# Which modules adapters may touch, and passages
+
+
+@pytest.mark.parametrize(
+    ("text", "targets"),
+    [
+        ("[q_proj, v_proj]", ("q_proj", "v_proj")),
+        ("all-linear", "all-linear"),
+        (r"'.*\.layers\.[01]\..*_proj'", r".*\.layers\.[01]\..*_proj"),
+    ],
+)
+def test_targets_of_adapters(text: str, targets: Any) -> None:
+    lora = load_recipe("npo-rt-lora", overrides=[f"lora.targets={text}"]).lora
+    assert lora is not None
+    assert lora.targets == targets
+
+
+@pytest.mark.parametrize("text", ["[]", "''", "[q_proj, '']", "' '"])
+def test_targets_that_name_nothing(text: str) -> None:
+    assert refusal(None, f"lora.targets={text}").startswith("recipe: lora.targets: names no module; give all-linear")
+
+
+@pytest.mark.parametrize("override", ["passages.window=7", "passages.overlap=0.95", "passages.overlap=-0.1"])
+def test_windows_that_are_none(override: str) -> None:
+    assert override.partition("=")[0] in refusal(None, override)
+
+
+def test_passages_of_a_recipe_from_before_there_were_any() -> None:
+    assert parse_recipe("method: npo\n").passages == Passages(window=None, overlap=0.25)

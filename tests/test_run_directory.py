@@ -1,5 +1,6 @@
 import json
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forgetctl.errors import InputError, RunError, UsageError
-from forgetctl.files import file_digest, model_digest, read_json, text_digest, write_bytes, write_json
+from forgetctl.files import file_digest, model_digest, read_json, text_digest, write_bytes, write_json, write_new
 from forgetctl.run import LATEST, SCHEMA, Run, new_run_path, refuse_used
 
 PRIVATE = "Velmira Oskandt"
@@ -243,6 +244,44 @@ def test_lock_is_not_given_twice_in_one_process(run: Run) -> None:
         pytest.fail("the lock was given twice")
 
 
+def test_lock_whose_holder_has_left_no_note_yet(run: Run) -> None:
+    with run.lock():
+        (run.path / "lock.json").unlink()
+        with pytest.raises(RunError, match="is in use by another command"), Run.open(run.path).lock():
+            pytest.fail("the lock was given twice")
+
+
+# What was frozen or made
+
+
+def test_what_was_frozen_must_be_there_and_the_same(run: Run) -> None:
+    run.freeze("seed: 1\n", {"utility": 0.5})
+    run.check_frozen()
+    for file in (run.recipe_file, run.plan_file):
+        before = file.read_bytes()
+        file.write_bytes(before + b" ")
+        with pytest.raises(RunError, match=f"{file} has changed since it was frozen"):
+            run.check_frozen()
+        file.unlink()
+        with pytest.raises(RunError, match=f"{file} is missing"):
+            run.check_frozen()
+        file.write_bytes(before)
+    run.check_frozen()
+
+
+def test_the_model_must_be_the_one_that_was_made(run: Run) -> None:
+    with pytest.raises(RunError, match=f"{run.model_dir}, the model of {run.path}, is gone"):
+        run.check_model()
+    run.model_dir.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (run.model_dir / name).write_bytes(name.encode())
+    run.record["stages"] = {"unlearn": {"model_sha256": model_digest(run.model_dir)}}
+    run.check_model()
+    (run.model_dir / "model.safetensors").write_bytes(b"model.safetensor")
+    with pytest.raises(RunError, match=f"{run.model_dir} has changed since {run.path} made it"):
+        run.check_model()
+
+
 # Writing
 
 
@@ -272,9 +311,43 @@ def test_failed_write_leaves_the_old_file_and_no_draft(
 
 def test_failure_after_the_draft_is_written_leaves_no_draft(tmp_path: Path) -> None:
     (tmp_path / "a.json").mkdir()  # the draft can be written, but not renamed onto a directory
-    with pytest.raises(IsADirectoryError):
+    with pytest.raises(RunError, match=r"a\.json cannot be written: Is a directory"):
         write_bytes(tmp_path / "a.json", b"{}")
     assert names(tmp_path) == {"a.json"}
+
+
+def test_a_full_disk_is_told_with_the_file_and_leaves_the_old_one(tmp_path: Path, run: Run) -> None:
+    write_json(tmp_path / "a.json", {"old": 1})
+    with full_disk(), pytest.raises(RunError, match=r"a\.json cannot be written: File too large") as caught:
+        write_json(tmp_path / "a.json", {"new": 2})
+    assert caught.value.exit_code == 1
+    assert read_json(tmp_path / "a.json") == {"old": 1}
+    assert names(tmp_path) == {"a.json", "runs"}
+    with full_disk(), pytest.raises(RunError, match=r"log\.jsonl cannot be written"):
+        run.log({"step": 1, "loss": 0.5})
+    with full_disk(), pytest.raises(RunError, match=r"events\.jsonl cannot be written"):
+        run.event("unlearn")
+    run.event("unlearn")  # what was cut off is dropped
+
+
+def test_a_key_that_could_not_be_written_is_not_in_the_way(tmp_path: Path) -> None:
+    with full_disk(), pytest.raises(UsageError, match=r"new\.key cannot be written: File too large"):
+        write_new(tmp_path / "new.key", b"0123")
+    write_new(tmp_path / "new.key", b"0123")
+    with pytest.raises(UsageError, match=r"new\.key exists and is not overwritten"):
+        write_new(tmp_path / "new.key", b"4567")
+    assert (tmp_path / "new.key").read_bytes() == b"0123"
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """While this lasts no file can hold a byte more."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
@@ -471,6 +544,22 @@ def test_cut_log_keeps_a_whole_last_line_without_a_break(run: Run) -> None:
     run.cut_log(9)
     run.log({"step": 4, "loss": 0.25})
     assert read_steps(run) == [1, 2, 3, 4]
+
+
+def test_cut_log_refuses_damage_in_the_middle(run: Run) -> None:
+    write_log(run, 3)
+    whole = run.log_file.read_bytes()
+    run.log_file.write_bytes(whole.replace(b'"step": 2', b'"st\x00p": 2'))
+    with pytest.raises(RunError, match=rf"{run.log_file}:2 is damaged"):
+        run.cut_log(3)
+
+
+def test_cut_log_drops_what_a_power_cut_left(run: Run) -> None:
+    write_log(run, 3)
+    whole = run.log_file.read_bytes()
+    run.log_file.write_bytes(whole + bytes(100))
+    run.cut_log(3)
+    assert run.log_file.read_bytes() == whole
 
 
 def test_cut_log_without_a_log(run: Run) -> None:

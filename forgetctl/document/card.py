@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from .figures_closeness import distances_section
+from .figures_earlier import NOT_VERIFIED
 from .figures_harm import kept_section
-from .formats import Markdown, environment
+from .formats import Markdown, environment, number
 from .history import written_model
-from .records import Report
+from .records import Ancestor, Report
 from .sections import figures, limits_section, models_section
 from .settings import settings
 from .summary import summary
@@ -53,6 +54,7 @@ def card(report: Report, *, base_model: str | None, license: str | None) -> str:
             counts=Counter(RESULTS[check.status] for check in verdict.checks) if verdict else {},
             codes=list(dict.fromkeys(reason.code for reason in verdict.reasons)) if verdict else [],
             warnings=list(warnings(report)),
+            lineage=[_ancestor(run) for run in report.run.lineage],
             sections=list(_sections(report, verdict)) if verdict else [],
             settings=[one for one in settings(report.recipe) if one[0].partition(".")[0] in SETTINGS],
             digests=list(_digests(report)),
@@ -61,6 +63,12 @@ def card(report: Report, *, base_model: str | None, license: str | None) -> str:
             PUBLISHING=PUBLISHING,
         )
     )
+
+
+def _ancestor(run: Ancestor) -> tuple[str, str, str]:
+    """Rows, verdict and model of an earlier run, without its name, its requests or commitments."""
+    rows = "an unknown number" if run.rows is None else number(run.rows)
+    return rows, run.verdict or NOT_VERIFIED, run.model_sha256 or "not recorded"
 
 
 def _name(report: Report) -> str:
@@ -108,6 +116,7 @@ def _public(verdict: Verdict) -> Verdict:
             "distances": tuple(found for found in verdict.distances if found.name in SCORES),
             "control": (),
             "noise_floor": None,
+            "earlier": (),
             "kl": None,
             "counts": None,
         }

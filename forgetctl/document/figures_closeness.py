@@ -50,14 +50,15 @@ def _closeness(found: Closeness, delta: float | None) -> Row:
     cells = (
         cell(found.D, between(found.lower, found.upper)),
         cell(found.n, f"{found.unit} resampled" if found.unit else ""),
-        (*_shift(found.shift, delta, "±"), *medians),
+        (*shift_cell(found.shift, delta, "±"), *medians),
         cell(found.p, show=p_value),
         cell(found.tofu_p, show=p_value),
     )
     return Row(found.name, "", cells)
 
 
-def _shift(shift: Shift | None, delta: float | None, sides: str) -> Cell:
+def shift_cell(shift: Shift | None, delta: float | None, sides: str) -> Cell:
+    """A difference of means with its bounds and its limit, which is one to both or to one of the sides."""
     if shift is None:
         return EMPTY
     limit = ""
@@ -129,7 +130,7 @@ def relearning_section(verdict: Verdict) -> Section:
     distance, shift = found.distance, found.shift
     n = shift.n if shift else distance.n if distance else None
     cells = (
-        _shift(shift, verdict.bounds.get("delta"), "+"),
+        shift_cell(shift, verdict.bounds.get("delta"), "+"),
         cell(distance.D, between(distance.lower, distance.upper)) if distance else EMPTY,
         cell(n),
     )

@@ -75,8 +75,24 @@ class Objective(Part):
     terms: tuple[Term, ...]
 
 
+class Ancestor(Part):
+    """An earlier run whose model this one began with, as it stood then. verdict: None if it was not verified."""
+
+    run: str
+    created: Time | None = None
+    method: str | None = None
+    requests: tuple[str, ...] = ()
+    rows: int | None = None
+    commitment: Commitment | None = None
+    commitments_sha256: Digest | None = None
+    model_sha256: Digest | None = None
+    verdict: Literal["PASS", "FAIL", "INCONCLUSIVE"] | None = None
+    verdict_sha256: Digest | None = None
+
+
 class Run(Part):
-    """run.json. requests: ids as the owner typed them. frozen: digests of what was fixed before training, by file."""
+    """run.json. requests: ids as the owner typed them. frozen: digests of what was fixed before training, by file.
+    lineage: earlier runs, the oldest first; empty if the model before was made by none."""
 
     id: str
     created: Time
@@ -86,6 +102,7 @@ class Run(Part):
     requests: tuple[str, ...] = ()
     stages: dict[str, Stage] = Field(default_factory=dict)
     frozen: dict[str, Digest] = Field(default_factory=dict)
+    lineage: tuple[Ancestor, ...] = ()
     objective: Objective | None = None
     platform: str | None = None
     device: str | None = None

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from .figures_closeness import attacks_section, distances_section, relearning_section
 from .figures_curve import curve_section
+from .figures_earlier import earlier_section
 from .figures_harm import kept_section, leaks_section
 from .formats import moment
 from .records import Plan, Report
@@ -27,6 +28,7 @@ def sections(report: Report, labels: Mapping[str, str]) -> list[Section]:
         leaks_section(verdict, labels),
         attacks_section(verdict),
         relearning_section(verdict),
+        earlier_section(verdict),
         kept_section(verdict, labels),
         curve_section(verdict.curve),
         limits_section(verdict, report.plan),

@@ -27,13 +27,15 @@ MEANINGS = {
     "seed": "start of every random choice",
     "precision": "number format of the computation",
     "weights": "how weights are held in training; auto: float32",
-    "max_length": "longer rows are cut here; none: they are refused",
+    "max_length": "longer rows are cut here; none: they are refused, or windows if they are passages",
+    "passages.window": "tokens of a window of a passage that is longer; none: the model's context",
+    "passages.overlap": "share of a window that repeats the end of the one before and is not scored again",
     "prompt_format": "how a prompt is put to a model without a chat template",
     "lora": "low-rank adapters; none: whole weights were trained",
     "lora.rank": "size of the adapters",
     "lora.alpha": "scale of the adapters",
     "lora.dropout": "share of adapter inputs left out at random",
-    "lora.targets": "layers that have adapters",
+    "lora.targets": "modules that have adapters",
     "lora.quantisation": "of the weights that the adapters leave alone",
     "retain.ratio": "retain rows to train on, per forget row",
     "retain.minimum": "fewest retain rows",
@@ -56,7 +58,7 @@ MEANINGS = {
 }
 
 
-SCORING = ("seed", "precision", "max_length", "prompt_format", "verify")
+SCORING = ("seed", "precision", "max_length", "passages", "prompt_format", "verify")
 RELEARNING = ("learning_rate", "micro_batch_size", "lora")
 
 

@@ -27,7 +27,8 @@ def summary(report: Report, warnings: Sequence[str]) -> dict[str, Any]:
     yardstick = "rows that it never saw" if holdout else "a model that never saw them"
     passed = _all_passed(verdict) if verdict else []
     reasons = [reason.text for reason in verdict.reasons] if verdict and not passed else []
-    room = LINES_OF_REASONS - 2 * (len(warnings) + holdout)  # each of these takes about two lines
+    # Each of these takes about two lines.
+    room = LINES_OF_REASONS - 2 * (len(warnings) + holdout + bool(report.run.lineage))
     return {
         "meaning": MEANING[verdict.verdict].format(yardstick=yardstick) if verdict else "",
         "weaker": WEAKER if holdout else "",

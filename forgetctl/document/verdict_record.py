@@ -165,6 +165,16 @@ class Relearning(Part):
     distance: Interval | None = None
 
 
+class StaysForgotten(Part):
+    """Rows of an earlier run now against when it was verified. name: its number and id."""
+
+    name: str
+    shift: Shift | None = None
+    distance: Interval | None = None
+    secrets: Excess | None = None
+    whole: Excess | None = None
+
+
 class Change(Bounded):
     """A measure before and now, and its relative change."""
 
@@ -225,6 +235,7 @@ class Verdict(Part):
     attacks: tuple[Attack, ...] = ()
     priv_leak: float | None = None
     relearning: Relearning | None = None
+    earlier: tuple[StaysForgotten, ...] = ()
     kept: tuple[Kept, ...] = ()
     curve: Curve | None = None
     inputs: tuple[Given, ...] = ()

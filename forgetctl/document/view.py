@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
+from .figures_earlier import began_with, lineage
 from .formats import quantiles
 from .history import MOST_EVENTS, digests, history
 from .records import Report
@@ -53,6 +54,8 @@ def view(report: Report) -> dict[str, Any]:
         "history": history(report.events),
         "older_events": max(0, len(report.events) - MOST_EVENTS),
         "digests": list(digests(report)),
+        "lineage": list(lineage(report)),
+        "began_with": began_with(report),
         "command": shlex.join(report.run.argv),
     }
 

@@ -4,36 +4,79 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
+from safetensors import SafetensorError
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from ..errors import RunError
+
 COMPLETE = "complete.json"
+_DRAFT = f".{COMPLETE}"
 
 
 class MarkComplete(TrainerCallback):
-    """Marks a checkpoint whose files are all written, with their SHA-256."""
+    """Marks a checkpoint whose files are all written, with their SHA-256, and keeps one older beside it.
+
+    Trainer's own `save_total_limit` goes by the folders' times: after a clock was set back it would remove the
+    checkpoint just written, and it removes an older one before the new one is known to be whole.
+    """
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Write the mark last, atomically."""
+        """Write the mark last, atomically. Raises RunError if the file system refuses."""
+        PartialState().wait_for_everyone()  # each process writes files of its own
+        if not state.is_world_process_zero:
+            return
         folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
-        digests = {path.name: _digest(path) for path in sorted(folder.iterdir())}
-        draft = folder / f".{COMPLETE}"
-        draft.write_text(json.dumps(digests))
-        draft.replace(folder / COMPLETE)
+        with saving(folder):
+            digests = {name: _digest(folder / name) for name in _files(folder)}
+            draft = folder / _DRAFT
+            draft.write_text(json.dumps(digests))
+            draft.replace(folder / COMPLETE)
+            _remove_others(folder)
+
+
+@contextmanager
+def saving(folder: Path) -> Iterator[None]:
+    """While weights or state are written into `folder`: raise RunError if the file system refuses."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"{folder} cannot be written: {error.strerror or type(error).__name__}") from None
+    except (SafetensorError, RuntimeError) as error:
+        # Neither library has a class of its own for what the file system says; torch keeps even that to itself.
+        if not isinstance(error, SafetensorError) and "PytorchStreamWriter" not in str(error):
+            raise
+        raise RunError(f"{folder} cannot be written: the disk may be full") from None
+
+
+def _remove_others(newest: Path) -> None:
+    """Remove all checkpoints but this one and the whole one before it."""
+    before = [path for path in _by_step(newest.parent) if checkpoint_step(path) < checkpoint_step(newest)]
+    kept = {newest, *[path for path in before if (path / COMPLETE).is_file()][:1]}
+    for path in _by_step(newest.parent):
+        if path not in kept:
+            shutil.rmtree(path)
 
 
 def last_checkpoint(folder: Path, skipped: Callable[[str], None] = lambda _: None) -> Path | None:
     """The newest checkpoint that is as it was written. skipped: receives which newer ones are not, and why."""
-    found = sorted(folder.glob("checkpoint-*"), key=checkpoint_step, reverse=True)
-    for checkpoint in found:
+    for checkpoint in _by_step(folder):
         fault = _fault(checkpoint)
         if fault is None:
             return checkpoint
         skipped(f"{checkpoint.name} is not used: {fault}.")
     return None
+
+
+def _by_step(folder: Path) -> list[Path]:
+    """Checkpoints, the newest first."""
+    return sorted(folder.glob("checkpoint-*"), key=checkpoint_step, reverse=True)
 
 
 def checkpoint_step(checkpoint: Path) -> int:
@@ -56,6 +99,12 @@ def _fault(checkpoint: Path) -> str | None:
         if _digest(checkpoint / name) != digest:
             return f"{name} is damaged"
     return None
+
+
+def _files(folder: Path) -> list[str]:
+    """Names of all files in a checkpoint, those of folders in it too; not of a mark from an earlier attempt."""
+    names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return sorted(name for name in names if name not in (COMPLETE, _DRAFT))
 
 
 def _digest(path: Path) -> str:

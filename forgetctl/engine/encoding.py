@@ -8,32 +8,57 @@ checked token by token, never guessed from padding or special tokens.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 from jinja2 import TemplateError
 
 from ..errors import InputError, ModelError, TemplateRefusal
+from ..recipe import Passages
 from ..rows import Row
 
 
 @dataclass(frozen=True, repr=False)
 class Encoded:
-    """Token ids of prompt and answer; ids[start:] are the answer, end-of-turn token included."""
+    """Token ids of prompt and answer; ids[start:] are the answer, end-of-turn token included.
+
+    continues: whether this is a further window of the row before (`engine.windows`), whose context then takes the
+    place of the prompt.
+    """
 
     ids: tuple[int, ...]
     start: int
+    continues: bool = False
 
     @property
     def tokens(self) -> int:
         """Number of scored tokens."""
         return len(self.ids) - self.start
 
+    def windows(self, length: int, overlap: int, lead: int = 0) -> list[Encoded]:
+        """Windows of at most `length` tokens in which each scored token of these is scored exactly once.
+
+        overlap: tokens that a window repeats from the one before, at least one, since something must predict the first
+        token that is scored. lead: tokens at the beginning, such as the beginning of sequence, that every window
+        begins with. What fits is returned as it is. Raises ValueError if a window had no token to score.
+        """
+        if not 1 <= overlap < length - lead or self.start >= length:
+            raise ValueError(f"no token to score in windows of {length} that overlap by {overlap}, {lead} in front")
+        found, end = [Encoded(self.ids[:length], self.start, self.continues)], length
+        while end < len(self.ids):
+            begin, end = end - overlap, end - overlap + length - lead
+            found.append(Encoded((*self.ids[:lead], *self.ids[begin:end]), lead + overlap, continues=True))
+        return found
+
     def __repr__(self) -> str:
         return f"Encoded({len(self.ids)} tokens, {self.tokens} scored)"
+
+
+KEPT_PROMPTS = 64
+"""Prompts whose rendering and ids are remembered."""
 
 
 class Encoder:
@@ -48,6 +73,9 @@ class Encoder:
             raise ModelError("the tokenizer has no end-of-sequence token, so the end of an answer cannot be scored")
         self.tokenizer = tokenizer
         self.prompt_format = prompt_format
+        # The answers to one prompt come one after another.
+        self._prompt = lru_cache(maxsize=KEPT_PROMPTS)(self._render_prompt)
+        self._prompt_ids = lru_cache(maxsize=KEPT_PROMPTS)(self._ids)
 
     @property
     def uses_template(self) -> bool:
@@ -63,7 +91,7 @@ class Encoder:
     def encode(self, row: Row) -> Encoded:
         """Ids of the row's prompt and response, uncut."""
         prompt_text, answer_text = self._texts(row)
-        prompt = self._lead(row) + self._ids(prompt_text)
+        prompt = self._lead(row) + self._prompt_ids(prompt_text)
         joint = self._lead(row) + self._ids(prompt_text + answer_text)
         # Where the tokenizer merges across the boundary, the joint ids would follow a prompt that the model is
         # never given at generation; then the two are tokenised apart and joined.
@@ -72,6 +100,10 @@ class Encoder:
             answer = [*answer, self.tokenizer.eos_token_id]
         # A passage without a beginning-of-sequence token has nothing to predict its first token from.
         return Encoded((*prompt, *answer), max(len(prompt), 1))
+
+    def lead_tokens(self, row: Row) -> int:
+        """Number of tokens before the row's own, which the tokenizer puts before any text."""
+        return len(self._lead(row))
 
     def encode_prompt(self, row: Row) -> tuple[int, ...]:
         """Ids that the model is given to answer the row."""
@@ -104,8 +136,7 @@ class Encoder:
         return "".join(parts), f" {row.response}"
 
     def _templated(self, row: Row) -> tuple[str, str]:
-        turns = [{"role": role, "content": content} for role, content in row.context]
-        prompt = self._render(turns, True)
+        turns, prompt = _turns(row.context), self._prompt(row.context)
         whole = self._render([*turns, {"role": "assistant", "content": row.response}], False)
         if not whole.startswith(prompt):
             raise ModelError(
@@ -127,6 +158,9 @@ class Encoder:
         head = os.path.commonprefix(probes)[len(prompt) :]  # noqa: RUF071 (any strings, not only paths)
         return head if head.strip() else ""
 
+    def _render_prompt(self, context: tuple[tuple[str, str], ...]) -> str:
+        return self._render(_turns(context), True)
+
     def _render(self, turns: list[dict[str, str]], add_generation_prompt: bool) -> str:
         try:
             return str(
@@ -136,29 +170,54 @@ class Encoder:
             raise TemplateRefusal("the model's chat template refuses this conversation") from None
 
 
+def _turns(context: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
+    return [{"role": role, "content": content} for role, content in context]
+
+
 def encode_rows(
-    encoder: Encoder, rows: Sequence[Row], path: Path, context: int | None, max_length: int | None
+    encoder: Encoder,
+    rows: Sequence[Row],
+    path: Path,
+    context: int | None,
+    max_length: int | None,
+    passages: Passages | None = None,
 ) -> tuple[list[Encoded], int]:
     """Encode all rows; with `max_length` longer ones are cut there, and the second value counts them.
 
-    context: the model's longest input in tokens, None if it has none.
+    context: the model's longest input in tokens, None if it has none. passages: how passages that do not fit become
+    windows, which stand one after another in the row's place; the default is the recipe's. A row with a prompt that
+    does not fit is refused: its answer would no longer be an answer to it.
     Raises InputError naming the rows that do not fit, or that the chat template refuses; nothing is cut silently.
     """
     encoded = [_encode(encoder, row, path) for row in rows]
-    limit = min((bound for bound in (context, max_length) if bound is not None), default=None)
-    if limit is None:
-        return encoded, 0
-    long = [index for index, item in enumerate(encoded) if len(item.ids) > limit]
-    if long and (max_length is None or max_length > limit):
+    lengths = [min(len(item.ids), max_length or len(item.ids)) for item in encoded]
+    if context is not None and (long := [i for i, row in enumerate(rows) if row.context and lengths[i] > context]):
         raise InputError(
             path,
-            f"{_lines(rows, long, 'is', 'are')} longer than the model's context of {limit} tokens; "
-            f"--max-length {limit} would cut them there",
+            f"{_lines(rows, long, 'is', 'are')} longer than the model's context of {context} tokens; "
+            f"--max-length {context} would cut them there",
         )
-    if hidden := [index for index in long if encoded[index].start >= limit]:
-        raise InputError(path, f"{_lines(rows, hidden, 'has', 'have')} no token of the response within {limit} tokens")
-    cut = set(long)
-    return [Encoded(item.ids[:limit], item.start) if i in cut else item for i, item in enumerate(encoded)], len(long)
+    cut = [index for index, item in enumerate(encoded) if len(item.ids) > lengths[index]]
+    if hidden := [index for index in cut if encoded[index].start >= lengths[index]]:
+        raise InputError(
+            path, f"{_lines(rows, hidden, 'has', 'have')} no token of the response within {max_length} tokens"
+        )
+    for index in cut:
+        encoded[index] = Encoded(encoded[index].ids[: lengths[index]], encoded[index].start)
+    windows = (
+        _windows(encoder, row, item, context, passages or Passages()) for row, item in zip(rows, encoded, strict=True)
+    )
+    return [window for some in windows for window in some], len(cut)
+
+
+def _windows(encoder: Encoder, row: Row, item: Encoded, context: int | None, passages: Passages) -> list[Encoded]:
+    """What is computed of a row: itself, or windows of a passage that is longer than one."""
+    length = min((bound for bound in (context, passages.window) if bound is not None), default=None)
+    if row.context or length is None or len(item.ids) <= length:
+        return [item]
+    lead = encoder.lead_tokens(row)
+    overlap = max(1, min(int(passages.overlap * length), length - lead - 1))
+    return item.windows(length, overlap, lead)
 
 
 def _encode(encoder: Encoder, row: Row, path: Path) -> Encoded:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from transformers import TrainerCallback, TrainerState
@@ -18,17 +19,25 @@ PROBES, PROBED_TOKENS = 32, 4096
 class RetainGuard(TrainerCallback):
     """Every `every` steps compares the model with the start model on some retain rows.
 
-    limit: largest KL(start || model) allowed, nats per answer token. note: receives each value with its name.
+    limit: largest KL(start || model) allowed, nats per answer token. precision: what the start model's states were
+    computed in: in another one rounding would count as divergence. note: receives each value with its name.
     """
 
-    def __init__(self, states: AnswerStates, limit: float, every: int, note: Callable[[str, float], None]) -> None:
-        self.states, self.limit, self.every, self.note = states, limit, every, note
+    def __init__(
+        self,
+        states: AnswerStates,
+        limit: float,
+        every: int,
+        precision: Callable[[], AbstractContextManager[Any]],
+        note: Callable[[str, float], None],
+    ) -> None:
+        self.states, self.limit, self.every, self.precision, self.note = states, limit, every, precision, note
 
     def on_step_end(self, args: Any, state: TrainerState, control: Any, model: Any = None, **_: Any) -> None:
         """Raises DivergedError above the limit. Runs before the step is saved."""
         if state.global_step % self.every:
             return
-        with evaluating(model):
+        with evaluating(model), self.precision():
             divergence = self.states.divergence_to(model)
         if not divergence <= self.limit:
             raise DivergedError(

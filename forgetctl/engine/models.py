@@ -5,137 +5,28 @@ Safetensors only, no remote code, no silent download.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import nn
 
 from ..errors import ModelError
 from ..recipe import Lora, Recipe
+from .directories import ADAPTER_WEIGHTS
+from .directories import ModelFacts as ModelFacts  # these are part of this module's own interface
+from .directories import inspect_model as inspect_model
+from .directories import resolve_model as resolve_model
+from .directories import weight_files as weight_files
+from .directories import weight_shapes as weight_shapes
 from .packing import enable_packing
 from .quantised import NF4_BLOCK, QUANTISED, make_trainable, narrowest, quantising
 from .quantised import PRECISIONS as PRECISIONS  # part of this module's own interface
 from .split import join_weights, split_weights
-
-
-@dataclass(frozen=True)
-class ModelFacts:
-    """What can be said of a model directory without loading its weights."""
-
-    path: Path
-    bytes: int
-    context: int | None
-    layers: int | None
-    dtype: torch.dtype
-
-
-def resolve_model(name: str, *, allow_download: bool) -> Path:
-    """The local directory of a model: `name` itself, or a hub id's snapshot where downloads are allowed.
-
-    Raises ModelError if there is no such directory.
-    """
-    path = Path(name)
-    if path.is_dir():
-        return path
-    if path.exists():
-        raise ModelError(f"{name}: is a file, expected a model directory")
-    if not allow_download:
-        raise ModelError(f"{name}: no such model directory (a hub id needs --allow-download)")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=["*.safetensors", "*.json", "*.model", "*.jinja", "*.txt"]))
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
-        raise ModelError(f"{name}: could not be downloaded ({type(error).__name__})") from None
-
-
-def inspect_model(path: Path) -> ModelFacts:
-    """Check a model directory before anything is loaded.
-
-    Raises ModelError for a missing config, tokenizer or weights, pickled weights, an unmerged adapter, or code
-    that the model would have to run.
-    """
-    if not path.is_dir():
-        raise ModelError(f"{path}: no such model directory")
-    if (path / "adapter_config.json").exists():
-        raise ModelError(f"{path}: carries an adapter; merge it first, since the start model would be ambiguous")
-    config = _read_config(path)
-    weights = weight_files(path)
-    if not weights:
-        pickled = sorted(item.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for item in path.glob(pattern))
-        why = f"only pickled weights ({pickled[0]}), which can run code; convert them" if pickled else "no weights"
-        raise ModelError(f"{path}: {why}: forgetctl reads safetensors only")
-    if "auto_map" in config:
-        raise ModelError(f"{path}: its config asks for remote code (auto_map), which forgetctl never runs")
-    if not any((path / name).exists() for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")):
-        raise ModelError(f"{path}: has no tokenizer")
-    text_config = config.get("text_config", config)
-    context = next((text_config[key] for key in ("max_position_embeddings", "n_positions") if key in text_config), None)
-    named = getattr(torch, str(config.get("dtype") or config.get("torch_dtype")), None)
-    dtype = named if isinstance(named, torch.dtype) else _stored_dtype(weights[0])
-    layers = next((text_config[key] for key in ("num_hidden_layers", "n_layer") if key in text_config), None)
-    return ModelFacts(path, sum(item.stat().st_size for item in weights), context, layers, dtype)
-
-
-def weight_files(path: Path) -> list[Path]:
-    """The safetensors files that transformers would load; a directory may hold the same weights twice."""
-    if (path / "model.safetensors").is_file():
-        return [path / "model.safetensors"]
-    index = path / "model.safetensors.index.json"
-    if index.is_file():
-        try:
-            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise ModelError(f"{index}: is damaged") from None
-        if missing := sorted(name for name in names if not (path / name).is_file()):
-            raise ModelError(f"{path}: {missing[0]} is missing")
-        return [path / name for name in sorted(names)]
-    return sorted(path.glob("*.safetensors"))
-
-
-def weight_shapes(path: Path) -> dict[str, list[int]]:
-    """Names and shapes of all weights, from the files' headers. Raises ModelError for a damaged file."""
-    shapes: dict[str, list[int]] = {}
-    for file in weight_files(path):
-        with _opened(file) as weights:
-            shapes.update({name: weights.get_slice(name).get_shape() for name in weights.keys()})  # noqa: SIM118
-    return shapes
-
-
-def _stored_dtype(file: Path) -> torch.dtype:
-    """The type of a file's first weight, for models whose config does not tell."""
-    with _opened(file) as weights:
-        first: torch.Tensor = weights.get_tensor(next(iter(weights.keys())))
-    return first.dtype
-
-
-@contextmanager
-def _opened(file: Path) -> Iterator[Any]:
-    try:
-        with safe_open(str(file), framework="pt") as weights:
-            yield weights
-    except (SafetensorError, OSError):
-        raise ModelError(f"{file}: is not a whole safetensors file") from None
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    file = path / "config.json"
-    if not file.is_file():
-        raise ModelError(f"{path}: is not a model directory: it has no config.json")
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:
-        raise ModelError(f"{file}: is not valid JSON") from None
-    if not isinstance(config, dict):
-        raise ModelError(f"{file}: is not a JSON object")
-    return config
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -235,6 +126,8 @@ def add_lora(model: Any, lora: Lora) -> Any:
     """Wrap `model` with fresh adapters that leave its output unchanged. Raises ModelError for unknown targets."""
     from peft import LoraConfig, get_peft_model
 
+    if unknown := unknown_targets(lora.targets, (name for name, _ in model.named_modules())):
+        raise ModelError(f"lora.targets: the model has no module {', '.join(unknown)}")
     targets = lora.targets if isinstance(lora.targets, str) else list(lora.targets)
     config = LoraConfig(
         r=lora.rank,
@@ -246,7 +139,40 @@ def add_lora(model: Any, lora: Lora) -> Any:
     try:
         return get_peft_model(model, config)
     except ValueError:
-        raise ModelError("lora.targets names no module of this model") from None
+        raise ModelError("lora.targets names a module of this model that can have no adapter") from None
+
+
+def unknown_targets(targets: str | Sequence[str], modules: Iterable[str]) -> list[str]:
+    """Those of `lora.targets` that no module has: the ends of names, or a pattern of a whole name. Raises ModelError
+    if that is no regular expression."""
+    names = list(modules)
+    if isinstance(targets, str):
+        try:
+            found = targets == "all-linear" or any(re.fullmatch(targets, name) for name in names)
+        except re.error:
+            raise ModelError("lora.targets is no regular expression") from None
+        return [] if found else [targets]
+    return [target for target in targets if not any(f".{name}".endswith(f".{target}") for name in names)]
+
+
+def put_on(model: Any, adapter: Path) -> Any:
+    """`model` with the LoRA adapter of a directory, read from safetensors only and by nothing but names and shapes.
+
+    Raises ModelError if it is of another kind or does not belong to this model.
+    """
+    from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
+
+    try:
+        config = LoraConfig.from_pretrained(str(adapter), local_files_only=True)
+        config.inference_mode, config.base_model_name_or_path = True, None  # this base is the one it is put on
+        adapted = get_peft_model(model, config)
+        report: Any = set_peft_model_state_dict(adapted, load_file(adapter / ADAPTER_WEIGHTS))
+    except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError, OSError) as error:
+        raise ModelError(f"{adapter}: does not fit this base model ({type(error).__name__})") from None
+    missing = [name for name in report.missing_keys if "lora_" in name or "modules_to_save" in name]
+    if strange := sorted([*missing, *report.unexpected_keys]):
+        raise ModelError(f"{adapter}: does not fit this base model: {len(strange)} weights, the first is {strange[0]}")
+    return adapted.eval()
 
 
 def merged(model: Any) -> Any:

@@ -25,7 +25,8 @@ from .encoding import Encoded, Encoder
 from .generation import Decoding, continuations
 from .scoring import score
 from .shared_prompts import score_answers
-from .token_scores import score_tokens
+from .token_scores import TokenScores, score_tokens
+from .windows import by_row, row_sums, row_tokens, whole_rows
 
 PRIMED, AFFIRMED = "first tokens", "affirmative"
 ALL_MODES = (GREEDY, PRIMED, AFFIRMED, SAMPLED)
@@ -44,7 +45,8 @@ class Asked:
 class RowScorer:
     """Scores rows with one loaded model.
 
-    encode: rows to token ids, refusing what does not fit. modes: how the answers are asked for, see `ALL_MODES`.
+    encode: rows to token ids, refusing what does not fit; a passage may become windows, whose scores are summed.
+    modes: how the answers are asked for, see `ALL_MODES`.
     """
 
     model: Any
@@ -68,18 +70,21 @@ class RowScorer:
             values |= self._truth(rows, encoded, values["answer_logp"])
         return ScoreSet(
             lines=[row.line for row in rows],
-            answer_tokens=[item.tokens for item in encoded],
+            answer_tokens=row_tokens(encoded),
             subjects=_subjects(rows),
             copies=_numbers([(normalise(row.prompt), normalise(row.response)) for row in rows]),
-            elicited={mode: self._elicit(mode, rows, encoded) for mode in modes},
+            elicited={
+                mode: self._elicit(mode, rows, [first for first, *_ in by_row(encoded, encoded)]) for mode in modes
+            },
             **values,
         )
 
     def _plain(self, encoded: Sequence[Encoded]) -> dict[str, Any]:
-        return {"answer_logp": score(self.model, encoded, self.advance)}
+        return {"answer_logp": row_sums(encoded, score(self.model, encoded, whole_rows(self.advance, encoded)))}
 
     def _tokens(self, rows: Sequence[Row], encoded: Sequence[Encoded]) -> dict[str, Any]:
-        found = score_tokens(self.model, encoded, self.advance)
+        windows = score_tokens(self.model, encoded, whole_rows(self.advance, encoded))
+        found = [_joined(own) for own in by_row(encoded, windows)]
         return {
             "answer_logp": [item.total for item in found],
             "zlib_bytes": [len(zlib.compress(row.response.encode())) for row in rows],
@@ -94,10 +99,13 @@ class RowScorer:
         given = [[*_paraphrase(row), *row.perturbed_responses] for row in rows]
         others = [self.encode([row.answering(text) for text in texts]) for row, texts in zip(rows, given, strict=True)]
         scored = iter(score_answers(self.model, [item for group in others for item in group]))
-        found = [[(next(scored), item.tokens) for item in group] for group in others]
-        for index, row in enumerate(rows):
-            if not _paraphrase(row):
-                found[index].insert(0, (answer_logp[index], encoded[index].tokens))
+        found = [
+            list(zip(row_sums(group, [next(scored) for _ in group]), row_tokens(group), strict=True))
+            for group in others
+        ]
+        for index, tokens in enumerate(row_tokens(encoded)):
+            if not _paraphrase(rows[index]):
+                found[index].insert(0, (answer_logp[index], tokens))
         return {
             "paraphrase_logp": [right[0] for right, *_ in found],
             "paraphrase_tokens": [right[1] for right, *_ in found],
@@ -107,6 +115,7 @@ class RowScorer:
         }
 
     def _elicit(self, mode: str, rows: Sequence[Row], encoded: Sequence[Encoded]) -> Elicited:
+        """encoded: one a row; of a passage in windows its first."""
         chosen = sampled_rows(rows, self.settings.sampled_rows) if mode == SAMPLED else range(len(rows))
         asked = {index: made for index in chosen if (made := self._ask(mode, rows[index], encoded[index]))}
         samples = self.settings.samples if mode == SAMPLED else None
@@ -140,6 +149,13 @@ class RowScorer:
 
     def _text(self, ids: Sequence[int]) -> str:
         return str(self.encoder.tokenizer.decode(ids, skip_special_tokens=True))
+
+
+def _joined(windows: Sequence[TokenScores]) -> TokenScores:
+    """The token scores of a row's windows as those of one row."""
+    parts = ("logp", "hits", "standardised")
+    joined = {name: np.concatenate([getattr(window, name) for window in windows]) for name in parts}
+    return TokenScores(sum(window.total for window in windows), **joined)
 
 
 def _paraphrase(row: Row) -> list[str]:

@@ -2,7 +2,8 @@
 
 A step pairs each of its forget rows with a retain row. It is computed in parts of rows of similar length, forget and
 retain rows mixed, so that padding, where there is any, is nearly nil; the cut changes no loss and no gradient, since
-objectives divide by the size of the whole step.
+objectives divide by the size of the whole step. Nor does the number of processes: each computes its share of every
+step.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil
+from typing import NamedTuple
 
 import numpy as np
 
 from ..errors import MemoryExceeded
+from ..maths.objectives import Role
 from .encoding import Encoded
 
 PART_TOKENS = 64
@@ -55,21 +58,45 @@ class Step:
 
 @dataclass(frozen=True)
 class Part:
-    """What is computed at once of a step: positions of forget and of retain rows."""
+    """What is computed at once of a step: positions of forget and of retain rows.
+
+    counts: False for a row that another process counts, computed only to keep pace with it.
+    """
 
     step: Step
     forget: tuple[int, ...]
     retain: tuple[int, ...]
+    counts: bool = True
+
+
+class Place(NamedTuple):
+    """A row of a step: its role, its position among the rows of that role, and its length in tokens."""
+
+    role: Role
+    row: int
+    length: int
 
 
 class PairedBatches:
-    """A batch sampler that yields one Step at a time, each as a list of one; `set_epoch` chooses the epoch."""
+    """A batch sampler that yields one Step at a time, each as a list of one; `set_epoch` chooses the epoch.
+
+    process, processes: which of how many computes what `parts` gives it; the steps are the same for all.
+    """
 
     def __init__(
-        self, forget: Sequence[Encoded], retain: Sequence[Encoded], *, batch_size: int, limits: Limits, seed: int
+        self,
+        forget: Sequence[Encoded],
+        retain: Sequence[Encoded],
+        *,
+        batch_size: int,
+        limits: Limits,
+        seed: int,
+        process: int = 0,
+        processes: int = 1,
     ) -> None:
         self.forget, self.retain = forget, retain
         self.batch_size, self.limits, self.seed, self.epoch = batch_size, limits, seed, 0
+        self.process, self.processes = process, processes
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration yields."""
@@ -100,14 +127,22 @@ class PairedBatches:
         return partners[: len(self.forget)]
 
     def parts(self, step: Step) -> list[Part]:
-        """The step cut for computing, longest rows first."""
-        places = [("forget", i, self._forget_lengths[i]) for i in step.forget]
-        places += [("retain", i, self._retain_lengths[i]) for i in step.retain]
-        places.sort(key=lambda place: (-place[2], place[0], place[1]))
-        return [
-            Part(step, *(tuple(i for role, i, _ in places[cut] if role == wanted) for wanted in ("forget", "retain")))
-            for cut in cuts([length for _, _, length in places], self.limits)
-        ]
+        """This process's share of the step cut for computing, longest rows first.
+
+        As many parts as every other process has: where the model is spread over the processes, each computation needs
+        all of them.
+        """
+        places = [Place("forget", i, self._forget_lengths[i]) for i in step.forget]
+        places += [Place("retain", i, self._retain_lengths[i]) for i in step.retain]
+        places.sort(key=lambda place: (-place.length, place.role, place.row))
+        shares = deal([place.length for place in places], self.processes)
+        cut = [self._cut(step, [places[position] for position in share]) for share in shares]
+        own = cut[self.process]
+        idle = replace(_part(step, places[-1:]), counts=False)
+        return own + [idle] * (max(map(len, cut)) - len(own))
+
+    def _cut(self, step: Step, places: Sequence[Place]) -> list[Part]:
+        return [_part(step, places[part]) for part in cuts([place.length for place in places], self.limits)]
 
     def halve(self, parts: Sequence[Part]) -> None:
         """Compute at most half as much at once as in the largest of these parts.
@@ -135,6 +170,25 @@ class PairedBatches:
     @cached_property
     def _retain_lengths(self) -> list[int]:
         return [len(row.ids) for row in self.retain]
+
+
+def deal(lengths: Sequence[int], processes: int) -> list[list[int]]:
+    """Positions of `lengths` for each process, in order: different ones, with about the same sum.
+
+    The longest come first, each to the process that has least so far; every process gets one if there are enough.
+    """
+    shares: list[list[int]] = [[] for _ in range(processes)]
+    loads = [0] * processes
+    for position in sorted(range(len(lengths)), key=lambda position: -lengths[position]):
+        least = loads.index(min(loads))
+        shares[least].append(position)
+        loads[least] += lengths[position]
+    return [sorted(share) for share in shares]
+
+
+def _part(step: Step, places: Sequence[Place]) -> Part:
+    rows = {role: tuple(place.row for place in places if place.role == role) for role in ("forget", "retain")}
+    return Part(step, rows["forget"], rows["retain"])
 
 
 def _size(rows: Sequence[Encoded], positions: Sequence[int]) -> Size:

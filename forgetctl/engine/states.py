@@ -7,6 +7,7 @@ from copy import deepcopy
 from typing import Any
 
 import torch
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
 
@@ -33,18 +34,33 @@ class AnswerStates:
         self.config = model.config.get_text_config()
         self.hidden: list[Tensor] = [torch.empty(0)] * len(rows)
         for number, indices in enumerate(length_batches(rows)):
-            self._capture(model, indices, check=number == 0)
+            if number == 0:
+                self._check(model, pad_rows([self.rows[indices[-1]]]).to(model.device))
+            self._capture(model, indices)
+
+    def _capture(self, model: Any, indices: list[int]) -> None:
+        """In halves where the memory does not suffice: a run that trains in halves is looked at in halves too."""
+        try:
+            self._capture_at_once(model, indices)
+            return
+        except RuntimeError as error:
+            if len(indices) == 1 or not should_reduce_batch_size(error):
+                raise
+        # Outside of the handler, whose traceback would keep alive what was computed so far.
+        clear_device_cache(garbage_collection=True)
+        half = len(indices) // 2
+        self._capture(model, indices[:half])
+        self._capture(model, indices[half:])
 
     @torch.no_grad()
-    def _capture(self, model: Any, indices: list[int], *, check: bool) -> None:
+    def _capture_at_once(self, model: Any, indices: list[int]) -> None:
         batch = pad_rows([self.rows[index] for index in indices]).to(model.device)
-        if check:
-            self._check(model, pad_rows([self.rows[indices[-1]]]).to(model.device))
         with head_inputs(model) as caught:
             answer_logits(model, batch)
         for position, index in enumerate(indices):
             self.hidden[index] = caught[0][batch.row == position]
 
+    @torch.no_grad()
     def _check(self, model: Any, batch: Any) -> None:
         """On one row, since the logits of many would not fit into the memory."""
         with head_inputs(model) as caught:

@@ -1,40 +1,46 @@
 """UnlearnTrainer: transformers.Trainer with paired batches and an objective of ours.
 
 One model in memory: the start model's log-probabilities come in as numbers. A step is computed in parts, each with one
-forward for forget and retain rows together. Methods add nothing here: the loss is any WeightedSum.
+forward for forget and retain rows together. Methods add nothing here: the loss is any WeightedSum. Several processes
+compute a share of every step each; the engines of accelerate average their gradients, so each counts its own times
+their number.
 """
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import math
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.data_loader import prepare_data_loader
+from accelerate.utils import set_seed
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
-from ..errors import DivergedError
-from ..maths.objectives import Rows, WeightedSum
+from ..errors import DivergedError, MemoryExceeded
+from ..maths.objectives import WeightedSum
 from ..recipe import Recipe
 from .assembly import Assembler
-from .checkpoints import MarkComplete
+from .callbacks import Figures, Meter, StopOnSignal
+from .checkpoints import MarkComplete, saving
 from .encoding import Encoded
 from .extras import Extras
 from .fit import Fit
 from .guard import RetainGuard
 from .optimizers import choose_optimizer
 from .packing import packs
+from .ranks import Ranks, shard_on_cpu
 from .schedule import Limits, PairedBatches, Part, Step
 from .states import AnswerStates
-
-Figures = dict[str, float]
+from .wrapping import Through, WithinForward
 
 
 class UnlearnTrainer(Trainer):
@@ -43,8 +49,9 @@ class UnlearnTrainer(Trainer):
     start_logp: the start model's summed answer log-probability of each forget row, None if the loss needs none.
     extras: what else its terms declared that they need. guarded: the start model's states on some retain rows, from
     which the model may not stray further than the recipe allows.
-    on_step: receives the figures of every optimizer step. on_halved: receives what is computed at once, and the
-    optimizer step, when memory did not suffice for more.
+    on_step: receives the figures of every optimizer step, the same in every process. on_halved: receives what is
+    computed at once, and the optimizer step, when memory did not suffice for more. ranks: the processes that train it
+    together.
     """
 
     def __init__(
@@ -62,7 +69,9 @@ class UnlearnTrainer(Trainer):
         on_halved: Callable[[Limits, int], None] = lambda _limits, _step: None,
         extras: Extras | None = None,
         guarded: AnswerStates | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
+        self.ranks = ranks or Ranks()
         self.assembler = Assembler(forget, retain, start_logp, extras or Extras())
         self.loss, self.on_halved = loss, on_halved
         self.batches = PairedBatches(
@@ -71,24 +80,39 @@ class UnlearnTrainer(Trainer):
             batch_size=recipe.batch_size,
             limits=replace(fit.limits, padded=not packs(model)),
             seed=recipe.seed,
+            process=self.ranks.index,
+            processes=self.ranks.count,
         )
-        self.stop = StopOnSignal()
-        self.meter = Meter(on_step)
+        self.stop = StopOnSignal(self.ranks)
+        self.meter = Meter(on_step, self.ranks)
+        arguments = _arguments(recipe, fit, self.batches, folder, model.device)
+        # Above an inner layer that a term steers, weights get no gradient.
+        arguments.ddp_find_unused_parameters = "hidden" in loss.needs("forget") | loss.needs("retain")
+        shard_on_cpu()
         super().__init__(
             model=model,
-            args=_arguments(recipe, fit, self.batches, folder, model.device),
+            args=arguments,
             train_dataset=_Identity(),
             optimizer_cls_and_kwargs=choose_optimizer(recipe, model),
             callbacks=[self.stop, self.meter, MarkComplete()],
         )
         self.remove_callback(PrinterCallback)
+        if self.is_fsdp_enabled:
+            # Whole, whatever the launcher was told: checkpoints are then the same for any number of processes.
+            self.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
+        if self.ranks.count > 1:
+            set_seed(recipe.seed, device_specific=True)  # the processes' rows differ, and so must their dropout
         if guarded is not None:
-            self.add_callback(RetainGuard(guarded, recipe.max_retain_kl, len(self.batches), self.meter.note))
+            states: Any = WithinForward(guarded) if self.ranks.sharded else guarded
+            precision = partial(fit.autocast, model.device)
+            every = len(self.batches)
+            self.add_callback(RetainGuard(states, recipe.max_retain_kl, every, precision, self.meter.note))
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Optimizer steps chosen by PairedBatches rather than rows by a random sampler."""
         loader: DataLoader[Any] = DataLoader(_Identity(), batch_sampler=self.batches, collate_fn=self._collate)
-        prepared: DataLoader[Any] = self.accelerator.prepare(loader)
+        # As for one process, also where there are more: each of them computes its share of every step.
+        prepared: DataLoader[Any] = prepare_data_loader(loader, num_processes=1, process_index=0)
         return prepared
 
     def _collate(self, steps: list[Step]) -> dict[str, Any]:
@@ -96,46 +120,82 @@ class UnlearnTrainer(Trainer):
         return {"step": step}
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
-        """Add the gradient of a whole optimizer step, part by part, and return its loss.
+        """Add the gradient of this process's share of an optimizer step, part by part, and return the step's loss.
 
-        Each part's loss is its share of the step's, so the shares are summed. Where the memory does not suffice the
-        step is begun again in parts of half the size. Raises MemoryExceeded if a single row is too much.
+        Each part's loss is its share of the step's, so the shares are summed, over all processes. Where the memory
+        does not suffice, a process alone begins the step again in parts of half the size.
+        Raises DivergedError, in every process, if the loss is not finite; MemoryExceeded if a single row is too much,
+        or if there are other processes.
         """
         model.train()
         while True:
             parts = self.batches.parts(inputs["step"])
             try:
-                return torch.stack([self._add_gradient(model, self.assembler.collate(part)) for part in parts]).sum()
+                share = self._add_gradients(model, parts)
+                break
             except RuntimeError as error:
                 if not should_reduce_batch_size(error):
                     raise
             # Outside of the handler, whose traceback would keep alive what was computed so far.
             self._begin_again(model, parts)
+        (total,) = self.ranks.totals([float(share)])
+        if not math.isfinite(total):
+            raise DivergedError(f"the loss is not finite at step {self.state.global_step + 1}; lower the learning rate")
+        return share.new_tensor(total)
 
     def _begin_again(self, model: Any, parts: Sequence[Part]) -> None:
         """Forget what was added of the step, and compute less at once from now on."""
+        if self.ranks.count > 1:
+            rows = max(len(part.forget) + len(part.retain) for part in parts)
+            raise MemoryExceeded(
+                f"process {self.ranks.index}: {rows} rows at once do not fit into the memory, and the other processes "
+                f"cannot begin the step again; start a new run with --set micro_batch_size={max(1, rows // 2)}"
+            )
         self.batches.halve(parts)
         model.zero_grad()
         self.meter.drop()
         clear_device_cache(garbage_collection=True)
         self.on_halved(self.batches.limits, self.state.global_step + 1)
 
+    def _add_gradients(self, model: Any, parts: Sequence[Part]) -> Tensor:
+        losses = []
+        for number, part in enumerate(parts, start=1):
+            last = number == len(parts)
+            self.accelerator.gradient_state._set_sync_gradients(last)  # DeepSpeed steps after the last one
+            with nullcontext() if last else self._alone(model):
+                losses.append(self._add_gradient(model, self.assembler.collate(part)))
+        return torch.stack(losses).sum()
+
+    def _alone(self, model: Any) -> AbstractContextManager[None]:
+        """Gradients are added up within the process and shared once a step; but whole gradients are what FSDP is there
+        to avoid, so there each part's are shared."""
+        return nullcontext() if self.is_fsdp_enabled else self.accelerator.no_sync(model)
+
     def _add_gradient(self, model: Any, part: dict[str, Any]) -> Tensor:
         with self.compute_loss_context_manager():
             loss = self.compute_loss(model, self._prepare_inputs(part))
-        self.accelerator.backward(loss)
+        self.accelerator.backward(loss * self.ranks.count)
         return loss.detach()
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Tensor:
-        """A part's share of the loss. Raises DivergedError if it is not finite."""
-        batch = self.assembler.batch(model, inputs)
+        """A part's share of the loss."""
+        batch = self.assembler.batch(model if model is self.model else Through(model, self.model), inputs)
         loss = self.loss(batch)
-        if not torch.isfinite(loss):
-            raise DivergedError(f"the loss is not finite at step {self.state.global_step + 1}; lower the learning rate")
+        if not inputs["part"].counts:
+            return loss * 0
         self.meter.add(batch.forget, batch.retain)
         return loss
+
+    def whole_weights(self) -> dict[str, Tensor]:
+        """All weights by name, in the first process, where each holds a part of them. All processes must ask."""
+        weights: dict[str, Tensor] = self.accelerator.get_state_dict(self.model_wrapped)
+        return weights
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        with saving(Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"):
+            super()._save_checkpoint(model, trial)
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Not counted: transformers would warn that it cannot."""
@@ -153,82 +213,11 @@ class _Identity(Dataset[Step]):
         return 1
 
 
-class Meter(TrainerCallback):
-    """Sums what the parts of a step report and hands the figures of each optimizer step on."""
-
-    def __init__(self, on_step: Callable[[Figures], None]) -> None:
-        self.on_step = on_step
-        self.sums: dict[str, tuple[Tensor, int]] = {}
-        self.noted: Figures = {}
-
-    def add(self, forget: Rows, retain: Rows | None) -> None:
-        """Add the log-probabilities of one part."""
-        for name, rows in (("forget", forget), ("retain", retain)):
-            if rows is not None:
-                logp, tokens = self.sums.get(name, (torch.zeros((), device=rows.logp.device), 0))
-                self.sums[name] = (logp + rows.logp.detach().sum(), tokens + int(rows.tokens.sum()))
-
-    def drop(self) -> None:
-        """Forget the parts of a step that is begun again."""
-        self.sums = {}
-
-    def note(self, name: str, value: float) -> None:
-        """A figure to pass on with the current step's."""
-        self.noted[name] = value
-
-    def on_log(
-        self, args: Any, state: TrainerState, control: TrainerControl, logs: Figures | None = None, **_: Any
-    ) -> None:
-        """Pass on the step's figures. Raises DivergedError if the gradient is not finite."""
-        if not logs or "loss" not in logs:
-            return
-        # Under fp16 an infinite gradient only makes the loss scaler skip the step and lower its scale.
-        if not args.fp16 and not torch.isfinite(torch.tensor(logs["grad_norm"])):
-            raise DivergedError(f"the gradient is not finite at step {state.global_step}; lower the learning rate")
-        figures = {f"{name}_logp_per_token": float(logp) / tokens for name, (logp, tokens) in self.sums.items()}
-        figures |= self.noted
-        self.sums, self.noted = {}, {}
-        kept = {name: logs[name] for name in ("loss", "learning_rate", "grad_norm")}
-        self.on_step({"step": state.global_step, "epoch": round(state.epoch or 0.0, 4), **kept, **figures})
-
-
-class StopOnSignal(TrainerCallback):
-    """Turns SIGINT and SIGTERM into a checkpoint after the current step; a second signal acts at once."""
-
-    def __init__(self) -> None:
-        self.asked = False
-
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Take over the signals for as long as the context lasts."""
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-        def restore() -> None:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-        def ask(number: int, _frame: object) -> None:
-            self.asked = True
-            restore()
-
-        for number in before:
-            signal.signal(number, ask)
-        try:
-            yield
-        finally:
-            restore()
-
-    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Save and stop if a signal came."""
-        if self.asked:
-            control.should_save = control.should_training_stop = True
-
-
 def _arguments(
     recipe: Recipe, fit: Fit, batches: PairedBatches, folder: Path, device: torch.device
 ) -> TrainingArguments:
     total = len(batches) * recipe.epochs
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=recipe.epochs,
         per_device_train_batch_size=batches.batch_size,
@@ -247,9 +236,12 @@ def _arguments(
         # A loss that is not finite is an error here, not something to average away.
         logging_nan_inf_filter=False,
         save_steps=len(batches),
-        save_total_limit=2,
         report_to=[],
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_pin_memory=device.type == "cuda",
+        ddp_broadcast_buffers=False,  # they never change
     )
+    if fit.precision == "fp32":
+        arguments.mixed_precision = "no"  # else what the launcher was told would count, and the start scores differ
+    return arguments

@@ -20,6 +20,19 @@ class Tracked:
     scores: Scores
 
 
+EARLIER = "earlier"
+"""Name of the set that holds what an earlier run made a model forget."""
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """Scores of what an earlier run forgot, in the set EARLIER: of its own model when it was verified, and of the
+    model under test now. then.name is the run's id."""
+
+    then: Scores
+    now: Scores
+
+
 @dataclass(frozen=True)
 class Collected:
     """Scores by model.
@@ -27,7 +40,7 @@ class Collected:
     kind: what the model is compared with. references: the first is the comparison, the others show the noise floor.
     precisions: the same models at other precisions. relearned: after training on other rows of the same subjects.
     rephrased: file names of the sets rephrased-1, rephrased-2 ... tracked: of the model in training, in order; shown,
-    and never part of the verdict.
+    and never part of the verdict. earlier: what earlier runs had forgotten.
     """
 
     unlearned: Scores
@@ -38,6 +51,7 @@ class Collected:
     relearned: Mapping[Role, Scores] = field(default_factory=dict)
     rephrased: tuple[str, ...] = ()
     tracked: tuple[Tracked, ...] = ()
+    earlier: tuple[Earlier, ...] = ()
 
     @property
     def reference(self) -> Scores | None:

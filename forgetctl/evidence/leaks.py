@@ -25,8 +25,8 @@ def named_secrets(found: Collected) -> Secrets | None:
     }
     for name, _ in found.forget_sets():
         sets = {role: [scores.sets[name] for scores in some if name in scores.sets] for role, some in models.items()}
-        other = _said(sets.get("reference", []))
-        for row, secrets in enumerate(_said(sets["unlearned"])):
+        other = secrets_said(sets.get("reference", []))
+        for row, secrets in enumerate(secrets_said(sets["unlearned"])):
             ours += secrets
             theirs += other[row] if other else [None] * len(secrets)
             lines += [found.unlearned.forget.lines[row]] * len(secrets)
@@ -50,7 +50,7 @@ def _known(said: Sequence[bool | None]) -> bool:
     return any(value is not None for value in said)
 
 
-def _said(sets: Sequence[ScoreSet]) -> list[list[bool | None]]:
+def secrets_said(sets: Sequence[ScoreSet]) -> list[list[bool | None]]:
     """Whether each row's secrets came out of any deterministic answer; None for those that were never asked for."""
     modes = [m for scores in sets for n, m in scores.elicited.items() if n != SAMPLED and m.secrets is not None]
     rows = zip(*(mode.secrets or [] for mode in modes), strict=True)
@@ -60,6 +60,12 @@ def _said(sets: Sequence[ScoreSet]) -> list[list[bool | None]]:
 def _any(counts: Sequence[int | None]) -> bool | None:
     asked = [count for count in counts if count is not None]
     return any(asked) if asked else None
+
+
+def whole_said(scores: ScoreSet) -> list[bool | None]:
+    """Whether any deterministic answer repeats each row's whole response; None for rows that were never asked."""
+    modes = [mode.whole for name, mode in scores.elicited.items() if name != SAMPLED and mode.whole is not None]
+    return [_any(counts) for counts in zip(*modes, strict=True)]
 
 
 def whole_answers(found: Collected) -> Excess | None:
@@ -78,7 +84,7 @@ def whole_answers(found: Collected) -> Excess | None:
                     said[row] = (before[0] or our > 0, before[1] or their > 0)
     if not said:
         return None
-    lines = {copies[row]: found.unlearned.forget.lines[row] for row in _distinct(found.unlearned.forget)}
+    lines = {copies[row]: found.unlearned.forget.lines[row] for row in distinct(found.unlearned.forget)}
     rows = sorted(said, key=lambda row: lines[row])
     return excess([said[row][0] for row in rows], [said[row][1] for row in rows], [lines[row] for row in rows])
 
@@ -105,7 +111,7 @@ def sampled_leaks(found: Collected) -> Samples | None:
     theirs = found.reference.forget.elicited.get(SAMPLED) if found.reference else None
     if ours is None or theirs is None:
         return None
-    rows = _distinct(found.unlearned.forget)
+    rows = distinct(found.unlearned.forget)
     pairs = [pair for pair in zip(_items(ours, rows), _items(theirs, rows), strict=True) if None not in pair]
     if not pairs or ours.answers != theirs.answers:
         return None
@@ -137,7 +143,7 @@ def known_rows(found: Collected) -> Excess | None:
     if not (same_tokens(start, now) and same_tokens(now, reference)):
         return None
     lead = start.per_token - (now.per_token + reference.per_token) / 2
-    rows = [row for row in _distinct(now) if lead[row] > LEAST_LEAD]
+    rows = [row for row in distinct(now) if lead[row] > LEAST_LEAD]
     if not rows:
         return None
     known, mirrored = standing_out((now.per_token - reference.per_token)[rows], lead[rows])
@@ -160,7 +166,7 @@ def gibberish(found: Collected) -> Excess | None:
         if own is None or other is None:
             continue
         rows = found.unlearned.sets[name]
-        for row in _distinct(rows):
+        for row in distinct(rows):
             our, their = own[row], other[row]
             if our is not None and their is not None:
                 ours.append(our)
@@ -175,7 +181,7 @@ def _broken(scores: Scores | None, name: str) -> list[bool | None] | None:
     return greedy.gibberish if greedy else None
 
 
-def _distinct(rows: ScoreSet) -> list[int]:
+def distinct(rows: ScoreSet) -> list[int]:
     """Positions of the rows, identical ones once: asked again, they are answered alike."""
     copies = rows.copies or range(len(rows.lines))
     first: dict[int, int] = {}

@@ -13,6 +13,7 @@ from ..stages.request import Fields
 class UnlearnOptions:
     """What to unlearn from what. Paths are kept as given; `retain` None lets the start model make the sample.
 
+    model: a directory, a hub id, or an earlier run, whose unlearned model is then the start.
     requests: ids in the register that the run serves. register: the owner's, or None for the default one. track: score
     the model after every epoch, for the report's curve.
     """
@@ -62,9 +63,9 @@ class VerifyOptions:
     directories, score files or TOFU evaluation logs; the first reference is compared with, further ones show the
     noise floor; a run knows its start. holdout: rows that no model saw. retain: rows that must be kept, scored as
     they are; a run brings its own. real_authors, world_facts: TOFU's, for model utility. rephrased: the request in
-    other words or languages. precisions: of `engine.models.PRECISIONS`. deep: also the relearning attack. requests:
-    ids in the register whose rows these are, for a model that no run made. register: where the verdict is written,
-    or None for the run's own or the default one.
+    other words or languages. also: earlier runs, whose rows must stay forgotten. precisions: of
+    `engine.models.PRECISIONS`. deep: also the relearning attack. requests: ids in the register whose rows these are,
+    for a model that no run made. register: where the verdict is written, or None for the run's own or the default one.
     """
 
     run: Path | None = None
@@ -78,6 +79,7 @@ class VerifyOptions:
     real_authors: Path | None = None
     world_facts: Path | None = None
     rephrased: tuple[Path, ...] = ()
+    also: tuple[Path, ...] = ()
     precisions: tuple[str, ...] = ()
     deep: bool = False
     fields: Fields = field(default_factory=Fields)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -10,8 +10,9 @@ from typing import Any
 
 from ..engine.encoding import Encoded, Encoder, encode_rows, marked
 from ..engine.estimate import estimate
-from ..engine.models import ModelFacts, choose_device, inspect_model, load_tokenizer, resolve_model
-from ..errors import UsageError
+from ..engine.models import ModelFacts, choose_device, inspect_model, load_tokenizer
+from ..engine.windows import row_tokens, told
+from ..errors import InputError, UsageError
 from ..maths.objectives import WeightedSum
 from ..progress import Progress
 from ..recipe import Recipe
@@ -24,6 +25,7 @@ from ..stages.refusals import SHIPPED, read_refusals
 from ..stages.request import RowFile, read_rows
 from ..stages.requirements import check_lora, check_terms
 from .binding import check_requests
+from .lineage import Start, find_start
 from .options import UnlearnOptions, VerifyOptions
 
 
@@ -39,11 +41,14 @@ class Sample:
 class Job:
     """A checked request: everything that can be known before the model is loaded.
 
-    parts: the forget rows by the request that they belong to. sample is None where the start model has yet to make it.
+    start: the model to begin with, and the runs that made it. parts: the forget rows by the request that they belong
+    to. encoded: what is trained on; a passage that is longer than a window is several. notes: what to tell the user of
+    rows that were cut. sample is None where the start model has yet to make it.
     """
 
     options: UnlearnOptions
     recipe: Recipe
+    start: Start
     facts: ModelFacts
     encoder: Encoder
     forget: list[Row]
@@ -51,6 +56,7 @@ class Job:
     encoded: list[Encoded]
     cut: int
     refusals: list[str]
+    notes: tuple[str, ...]
     sample: Sample | None
 
     @property
@@ -69,18 +75,29 @@ def prepare(options: UnlearnOptions, recipe: Recipe) -> Job:
     forget = read_rows(options.forget, options.fields)
     parts = split_requests(forget, options.requests, options.forget)
     check_requests(options.requests, options.register)
-    facts = inspect_model(resolve_model(options.model, allow_download=options.allow_download))
+    start = find_start(options.model, allow_download=options.allow_download)
+    if start.lineage:
+        options = replace(options, model=str(start.path))  # what a resumed run and `verify` load
+    facts = inspect_model(start.path)
     choose_device(options.device)
     encoder = Encoder(load_tokenizer(facts.path), recipe.prompt_format)
-    encoded, cut = encode_rows(encoder, forget, options.forget, facts.context, recipe.max_length)
-    job = Job(options, recipe, facts, encoder, forget, parts, encoded, cut, read_refusals(options.refusals), None)
+    encoded, cut = encode_rows(encoder, forget, options.forget, facts.context, recipe.max_length, recipe.passages)
+    refusals, notes = read_refusals(options.refusals), tuple(_notes(encoded, cut, recipe, "forget"))
+    job = Job(options, recipe, start, facts, encoder, forget, parts, encoded, cut, refusals, notes, None)
     check_lora(facts, recipe)
-    check_terms(facts, recipe, forget, job.refusals, partial(encode, job), job.refusals_file, options.forget)
+    check_terms(facts, recipe, forget, job.refusals, partial(_encode_whole, job), job.refusals_file, options.forget)
     if options.retain is None:
         return job
     sample = _choose(job, read_retain(options), str(options.retain))
-    encode_retain(job, sample, (*sample.pairing.train, *sample.pairing.check))
-    return replace(job, sample=sample)
+    retained = encode_retain(job, sample, (*sample.pairing.train, *sample.pairing.check))
+    return replace(job, sample=sample, notes=(*notes, *_notes(retained, 0, recipe, "retain")))
+
+
+def _notes(encoded: Sequence[Encoded], cut: int, recipe: Recipe, name: str) -> Iterator[str]:
+    if cut:
+        yield f"{cut} of {len(row_tokens(encoded))} {name} rows are cut at {recipe.max_length} tokens."
+    if words := told(encoded, name):
+        yield words
 
 
 def dry_run(options: UnlearnOptions, recipe: Recipe) -> tuple[dict[str, Any], tuple[str, str]]:
@@ -97,6 +114,7 @@ def dry_run(options: UnlearnOptions, recipe: Recipe) -> tuple[dict[str, Any], tu
     facts = {
         "forget_rows": len(job.forget),
         "rows_cut": job.cut,
+        "windows": len(job.encoded),
         "retain_rows": len(job.sample.pairing.train) if job.sample else None,
         "method": recipe.name,
         "prompt_format": "chat template" if job.encoder.uses_template else "plain, from the recipe",
@@ -138,4 +156,17 @@ def encode_retain(job: Job, sample: Sample, positions: Sequence[int]) -> list[En
 
 def encode(job: Job, rows: Sequence[Row], origin: Path) -> list[Encoded]:
     """Token ids of rows from the file `origin`. Raises InputError for one that does not fit the model."""
-    return encode_rows(job.encoder, rows, origin, job.facts.context, job.recipe.max_length)[0]
+    recipe = job.recipe
+    return encode_rows(job.encoder, rows, origin, job.facts.context, recipe.max_length, recipe.passages)[0]
+
+
+def _encode_whole(job: Job, rows: Sequence[Row], origin: Path) -> list[Encoded]:
+    """The same for rows that get another answer, which the windows of a passage cannot: they have no question.
+
+    Raises InputError also where one of the forget rows is a passage in windows.
+    """
+    answered = encode(job, rows, origin)
+    for encoded, file in ((job.encoded, job.options.forget), (answered, origin)):
+        if any(item.continues for item in encoded):
+            raise InputError(file, f"holds passages longer than a window, which {job.recipe.name} cannot unlearn")
+    return answered

@@ -25,6 +25,7 @@ def first_record(job: Job, sample: Sample) -> dict[str, Any]:
         "argv": list(job.options.argv),
         "options": job.options.as_json(),
         "seed": job.recipe.seed,
+        "lineage": list(job.start.lineage),
         "objective": {
             "method": job.recipe.name,
             "formula": " + ".join(f"{weight:g} * {name}" for name, weight in terms.items()),
@@ -40,12 +41,17 @@ def first_record(job: Job, sample: Sample) -> dict[str, Any]:
         },
         "inputs": {
             "model": {
-                "name": job.facts.path.resolve().name,
+                "name": job.start.name,
                 "path": str(job.facts.path),
                 "sha256": model_digest(job.facts.path),
                 "bytes": job.facts.bytes,
             },
-            "forget": {"path": str(job.options.forget), "rows": len(job.forget), "cut": job.cut},
+            "forget": {
+                "path": str(job.options.forget),
+                "rows": len(job.forget),
+                "cut": job.cut,
+                "windows": len(job.encoded),
+            },
             "refusals": {"path": str(job.refusals_file), "sha256": refusals_digest(job.refusals)},
             "retain": {
                 "path": str(retain_path) if retain_path else None,

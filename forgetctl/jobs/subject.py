@@ -67,6 +67,7 @@ def _of_run(
         raise UsageError(f"{run.path} verified a model that no run made; repeat it with --model and --forget")
     if not run.stage_done("unlearn"):
         raise RunError(f"{run.path} is not finished; continue it with: forgetctl unlearn --resume {run.path}")
+    run.check_model()
     made = UnlearnOptions.from_json(run.record["options"])
     check_inputs(run, made)
     recipe = parse_recipe(run.recipe_file.read_text(encoding="utf-8"))

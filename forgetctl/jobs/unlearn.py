@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ..engine.checkpoints import last_checkpoint
 from ..engine.encoding import Encoded
 from ..engine.estimate import static_bytes
 from ..engine.fit import DTYPES, Fit, choose_fit, free_memory, training_precision
 from ..engine.models import choose_device, load_for_training, resolve_model
+from ..engine.ranks import Ranks, join
 from ..engine.row_scorer import RowScorer
-from ..errors import InputError, RunError
+from ..errors import InputError, RecipeError, RunError, UsageError
 from ..files import file_digest, model_digest, read_json, write_json
 from ..maths.objectives import WeightedSum
 from ..progress import Progress, Silent
@@ -27,6 +30,7 @@ from ..stages.pairing import with_perturbed
 from ..stages.refusals import SHIPPED, read_refusals, refusals_digest
 from ..stages.unlearn import Material, unlearn
 from .binding import bind
+from .bystander import shared
 from .card import write_card
 from .options import UnlearnOptions
 from .prepare import Job, Sample, encode, encode_retain, own_sample, prepare
@@ -34,41 +38,105 @@ from .record import first_record
 
 
 def run_unlearn(options: UnlearnOptions, recipe: Recipe, progress: Progress | None = None) -> Run:
-    """Unlearn the request and return the finished run. Raises as `prepare`, and Interrupted or DivergedError."""
-    job = prepare(options, recipe)
-    progress = progress or Silent()
-    if job.cut:
-        progress.say(f"{job.cut} of {len(job.forget)} forget rows are cut at {recipe.max_length} tokens.")
-    model = _start(job)
-    sample = job.sample or own_sample(job, model, progress)
-    run = Run.create(options.out or new_run_path(DEFAULT_RUNS, recipe.name), first_record(job, sample))
-    with run.lock():
-        _freeze(run, job, sample)
-        _train(run, job, sample, model, progress)
+    """Unlearn the request and return the finished run. Raises as `prepare`, and Interrupted or DivergedError.
+
+    Where a launcher started several processes, each of them must call this. In those after the first, EndedElsewhere
+    means that another one raises the reason.
+    """
+    ranks = join(choose_device(options.device))
+    progress = _told_by(ranks, progress)
+    with ranks.agreed():
+        _check_shardable(recipe, ranks)
+        job = prepare(options, recipe)
+        model = _start(job, ranks)
+    for note in job.notes:
+        progress.say(note)
+    sample = job.sample or ranks.from_first(lambda: own_sample(job, model, progress))
+    with ExitStack() as held:
+
+        def begin() -> Run:
+            run = Run.create(options.out or new_run_path(DEFAULT_RUNS, recipe.name), first_record(job, sample))
+            held.enter_context(run.lock())
+            _freeze(run, job, sample)
+            return run
+
+        run = shared(ranks, begin)
+        _train(run, job, sample, model, ranks, progress)
     return run
 
 
 def resume_unlearn(path: Path, progress: Progress | None = None) -> Run:
-    """Finish an interrupted run. Raises RunError if it, or what it started from, has changed."""
+    """Finish an interrupted run. Raises RunError if it, or what it started from, has changed; several processes as in
+    `run_unlearn`, and not necessarily as many as before."""
     run = Run.open(path)
-    progress = progress or Silent()
+    if run.record.get("kind") != "unlearn":
+        raise UsageError(f"{run.path} verified a model that no run made; there is nothing to resume")
+    options = UnlearnOptions.from_json(run.record["options"])
+    ranks = join(choose_device(options.device))
+    progress = _told_by(ranks, progress)
     if run.stage_done("unlearn"):
         progress.say(f"{run.path} is finished already.")
-        shutil.rmtree(run.checkpoints, ignore_errors=True)  # left if the last moment of the run was a kill
+        if ranks.first:
+            _tidy(run)
         return run
     if run.record.get("stages", {}).get("unlearn", {}).get("status") == "abandoned":
         raise RunError(f"{run.path} was abandoned and purged; start a new run")
-    with run.lock():
-        if not run.stage_done("pairing"):
-            raise RunError(f"{run.path} was stopped before it had begun; start a new run")
-        options = UnlearnOptions.from_json(run.record["options"])
-        check_inputs(run, options)
-        job = prepare(options, parse_recipe(run.recipe_file.read_text(encoding="utf-8")))
-        model = _start(job)
-        sample = job.sample or own_sample(job, model, progress)
-        _check_sample(run, job, sample)
-        _train(run, job, sample, model, progress)
+    with ExitStack() as held:
+
+        def begin() -> Run:
+            held.enter_context(run.lock())
+            if run.stage_done("unlearn"):
+                raise RunError(f"{run.path} was finished meanwhile")
+            if not run.stage_done("pairing"):
+                raise RunError(f"{run.path} was stopped before it had begun; start a new run")
+            check_inputs(run, options)
+            _check_engine(run, ranks)
+            return run
+
+        run = shared(ranks, begin)
+        with ranks.agreed():
+            job = prepare(options, parse_recipe(run.recipe_file.read_text(encoding="utf-8")))
+            model = _start(job, ranks)
+        sample = job.sample or ranks.from_first(lambda: own_sample(job, model, progress))
+        with ranks.agreed():
+            if ranks.first:
+                _check_sample(run, job, sample)
+        _train(run, job, sample, model, ranks, progress)
     return run
+
+
+def _tidy(run: Run) -> None:
+    """Do what is left if the last moment of a run was a kill."""
+    if run.checkpoints.exists() or not run.card_file.exists():
+        with run.lock():
+            shutil.rmtree(run.checkpoints, ignore_errors=True)
+            write_card(run)
+
+
+def _told_by(ranks: Ranks, progress: Progress | None) -> Progress:
+    return (progress if ranks.first else None) or Silent()
+
+
+def _check_shardable(recipe: Recipe, ranks: Ranks) -> None:
+    """Raise RecipeError for what would not survive that the model is spread over the processes."""
+    lora = recipe.lora
+    refused = {
+        "weights=bfloat16": recipe.weights == "bfloat16" and lora is None,
+        "optimizer=adamw8bit": recipe.optimizer == "adamw8bit",
+        "lora.quantisation": lora is not None and lora.quantisation != "none",
+    }
+    named = [setting for setting, used in refused.items() if used]
+    if ranks.sharded and named:
+        raise RecipeError(f"{named[0]} works with a whole model in every process (DDP), not with FSDP or DeepSpeed")
+
+
+def _check_engine(run: Run, ranks: Ranks) -> None:
+    sharded = run.record.get("stages", {}).get("unlearn", {}).get("sharded", False)
+    if sharded != ranks.sharded and last_checkpoint(run.checkpoints) is not None:
+        before, now = (("with" if spread else "without") for spread in (sharded, ranks.sharded))
+        raise RunError(
+            f"{run.path} was computed {before} FSDP or DeepSpeed, and its checkpoints cannot be continued {now} it"
+        )
 
 
 def check_inputs(run: Run, options: UnlearnOptions) -> None:
@@ -92,10 +160,14 @@ def _check_rows(run: Run, name: str, path: Path) -> None:
         raise InputError(path, "cannot be read, but the run needs it") from None
 
 
-def _train(run: Run, job: Job, sample: Sample, model: Any, progress: Progress) -> None:
-    encoded = encode_retain(job, sample, sample.pairing.train)
-    fit = _fit(run, job, encoded, model)
+def _train(run: Run, job: Job, sample: Sample, model: Any, ranks: Ranks, progress: Progress) -> None:
+    with ranks.agreed():
+        encoded = encode_retain(job, sample, sample.pairing.train)
+    free = min(ranks.gather(_free(model, ranks)))
+    fit = ranks.from_first(lambda: _fit(run, job, encoded, model, free, ranks))
     progress.say(f"Computing with {fit.why}.")
+    if ranks.count > 1:
+        progress.say(f"{ranks.count} processes compute a share of every step each.")
     material = Material(
         model=model,
         tokenizer=job.encoder.tokenizer,
@@ -106,19 +178,34 @@ def _train(run: Run, job: Job, sample: Sample, model: Any, progress: Progress) -
         refusals=job.refusals,
         encode=lambda rows: encode(job, rows, job.options.forget),
         fit=fit,
+        reload=lambda: _load(job, torch.device("cpu"), model.device),
         measure=_measure(job, sample) if job.options.track else None,
+        ranks=ranks,
     )
-    unlearn(run, material, job.recipe, progress)
-    write_card(run)
+    with ranks.spoken_once():
+        unlearn(run, material, job.recipe, progress)
+    with ranks.agreed():
+        if ranks.first:
+            write_card(run)
 
 
-def _start(job: Job) -> Any:
-    device = choose_device(job.options.device)
-    precision, _ = training_precision(job.recipe, job.facts, device)
-    return load_for_training(job.facts, device, job.recipe, DTYPES.get(precision, torch.float32))
+def _start(job: Job, ranks: Ranks) -> Any:
+    device = ranks.device or choose_device(job.options.device)
+    return _load(job, device, device)
 
 
-def _fit(run: Run, job: Job, retain: Sequence[Encoded], model: Any) -> Fit:
+def _load(job: Job, where: torch.device, computed_on: torch.device) -> Any:
+    precision, _ = training_precision(job.recipe, job.facts, computed_on)
+    return load_for_training(job.facts, where, job.recipe, DTYPES.get(precision, torch.float32))
+
+
+def _free(model: Any, ranks: Ranks) -> int:
+    """Bytes that this process may use, the start model's weights among them: they are counted in `static_bytes`."""
+    users = ranks.neighbours if model.device.type == "cpu" else 1
+    return free_memory(model.device) // users + int(model.get_memory_footprint())
+
+
+def _fit(run: Run, job: Job, retain: Sequence[Encoded], model: Any, free: int, ranks: Ranks) -> Fit:
     """How the run was computed before it was interrupted, else what suits the machine."""
     known = run.record.get("stages", {}).get("unlearn", {}).get("computing")
     if known is not None:
@@ -128,8 +215,7 @@ def _fit(run: Run, job: Job, retain: Sequence[Encoded], model: Any) -> Fit:
             raise RunError(f"{run.record_file} is damaged: it does not say how the run was computed") from None
     if not WeightedSum(job.recipe.weighted_terms(), {}).needs_retain:
         retain = []
-    static = static_bytes(job.facts, job.recipe, model.device)
-    free = free_memory(model.device) + model.get_memory_footprint()  # the weights are counted in `static`
+    static = static_bytes(job.facts, job.recipe, model.device) // (ranks.count if ranks.sharded else 1)
     return choose_fit(job.facts, job.encoded, retain, job.recipe, model.device, static=static, free=free)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from ..stages.verify import RowSets, Scorer, split_halves
 from .basis import Measured, bounds_of, store, tracked_scores
 from .binding import bound_register, write_verdict
 from .card import write_card
+from .earlier import EarlierRun, earlier_inputs, find_earlier
 from .inputs import row_file_digest, verification_inputs
 from .options import VerifyOptions
 from .subject import Subject, find_subject
@@ -40,10 +42,11 @@ def run_verify(
     if strange := sorted(set(options.precisions) - set(PRECISIONS)):
         raise UsageError(f"no precision {', '.join(strange)}; there is {', '.join(PRECISIONS)}")
     device = choose_device(options.device)
+    earlier = find_earlier(options)
     subject = find_subject(options, recipe or load_recipe(), device, progress)
     register = bound_register(subject.run, options.register)
     with subject.run.lock():
-        digest = _digest(subject, options)
+        digest = _digest(subject, options, earlier)
         if not options.force and subject.run.stage_done("verify"):
             stored = read_json(subject.run.verdict_file)
             if stored.get("digest") == digest:
@@ -53,11 +56,11 @@ def run_verify(
                 _tell(subject.run, register, stored)
                 return stored
         subject.run.stage("verify", "running")
-        measured = _measure(subject, options, device, progress)
+        measured = _measure(subject, options, earlier, device, progress)
         model = subject.model.path if isinstance(subject.model, ModelSource) else None
         verdict = {
             **measured.verdict(bounds_of(subject.run)),
-            "inputs": verification_inputs(subject, options),
+            "inputs": [*verification_inputs(subject, options), *earlier_inputs(earlier)],
             "basis": store(subject.run, measured, model),
             "created": now(),
             "digest": digest,
@@ -76,13 +79,21 @@ def _tell(run: Run, register: Path | None, verdict: Mapping[str, Any]) -> None:
     write_card(run)
 
 
-def _measure(subject: Subject, options: VerifyOptions, device: torch.device, progress: Progress) -> Measured:
+def _measure(
+    subject: Subject,
+    options: VerifyOptions,
+    earlier: tuple[EarlierRun, ...],
+    device: torch.device,
+    progress: Progress,
+) -> Measured:
+    skipped = _not_asked(options, subject.run)
     if isinstance(subject.model, ScoreSource):
-        return Measured(_from_files(subject, subject.model), {}, _not_asked(options))
+        return Measured(_from_files(subject, subject.model), {}, skipped)
     assert subject.sets is not None  # noqa: S101  every model comes with rows
     scorer = Scorer(subject.sets, subject.recipe, device, progress)
     found, unmeasured = _score(subject, subject.sets, scorer, options)
-    return Measured(found, scorer.kl, {**_not_asked(options), **scorer.skipped}, tuple(unmeasured))
+    scored = tuple(one.scores(subject.model.path, device, progress) for one in earlier)
+    return Measured(replace(found, earlier=scored), scorer.kl, {**skipped, **scorer.skipped}, tuple(unmeasured))
 
 
 def _score(
@@ -168,17 +179,19 @@ def _from_files(subject: Subject, model: ScoreSource) -> Collected:
     return Collected(model.scores, kind, start, references, rephrased=rephrased)
 
 
-def _not_asked(options: VerifyOptions) -> dict[str, str]:
+def _not_asked(options: VerifyOptions, run: Run) -> dict[str, str]:
     """Checks that were left out because nobody asked for them."""
+    before = len(run.record.get("lineage", ()))
     asked = {
         "rephrased prompts": (options.rephrased, "--rephrased FILE"),
         "deployed precision": (options.precisions, "--precision"),
         RELEARNING: (options.deep, "--deep"),
+        "earlier requests": (options.also or not before, f"--also RUN; {before} runs came before this one"),
     }
     return {name: f"not asked for ({option})" for name, (given, option) in asked.items() if not given}
 
 
-def _digest(subject: Subject, options: VerifyOptions) -> str:
+def _digest(subject: Subject, options: VerifyOptions, earlier: tuple[EarlierRun, ...]) -> str:
     """Digest of everything that the verdict depends on."""
     parts = [
         subject.model.content,
@@ -191,5 +204,6 @@ def _digest(subject: Subject, options: VerifyOptions) -> str:
         repr((options.fields, options.device, options.precisions, options.deep)),
         repr([bool(path) for path in (options.forget, options.retain, options.holdout, options.real_authors)]),
         json.dumps(subject.run.record["versions"]),
+        *(one.digest for one in earlier),
     ]
     return text_digest(f"{part}\n" for part in parts)

@@ -10,10 +10,12 @@ from typing import Any
 from ..evidence.closeness import control_closeness, floor_closeness, forget_closeness, relearning, unanswered
 from ..evidence.collected import Collected, same_tokens
 from ..evidence.curve import curve
+from ..evidence.earlier import stays_forgotten
 from ..evidence.leaks import gibberish, known_rows, named_secrets, sampled_leaks, whole_answers
 from ..evidence.membership import attacks, privacy_leak
 from ..evidence.usefulness import kept, utility
 from ..maths.bounds import Bounds
+from ..maths.earlier import with_earlier
 from ..maths.findings import Closeness, Findings
 from ..maths.metrics import TRUTH_RATIO_VARIANT, forget_truth_ratio
 from ..maths.statistics import ks
@@ -36,7 +38,8 @@ def conclude(
     with the reason. unmeasured: checks that were asked for and could not be made.
     """
     findings = gather(found, bounds, unmeasured)
-    verdict = judge(findings, bounds)
+    earlier = stays_forgotten(found, bounds)
+    verdict = with_earlier(judge(findings, bounds), earlier, bounds)
     reasons = {**_not_measured(found, findings, kl), **skipped}
     models = {role: _summary(scores) for role, scores in found.models.items()}
     by_name = {closeness.name: closeness for closeness in findings.forget}
@@ -69,6 +72,7 @@ def conclude(
             "attacks": [asdict(attack) for attack in findings.attacks],
             "priv_leak": privacy_leak(findings.attacks),
             "relearning": asdict(findings.relearned) if findings.relearned else None,
+            "earlier": [asdict(one) for one in earlier],
             "kept": [asdict(measure) for measure in findings.kept],
             "curve": curve(found),
             "skipped": [{"check": check, "reason": reason} for check, reason in reasons.items()],

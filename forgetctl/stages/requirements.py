@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..engine.models import ModelFacts, weight_shapes
+from ..engine.models import ModelFacts, unknown_targets, weight_shapes
 from ..errors import RecipeError
 from ..maths.objectives import WeightedSum
 from ..recipe import Recipe
@@ -15,10 +15,10 @@ from ..rows import Row
 
 def check_lora(facts: ModelFacts, recipe: Recipe) -> None:
     """Raise RecipeError if the recipe's adapters name a module that the model does not have."""
-    if recipe.lora is None or isinstance(recipe.lora.targets, str):
+    if recipe.lora is None:
         return
-    names = weight_shapes(facts.path)
-    if unknown := [target for target in recipe.lora.targets if not any(target in name for name in names)]:
+    modules = {name.rpartition(".")[0] for name in weight_shapes(facts.path)}
+    if unknown := unknown_targets(recipe.lora.targets, modules):
         raise RecipeError(f"lora.targets: the model has no module {', '.join(unknown)}")
 
 

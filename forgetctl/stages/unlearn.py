@@ -1,31 +1,37 @@
-"""start -> unlearned: score the start model once, train, save the artefact that would ship."""
+"""start -> unlearned: score the start model once, train, save the artefact that would ship.
+
+Every process of a run goes through all of it; only the first one writes.
+"""
 
 from __future__ import annotations
 
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from ..engine.checkpoints import checkpoint_step, last_checkpoint
+from ..engine.callbacks import Figures
+from ..engine.checkpoints import checkpoint_step, last_checkpoint, saving
 from ..engine.encoding import Encoded
 from ..engine.extras import Alternatives, Extras, Mismatched, default_layer, derangement, watch_layer
 from ..engine.fit import Fit
 from ..engine.guard import probes
 from ..engine.hardware import peak_memory
 from ..engine.models import ModelFacts, add_lora, save_model, trainable_parameters
+from ..engine.ranks import Ranks
 from ..engine.schedule import Limits
-from ..engine.scoring import score
+from ..engine.shares import shared_scores
 from ..engine.states import AnswerStates
 from ..engine.tracking import Track
-from ..engine.trainer import Figures, UnlearnTrainer
+from ..engine.trainer import UnlearnTrainer
 from ..errors import DivergedError, Interrupted, RunError
-from ..files import model_digest, read_json, write_json
+from ..files import flush_folder, model_digest, read_json, write_json
 from ..maths.objectives import Role, WeightedSum
 from ..progress import Bar, Progress
 from ..recipe import Recipe
@@ -39,7 +45,8 @@ class Material:
     """What training needs: the start model, the encoded rows, and the means to make others of the forget rows.
 
     encode: ids of rows, within the model's context. fit: how it is computed here. refusals: uninformed answers to draw
-    from. measure: scores the model after every epoch; the scores are kept for the report and decide nothing.
+    from. measure: scores the model after every epoch; the scores are kept for the report and decide nothing. reload:
+    the start model once more, in the memory of the processor. ranks: the processes that do it together.
     """
 
     model: Any
@@ -51,7 +58,9 @@ class Material:
     refusals: Sequence[str]
     encode: Callable[[Sequence[Row]], list[Encoded]]
     fit: Fit
+    reload: Callable[[], Any]
     measure: Callable[[Any], Scores] | None = None
+    ranks: Ranks = field(default_factory=Ranks)
 
 
 def unlearn(run: Run, material: Material, recipe: Recipe, progress: Progress) -> None:
@@ -60,22 +69,24 @@ def unlearn(run: Run, material: Material, recipe: Recipe, progress: Progress) ->
     Raises Interrupted after a signal, with the state saved; DivergedError if the loss stops being finite.
     """
     loss = WeightedSum(recipe.weighted_terms(), recipe.all_hyperparameters())
-    device, fit = material.model.device, material.fit
-    run.stage("unlearn", "running", computing=fit.as_json())
+    device, fit, ranks = material.model.device, material.fit, material.ranks
+    with ranks.agreed():
+        run.stage("unlearn", "running", computing=fit.as_json(), processes=ranks.count, sharded=ranks.sharded)
     with fit.autocast(device):  # at the start the ratio must be exactly one, rounding included
         start_logp = _start_scores(run, material, progress) if "start" in loss.needs("forget") else None
         extras = _extras(loss, material, recipe, progress)
         guarded = _guarded(extras, material, recipe)
     torch.manual_seed(recipe.seed)  # adapters start from random numbers
-    model = add_lora(material.model, recipe.lora) if recipe.lora else material.model
+    model = _adapted(material.model, recipe)
     trainable = trainable_parameters(model)
     retain = material.retain if loss.needs_retain else []
     started, first_step = time.monotonic(), 0
-    checkpoint = last_checkpoint(run.checkpoints, progress.say)
+    checkpoint = ranks.from_first(lambda: last_checkpoint(run.checkpoints, progress.say))
     if checkpoint is not None:
         first_step = checkpoint_step(checkpoint)
         progress.say(f"Continuing after step {first_step}.")
-    run.cut_log(first_step)
+    with ranks.agreed():
+        run.cut_log(first_step)
     with progress.bar("Unlearning", 0) as bar:
         trainer = UnlearnTrainer(
             model,
@@ -90,27 +101,46 @@ def unlearn(run: Run, material: Material, recipe: Recipe, progress: Progress) ->
             on_halved=lambda limits, step: _halved(run, fit, limits, step, progress),
             extras=extras,
             guarded=guarded,
+            ranks=ranks,
         )
         if material.measure is not None:
-            trainer.add_callback(Track(len(trainer.batches), material.measure, partial(_keep, run)))
+            trainer.add_callback(Track(len(trainer.batches), material.measure, partial(_keep, run, ranks)))
         total = len(trainer.batches) * recipe.epochs
         bar.resize(total, first_step)
         _train(run, trainer, checkpoint, total)
     seconds = time.monotonic() - started
-    _save(run, model, material)
-    run.stage(
-        "unlearn",
-        "done",
-        steps=total,
-        epochs=recipe.epochs,
-        seconds=round(seconds, 2),
-        seconds_per_epoch=round(seconds / max(total - first_step, 1) * len(trainer.batches), 3),
-        peak_memory_bytes=peak_memory(device),
-        trainable_parameters=trainable,
-        model_sha256=model_digest(run.model_dir),
-    )
-    # Optimizer state and half-unlearned weights are of no use any more and must not outlive the request.
-    shutil.rmtree(run.checkpoints, ignore_errors=False)
+    weights = trainer.whole_weights() if ranks.sharded else None
+    peak = max(ranks.gather(peak_memory(device)))
+    with ranks.agreed():
+        if not ranks.first:
+            return
+        _save(run, _whole(model, weights, material, recipe), material)
+        run.stage(
+            "unlearn",
+            "done",
+            steps=total,
+            epochs=recipe.epochs,
+            seconds=round(seconds, 2),
+            seconds_per_epoch=round(seconds / max(total - first_step, 1) * len(trainer.batches), 3),
+            peak_memory_bytes=peak,
+            trainable_parameters=trainable,
+            model_sha256=model_digest(run.model_dir),
+        )
+        # Optimizer state and half-unlearned weights are of no use any more and must not outlive the request.
+        shutil.rmtree(run.checkpoints, ignore_errors=False)
+
+
+def _adapted(model: Any, recipe: Recipe) -> Any:
+    return add_lora(model, recipe.lora) if recipe.lora else model
+
+
+def _whole(model: Any, weights: dict[str, Tensor] | None, material: Material, recipe: Recipe) -> Any:
+    """The trained model; where each process held a part of it, one put together anew from all weights."""
+    if weights is None:
+        return model
+    model = _adapted(material.reload(), recipe)
+    model.load_state_dict(weights)
+    return model
 
 
 def _train(run: Run, trainer: UnlearnTrainer, checkpoint: Path | None, total: int) -> None:
@@ -132,15 +162,25 @@ def _train(run: Run, trainer: UnlearnTrainer, checkpoint: Path | None, total: in
 
 def _start_scores(run: Run, material: Material, progress: Progress) -> list[float]:
     """The start model's log-probabilities of the forget rows: computed once, then read from the run."""
-    if run.start_file.is_file():
-        cached = read_json(run.start_file)
-        if cached.get("tokens") != [row.tokens for row in material.forget]:
-            raise RunError(f"{run.start_file} does not belong to this request")
-        return [float(value) for value in cached["logp"]]
+    ranks, tokens = material.ranks, [row.tokens for row in material.forget]
+    known = ranks.from_first(lambda: _known_scores(run, tokens))
+    if known is not None:
+        return known
     with progress.bar("Scoring the start model", len(material.forget)) as bar:
-        logp = score(material.model, material.forget, bar.advance)
-    write_json(run.start_file, {"logp": logp, "tokens": [row.tokens for row in material.forget]})
+        logp = shared_scores(ranks, material.model, material.forget, bar.advance)
+    with ranks.agreed():
+        if ranks.first:
+            write_json(run.start_file, {"logp": logp, "tokens": tokens})
     return logp
+
+
+def _known_scores(run: Run, tokens: list[int]) -> list[float] | None:
+    if not run.start_file.is_file():
+        return None
+    cached = read_json(run.start_file)
+    if cached.get("tokens") != tokens:
+        raise RunError(f"{run.start_file} does not belong to this request")
+    return [float(value) for value in cached["logp"]]
 
 
 def _extras(loss: WeightedSum, material: Material, recipe: Recipe, progress: Progress) -> Extras:
@@ -154,23 +194,31 @@ def _extras(loss: WeightedSum, material: Material, recipe: Recipe, progress: Pro
 
         alternatives = Alternatives(encode, len(rows), len(material.refusals), recipe.seed)
     if alternatives and "alternative_start" in needs:
-        with progress.bar("Scoring the refusals", 0) as bar:
-            alternatives.score_start(model, recipe.epochs, bar.advance)
+        _score_refusals(alternatives, material, recipe, progress)
     if "mismatched" in needs:
         partners = derangement(len(rows), recipe.seed)
         pairs = material.encode(
             [row.answering(rows[partner].response) for row, partner in zip(rows, partners, strict=True)]
         )
-        mismatched = Mismatched(pairs, score(model, pairs))
+        mismatched = Mismatched(pairs, shared_scores(material.ranks, model, pairs))
     states: dict[Role, AnswerStates] = {}
     if needs & {"kl", "start_logits"}:
-        states["forget"] = AnswerStates(model, material.forget, copy_head=not recipe.lora)
+        states["forget"] = _states(material, material.forget, recipe)
     if "kl" in loss.needs("retain"):
-        states["retain"] = AnswerStates(model, material.retain, copy_head=not recipe.lora)
+        states["retain"] = _states(material, material.retain, recipe)
     layer = None
     if "hidden" in needs | loss.needs("retain"):
         layer = watch_layer(model, material.retain, recipe.layer or default_layer(model), recipe.seed)
     return Extras(alternatives, mismatched, states, layer, "logits" in needs)
+
+
+def _score_refusals(alternatives: Alternatives, material: Material, recipe: Recipe, progress: Progress) -> None:
+    """Score every refusal that the epochs will draw under the start model."""
+    pairs = sorted({pair for epoch in range(recipe.epochs) for pair in enumerate(alternatives.drawn(epoch))})
+    rows = [alternatives.encoded(*pair) for pair in pairs]
+    with progress.bar("Scoring the refusals", len(pairs)) as bar:
+        scores = shared_scores(material.ranks, material.model, rows, bar.advance)
+    alternatives.start_logp = dict(zip(pairs, scores, strict=True))
 
 
 def _guarded(extras: Extras, material: Material, recipe: Recipe) -> AnswerStates:
@@ -178,11 +226,17 @@ def _guarded(extras: Extras, material: Material, recipe: Recipe) -> AnswerStates
     chosen = probes([len(row.ids) for row in material.retain])
     if "retain" in extras.states:
         return extras.states["retain"].subset(chosen)
-    return AnswerStates(material.model, [material.retain[i] for i in chosen], copy_head=not recipe.lora)
+    return _states(material, [material.retain[i] for i in chosen], recipe)
 
 
-def _keep(run: Run, step: int, scores: Scores) -> None:
-    write_json(run.tracked_file(step), scores.model_dump(mode="json"))
+def _states(material: Material, rows: Sequence[Encoded], recipe: Recipe) -> AnswerStates:
+    """The start model's states of rows, with a head that stays whole and as it is."""
+    return AnswerStates(material.model, rows, copy_head=recipe.lora is None or material.ranks.sharded)
+
+
+def _keep(run: Run, ranks: Ranks, step: int, scores: Scores) -> None:
+    if ranks.first:
+        write_json(run.tracked_file(step), scores.model_dump(mode="json"))
 
 
 def _halved(run: Run, fit: Fit, limits: Limits, step: int, progress: Progress) -> None:
@@ -204,6 +258,8 @@ def _save(run: Run, model: Any, material: Material) -> None:
     """Write the model under another name first: a model directory is either whole or not there."""
     draft = run.model_draft
     shutil.rmtree(draft, ignore_errors=True)
-    save_model(model, material.tokenizer, material.facts, draft)
+    with saving(draft):
+        save_model(model, material.tokenizer, material.facts, draft)
+    flush_folder(draft)  # before the record says that it is there, and the checkpoints go
     shutil.rmtree(run.model_dir, ignore_errors=True)
     draft.replace(run.model_dir)

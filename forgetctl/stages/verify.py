@@ -13,9 +13,10 @@ from ..engine.encoding import Encoded, Encoder, encode_rows
 from ..engine.finetune import BATCH_ROWS, fine_tune
 from ..engine.generation import seeded
 from ..engine.models import ModelFacts, add_lora, inspect_model, load_model, load_tokenizer
-from ..engine.row_scorer import ALL_MODES, RowScorer
+from ..engine.row_scorer import AFFIRMED, ALL_MODES, PRIMED, RowScorer
 from ..engine.scoring import score
 from ..engine.states import AnswerStates
+from ..engine.windows import row_sums, told
 from ..errors import InputError, UsageError
 from ..files import model_digest
 from ..progress import Progress
@@ -68,6 +69,11 @@ def _how_quantised(role: Role, name: str) -> _How | None:
     return _How() if name == "retain" else None
 
 
+def _how_again(role: Role, name: str) -> _How | None:
+    """What shows that rows stay forgotten: their scores, and every answer that is not left to chance."""
+    return _How((GREEDY, PRIMED, AFFIRMED))
+
+
 def check_fit(sets: RowSets, recipe: Recipe, path: Path) -> None:
     """Raise UsageError if a row, or a paraphrased or perturbed answer, does not fit the model at `path`."""
     facts = inspect_model(path)
@@ -77,7 +83,7 @@ def check_fit(sets: RowSets, recipe: Recipe, path: Path) -> None:
             row.answering(text) for row in rows for text in (*row.perturbed_responses, row.paraphrased_response) if text
         ]
         try:
-            encode_rows(encoder, [*rows, *others], sets.files[name], facts.context, recipe.max_length)
+            encode_rows(encoder, [*rows, *others], sets.files[name], facts.context, recipe.max_length, recipe.passages)
         except InputError as error:
             raise UsageError(f"{error} (model {path})") from None
 
@@ -103,8 +109,15 @@ class Scorer:
         scores = self._score("unlearned", loaded, _how)
         for name in ("forget", "retain"):
             if rows := self.sets.rows.get(name):
-                self.states[name] = AnswerStates(loaded.model, loaded.encode(name, rows))
+                encoded = loaded.encode(name, rows)
+                self.states[name] = AnswerStates(loaded.model, encoded)
+                if words := told(encoded, name):
+                    self.progress.say(words)
         return scores
+
+    def again(self, path: Path) -> Scores:
+        """Score the model under test on the forget rows of an earlier run, without truth ratios and samples."""
+        return self._score("unlearned", self._load(path), _how_again)
 
     def reference(self, path: Path) -> Scores:
         """Score the reference, with KL(reference || unlearned) on forget and retain rows."""
@@ -166,7 +179,8 @@ class Scorer:
                 micro_batch=recipe.micro_batch_size,
                 advance=bar.advance,
             )
-        return score(loaded.model, loaded.encode("forget", tested))
+        encoded = loaded.encode("forget", tested)
+        return row_sums(encoded, score(loaded.model, encoded))
 
     def _load(self, path: Path, precision: str | None = None, *, training: bool = False) -> _Loaded:
         facts = inspect_model(path)
@@ -232,7 +246,8 @@ class _Loaded:
 
     def encode(self, name: str, rows: Sequence[Row]) -> list[Encoded]:
         """Encode rows of a set, or others with answers of their own."""
-        return encode_rows(self.encoder, rows, self.sets.files[name], self.facts.context, self.recipe.max_length)[0]
+        context, recipe = self.facts.context, self.recipe
+        return encode_rows(self.encoder, rows, self.sets.files[name], context, recipe.max_length, recipe.passages)[0]
 
 
 def split_halves(rows: Sequence[Row]) -> tuple[list[int], list[int]]:

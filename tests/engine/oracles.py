@@ -50,6 +50,10 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "Llama": {**SMALL, **HEADS, "tie_word_embeddings": False},
     # A cap this low bends every logit.
     "Gemma2": {**SMALL, **HEADS, "head_dim": 8, "sliding_window": 6, "final_logit_softcapping": 2.0},
+    "Qwen3": {**SMALL, **HEADS, "head_dim": 8},
+    "Gemma3Text": {**SMALL, **HEADS, "head_dim": 8, "sliding_window": 6, "sliding_window_pattern": 2},
+    "Olmo": {**SMALL, **HEADS},
+    "Olmo2": {**SMALL, **HEADS},
     "Cohere": {**SMALL, **HEADS, "logit_scale": 0.3},
     "Granite": {**SMALL, **HEADS, "logits_scaling": 3.0},
 }

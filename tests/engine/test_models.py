@@ -109,7 +109,7 @@ def test_a_failed_download(name: str) -> None:
         (lambda path: (path / "model.safetensors").unlink(), "no weights: forgetctl reads safetensors only"),
         (pickle_only, "only pickled weights (pytorch_model.bin), which can run code; convert them"),
         (lambda path: edit_config(path, auto_map={"AutoModel": "modeling.Mine"}), "remote code (auto_map)"),
-        (lambda path: (path / "adapter_config.json").write_text("{}"), "carries an adapter; merge it first"),
+        (lambda path: (path / "adapter_config.json").write_text("{}"), "merge it first: forgetctl merge --base"),
         (
             lambda path: [item.unlink() for item in path.glob("*token*")],
             "has no tokenizer",
@@ -346,7 +346,22 @@ def test_generation_config_is_the_starts_own(directory: Path, tmp_path: Path) ->
 
 def test_unknown_targets_are_refused(directory: Path) -> None:
     why = refusal(lambda: add_lora(load(directory), Lora(targets=("no_such_layer",))))
-    assert why == "lora.targets names no module of this model"
+    assert why == "lora.targets: the model has no module no_such_layer"
+    why = refusal(lambda: add_lora(load(directory), Lora(targets=("q_proj", "v_porj"))))
+    assert why == "lora.targets: the model has no module v_porj"
+    why = refusal(lambda: add_lora(load(directory), Lora(targets="q_proj")))  # a pattern is of a whole name
+    assert why == "lora.targets: the model has no module q_proj"
+    why = refusal(lambda: add_lora(load(directory), Lora(targets=("norm",))))
+    assert why == "lora.targets names a module of this model that can have no adapter"
+
+
+def test_targets_as_a_pattern(directory: Path) -> None:
+    model = add_lora(load(directory), Lora(rank=3, targets=r".*layers\.1\..*\.(q|v)_proj"))
+    touched = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    assert {name.split(".lora_")[0].removeprefix("base_model.model.") for name in touched} == {
+        "model.layers.1.self_attn.q_proj",
+        "model.layers.1.self_attn.v_proj",
+    }
 
 
 def test_chosen_targets(directory: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forgetctl.engine.encoding import Encoded
-from forgetctl.engine.schedule import PART_TOKENS, Limits, PairedBatches, Size, cuts
+from forgetctl.engine.schedule import PART_TOKENS, Limits, PairedBatches, Size, cuts, deal
 
 
 def rows(count: int) -> list[Encoded]:
@@ -19,10 +19,18 @@ def rows(count: int) -> list[Encoded]:
 
 
 def batches(
-    forget: int, retain: int, *, batch_size: int = 8, micro: int = 4, seed: int = 1, epoch: int = 0, tokens: int = 1000
+    forget: int,
+    retain: int,
+    *,
+    batch_size: int = 8,
+    micro: int = 4,
+    seed: int = 1,
+    epoch: int = 0,
+    tokens: int = 1000,
+    **place: int,
 ) -> PairedBatches:
     limits = Limits(micro, tokens)
-    made = PairedBatches(rows(forget), rows(retain), batch_size=batch_size, limits=limits, seed=seed)
+    made = PairedBatches(rows(forget), rows(retain), batch_size=batch_size, limits=limits, seed=seed, **place)
     made.set_epoch(epoch)
     return made
 
@@ -161,3 +169,51 @@ def test_without_retain_rows() -> None:
 @pytest.mark.parametrize("role", ["forget", "retain"])
 def test_positions_are_plain_integers(role: str) -> None:
     assert {type(value) for step in batches(9, 4).steps() for value in getattr(step, role)} == {int}
+
+
+# Several processes
+
+
+def shared(shape: dict[str, int], processes: int) -> list[PairedBatches]:
+    return [batches(**shape, process=process, processes=processes) for process in range(processes)]
+
+
+@given(shapes(), st.integers(1, 6))
+def test_the_steps_are_the_same_for_every_process(shape: dict[str, int], processes: int) -> None:
+    assert {tuple(made.steps()) for made in shared(shape, processes)} == {tuple(batches(**shape).steps())}
+
+
+@given(shapes(), st.integers(1, 6))
+def test_processes_share_each_step(shape: dict[str, int], processes: int) -> None:
+    """Every row is counted by one process, in its role; all have as many parts; none goes beyond the limits."""
+    made = shared(shape, processes)
+    for step in made[0].steps():
+        cut = [process.parts(step) for process in made]
+        assert len({len(parts) for parts in cut}) == 1
+        counted = [part for parts in cut for part in parts if part.counts]
+        for role in ("forget", "retain"):
+            assert Counter(i for part in counted for i in getattr(part, role)) == Counter(getattr(step, role))
+        for part in (part for parts in cut for part in parts):
+            lengths = [len(made[0].forget[i].ids) for i in part.forget]
+            lengths += [len(made[0].retain[i].ids) for i in part.retain]
+            assert len(lengths) == 1 or len(lengths) <= shape["micro"]
+            assert part.counts or len(lengths) == 1
+
+
+@given(st.lists(st.integers(1, 200), max_size=40), st.integers(1, 7))
+def test_shares_are_about_even(lengths: list[int], processes: int) -> None:
+    """No two are further apart than the longest row, and no process is left without a row while another has two."""
+    shares = deal(lengths, processes)
+    assert sorted(position for share in shares for position in share) == list(range(len(lengths)))
+    loads = [sum(lengths[position] for position in share) for share in shares]
+    assert max(loads) - min(loads) <= max(lengths, default=0)
+    assert sum(map(bool, shares)) == min(processes, len(lengths))
+
+
+def test_a_process_without_a_row_keeps_pace_with_the_shortest() -> None:
+    forget = [Encoded((1,) * 9, 2)]
+    limits = Limits(9, 999)
+    (step,) = PairedBatches(forget, [], batch_size=4, limits=limits, seed=1).steps()
+    idle = PairedBatches(forget, [], batch_size=4, limits=limits, seed=1, process=1, processes=2)
+    (part,) = idle.parts(step)
+    assert (part.forget, part.retain, part.counts) == ((0,), (), False)

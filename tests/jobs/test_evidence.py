@@ -16,8 +16,8 @@ from click.testing import Result
 from forgetctl.files import file_digest, model_digest
 from forgetctl.seal.events import read_chain
 from forgetctl.stages.request import read_rows
-from tests.conftest import write_lines
 from tests.jobs.conftest import REQUESTS, process, unlearn_arguments
+from tests.world import write_lines
 
 Command = Callable[..., Result]
 

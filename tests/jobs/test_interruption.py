@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file
 
+from forgetctl.run import Run
+from tests.faults.processes import Command, Ended, forgetctl
 from tests.jobs.conftest import process, unlearn_arguments
 
 LONG = ("--set", "epochs=40", "--set", "learning_rate=1e-3")
@@ -29,17 +31,28 @@ def wait_for_step(running: subprocess.Popen[str], run: Path, step: int) -> None:
         time.sleep(0.002)
 
 
-def finish(*arguments: str) -> tuple[int, str]:
-    running = process(*arguments)
-    _, errors = running.communicate(timeout=240)
-    return running.returncode, errors
+def begin(world: Path, run: Path, step: int) -> Command:
+    """A command that has come to a step."""
+    command = Command(*unlearn_arguments(world, run, *LONG))
+    deadline = time.monotonic() + 120
+    while steps(run) < step:
+        assert command.running, command.wait()
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    return command
+
+
+def resume(run: Path) -> Ended:
+    return forgetctl("unlearn", "--resume", run)
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """By `python -m forgetctl` itself: what commands forked from a server leave is compared with it."""
     run = tmp_path_factory.mktemp("whole") / "run"
-    code, errors = finish(*unlearn_arguments(world, run, *LONG))
-    assert code == 0, errors
+    running = process(*unlearn_arguments(world, run, *LONG))
+    _, errors = running.communicate(timeout=240)
+    assert running.returncode == 0, errors
     return run
 
 
@@ -55,14 +68,12 @@ def check_same(run: Path, whole: Path) -> None:
 @pytest.mark.parametrize("step", [2, 50, 97])
 def test_killed_run_resumes_to_the_same_weights(step: int, world: Path, tmp_path: Path, uninterrupted: Path) -> None:
     run = tmp_path / "run"
-    running = process(*unlearn_arguments(world, run, *LONG))
-    wait_for_step(running, run, step)
-    running.send_signal(signal.SIGKILL)
-    running.communicate()
-    assert running.returncode == -signal.SIGKILL
+    command = begin(world, run, step)
+    command.signal(signal.SIGKILL)
+    assert command.wait().code == -signal.SIGKILL
     assert not (run / "model").exists()
-    code, errors = finish("unlearn", "--resume", str(run))
-    assert code == 0, errors
+    resumed = resume(run)
+    assert resumed.code == 0, resumed.err
     check_same(run, uninterrupted)
 
 
@@ -71,37 +82,41 @@ def test_a_signal_leaves_a_resumable_run_and_says_how(
     number: signal.Signals, world: Path, tmp_path: Path, uninterrupted: Path
 ) -> None:
     run = tmp_path / "run"
-    running = process(*unlearn_arguments(world, run, *LONG))
-    wait_for_step(running, run, 31)
-    running.send_signal(number)
-    _, errors = running.communicate(timeout=60)
-    assert running.returncode == 130, errors
-    assert f"forgetctl unlearn --resume {run}" in errors
-    assert "Traceback" not in errors
+    command = begin(world, run, 31)
+    command.signal(number)
+    stopped = command.wait()
+    assert stopped.code == 130, stopped.err
+    assert f"forgetctl unlearn --resume {run}" in stopped.err
+    assert "Traceback" not in stopped.err
     assert json.loads((run / "run.json").read_text())["stages"]["unlearn"]["status"] == "interrupted"
-    code, errors = finish("unlearn", "--resume", str(run))
-    assert code == 0, errors
+    resumed = resume(run)
+    assert resumed.code == 0, resumed.err
     check_same(run, uninterrupted)
 
 
 def test_an_unfinished_run_is_not_verified(world: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    running = process(*unlearn_arguments(world, run, *LONG))
-    wait_for_step(running, run, 5)
-    running.send_signal(signal.SIGSTOP)  # alive and holding its lock, for as long as this test takes
-    code, errors = finish("verify", str(run))
-    assert code == 1
-    assert f"{run} is not finished" in errors
-    code, errors = finish("unlearn", "--resume", str(run))
-    assert code == 1
-    assert f"{run} is in use by process {running.pid}" in errors
-    running.kill()
-    running.communicate()
+    command = begin(world, run, 5)
+    command.signal(signal.SIGSTOP)  # alive and holding its lock, for as long as this test takes
+    verified, resumed = forgetctl("verify", run), resume(run)
+    command.signal(signal.SIGKILL)
+    command.wait()
+    assert verified.code == 1
+    assert f"{run} is not finished" in verified.err
+    assert resumed.code == 1
+    assert f"{run} is in use by process {command.pid} since 20" in resumed.err
 
 
 def test_a_finished_run_has_nothing_to_resume(uninterrupted: Path) -> None:
     before = (uninterrupted / "run.json").read_bytes()
-    code, errors = finish("unlearn", "--resume", str(uninterrupted))
-    assert code == 0
-    assert "finished already" in errors
+    resumed = resume(uninterrupted)
+    assert resumed.code == 0
+    assert "finished already" in resumed.err
     assert (uninterrupted / "run.json").read_bytes() == before
+
+
+def test_a_verification_has_nothing_to_resume(tmp_path: Path) -> None:
+    Run.create(tmp_path / "run", {"kind": "verify", "inputs": {}})
+    resumed = resume(tmp_path / "run")
+    assert resumed.code == 2
+    assert "verified a model that no run made; there is nothing to resume" in resumed.err

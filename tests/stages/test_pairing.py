@@ -18,7 +18,7 @@ from forgetctl.rows import Row, normalise
 from forgetctl.stages import pairing
 from forgetctl.stages.pairing import Excluded, Pairing, choose_retain, first_distinct, similar_answers
 from forgetctl.stages.request import RowFile, read_rows
-from tests.conftest import write_lines
+from tests.world import write_lines
 
 WORDS = "the glass harbour was written by ada lovell in 1931 and sold at a fair of straßburg 東京 🙂".split()
 SMALL = Retain(minimum=6, check_rows=5)

@@ -1,0 +1,96 @@
+"""What listens to the trainer: the figures of every step, and signals that ask it to stop."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import TrainerCallback, TrainerControl, TrainerState
+
+from ..errors import DivergedError
+from ..maths.objectives import Rows
+from .ranks import Ranks
+
+Figures = dict[str, float]
+ROLES = ("forget", "retain")
+
+
+class Meter(TrainerCallback):
+    """Sums what the parts of a step report, over all processes, and hands the figures of each optimizer step on."""
+
+    def __init__(self, on_step: Callable[[Figures], None], ranks: Ranks) -> None:
+        self.on_step, self.ranks = on_step, ranks
+        self.sums: dict[str, tuple[Tensor, int]] = {}
+        self.noted: Figures = {}
+
+    def add(self, forget: Rows, retain: Rows | None) -> None:
+        """Add the log-probabilities of one part."""
+        for name, rows in (("forget", forget), ("retain", retain)):
+            if rows is not None:
+                logp, tokens = self.sums.get(name, (torch.zeros((), device=rows.logp.device), 0))
+                self.sums[name] = (logp + rows.logp.detach().sum(), tokens + int(rows.tokens.sum()))
+
+    def drop(self) -> None:
+        """Forget the parts of a step that is begun again."""
+        self.sums = {}
+
+    def note(self, name: str, value: float) -> None:
+        """A figure to pass on with the current step's."""
+        self.noted[name] = value
+
+    def on_log(
+        self, args: Any, state: TrainerState, control: TrainerControl, logs: Figures | None = None, **_: Any
+    ) -> None:
+        """Pass on the step's figures. Raises DivergedError if the gradient is not finite."""
+        if not logs or "loss" not in logs:
+            return
+        # Under fp16 an infinite gradient only makes the loss scaler skip the step and lower its scale.
+        if not args.fp16 and not torch.isfinite(torch.tensor(logs["grad_norm"])):
+            raise DivergedError(f"the gradient is not finite at step {state.global_step}; lower the learning rate")
+        figures = self._logp_per_token() | self.noted
+        self.sums, self.noted = {}, {}
+        kept = {name: logs[name] for name in ("loss", "learning_rate", "grad_norm")}
+        self.on_step({"step": state.global_step, "epoch": round(state.epoch or 0.0, 4), **kept, **figures})
+
+    def _logp_per_token(self) -> Figures:
+        sums = [(float(logp), float(tokens)) for logp, tokens in (self.sums.get(role, (0, 0)) for role in ROLES)]
+        totals = self.ranks.totals([value for pair in sums for value in pair])
+        found = zip(ROLES, totals[::2], totals[1::2], strict=True)
+        return {f"{role}_logp_per_token": logp / tokens for role, logp, tokens in found if tokens}
+
+
+class StopOnSignal(TrainerCallback):
+    """Turns SIGINT and SIGTERM into a checkpoint after the current step, the same one in all processes; a second signal
+    acts at once."""
+
+    def __init__(self, ranks: Ranks) -> None:
+        self.asked, self.ranks = False, ranks
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Take over the signals for as long as the context lasts."""
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+        def restore() -> None:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+        def ask(number: int, _frame: object) -> None:
+            self.asked = True
+            restore()
+
+        for number in before:
+            signal.signal(number, ask)
+        try:
+            yield
+        finally:
+            restore()
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Save and stop if a signal came to any process."""
+        if self.ranks.any(self.asked):
+            control.should_save = control.should_training_stop = True

@@ -1,0 +1,86 @@
+"""A base model and a LoRA adapter -> one model whose scores are those of the two together, or a refusal."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import ModelError
+from .directories import ADAPTER_CONFIG, ADAPTER_WEIGHTS, inspect_base, opened, read_config
+from .models import load_model, load_tokenizer, merged, put_on, save_model
+
+ALIKE = 1e-3
+"""Largest difference of logits, in their own standard deviations, between models that compute the same."""
+PROBED, STRIDE = 16, 7919
+"""Tokens of the sequence that models are compared on, and how far apart they are in the vocabulary."""
+TOKENIZER = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
+
+
+def check_adapter(path: Path) -> None:
+    """Raise ModelError unless a directory holds a LoRA adapter whose weights are in safetensors."""
+    kind = read_config(path / ADAPTER_CONFIG).get("peft_type")
+    if kind != "LORA":
+        raise ModelError(f"{path}: is no LoRA adapter, but {kind if isinstance(kind, str) else 'of no kind'}")
+    if not (path / ADAPTER_WEIGHTS).is_file():
+        raise ModelError(f"{path}: has no {ADAPTER_WEIGHTS}; forgetctl reads safetensors only")
+    with opened(path / ADAPTER_WEIGHTS):
+        pass
+
+
+def merge_adapter(base: Path, adapter: Path, out: Path) -> None:
+    """Write the merged model to a directory that is not there yet, in the base model's precision.
+
+    The tokenizer is the adapter's where that brings one: it is what the adapter was trained with. base may carry the
+    adapter itself. Raises ModelError for what cannot be merged: an adapter of another model, one whose merged weights
+    would not compute the same, as where it changes weights that are shared, or a model that does not load again.
+    """
+    check_adapter(adapter)
+    with _alone(base) as start:
+        facts = inspect_base(start)
+        tokenizer = load_tokenizer(adapter if any((adapter / name).is_file() for name in TOKENIZER) else start)
+        adapted = put_on(load_model(start, torch.device("cpu"), torch.float32), adapter)
+        expected = _logits(adapted)
+        model = merged(adapted)
+        if not _alike(_logits(model), expected):
+            raise ModelError(f"{adapter}: cannot be merged into {base}: the merged weights do not compute the same")
+        if len(tokenizer) > expected.shape[-1]:
+            raise ModelError(f"{adapter}: its tokenizer has more tokens than {base}")
+        save_model(model, tokenizer, facts, out)
+        rounded = _logits(model.float())
+    del adapted, model  # two large models need not be in the memory together
+    if not _alike(_logits(load_model(out, torch.device("cpu"), torch.float32)), rounded):
+        raise ModelError(
+            f"{adapter}: cannot be merged into {base}: saved and loaded again it does not compute the same"
+        )
+
+
+@torch.no_grad()
+def _logits(model: Any) -> Tensor:
+    """Logits of a fixed sequence, (tokens, vocabulary)."""
+    vocabulary = model.get_input_embeddings().weight.shape[0]
+    ids = torch.arange(PROBED)[None] * STRIDE % vocabulary
+    logits: Tensor = model(input_ids=ids, use_cache=False).logits[0]
+    return logits
+
+
+def _alike(found: Tensor, expected: Tensor) -> bool:
+    return found.shape == expected.shape and bool((found - expected).abs().max() <= ALIKE * expected.std())
+
+
+@contextmanager
+def _alone(base: Path) -> Iterator[Path]:
+    """The base model without an adapter that lies beside its weights, which transformers would put on by itself."""
+    if not (base / ADAPTER_CONFIG).exists():
+        yield base
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        for file in base.iterdir():
+            if file.name not in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
+                (Path(folder) / file.name).symlink_to(file.resolve())
+        yield Path(folder)

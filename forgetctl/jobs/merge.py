@@ -1,0 +1,35 @@
+"""`forgetctl merge`: a base model and its LoRA adapter as one model directory."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from ..engine.directories import ADAPTER_WEIGHTS, inspect_base
+from ..engine.merging import check_adapter, merge_adapter
+from ..errors import UsageError
+from ..files import file_digest, model_digest
+
+
+def run_merge(base: Path, adapter: Path, out: Path) -> dict[str, str]:
+    """Merge and return the SHA-256 digests of the model, as runs record it, and of the adapter's weights.
+
+    The directory is either whole or not there. Raises UsageError if its place is in use, ModelError for what cannot be
+    merged.
+    """
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+        raise UsageError(f"{out} is in use; choose another --out")
+    inspect_base(base)  # before anything is loaded or made
+    check_adapter(adapter)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{out.name}.draft-", dir=out.parent))
+    except OSError as error:
+        raise UsageError(f"{out} cannot be made: {error.strerror}") from None
+    try:
+        merge_adapter(base, adapter, draft)
+        draft.replace(out)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return {"sha256": model_digest(out), "adapter_sha256": file_digest(adapter / ADAPTER_WEIGHTS)}

@@ -1,0 +1,44 @@
+"""`forgetctl` that notes which rows each process computes: `recording.py FOLDER ARGUMENTS...`."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.distributed.tensor import DTensor
+
+import forgetctl.stages.unlearn
+from forgetctl.cli import main
+from forgetctl.engine.schedule import PairedBatches, Part, Step
+from forgetctl.engine.trainer import UnlearnTrainer
+
+SEEN: dict[str, bool] = {}
+
+
+class Trainer(UnlearnTrainer):
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
+        SEEN["sharded"] = all(isinstance(weight, DTensor) for weight in model.parameters())
+        return super().training_step(model, inputs, num_items_in_batch)
+
+
+class Recording(PairedBatches):
+    """Writes a line for every step that is computed, which is when the process has a number."""
+
+    def parts(self, step: Step) -> list[Part]:
+        parts = super().parts(step)
+        rows = [
+            (role, row) for part in parts if part.counts for role in ("forget", "retain") for row in getattr(part, role)
+        ]
+        line = {"epoch": step.epoch, "step": list(step.forget), "rows": rows, "parts": len(parts), **SEEN}
+        with (FOLDER / f"{os.environ['RANK']}.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        return parts
+
+
+if __name__ == "__main__":
+    FOLDER = Path(sys.argv.pop(1))
+    forgetctl.engine.trainer.PairedBatches = Recording  # type: ignore[misc]
+    forgetctl.stages.unlearn.UnlearnTrainer = Trainer  # type: ignore[misc]
+    main()

@@ -1,0 +1,25 @@
+"""`forgetctl` whose second process alone fails in the first step: `spoilt.py memory|loss ARGUMENTS...`."""
+
+import os
+import sys
+from typing import Any
+
+from forgetctl.cli import main
+from forgetctl.engine.trainer import UnlearnTrainer
+
+computed = UnlearnTrainer.compute_loss
+
+
+def out_of_memory(self: UnlearnTrainer, *_: Any) -> Any:
+    raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: tried")
+
+
+def no_number(self: UnlearnTrainer, *inputs: Any) -> Any:
+    return computed(self, *inputs) * float("nan")
+
+
+if __name__ == "__main__":
+    spoilt = {"memory": out_of_memory, "loss": no_number}[sys.argv.pop(1)]
+    if os.environ["RANK"] == "1":
+        UnlearnTrainer.compute_loss = spoilt  # type: ignore[method-assign]
+    main()

@@ -1,0 +1,18 @@
+"""What commands import sooner or later: the server that they are forked from imports it once."""
+
+from importlib import import_module
+
+from forgetctl.options import _calm_libraries
+
+_calm_libraries("error")  # as every command does, before it imports them
+
+for name in (
+    "forgetctl.cli",
+    "forgetctl.document.plots",
+    *(f"forgetctl.jobs.{job}" for job in ("unlearn", "verify", "report", "seal", "audit")),
+    "forgetctl.console",
+    "rouge_score.rouge_scorer",
+    "transformers.models.llama.modeling_llama",
+    "matplotlib.backends.backend_svg",
+):
+    import_module(name)
