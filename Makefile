@@ -45,7 +45,7 @@ faults: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults
 
 distributed: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/distributed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -s tests/distributed
 
 lint: .venv/installed
 	$(BIN)/ruff check .

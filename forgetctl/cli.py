@@ -85,7 +85,7 @@ def unlearn(
     **options: Any,
 ) -> None:
     """Unlearn the rows of a request."""
-    from .jobs.unlearn import resume_unlearn, run_unlearn
+    from .jobs.unlearn import resume_unlearn, run_unlearn, speaks
 
     if resume is not None:
         given = [name for name in ctx.params if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
@@ -103,6 +103,8 @@ def unlearn(
             _dry_run(chosen, recipe, as_json)
             return
         run = run_unlearn(chosen, recipe, progress)
+    if not speaks():
+        return
     if as_json:
         click.echo(json.dumps({"run": str(run.path), "model": str(run.model_dir), **run.record["stages"]}, indent=1))
         return

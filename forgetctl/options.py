@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from .errors import ForgetctlError, Interrupted
+from .errors import EndedElsewhere, ForgetctlError, Interrupted
 
 if TYPE_CHECKING:
     from .recipe import Recipe
@@ -37,6 +37,8 @@ class Commands(click.Group):
         try:
             with _terminable():
                 return super().invoke(ctx)
+        except EndedElsewhere:
+            ctx.exit(0)
         except ForgetctlError as error:
             raise Failure(error) from None
         except KeyboardInterrupt:

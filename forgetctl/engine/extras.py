@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..maths.objectives import Role
 from .encoding import Encoded
-from .scoring import answer_activations, length_batches, pad_rows, score
+from .scoring import answer_activations, length_batches, pad_rows
 from .states import AnswerStates
 
 
@@ -44,10 +44,10 @@ class Alternatives:
             self._encoded[row, refusal] = self.encode(row, refusal)
         return self._encoded[row, refusal]
 
-    def score_start(self, model: Any, epochs: int, advance: Callable[[int], None]) -> None:
-        """Score every pair that `epochs` epochs will draw under the start model."""
+    def score_start(self, epochs: int, score: Callable[[Sequence[Encoded]], list[float]]) -> None:
+        """Keep what `score` gives under the start model for every pair that `epochs` epochs will draw."""
         pairs = sorted({pair for epoch in range(epochs) for pair in enumerate(self.drawn(epoch))})
-        scores = score(model, [self.encoded(*pair) for pair in pairs], advance)
+        scores = score([self.encoded(*pair) for pair in pairs])
         self.start_logp = dict(zip(pairs, scores, strict=True))
 
 

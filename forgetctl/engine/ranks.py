@@ -18,18 +18,11 @@ from accelerate import PartialState
 from accelerate.utils import DistributedType, disable_fsdp_ram_efficient_loading
 from torch import distributed
 
-from ..errors import DivergedError, ForgetctlError, Interrupted, RunError, UsageError
+from ..errors import DivergedError, EndedElsewhere, ForgetctlError, Interrupted, RunError, UsageError
 
 Value = TypeVar("Value")
 PATIENCE = timedelta(hours=3)
 """How long the others wait for one: the first saves large models, and may have the start model answer, alone."""
-
-
-class EndedElsewhere(ForgetctlError):
-    """The run ends in all processes, and another one says why. No failure of this process, so that a launcher goes by
-    the exit code of the one that speaks."""
-
-    exit_code = 0
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ class AnswerStates:
         with head_inputs(model) as caught:
             answer_logits(model, batch)
         logits = answer_logits(model, batch)
-        if not torch.allclose(self._logits(caught[0]).float(), logits.float(), atol=1e-2, rtol=1e-3):
+        if not torch.allclose(self._logits(caught[0]).float(), logits.float(), atol=1e-2, rtol=1e-3, equal_nan=True):
             raise ModelError(
                 f"{type(model).__name__} transforms its logits in a way that cannot be repeated from the head"
             )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 
 from ..engine.checkpoints import last_checkpoint
 from ..engine.encoding import Encoded
@@ -137,6 +138,11 @@ def _check_engine(run: Run, ranks: Ranks) -> None:
         raise RunError(
             f"{run.path} was computed {before} FSDP or DeepSpeed, and its checkpoints cannot be continued {now} it"
         )
+
+
+def speaks() -> bool:
+    """Whether this process is alone or the first of those that a launcher started."""
+    return bool(PartialState().is_main_process)
 
 
 def check_inputs(run: Run, options: UnlearnOptions) -> None:

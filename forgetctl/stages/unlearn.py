@@ -213,12 +213,10 @@ def _extras(loss: WeightedSum, material: Material, recipe: Recipe, progress: Pro
 
 
 def _score_refusals(alternatives: Alternatives, material: Material, recipe: Recipe, progress: Progress) -> None:
-    """Score every refusal that the epochs will draw under the start model."""
-    pairs = sorted({pair for epoch in range(recipe.epochs) for pair in enumerate(alternatives.drawn(epoch))})
-    rows = [alternatives.encoded(*pair) for pair in pairs]
-    with progress.bar("Scoring the refusals", len(pairs)) as bar:
-        scores = shared_scores(material.ranks, material.model, rows, bar.advance)
-    alternatives.start_logp = dict(zip(pairs, scores, strict=True))
+    with progress.bar("Scoring the refusals", 0) as bar:
+        alternatives.score_start(
+            recipe.epochs, lambda rows: shared_scores(material.ranks, material.model, rows, bar.advance)
+        )
 
 
 def _guarded(extras: Extras, material: Material, recipe: Recipe) -> AnswerStates:

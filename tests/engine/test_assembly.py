@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def assembler(world: Path, start: Any) -> Assembler:
     alternatives = Alternatives(
         lambda row, refusal: encoder.encode(rows[row].answering(REFUSALS[refusal])), len(rows), len(REFUSALS), seed=3
     )
-    alternatives.score_start(start, EPOCH + 1, lambda _: None)
+    alternatives.score_start(EPOCH + 1, partial(score, start))
     pairs = [
         encoder.encode(row.answering(rows[other].response))
         for row, other in zip(rows, derangement(len(rows), 3), strict=True)
