@@ -72,6 +72,8 @@ def resume_unlearn(path: Path, progress: Progress | None = None) -> Run:
     run = Run.open(path)
     if run.record.get("kind") != "unlearn":
         raise UsageError(f"{run.path} verified a model that no run made; there is nothing to resume")
+    if run.record.get("stages", {}).get("unlearn", {}).get("status") == "abandoned":
+        raise RunError(f"{run.path} was abandoned and purged; start a new run")
     options = UnlearnOptions.from_json(run.record["options"])
     ranks = join(choose_device(options.device))
     progress = _told_by(ranks, progress)
@@ -80,8 +82,6 @@ def resume_unlearn(path: Path, progress: Progress | None = None) -> Run:
         if ranks.first:
             _tidy(run)
         return run
-    if run.record.get("stages", {}).get("unlearn", {}).get("status") == "abandoned":
-        raise RunError(f"{run.path} was abandoned and purged; start a new run")
     with ExitStack() as held:
 
         def begin() -> Run:

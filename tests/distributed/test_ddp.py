@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.distributed.launching import RECORDING, check_same, check_shares, compute_alone, ended, launch, stage
 from tests.jobs.conftest import unlearn_arguments
 
 SETTINGS = ("--set", "epochs=2", "--set", "micro_batch_size=3")
 
 
+@pytest.mark.slow
 def test_two_processes_compute_different_rows_and_end_as_one(world: Path, tmp_path: Path) -> None:
     compute_alone(*unlearn_arguments(world, tmp_path / "alone", *SETTINGS))
     noted = tmp_path / "noted"
