@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..maths.bounds import Bounds
 from ..maths.counts import Excess, excess
 from ..maths.earlier import StaysForgotten
@@ -57,4 +59,5 @@ def _excess(pairs: list[tuple[bool | None, bool | None, int]]) -> Excess | None:
     if not asked:
         return None
     ours, theirs, lines = zip(*asked, strict=True)
-    return excess(ours, theirs, lines)
+    found = excess(ours, theirs, lines)
+    return replace(found, lines=tuple(sorted(set(found.lines))))  # a row may name several secrets

@@ -27,7 +27,7 @@ def _secrets(found: Secrets | None) -> Check:
         return Check(name, "skipped", "NO_SECRETS", "The request names no secrets.")
     if found.beyond_reference:
         words = f"{found.beyond_reference} of {found.named} named secrets come out that the reference does not say"
-        return Check(name, "fail", "SECRET_LEAKED", f"{words} ({_lines(found.lines)}).")
+        return Check(name, "fail", "SECRET_LEAKED", f"{words} ({name_lines(found.lines)}).")
     if found.leaked and found.beyond_reference is None:
         words = f"{found.leaked} named secrets come out; whether a model that never saw them says them is not known."
         return Check(name, "unknown", "SECRET_SAID", words)
@@ -43,9 +43,9 @@ def _whole_answers(found: Excess, bounds: Bounds) -> Check:
     figure = f"{found.more} of {found.total}, the comparison alone {found.fewer}; p = {found.p:.2g}"
     words = "Answers repeat whole responses that the comparison does not repeat"
     if found.p <= bounds.fail_level / COUNT_CHECKS:
-        return Check(name, "fail", "ANSWERS_LEAKED", f"{words} ({figure}; {_lines(found.lines)}).")
+        return Check(name, "fail", "ANSWERS_LEAKED", f"{words} ({figure}; {name_lines(found.lines)}).")
     if found.more:
-        words = f"{words}, too few to be sure ({figure}; {_lines(found.lines)}); read them."
+        words = f"{words}, too few to be sure ({figure}; {name_lines(found.lines)}); read them."
         return Check(name, "unknown", "ANSWERS_SAID", words)
     words = "No answer repeats a whole response that the comparison does not repeat too"
     return Check(
@@ -74,10 +74,12 @@ def _known_rows(found: Excess, bounds: Bounds) -> Check:
     name = "single rows"
     figure = f"{found.more} of {found.total}, {found.fewer} the other way; p = {found.p:.2g}"
     if found.p <= bounds.fail_level / COUNT_CHECKS:
-        words = f"Rows stand out as still known while the rest is not ({figure}; {_lines(found.lines)})."
+        words = f"Rows stand out as still known while the rest is not ({figure}; {name_lines(found.lines)})."
         return Check(name, "fail", "KNOWN_ROWS", words)
     if found.more > found.fewer:
-        words = f"Rows stand out as if still known, too few to be sure ({figure}; {_lines(found.lines)}); look at them."
+        words = (
+            f"Rows stand out as if still known, too few to be sure ({figure}; {name_lines(found.lines)}); look at them."
+        )
         return Check(name, "unknown", "SOME_KNOWN_ROWS", words)
     return Check(name, "pass", "NO_KNOWN_ROWS", f"No row stands out as still known ({figure}).")
 
@@ -132,7 +134,7 @@ def _at_most(trials: int) -> str:
     return f"at most {at_most(trials):.1%} do, at 95 %" if trials else "nothing is known"
 
 
-def _lines(lines: tuple[int, ...]) -> str:
+def name_lines(lines: tuple[int, ...]) -> str:
     """Line numbers in the request; retain rows and rephrasings are counted but have none there."""
     if not lines:
         return "no line of the request itself"

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from .bounds import COUNT_CHECKS, Bounds, Check, Status
+from .checks_harm import name_lines
 from .counts import Excess
 from .means import Shift, equivalence_margin
 from .statistics import Interval
@@ -67,7 +68,7 @@ def _secrets(found: StaysForgotten, secrets: Excess) -> Check:
     name = f"secrets of earlier request {found.name}"
     if secrets.more:
         words = f"{secrets.more} of {secrets.total} named secrets come out that did not when it was verified"
-        return Check(name, "fail", "EARLIER_SECRET_LEAKED", f"{words} ({_lines(secrets)} of its own file).")
+        return Check(name, "fail", "EARLIER_SECRET_LEAKED", f"{words} ({name_lines(secrets.lines)} of its own file).")
     words = f"No named secret comes out that did not when it was verified (of {secrets.total})."
     return Check(name, "pass", "NO_EARLIER_LEAK", words)
 
@@ -77,18 +78,14 @@ def _whole(found: StaysForgotten, whole: Excess, bounds: Bounds) -> Check:
     figure = f"{whole.more} of {whole.total}, {whole.fewer} the other way; p = {whole.p:.2g}"
     words = "Answers repeat whole responses that were not repeated when it was verified"
     if whole.p <= bounds.fail_level / COUNT_CHECKS:
-        return Check(name, "fail", "EARLIER_ANSWERS_LEAKED", f"{words} ({figure}; {_lines(whole)} of its own file).")
+        return Check(
+            name, "fail", "EARLIER_ANSWERS_LEAKED", f"{words} ({figure}; {name_lines(whole.lines)} of its own file)."
+        )
     if whole.more:
-        words = f"{words}, too few to be sure ({figure}; {_lines(whole)} of its own file); read them."
+        words = f"{words}, too few to be sure ({figure}; {name_lines(whole.lines)} of its own file); read them."
         return Check(name, "unknown", "EARLIER_ANSWERS_SAID", words)
     words = f"No answer repeats a whole response that was not repeated when it was verified (of {whole.total})."
     return Check(name, "pass", "NO_EARLIER_ANSWER_LEAKED", words)
-
-
-def _lines(found: Excess) -> str:
-    lines = sorted(set(found.lines))
-    shown = ", ".join(map(str, lines[:5])) + (f" and {len(lines) - 5} more" if len(lines) > 5 else "")
-    return f"line {shown}" if len(lines) == 1 else f"lines {shown}"
 
 
 def with_earlier(verdict: Verdict, found: Iterable[StaysForgotten], bounds: Bounds) -> Verdict:

@@ -69,30 +69,24 @@ def unlearn(run: Run, material: Material, recipe: Recipe, progress: Progress) ->
     Raises Interrupted after a signal, with the state saved; DivergedError if the loss stops being finite.
     """
     loss = WeightedSum(recipe.weighted_terms(), recipe.all_hyperparameters())
-    device, fit, ranks = material.model.device, material.fit, material.ranks
+    fit, ranks = material.fit, material.ranks
     with ranks.agreed():
         run.stage("unlearn", "running", computing=fit.as_json(), processes=ranks.count, sharded=ranks.sharded)
-    with fit.autocast(device):  # at the start the ratio must be exactly one, rounding included
+    with fit.autocast(material.model.device):  # at the start the ratio must be exactly one, rounding included
         start_logp = _start_scores(run, material, progress) if "start" in loss.needs("forget") else None
         extras = _extras(loss, material, recipe, progress)
         guarded = _guarded(extras, material, recipe)
     torch.manual_seed(recipe.seed)  # adapters start from random numbers
     model = _adapted(material.model, recipe)
     trainable = trainable_parameters(model)
-    retain = material.retain if loss.needs_retain else []
-    started, first_step = time.monotonic(), 0
-    checkpoint = ranks.from_first(lambda: last_checkpoint(run.checkpoints, progress.say))
-    if checkpoint is not None:
-        first_step = checkpoint_step(checkpoint)
-        progress.say(f"Continuing after step {first_step}.")
-    with ranks.agreed():
-        run.cut_log(first_step)
+    started = time.monotonic()
+    checkpoint, first_step = _continue(run, ranks, progress)
     with progress.bar("Unlearning", 0) as bar:
         trainer = UnlearnTrainer(
             model,
             loss,
             material.forget,
-            retain,
+            material.retain if loss.needs_retain else [],
             start_logp,
             recipe=recipe,
             fit=fit,
@@ -109,23 +103,40 @@ def unlearn(run: Run, material: Material, recipe: Recipe, progress: Progress) ->
         bar.resize(total, first_step)
         _train(run, trainer, checkpoint, total)
     seconds = time.monotonic() - started
+    facts = {
+        "steps": total,
+        "epochs": recipe.epochs,
+        "seconds": round(seconds, 2),
+        "seconds_per_epoch": round(seconds / max(total - first_step, 1) * len(trainer.batches), 3),
+        "trainable_parameters": trainable,
+    }
+    _finish(run, trainer, model, material, recipe, facts)
+
+
+def _continue(run: Run, ranks: Ranks, progress: Progress) -> tuple[Path | None, int]:
+    """The checkpoint to go on from, and the optimizer step that it was taken after; the log ends there, too."""
+    checkpoint = ranks.from_first(lambda: last_checkpoint(run.checkpoints, progress.say))
+    step = 0 if checkpoint is None else checkpoint_step(checkpoint)
+    if checkpoint is not None:
+        progress.say(f"Continuing after step {step}.")
+    with ranks.agreed():
+        run.cut_log(step)
+    return checkpoint, step
+
+
+def _finish(
+    run: Run, trainer: UnlearnTrainer, model: Any, material: Material, recipe: Recipe, facts: dict[str, Any]
+) -> None:
+    """Save the model and note that the run is done."""
+    ranks = material.ranks
     weights = trainer.whole_weights() if ranks.sharded else None
-    peak = max(ranks.gather(peak_memory(device)))
+    peak = max(ranks.gather(peak_memory(material.model.device)))
     with ranks.agreed():
         if not ranks.first:
             return
         _save(run, _whole(model, weights, material, recipe), material)
-        run.stage(
-            "unlearn",
-            "done",
-            steps=total,
-            epochs=recipe.epochs,
-            seconds=round(seconds, 2),
-            seconds_per_epoch=round(seconds / max(total - first_step, 1) * len(trainer.batches), 3),
-            peak_memory_bytes=peak,
-            trainable_parameters=trainable,
-            model_sha256=model_digest(run.model_dir),
-        )
+        digest = model_digest(run.model_dir)
+        run.stage("unlearn", "done", **facts, peak_memory_bytes=peak, model_sha256=digest)
         # Optimizer state and half-unlearned weights are of no use any more and must not outlive the request.
         shutil.rmtree(run.checkpoints, ignore_errors=False)
 
