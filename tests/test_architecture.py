@@ -28,7 +28,7 @@ MAY = {
     "scores": {"maths", "tofu_logs"},
     "tofu_logs": {"maths", "scores"},
     "evidence": {"maths", "scores"},
-    "engine": {"rows", "recipe", "maths", "scores"},
+    "engine": {"files", "rows", "recipe", "maths", "scores"},
     "document": {"files", "layout", "maths", "recipe", "scores"},
     "stages": {*SHARED, "engine", "run", "scores", "document", "evidence"},
     "demo": {"engine", "progress", "rows"},

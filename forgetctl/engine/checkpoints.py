@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from safetensors import SafetensorError
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ..errors import RunError
+from ..files import file_digest, writing
 
 COMPLETE = "complete.json"
 _DRAFT = f".{COMPLETE}"
@@ -34,7 +34,7 @@ class MarkComplete(TrainerCallback):
             return
         folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
         with saving(folder):
-            digests = {name: _digest(folder / name) for name in _files(folder)}
+            digests = {name: file_digest(folder / name) for name in _files(folder)}
             draft = folder / _DRAFT
             draft.write_text(json.dumps(digests))
             draft.replace(folder / COMPLETE)
@@ -45,9 +45,8 @@ class MarkComplete(TrainerCallback):
 def saving(folder: Path) -> Iterator[None]:
     """While weights or state are written into `folder`: raise RunError if the file system refuses."""
     try:
-        yield
-    except OSError as error:
-        raise RunError(f"{folder} cannot be written: {error.strerror or type(error).__name__}") from None
+        with writing(folder):
+            yield
     except (SafetensorError, RuntimeError) as error:
         # Neither library has a class of its own for what the file system says; torch keeps even that to itself.
         if not isinstance(error, SafetensorError) and "PytorchStreamWriter" not in str(error):
@@ -96,7 +95,7 @@ def _fault(checkpoint: Path) -> str | None:
     for name, digest in digests.items():
         if not (checkpoint / name).is_file():
             return f"{name} is missing"
-        if _digest(checkpoint / name) != digest:
+        if file_digest(checkpoint / name) != digest:
             return f"{name} is damaged"
     return None
 
@@ -105,8 +104,3 @@ def _files(folder: Path) -> list[str]:
     """Names of all files in a checkpoint, those of folders in it too; not of a mark from an earlier attempt."""
     names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     return sorted(name for name in names if name not in (COMPLETE, _DRAFT))
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
