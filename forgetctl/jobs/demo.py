@@ -118,13 +118,13 @@ def _explain(verdict: dict[str, Any], folder: Path) -> None:
     lines = [
         "",
         f"Forgotten: {GONE} of {PEOPLE} invented people. Their answers are about as likely as to a model that never",
-        f"saw them, {secrets['leaked']} of {secrets['named']} badge numbers come out, and the others' rows kept their",
-        "probability.",
+        f"saw them, {secrets['leaked']} of {secrets['named']} badge numbers come out where the model is asked plainly,",
+        "and the others' rows kept their probability.",
     ]
     if verdict["verdict"] == "INCONCLUSIVE":
         lines.append(
-            f"The verdict is INCONCLUSIVE all the same: {verdict['answer_distance']['n']} rows are too few to prove "
-            "equivalence, and forgetctl does not guess."
+            "The verdict is INCONCLUSIVE all the same: the open checks above say what so few rows cannot prove, and "
+            "forgetctl does not guess."
         )
     lines.append(f"Report: {folder / 'run' / 'report.html'}")
     for line in lines:
