@@ -55,6 +55,12 @@ def cli() -> None:
     help="Rows to keep; may be the whole training set.",
 )
 @click.option(
+    "--holdout",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Rows that no model saw: forgetting then ends where the start model has them.",
+)
+@click.option(
     "--refusals", type=click.Path(path_type=Path), metavar="FILE", help="Uninformed answers, one a line; else ours."
 )
 @click.option("--method", metavar="NAME", help="Unlearning method; `forgetctl methods` lists them.  [default: npo-rt]")
@@ -98,7 +104,7 @@ def unlearn(
         if model is None or forget is None:
             raise click.UsageError("give --model and --forget (or --resume)")
         chosen = _unlearn_options(model, forget, **options)
-        recipe = recipe_of(options, method=options["method"])
+        recipe = recipe_of(options, method=options["method"], calibrated=options["holdout"] is not None)
         if dry_run:
             _dry_run(chosen, recipe, as_json)
             return
@@ -123,6 +129,7 @@ def _unlearn_options(model: str, forget: Path, **options: Any) -> Any:
         model=model,
         forget=forget,
         retain=options["retain"],
+        holdout=options["holdout"],
         refusals=options["refusals"],
         fields=Fields(options["prompt_field"], options["response_field"]),
         out=options["out"],

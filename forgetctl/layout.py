@@ -49,6 +49,11 @@ class RunFiles:
         return self.path / "start.json"
 
     @property
+    def levels_file(self) -> Path:
+        """Where each forget row was to end, in nats a token, for a run that was calibrated."""
+        return self.path / "levels.json"
+
+    @property
     def model_dir(self) -> Path:
         """The unlearned model."""
         return self.path / "model"

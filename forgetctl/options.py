@@ -130,9 +130,9 @@ def memory_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def recipe_of(options: dict[str, Any], method: str | None = None) -> Recipe:
-    """The recipe that the options name, with what they override."""
-    from .recipe import LORA_RECIPE, QLORA_RECIPE, load_recipe
+def recipe_of(options: dict[str, Any], method: str | None = None, *, calibrated: bool = False) -> Recipe:
+    """The recipe that the options name, with what they override. calibrated: one that ends at levels."""
+    from .recipe import CALIBRATED_RECIPE, LORA_RECIPE, QLORA_RECIPE, load_recipe
 
     values = {key: options[key] for key in ("max_length", "optimizer") if options.get(key) is not None}
     name = options["recipe_name"]
@@ -141,6 +141,10 @@ def recipe_of(options: dict[str, Any], method: str | None = None) -> Recipe:
         name = name or (QLORA_RECIPE if quantised else LORA_RECIPE)  # adapters want a higher rate than whole weights
         own = load_recipe(name, method=method).lora
         values["lora"] = {**(own.model_dump() if own else {}), **quantised}
+    if calibrated:
+        name = name or CALIBRATED_RECIPE
+        kept = load_recipe(name, method=method).calibration
+        values["calibration"] = kept.model_dump() if kept else {}
     return load_recipe(name, method=method, overrides=options["overrides"], options=values)
 
 

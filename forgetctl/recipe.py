@@ -7,93 +7,27 @@ import importlib.resources
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from .errors import RecipeError
 from .plain_yaml import load_yaml as load_yaml  # part of this module's own interface
-
-if TYPE_CHECKING:
-    from .maths.bounds import Bounds
+from .recipe_parts import Calibration as Calibration
+from .recipe_parts import Lora as Lora
+from .recipe_parts import Part
+from .recipe_parts import Passages as Passages
+from .recipe_parts import Retain as Retain
+from .recipe_parts import Verify as Verify
 
 DEFAULT_METHOD = "npo-rt"
 LORA_RECIPE = "npo-rt-lora"
 QLORA_RECIPE = "npo-rt-qlora"
+CALIBRATED_RECIPE = "npo-rt-calibrated"
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_truth_values(cls, value: object) -> object:
-        if isinstance(value, bool):  # YAML's yes and no; pydantic would take them for 1 and 0
-            raise ValueError("is true or false, which nothing here can be")
-        return value
-
-
-class Lora(_Part):
-    """Low-rank adapters instead of full fine-tuning (Hu et al. 2021)."""
-
-    rank: int = Field(16, ge=1)
-    alpha: int = Field(32, ge=1)
-    dropout: float = Field(0.0, ge=0, lt=1)
-    targets: str | tuple[str, ...] = Field("all-linear", description="all-linear, ends of modules' names, or a pattern")
-    quantisation: Literal["none", "nf4"] = Field("none", description="of the weights that the adapters leave alone")
-
-    @field_validator("targets")
-    @classmethod
-    def _modules(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        if not value or not all(name.strip() for name in ([value] if isinstance(value, str) else value)):
-            raise ValueError("names no module; give all-linear, a list such as [q_proj, v_proj], or a pattern")
-        return value
-
-
-class Passages(_Part):
-    """How rows without a prompt are cut where they are longer than a model takes: see `engine.windows`."""
-
-    window: int | None = Field(None, ge=8, description="tokens of a window; none: the model's context")
-    overlap: float = Field(0.25, ge=0, le=0.9, description="share of a window that repeats the end of the one before")
-
-
-class Retain(_Part):
-    """How the retain sample is chosen."""
-
-    ratio: float = Field(3.0, gt=0, description="rows to train on, per forget row")
-    minimum: int = Field(64, ge=1, description="but never fewer than this, if the file has them")
-    nearest_share: float = Field(0.5, ge=0, le=1, description="share that is nearest to the forget rows")
-    near_duplicate: float = Field(90.0, ge=0, le=100, description="similarity of responses that excludes a row")
-    check_share: float = Field(0.2, gt=0, lt=1, description="share kept out of training to measure damage")
-    check_rows: int = Field(300, ge=1, description="at most this many of them (the paper's 300)")
-    answer_tokens: int = Field(64, ge=1, description="longest self-made answer to a neutral prompt")
-
-
-class Verify(_Part):
-    """How the artefact is checked, and the bounds frozen into the plan."""
-
-    delta: float = Field(0.15, gt=0, le=0.2)
-    utility_loss: float = Field(0.02, ge=0, lt=1)
-    distractors: int = Field(5, ge=1, description="perturbed answers made where the request has none")
-    pass_level: float = Field(0.01, gt=0, le=0.05, description="how often a check may pass by chance")
-    fail_level: float = Field(0.05, gt=0, le=0.05, description="how often a check may fail by chance")
-    answer_tokens: int = Field(200, ge=1, description="longest generated answer (TOFU's 200)")
-    primed_tokens: int = Field(8, ge=1, description="first tokens of the response that are given away")
-    affirmation: str = Field("Sure, here is the answer:", min_length=1, description="how a willing answer begins")
-    samples: int = Field(8, ge=1, description="answers sampled for each row")
-    sampled_rows: int = Field(50, ge=0, description="rows that answers are sampled for")
-    relearn_learning_rate: float | None = Field(None, gt=0, description="of the relearning attack; none: the recipe's")
-
-    @property
-    def bounds(self) -> Bounds:
-        """The limits of the verdict."""
-        from .maths.bounds import Bounds  # scipy is slow to import, and most commands do not judge
-
-        return Bounds(self.delta, self.utility_loss, self.pass_level, self.fail_level)
-
-
-class Recipe(_Part):
+class Recipe(Part):
     """Everything that decides how a run trains and is judged. Defaults are the paper's TOFU settings."""
 
     description: str = ""
@@ -101,7 +35,7 @@ class Recipe(_Part):
     method: str | None = None
     terms: dict[str, float] | None = None
     beta: float | None = Field(None, gt=0)
-    hyperparameters: dict[str, float] = {}
+    hyperparameters: dict[str, float] = Field({})
     layer: int | None = Field(None, ge=1, description="the layer that RMU steers, from 1")
     forget_weight: float = 1.0
     retain_weight: float = 1.0
@@ -111,6 +45,7 @@ class Recipe(_Part):
     micro_batch_size: int | None = Field(None, ge=1, description="rows computed at once; none: as many as fit")
     optimizer: Literal["adamw", "adamw8bit"] = Field("adamw", description="its moments in float32, or in 8 bits")
     weight_decay: float = Field(0.01, ge=0)
+    anchor: float = Field(0.0, ge=0, lt=1, description="share of the way back to the start model's weights, a step")
     warmup_epochs: float = Field(1.0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
     max_retain_kl: float = Field(10.0, gt=0, description="nats a token from the start model at which a run stops")
@@ -122,6 +57,7 @@ class Recipe(_Part):
     prompt_format: str = "Question: {prompt}\nAnswer:"
     lora: Lora | None = None
     retain: Retain = Retain()
+    calibration: Calibration | None = None
     verify: Verify = Verify()
 
     @field_validator("terms", "hyperparameters", mode="before")
@@ -172,7 +108,8 @@ class Recipe(_Part):
         if not any(OBJECTIVES[name].role == "forget" for name in terms):
             raise RecipeError("the loss has no term on the forget rows")
         scale = {"forget": self.forget_weight, "retain": self.retain_weight}
-        return {name: weight * scale[OBJECTIVES[name].role] for name, weight in terms.items()}
+        weighted = {name: weight * scale[OBJECTIVES[name].role] for name, weight in terms.items()}
+        return weighted | ({"level": self.calibration.weight} if self.calibration else {})
 
     def all_hyperparameters(self) -> dict[str, float]:
         """Values for the objectives' keyword-only parameters; what is not set keeps the objective's default."""
@@ -294,6 +231,12 @@ def _explain(error: ValidationError) -> str:
 
 def _keys(unknown: str) -> list[str]:
     """The keys that would have been known at the place of the unknown one."""
-    parts: dict[str, type[BaseModel]] = {"lora": Lora, "passages": Passages, "retain": Retain, "verify": Verify}
+    parts: dict[str, type[BaseModel]] = {
+        "lora": Lora,
+        "passages": Passages,
+        "retain": Retain,
+        "calibration": Calibration,
+        "verify": Verify,
+    }
     parent = unknown.rpartition(".")[0]
     return list(parts.get(parent, Recipe).model_fields)

@@ -39,6 +39,7 @@ class Assembler:
             **vars(pad_rows(rows)),
             "tokens": torch.tensor([row.tokens for row in rows]),
             "start_logp": start,
+            "level": None if self.extras.levels is None else torch.tensor([self.extras.levels[i] for i in part.forget]),
             "alternative_start": other_start,
             "alternative_tokens": other_tokens,
             "part": part,
@@ -51,7 +52,8 @@ class Assembler:
         step, n = part.step, len(part.forget)
         forward = _Forward(model, padded, inputs["tokens"], self.extras)
         forget = forward.rows("forget", part.forget, 0, step.forget_size)
-        forget = replace(forget, start_logp=inputs["start_logp"], mismatched_ratio=self._mismatched(model, step))
+        forget = replace(forget, start_logp=inputs["start_logp"], level=inputs["level"])
+        forget = replace(forget, mismatched_ratio=self._mismatched(model, step))
         if self.extras.alternatives is not None:
             size = Size(step.forget_size.rows, inputs["alternative_tokens"])
             alternative = forward.scores(n + len(part.retain), n, size)

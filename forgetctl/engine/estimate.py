@@ -66,14 +66,16 @@ def estimate(
 
 
 def static_bytes(facts: ModelFacts, recipe: Recipe, device: torch.device) -> int:
-    """Weights, gradients, AdamW's two moments, and the copy of the start model's head that guards the retain rows."""
+    """Weights, gradients, AdamW's two moments, the copy of the start model's head that guards the retain rows, and that
+    of all weights where they are anchored, which lies in the memory of the processor."""
     shapes = weight_shapes(facts.path)
     moments = 2 * FLOAT if recipe.optimizer == "adamw" else EIGHT_BIT_MOMENTS
     if recipe.lora is None:
         # Split weights have two bytes for the model and two for the optimizer.
         gradient = head_value = HALF if recipe.weights == "bfloat16" else FLOAT
         head = max((prod(shape) for name, shape in shapes.items() if _is_outer(name)), default=0)
-        return int(_count(shapes) * (FLOAT + gradient + moments)) + head_value * head
+        anchor = FLOAT if recipe.anchor and device.type == "cpu" else 0
+        return int(_count(shapes) * (FLOAT + gradient + moments + anchor)) + head_value * head
     held = held_dtype(facts, recipe, training_precision(recipe, facts, device)[0])
     adapters = _lora_size(shapes, recipe.lora.rank) * (2 * FLOAT + moments)
     if recipe.lora.quantisation == "nf4":

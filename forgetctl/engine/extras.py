@@ -106,10 +106,14 @@ def watch_layer(model: Any, retain: Sequence[Encoded], index: int, seed: int) ->
 
 @dataclass(frozen=True)
 class Extras:
-    """What the terms of a loss declared that they need; None, empty or False where none does."""
+    """What the terms of a loss declared that they need; None, empty or False where none does.
+
+    levels: the log-probability a token that each forget row is to end at.
+    """
 
     alternatives: Alternatives | None = None
     mismatched: Mismatched | None = None
     states: dict[Role, AnswerStates] = field(default_factory=dict)
     layer: Layer | None = None
     logits: bool = False
+    levels: Sequence[float] | None = None

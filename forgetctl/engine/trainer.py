@@ -28,6 +28,7 @@ from transformers.trainer_callback import PrinterCallback
 from ..errors import DivergedError, MemoryExceeded
 from ..maths.objectives import WeightedSum
 from ..recipe import Recipe
+from .anchor import Anchor
 from .assembly import Assembler
 from .callbacks import Figures, Meter, StopOnSignal
 from .checkpoints import MarkComplete, saving
@@ -102,6 +103,8 @@ class UnlearnTrainer(Trainer):
             self.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
         if self.ranks.count > 1:
             set_seed(recipe.seed, device_specific=True)  # the processes' rows differ, and so must their dropout
+        if recipe.anchor:
+            self.add_callback(Anchor(model, recipe.anchor, recipe.learning_rate))
         if guarded is not None:
             states: Any = WithinForward(guarded) if self.ranks.sharded else guarded
             precision = partial(fit.autocast, model.device)

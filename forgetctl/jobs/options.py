@@ -13,7 +13,8 @@ from ..stages.request import Fields
 class UnlearnOptions:
     """What to unlearn from what. Paths are kept as given; `retain` None lets the start model make the sample.
 
-    model: a directory, a hub id, or an earlier run, whose unlearned model is then the start.
+    model: a directory, a hub id, or an earlier run, whose unlearned model is then the start. holdout: rows that no
+    model saw, which show where forgetting ends.
     requests: ids in the register that the run serves. register: the owner's, or None for the default one. track: score
     the model after every epoch, for the report's curve.
     """
@@ -21,6 +22,7 @@ class UnlearnOptions:
     model: str
     forget: Path
     retain: Path | None = None
+    holdout: Path | None = None
     refusals: Path | None = None
     fields: Fields = field(default_factory=Fields)
     out: Path | None = None
@@ -52,7 +54,7 @@ class UnlearnOptions:
         return cls(**given)
 
 
-_PLACES = ("forget", "retain", "refusals", "register")
+_PLACES = ("forget", "retain", "holdout", "refusals", "register")
 
 
 @dataclass(frozen=True)

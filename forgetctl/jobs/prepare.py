@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from ..stages.refusals import SHIPPED, read_refusals
 from ..stages.request import RowFile, read_rows
 from ..stages.requirements import check_lora, check_terms
 from .binding import check_requests
+from .holdout import for_calibration, read_unseen
 from .lineage import Start, find_start
 from .options import UnlearnOptions, VerifyOptions
 
@@ -43,7 +45,7 @@ class Job:
 
     start: the model to begin with, and the runs that made it. parts: the forget rows by the request that they belong
     to. encoded: what is trained on; a passage that is longer than a window is several. notes: what to tell the user of
-    rows that were cut. sample is None where the start model has yet to make it.
+    rows that were cut. sample is None where the start model has yet to make it. unseen: holdout rows that calibrate.
     """
 
     options: UnlearnOptions
@@ -58,6 +60,7 @@ class Job:
     refusals: list[str]
     notes: tuple[str, ...]
     sample: Sample | None
+    unseen: Sequence[Row] = ()
 
     @property
     def refusals_file(self) -> Path:
@@ -86,11 +89,29 @@ def prepare(options: UnlearnOptions, recipe: Recipe) -> Job:
     job = Job(options, recipe, start, facts, encoder, forget, parts, encoded, cut, refusals, notes, None)
     check_lora(facts, recipe)
     check_terms(facts, recipe, forget, job.refusals, partial(_encode_whole, job), job.refusals_file, options.forget)
+    retain = read_retain(options)
+    job = replace(job, unseen=_unseen(job, retain))
     if options.retain is None:
         return job
-    sample = _choose(job, read_retain(options), str(options.retain))
+    sample = _choose(job, retain, str(options.retain))
     retained = encode_retain(job, sample, (*sample.pairing.train, *sample.pairing.check))
     return replace(job, sample=sample, notes=(*notes, *_notes(retained, 0, recipe, "retain")))
+
+
+def _unseen(job: Job, retain: Sequence[Row]) -> Sequence[Row]:
+    """The holdout rows that calibrate. Raises UsageError where there is a holdout and nothing to calibrate with it, or
+    the other way round."""
+    file, settings = job.options.holdout, job.recipe.calibration
+    if settings is None and file is None:
+        return ()
+    if file is None:
+        raise UsageError("the recipe has a 'calibration', which needs rows that no model saw: give --holdout FILE")
+    if settings is None:
+        raise UsageError(f"{file}: the recipe has no 'calibration' to use it for; leave --holdout to verify")
+    rows = read_unseen(file, job.options.fields, chain(job.forget, retain))
+    chosen = for_calibration(file, rows, settings.share, job.recipe.seed)
+    encode(job, chosen, file)
+    return chosen
 
 
 def _notes(encoded: Sequence[Encoded], cut: int, recipe: Recipe, name: str) -> Iterator[str]:

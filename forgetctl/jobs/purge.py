@@ -77,7 +77,7 @@ def run_purge(purge: Purge) -> Purge:
 
 def _wanted(run: Run, options: PurgeOptions) -> Iterator[Path]:
     """What forgetctl made, by the names that it gave, with the drafts that a crash can have left."""
-    files = [run.start_file]
+    files = [run.start_file, run.levels_file]
     if options.scores:
         files += [*run.score_files().values(), *run.tracked_files().values()]
     if options.keys:

@@ -6,11 +6,19 @@ from typing import Any
 
 from ..engine.hardware import describe, versions
 from ..engine.models import choose_device
-from ..files import model_digest
+from ..files import file_digest, model_digest
 from ..maths.objectives import OBJECTIVES
 from ..stages.neutral import ORIGIN, rows_digest
 from ..stages.refusals import refusals_digest
 from .prepare import Job, Sample
+
+
+def _holdout(job: Job) -> dict[str, Any]:
+    """What calibrated the run. Nobody's rows to forget, so a plain digest tells nothing of them."""
+    file = job.options.holdout
+    if file is None:
+        return {}
+    return {"holdout": {"path": str(file), "rows": len(job.unseen), "sha256": file_digest(file)}}
 
 
 def first_record(job: Job, sample: Sample) -> dict[str, Any]:
@@ -60,5 +68,6 @@ def first_record(job: Job, sample: Sample) -> dict[str, Any]:
                 # A file of the owner's may hold the forget rows, so `_freeze` commits to it under the run's key.
                 **({} if retain_path else {"sha256": rows_digest(sample.rows)}),
             },
+            **_holdout(job),
         },
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -17,7 +17,7 @@ from ..errors import InputError, RunError, UsageError
 from ..files import file_digest, model_digest, read_json
 from ..progress import Progress
 from ..recipe import Recipe, parse_recipe
-from ..rows import Row, normalise
+from ..rows import Row
 from ..run import DEFAULT_RUNS, LATEST, Run, new_run_path
 from ..scores import REPHRASED
 from ..seal.commitments import split_requests
@@ -27,6 +27,7 @@ from ..stages.reference import ModelSource, Source, find_source
 from ..stages.request import Fields, read_rows
 from ..stages.verify import RowSets, check_fit
 from .binding import bind, check_requests
+from .holdout import for_calibration, for_verdict, read_unseen
 from .options import UnlearnOptions, VerifyOptions
 from .prepare import read_retain
 from .unlearn import check_inputs
@@ -82,7 +83,8 @@ def _of_run(
     else:
         check = read_json(run.pairs_file)["check"]
         retain, retain_file = [rows[i] for i in check], made.retain or Path("neutral prompts")
-    sets = _row_sets(options, recipe, (forget_file, forget), (retain_file, retain), seen=rows)
+    calibrated = _calibrated(made, recipe)
+    sets = _row_sets(options, recipe, (forget_file, forget), (retain_file, retain), rows, calibrated)
     subject = Subject(run, recipe, ModelSource(run.model_dir), ModelSource(start), references, sets)
     _check(subject)
     return subject
@@ -190,12 +192,13 @@ def _row_sets(
     forget: tuple[Path, list[Row]],
     retain: tuple[Path, list[Row]],
     seen: Sequence[Row] = (),
+    calibrated: Sequence[Row] = (),
 ) -> RowSets:
     rows, origin = with_perturbed(forget[1], retain[1], recipe.verify.distractors)
     sets: dict[str, tuple[Path, Sequence[Row]]] = {"forget": (forget[0], rows), "retain": retain}
     if options.holdout:
-        unseen = _unseen(options.holdout, options.fields, chain(forget[1], retain[1], seen))
-        sets["holdout"] = options.holdout, unseen
+        unseen = read_unseen(options.holdout, options.fields, chain(forget[1], retain[1], seen))
+        sets["holdout"] = options.holdout, for_verdict(unseen, calibrated)
     others = {"real_authors": options.real_authors, "world_facts": options.world_facts}
     sets |= {name: (file, read_rows(file, options.fields)) for name, file in others.items() if file}
     sets |= {f"{REPHRASED}{n}": (file, _rephrased(options, file, rows)) for n, file in enumerate(options.rephrased, 1)}
@@ -205,6 +208,14 @@ def _row_sets(
     )
 
 
+def _calibrated(made: UnlearnOptions, recipe: Recipe) -> list[Row]:
+    """The holdout rows that a run was calibrated with: they fitted it, so they cannot judge it."""
+    if made.holdout is None or recipe.calibration is None:
+        return []
+    rows = read_rows(made.holdout, made.fields)
+    return for_calibration(made.holdout, rows, recipe.calibration.share, recipe.seed)
+
+
 def _rephrased(options: VerifyOptions, path: Path, forget: Sequence[Row]) -> list[Row]:
     """The request in other words, row by row. Raises InputError if there are more or fewer rows."""
     rows = read_rows(path, options.fields)
@@ -212,18 +223,6 @@ def _rephrased(options: VerifyOptions, path: Path, forget: Sequence[Row]) -> lis
         raise InputError(
             path, f"has {len(rows)} rows, the request has {len(forget)}; it must follow the request row by row"
         )
-    return rows
-
-
-def _unseen(path: Path, fields: Fields, known: Iterable[Row]) -> list[Row]:
-    """Holdout rows. Raises InputError for one that is to be forgotten or retained: a model did see it."""
-    rows = read_rows(path, fields)
-    texts = [(normalise(row.prompt), normalise(row.response)) for row in rows]
-    # The known rows may be a large file, so they pass by.
-    seen = set(texts).intersection((normalise(row.prompt), normalise(row.response)) for row in known)
-    for row, text in zip(rows, texts, strict=True):
-        if text in seen:
-            raise InputError(path, "is one of the rows to forget or to retain, so it is no holdout", row.line)
     return rows
 
 

@@ -33,6 +33,7 @@ from ..stages.unlearn import Material, unlearn
 from .binding import bind
 from .bystander import shared
 from .card import write_card
+from .levels import levels_of
 from .options import UnlearnOptions
 from .prepare import Job, Sample, encode, encode_retain, own_sample, prepare
 from .record import first_record
@@ -124,6 +125,7 @@ def _check_shardable(recipe: Recipe, ranks: Ranks) -> None:
     refused = {
         "weights=bfloat16": recipe.weights == "bfloat16" and lora is None,
         "optimizer=adamw8bit": recipe.optimizer == "adamw8bit",
+        "anchor": recipe.anchor > 0,
         "lora.quantisation": lora is not None and lora.quantisation != "none",
     }
     named = [setting for setting, used in refused.items() if used]
@@ -151,9 +153,18 @@ def check_inputs(run: Run, options: UnlearnOptions) -> None:
     for name, path in (("forget", options.forget), ("retain", options.retain)):
         if path is not None:
             _check_rows(run, name, path)
+    if options.holdout is not None:
+        run.check_unchanged("holdout", options.holdout, _digest_of(options.holdout))
     run.check_unchanged("refusals", options.refusals or SHIPPED, refusals_digest(read_refusals(options.refusals)))
     model = resolve_model(options.model, allow_download=options.allow_download)
     run.check_unchanged("model", model, model_digest(model))
+
+
+def _digest_of(path: Path) -> str:
+    try:
+        return file_digest(path)
+    except OSError:
+        raise InputError(path, "cannot be read, but the run needs it") from None
 
 
 def _check_rows(run: Run, name: str, path: Path) -> None:
@@ -182,6 +193,7 @@ def _train(run: Run, job: Job, sample: Sample, model: Any, ranks: Ranks, progres
         retain=encoded,
         forget_rows=job.forget,
         refusals=job.refusals,
+        levels=levels_of(run, job, encoded, model, ranks) if job.unseen else None,
         encode=lambda rows: encode(job, rows, job.options.forget),
         fit=fit,
         reload=lambda: _load(job, torch.device("cpu"), model.device),

@@ -16,7 +16,16 @@ from torch import Tensor
 
 Role = Literal["forget", "retain"]
 Need = Literal[
-    "start", "alternative", "alternative_start", "kl", "mismatched", "logits", "start_logits", "hidden", "start_hidden"
+    "start",
+    "alternative",
+    "alternative_start",
+    "kl",
+    "mismatched",
+    "logits",
+    "start_logits",
+    "hidden",
+    "start_hidden",
+    "level",
 ]
 
 
@@ -34,6 +43,7 @@ class Rows:
     whole optimizer batch.
     logits, start_logits: (t, vocabulary), of the model and, up to a constant a position, of the start model; targets:
     (t,) the answers' token ids.
+    level: (n,) the log-probability a token at which each row would lie had the model never seen it.
     hidden, start_hidden: (t, width) activations of one inner layer; direction: (width,) a random unit vector.
     """
 
@@ -51,6 +61,7 @@ class Rows:
     hidden: Tensor | None = None
     start_hidden: Tensor | None = None
     direction: Tensor | None = None
+    level: Tensor | None = None
 
     def mean(self, per_row: Tensor) -> Tensor:
         """This part's share of the mean over the optimizer batch's rows."""

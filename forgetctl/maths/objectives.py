@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import newer
+from . import calibrated, newer
 from .batch import OBJECTIVES, Batch, Need, Objective, Role, Rows
 from .losses import NPO_PAPER, dpo, fg, ga, k_fg, k_rt, kto, npo, rt
 
@@ -26,6 +26,7 @@ __all__ = [
     "Role",
     "Rows",
     "WeightedSum",
+    "calibrated",
     "dpo",
     "fg",
     "ga",

@@ -45,8 +45,9 @@ class Material:
     """What training needs: the start model, the encoded rows, and the means to make others of the forget rows.
 
     encode: ids of rows, within the model's context. fit: how it is computed here. refusals: uninformed answers to draw
-    from. measure: scores the model after every epoch; the scores are kept for the report and decide nothing. reload:
-    the start model once more, in the memory of the processor. ranks: the processes that do it together.
+    from. levels: where each forget row is to end, in nats a token, if the loss asks for that. measure: scores the model
+    after every epoch; the scores are kept for the report and decide nothing. reload: the start model once more, in the
+    memory of the processor. ranks: the processes that do it together.
     """
 
     model: Any
@@ -59,6 +60,7 @@ class Material:
     encode: Callable[[Sequence[Row]], list[Encoded]]
     fit: Fit
     reload: Callable[[], Any]
+    levels: Sequence[float] | None = None
     measure: Callable[[Any], Scores] | None = None
     ranks: Ranks = field(default_factory=Ranks)
 
@@ -220,7 +222,7 @@ def _extras(loss: WeightedSum, material: Material, recipe: Recipe, progress: Pro
     layer = None
     if "hidden" in needs | loss.needs("retain"):
         layer = watch_layer(model, material.retain, recipe.layer or default_layer(model), recipe.seed)
-    return Extras(alternatives, mismatched, states, layer, "logits" in needs)
+    return Extras(alternatives, mismatched, states, layer, "logits" in needs, material.levels)
 
 
 def _score_refusals(alternatives: Alternatives, material: Material, recipe: Recipe, progress: Progress) -> None:

@@ -22,9 +22,10 @@ FIELDS: dict[Need, tuple[str, ...]] = {
     "start_logits": ("start_logits",),
     "hidden": ("hidden", "direction"),
     "start_hidden": ("start_hidden",),
+    "level": ("level",),
 }
 PER_TOKEN = ("logits", "start_logits", "targets", "hidden", "start_hidden")
-PER_ROW = ("start_logp", "kl")
+PER_ROW = ("start_logp", "kl", "level")
 
 
 def tensor(values: list[float] | list[list[float]]) -> Tensor:
@@ -70,6 +71,7 @@ def complete(seed: int = 0) -> Rows:
         hidden=normal(t, WIDTH),
         start_hidden=normal(t, WIDTH),
         direction=torch.nn.functional.normalize(normal(WIDTH).abs(), dim=0),
+        level=-5 + normal(n),
     )
 
 

@@ -1,0 +1,80 @@
+"""Where rows would lie for a model that never saw them, learned from holdout rows: the levels that forgetting ends at.
+
+A model that is driven away from a row does not know where to stop. Rows that it never saw show where: their
+log-probabilities a token have a distribution, and which of them lie high in it can be told in part from the answers
+themselves, from how usual their tokens are after one another. Nothing here sees what a verdict is reached from.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+Answer = Sequence[int]
+"""Token ids of an answer after the token that stands before it."""
+
+PRIOR = 20.0
+"""Pairs that the frequency of single tokens counts for (Dirichlet smoothing; MacKay & Peto 1995)."""
+FEWEST = 20
+"""Holdout rows below which a distribution cannot be told."""
+
+
+class Usage:
+    """How usual tokens are after one another in a corpus of answers."""
+
+    def __init__(self, corpus: Iterable[Answer]) -> None:
+        self.singles: Counter[int] = Counter()
+        self.pairs: Counter[tuple[int, int]] = Counter()
+        self.firsts: Counter[int] = Counter()
+        for answer in corpus:
+            self.singles.update(answer[1:])
+            self.pairs.update(pairwise(answer))
+            self.firsts.update(answer[:-1])
+        self.total = sum(self.singles.values())
+
+    def mean_logp(self, answer: Answer) -> float:
+        """Mean log-probability of the answer's tokens under the smoothed pair frequencies, in nats.
+
+        A token that the corpus lacks counts as seen half a time.
+        """
+        kinds = len(self.singles) + 1
+        logp = 0.0
+        for before, token in pairwise(answer):
+            single = (self.singles[token] + 0.5) / (self.total + 0.5 * kinds)
+            logp += np.log((self.pairs[before, token] + PRIOR * single) / (self.firsts[before] + PRIOR))
+        return float(logp / (len(answer) - 1))
+
+
+def unseen_levels(
+    holdout: Sequence[Answer], per_token: ArrayLike, rows: Sequence[Answer], corpus: Iterable[Answer]
+) -> Floats:
+    """The log-probability a token, in nats, at which each of `rows` would lie had the model never seen it, (n,).
+
+    per_token: (m,) the start model's, of the `holdout` rows. corpus: answers of rows that are kept.
+    A line is fitted to the holdout rows, from `Usage.mean_logp` and one over the number of tokens. It ranks `rows`,
+    and each gets the holdout's quantile of its rank, moved by as much as the line expects `rows` to differ from the
+    holdout on average. So the levels are distributed as unseen rows are, and rows that read easily lie high.
+    Raises ValueError for fewer than 20 holdout rows, or scores that are not finite.
+    """
+    unseen = np.asarray(per_token, dtype=float)
+    if len(holdout) < FEWEST or unseen.shape != (len(holdout),):
+        raise ValueError(f"{len(holdout)} holdout rows, {FEWEST} are needed")
+    if not np.isfinite(unseen).all():
+        raise ValueError("a score of the holdout is not finite")
+    usage = Usage(corpus)
+    known, asked = _features(usage, holdout), _features(usage, rows)
+    line = np.linalg.lstsq(known, unseen, rcond=None)[0]
+    expected = asked @ line
+    ranks = expected.argsort(kind="stable").argsort(kind="stable")
+    levels: Floats = np.quantile(unseen, (ranks + 0.5) / len(rows)) + expected.mean() - (known @ line).mean()
+    return levels
+
+
+def _features(usage: Usage, answers: Sequence[Answer]) -> Floats:
+    """(n, 3): one, usage, one over the number of tokens."""
+    return np.array([(1.0, usage.mean_logp(answer), 1 / (len(answer) - 1)) for answer in answers])
