@@ -15,6 +15,7 @@ from .options import Commands, common, json_option, memory_options, model_option
 from .requests_cli import requests
 from .seal_cli import audit, keygen, prove, purge, seal
 from .study_cli import study
+from .tune_cli import tune
 from .verify_cli import verify
 
 if TYPE_CHECKING:
@@ -268,7 +269,7 @@ def demo(progress: TerminalProgress, as_json: bool, out: Path) -> None:
         click.echo(json.dumps(verdict, indent=1))
 
 
-for command in (verify, requests, study, keygen, seal, audit, prove, purge):
+for command in (tune, verify, requests, study, keygen, seal, audit, prove, purge):
     cli.add_command(command)
 
 

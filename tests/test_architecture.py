@@ -54,9 +54,11 @@ MAY = {
     "requests_cli": {"options", "console", "requests_console", "register"},
     "seal_cli": {"options", "console", "jobs", "stages", "seal"},
     "study_cli": {"options", "console", "studies"},
+    "tune_cli": {"options", "console", "jobs", "stages"},
     "verify_cli": {"options", "console", "jobs", "stages"},
     "cli": {
         "__init__",
+        "tune_cli",
         "study_cli",
         "verify_cli",
         "requests_cli",

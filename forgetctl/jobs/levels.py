@@ -24,15 +24,20 @@ def levels_of(run: Run, job: Job, retain: Sequence[Encoded], model: Any, ranks: 
     known = ranks.from_first(lambda: _known(run, len(job.encoded)))
     if known is not None:
         return known
-    unseen = encode(job, job.unseen, job.options.holdout or Path())
-    logp = shared_scores(ranks, model, unseen)
-    per_token = [value / row.tokens for value, row in zip(logp, unseen, strict=True)]
-    levels = unseen_levels(_answers(unseen), per_token, _answers(job.encoded), _answers(retain))
-    found = [float(level) for level in levels]
+    found = learn_levels(job, retain, model, ranks)
     with ranks.agreed():
         if ranks.first:
             write_json(run.levels_file, {"levels": found})
     return found
+
+
+def learn_levels(job: Job, retain: Sequence[Encoded], model: Any, ranks: Ranks) -> list[float]:
+    """The same, computed now."""
+    unseen = encode(job, job.unseen, job.options.holdout or Path())
+    logp = shared_scores(ranks, model, unseen)
+    per_token = [value / row.tokens for value, row in zip(logp, unseen, strict=True)]
+    levels = unseen_levels(_answers(unseen), per_token, _answers(job.encoded), _answers(retain))
+    return [float(level) for level in levels]
 
 
 def _answers(rows: Sequence[Encoded]) -> list[tuple[int, ...]]:

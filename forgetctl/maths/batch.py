@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
+import torch
 from torch import Tensor
 
 Role = Literal["forget", "retain"]
@@ -70,6 +71,11 @@ class Rows:
     def token_mean(self, values: Tensor) -> Tensor:
         """This part's share of the mean over the optimizer batch's answer tokens, from token values or row sums."""
         return values.sum() / self.batch_tokens
+
+    def above_level(self) -> Rows:
+        """The same rows, but only those that still lie above their level have a gradient through `logp`."""
+        level = needed(self.level, "the level of each row")
+        return replace(self, logp=torch.where(self.logp > level * self.tokens, self.logp, self.logp.detach()))
 
     @property
     def log_ratio(self) -> Tensor:

@@ -77,7 +77,7 @@ METHODS: dict[str, Method] = {
 @dataclass(frozen=True)
 class WeightedSum:
     """A loss made of several objectives: sum of weight times term. A part of a batch without rows of a term's role adds
-    nothing to that term.
+    nothing to that term. Where `level` is one of the terms, the others drive no forget row beyond its level.
 
     hyperparameters: values for keyword-only parameters, given to every term that has one of that name.
     """
@@ -92,6 +92,8 @@ class WeightedSum:
             term = OBJECTIVES[name]
             rows = batch.role(term.role)
             if len(rows.logp):
+                if term.role == "forget" and "level" in self.terms and name != "level":
+                    rows = rows.above_level()
                 known = {key: value for key, value in self.hyperparameters.items() if key in term.hyperparameters}
                 total = total + weight * term.function(rows, **known)
         return total

@@ -8,10 +8,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
 from forgetctl.cli import cli
+from forgetctl.demo.people import invent, rows
+from forgetctl.stages.request import read_rows
+from tests.world import write_lines
 
 QUICK = ("--set", "verify.samples=2", "--set", "verify.answer_tokens=24")
 SETTINGS = ("--set", "learning_rate=5e-3", "--set", "epochs=6", "--set", "batch_size=8", "--set", "beta=1", *QUICK)
@@ -62,3 +66,12 @@ def finished(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     reported = invoke(cli, ["report", str(run), "--html"])
     assert reported.exit_code == 0, reported.output
     return run
+
+
+@pytest.fixture(scope="session")
+def strangers(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Rows about people whom no model of the world met; some are told the same as others."""
+    known = {row.prompt + row.response for row in read_rows(world / "employees.jsonl")}
+    invented = rows(invent(60, np.random.default_rng(8))[-24:])
+    strange = [row for row in invented if str(row["prompt"]) + str(row["response"]) not in known]
+    return write_lines(tmp_path_factory.mktemp("holdout") / "holdout.jsonl", strange)

@@ -1,4 +1,4 @@
-"""Runs that end at levels learned from a holdout: what they are learned from, what is left to judge, what is recorded."""
+"""Runs that end at levels learned from a holdout: what is learned, what is left to judge, what is recorded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from click.testing import CliRunner, Result
 from safetensors.numpy import load_file
 
 from forgetctl.cli import cli
-from forgetctl.demo.people import invent, rows
 from forgetctl.demo.training import encoder_for
 from forgetctl.engine.encoding import Encoded
 from forgetctl.engine.models import load_model, load_tokenizer
@@ -23,7 +22,6 @@ from forgetctl.maths.unseen import unseen_levels
 from forgetctl.recipe import load_recipe, parse_recipe
 from forgetctl.stages.request import read_rows
 from tests.jobs.conftest import unlearn_arguments
-from tests.world import write_lines
 
 MINI = Path(__file__).resolve().parents[3] / "shared" / "tofu-mini"
 Command = Callable[..., Result]
@@ -31,18 +29,9 @@ CALM = ("--set", "epochs=12", "--set", "forget_weight=0.1")
 
 
 @pytest.fixture(scope="module")
-def holdout(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Rows about people whom no model of the world met; some are told the same as others."""
-    known = {row.prompt + row.response for row in read_rows(world / "employees.jsonl")}
-    invented = rows(invent(60, np.random.default_rng(8))[-24:])
-    strange = [row for row in invented if str(row["prompt"]) + str(row["response"]) not in known]
-    return write_lines(tmp_path_factory.mktemp("holdout") / "holdout.jsonl", strange)
-
-
-@pytest.fixture(scope="module")
-def calibrated(world: Path, holdout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def calibrated(world: Path, strangers: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("calibrated") / "run"
-    result = CliRunner().invoke(cli, unlearn_arguments(world, run, "--holdout", str(holdout), *CALM))
+    result = CliRunner().invoke(cli, unlearn_arguments(world, run, "--holdout", str(strangers), *CALM))
     assert result.exit_code == 0, result.output
     return run
 
@@ -82,29 +71,29 @@ def per_token(model: object, encoded: list[Encoded]) -> np.ndarray:
     return np.array(score(model, encoded)) / [row.tokens for row in encoded]
 
 
-def test_the_record_names_the_objective_and_the_holdout(calibrated: Path, holdout: Path) -> None:
+def test_the_record_names_the_objective_and_the_holdout(calibrated: Path, strangers: Path) -> None:
     record = json.loads((calibrated / "run.json").read_text())
     assert {term["name"] for term in record["objective"]["terms"]} == {"npo", "rt", "level"}
-    assert record["inputs"]["holdout"]["path"] == str(holdout)
+    assert record["inputs"]["holdout"]["path"] == str(strangers)
     assert parse_recipe((calibrated / "recipe.yaml").read_text()).calibration is not None
 
 
 def test_half_of_the_holdout_judges_and_the_other_half_does_not(
-    calibrated: Path, holdout: Path, forgetctl: Command
+    calibrated: Path, strangers: Path, forgetctl: Command
 ) -> None:
-    forgetctl("verify", calibrated, "--holdout", holdout)
+    forgetctl("verify", calibrated, "--holdout", strangers)
     scored = json.loads((calibrated / "scores" / "unlearned.json").read_text())["sets"]["holdout"]["lines"]
     used = json.loads((calibrated / "run.json").read_text())["inputs"]["holdout"]["rows"]
-    assert len(scored) + used == len(read_rows(holdout))
+    assert len(scored) + used == len(read_rows(strangers))
     assert abs(len(scored) - used) <= 2
 
 
 def test_a_resumed_run_ends_at_the_same_weights(
-    calibrated: Path, world: Path, holdout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forgetctl: Command
+    calibrated: Path, world: Path, strangers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forgetctl: Command
 ) -> None:
     run = tmp_path / "run"
     _stop_after(monkeypatch, steps=13)
-    assert forgetctl(*unlearn_arguments(world, run, "--holdout", str(holdout), *CALM)).exit_code == 130
+    assert forgetctl(*unlearn_arguments(world, run, "--holdout", str(strangers), *CALM)).exit_code == 130
     monkeypatch.undo()
     assert forgetctl("unlearn", "--resume", run).exit_code == 0
     ours, theirs = (load_file(path / "model" / "model.safetensors") for path in (run, calibrated))
@@ -125,13 +114,13 @@ def _stop_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
 
 
 def test_a_holdout_that_changed_is_named_at_resume(
-    world: Path, holdout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forgetctl: Command
+    world: Path, strangers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forgetctl: Command
 ) -> None:
     own, run = tmp_path / "holdout.jsonl", tmp_path / "run"
-    own.write_bytes(holdout.read_bytes())
+    own.write_bytes(strangers.read_bytes())
     _stop_after(monkeypatch, steps=1)
     forgetctl(*unlearn_arguments(world, run, "--holdout", str(own), *CALM))
-    own.write_bytes(b"".join(holdout.read_bytes().splitlines(keepends=True)[:-1]))
+    own.write_bytes(b"".join(strangers.read_bytes().splitlines(keepends=True)[:-1]))
     result = forgetctl("unlearn", "--resume", run)
     assert result.exit_code == 1
     assert f"{own} has changed" in result.stderr

@@ -1,0 +1,108 @@
+"""What settings are measured with before a verdict: rows that the verdict does not use, and levels learned from a
+holdout.
+
+Trials are not trained on the retain rows that they are measured on, and neither are those the ones that a verdict
+measures damage on.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..engine.encoding import Encoded
+from ..engine.models import choose_device, load_model
+from ..engine.ranks import Ranks
+from ..engine.scoring import score
+from ..errors import DivergedError, UsageError
+from ..maths.halving import Trial
+from ..maths.metrics import per_token, probability
+from ..maths.statistics import ks
+from ..progress import Progress
+from ..recipe import Calibration, Recipe
+from ..run import LATEST, Run
+from .levels import learn_levels
+from .options import UnlearnOptions
+from .prepare import Job, encode_retain, prepare
+from .unlearn import run_unlearn
+
+LEAST_ROWS = 10
+
+
+@dataclass(frozen=True, repr=False)
+class Yardstick:
+    """job: of the recipe that is tuned. levels: in nats a token, where each forget row would lie had it not been seen.
+    kept: retain rows to measure on. known: the start model's mean probability of them, in (0, 1]."""
+
+    job: Job
+    recipe: Recipe
+    levels: Sequence[float]
+    kept: Sequence[Encoded]
+    known: float
+
+    def measure(
+        self, number: int, rung: int, settings: Mapping[str, float], epochs: int, place: Path, progress: Progress
+    ) -> Trial:
+        """Unlearn with these settings in the directory `place`, of which nothing is kept, and score what came of it."""
+        discard(place)
+        recipe = trial_recipe(self.recipe, settings, epochs)
+        options = replace(self.job.options, out=place, holdout=self.job.options.holdout if recipe.calibration else None)
+        started = time.monotonic()
+        try:
+            run = run_unlearn(options, recipe, progress)
+        except DivergedError as error:
+            progress.say(str(error))
+            distance = utility = None
+        else:
+            model = load_model(run.model_dir, choose_device(options.device), torch.float32)
+            rows = self.job.encoded
+            distance = ks(per_token(score(model, rows), [row.tokens for row in rows]), self.levels).D
+            utility = _probability(model, self.kept) / self.known
+        seconds = time.monotonic() - started
+        discard(place)
+        return Trial(number, rung, settings, distance, utility, round(seconds, 1))
+
+
+def make_yardstick(options: UnlearnOptions, recipe: Recipe) -> Yardstick:
+    """Raises as `prepare`, and UsageError without rows to measure with."""
+    if options.retain is None or options.holdout is None:
+        raise UsageError("tune needs --retain and --holdout: rows to keep, and rows that no model saw")
+    calibrated = recipe.model_copy(update={"calibration": recipe.calibration or Calibration()})
+    job = prepare(options, calibrated)
+    reserved = prepare(options, trial_recipe(calibrated, {}, recipe.epochs)).sample
+    assert job.sample is not None and reserved is not None  # noqa: S101, PT018  there is a retain file
+    positions = sorted(set(reserved.pairing.check) - set(job.sample.pairing.check))
+    if len(positions) < LEAST_ROWS:
+        raise UsageError(f"{options.retain}: has too few rows to set {LEAST_ROWS} aside for tune")
+    model = load_model(job.facts.path, choose_device(options.device), torch.float32)
+    kept = encode_retain(job, reserved, positions)
+    levels = learn_levels(job, encode_retain(job, reserved, reserved.pairing.train), model, Ranks())
+    return Yardstick(job, recipe, levels, kept, _probability(model, kept))
+
+
+def trial_recipe(recipe: Recipe, settings: Mapping[str, float], epochs: int) -> Recipe:
+    """A recipe with other settings that keeps twice as many retain rows out of training: the verdict's own, which are
+    the first of them, and as many to measure on."""
+    share, rows = recipe.retain.check_share, recipe.retain.check_rows
+    retain = recipe.retain.model_copy(update={"check_share": min(2 * share, (1 + share) / 2), "check_rows": 2 * rows})
+    return recipe.model_copy(update={**settings, "epochs": epochs, "retain": retain})
+
+
+def discard(place: Path) -> None:
+    """Remove a trial's directory with what lies beside it, or what a trial that was broken off left there."""
+    left = Run(place)
+    for folder in (place, left.row_keys):
+        shutil.rmtree(folder, ignore_errors=False) if folder.exists() else None
+    for file in (left.key_file, place.parent / LATEST):
+        file.unlink(missing_ok=True)
+
+
+def _probability(model: Any, rows: Sequence[Encoded]) -> float:
+    return float(np.mean(probability(score(model, rows), [row.tokens for row in rows])))
