@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -148,3 +149,19 @@ def test_a_recipe_that_calibrates_needs_a_holdout(world: Path, tmp_path: Path, f
 def test_any_method_can_be_calibrated() -> None:
     recipe = load_recipe("npo-rt-calibrated", method="simnpo-rt")
     assert set(recipe.weighted_terms()) == {"simnpo", "rt", "level"}
+
+
+def test_it_is_reported_sealed_and_audited(calibrated: Path, world: Path, tmp_path: Path, forgetctl: Command) -> None:
+    run, key = tmp_path / "run", tmp_path / "owner.key"
+    shutil.copytree(calibrated, run)
+    for suffix in (".key", ".keys"):
+        source = calibrated.with_name(calibrated.name + suffix)
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, run.with_name(run.name + suffix))
+    assert forgetctl("verify", run, "--reference", world / "reference").exit_code in (0, 3, 4)
+    assert "level" in forgetctl("report", run, "--md").stdout
+    assert forgetctl("keygen", "--out", key).exit_code == 0
+    sealed = forgetctl("seal", run, "--key", key)
+    assert sealed.exit_code == 0, sealed.output
+    assert not list(tmp_path.rglob("run.bundle/levels.json"))  # like start.json, it tells of single rows
+    audited = forgetctl("audit", tmp_path / "run.bundle", "--key", f"{key}.pub")
+    assert audited.exit_code == 0, audited.output
