@@ -22,10 +22,10 @@ FIELDS: dict[Need, tuple[str, ...]] = {
     "start_logits": ("start_logits",),
     "hidden": ("hidden", "direction"),
     "start_hidden": ("start_hidden",),
-    "level": ("level",),
+    "level": ("level", "token_logp"),
 }
-PER_TOKEN = ("logits", "start_logits", "targets", "hidden", "start_hidden")
-PER_ROW = ("start_logp", "kl", "level")
+PER_TOKEN = ("logits", "start_logits", "targets", "hidden", "start_hidden", "token_logp", "level")
+PER_ROW = ("start_logp", "kl")
 
 
 def tensor(values: list[float] | list[list[float]]) -> Tensor:
@@ -71,7 +71,8 @@ def complete(seed: int = 0) -> Rows:
         hidden=normal(t, WIDTH),
         start_hidden=normal(t, WIDTH),
         direction=torch.nn.functional.normalize(normal(WIDTH).abs(), dim=0),
-        level=-5 + normal(n),
+        token_logp=-5 * normal(t).abs(),
+        level=-5 + normal(t),
     )
 
 
