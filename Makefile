@@ -1,4 +1,5 @@
 # make demo: the main job on invented data.  make test: all quick tests.  make studies: the paper's studies in full.
+# make study-tofu: the paper's section 5 on a small model, over an hour on two cores; can be stopped and continued.
 # make calibrate: how often the verdict is right.  make browser: the report in Chromium (needs it, node and npm).
 # make bench: time and memory beside a textbook implementation.  make bench-gpu: the same questions for 1B and 7B models.
 # make faults: commands really killed and disks really full.  make distributed: two processes against one.
@@ -6,7 +7,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test studies calibrate browser bench bench-gpu faults distributed lint clean
+.PHONY: demo test studies study-tofu calibrate browser bench bench-gpu faults distributed lint clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -22,6 +23,23 @@ test: .venv/installed
 
 studies: .venv/installed
 	$(BIN)/python -m pytest -m slow tests/studies
+
+MINI := ../shared/tofu-mini
+TOFU := ../shared/tofu
+STUDY := studies/tofu
+REFERENCE = OMP_NUM_THREADS=1 $(BIN)/forgetctl reference --base $(MINI)/base --retain $(MINI)/train.jsonl \
+	--learning-rate 1e-3 --epochs 12 --warmup-epochs 0
+UNLEARN = OMP_NUM_THREADS=1 $(BIN)/forgetctl study tofu --model $(MINI)/full --data $(TOFU) --retain $(MINI)/train.jsonl \
+	--references $(STUDY)/references --reference 05=$(MINI)/retrain05 --recipe paper/tofu-mini --seeds 3 \
+	--questions 200 --kept-questions 50 --every 2 --workers 2 --out $(STUDY)
+
+# forget10 has twice the steps an epoch, so it gets half of the epochs.
+study-tofu: .venv/installed
+	@if [ ! -d $(MINI) ]; then echo "study-tofu is skipped: it needs the models and data of $(MINI) and $(TOFU)"; else set -ex; \
+	$(REFERENCE) --without $(TOFU)/forget01.json --out $(STUDY)/references/forget01; \
+	$(REFERENCE) --without $(TOFU)/forget10.json --out $(STUDY)/references/forget10; \
+	$(UNLEARN) --splits 10 --set epochs=5 --quiet; \
+	$(UNLEARN) --splits 05,01 --retain-weights 0,1,2,3,4,5; fi
 
 calibrate: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/forgetctl study calibration --out studies

@@ -12,6 +12,7 @@ from click.core import ParameterSource
 
 from . import __version__
 from .options import Commands, common, json_option, memory_options, model_options, recipe_of, request_options
+from .reference_cli import reference
 from .requests_cli import requests
 from .seal_cli import audit, keygen, prove, purge, seal
 from .study_cli import study
@@ -269,7 +270,7 @@ def demo(progress: TerminalProgress, as_json: bool, out: Path) -> None:
         click.echo(json.dumps(verdict, indent=1))
 
 
-for command in (tune, verify, requests, study, keygen, seal, audit, prove, purge):
+for command in (tune, verify, reference, requests, study, keygen, seal, audit, prove, purge):
     cli.add_command(command)
 
 

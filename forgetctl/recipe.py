@@ -129,7 +129,8 @@ def recipes_folder() -> Path:
 
 def shipped_recipes() -> dict[str, Path]:
     """Names and files of the recipes that come with forgetctl."""
-    return {path.stem: path for path in sorted(recipes_folder().glob("*.yaml"))}
+    folder, kinds = recipes_folder(), ("*.yaml", "paper/tofu-*.yaml")
+    return {f.relative_to(folder).with_suffix("").as_posix(): f for kind in kinds for f in sorted(folder.glob(kind))}
 
 
 def load_recipe(

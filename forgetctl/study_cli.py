@@ -3,51 +3,114 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .options import common, json_option
-from .studies import STUDIES
+from .studies import LARGE, STUDIES
 
 if TYPE_CHECKING:
     from .console import TerminalProgress
+    from .studies import Written
+
+FILE = click.Path(path_type=Path)
 
 
-@click.command()
-@click.argument("name", type=click.Choice([*STUDIES, "list"]))
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, file_okay=False),
-    default="forgetctl-studies",
-    show_default=True,
-    metavar="DIR",
-    help="Where NAME.json and the figures go.",
-)
+def out_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--out, for every study."""
+    return click.option(
+        "--out",
+        type=click.Path(path_type=Path, file_okay=False),
+        default="forgetctl-studies",
+        show_default=True,
+        metavar="DIR",
+        help="Where NAME.json and the figures go.",
+    )(command)
+
+
+@click.group()
+def study() -> None:
+    """Run a study: of the NPO paper with forgetctl's own objectives, or of the verdict itself."""
+
+
+@study.command("list")
 @json_option
 @common
-def study(progress: TerminalProgress, as_json: bool, name: str, out: Path) -> None:
-    """Run a study: of the NPO paper with forgetctl's own objectives, or of the verdict itself.
+def list_studies(progress: TerminalProgress, as_json: bool) -> None:
+    """List the studies."""
+    from .console import out, table
 
-    NAME is a study, or `list` to list them.
-    """
-    from .console import out as stdout
-    from .console import table
+    if as_json:
+        click.echo(json.dumps(dict(STUDIES), indent=1))
+    else:
+        out().print(table(["study", "what it shows"], list(STUDIES.items())))
 
-    if name == "list":
-        if as_json:
-            click.echo(json.dumps(dict(STUDIES), indent=1))
-        else:
-            stdout().print(table(["study", "what it shows"], list(STUDIES.items())))
-        return
-    from .studies import run_study
 
-    done = run_study(name, out, progress)
+def _small(name: str, words: str) -> click.Command:
+    """The command of a study that has no options of its own."""
+
+    @click.command(name, help=words)
+    @out_option
+    @json_option
+    @common
+    def command(progress: TerminalProgress, as_json: bool, out: Path) -> None:
+        from .studies import run_study
+
+        _tell(run_study(name, out, progress), as_json)
+
+    return command
+
+
+for _name, _words in STUDIES.items():
+    if _name not in LARGE:
+        study.add_command(_small(_name, _words))
+
+
+@study.command(help=STUDIES["tofu"])
+@click.option("--model", required=True, metavar="DIR", help="The start model, which knows every row.")
+@click.option("--data", required=True, metavar="DIR", help="TOFU's JSON files, or the data set's hub name.")
+@click.option("--references", type=FILE, metavar="DIR", help="Holds forgetNN/seed-1, as `reference` makes it.")
+@click.option("--reference", multiple=True, metavar="SPLIT=DIR", help="The reference of one split; repeatable.")
+@click.option("--retain", type=FILE, metavar="FILE", help="Rows to keep in training.  [default: TOFU's retainNN.json]")
+@click.option("--splits", default="01,05,10", show_default=True, metavar="LIST", help="Of 01, 05, 10, 20, 30, 50, 90.")
+@click.option("--methods", metavar="LIST", help="Methods of `forgetctl methods`.  [default: the paper's twelve]")
+@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Runs of seeds 1 to this.")
+@click.option("--retain-weights", metavar="LIST", help="Also sweep NPO+RT over these, such as 0,1,2,3,4,5.")
+@click.option("--recipe", "recipe_name", default="paper/tofu-forget10", show_default=True, metavar="NAME|FILE",
+              help="Settings of every run but its method and seed.")  # fmt: skip
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a recipe's key.")
+@click.option("--questions", type=click.IntRange(1), default=300, show_default=True, help="Most forget rows scored.")
+@click.option("--kept-questions", type=click.IntRange(1), metavar="ROWS",
+              help="Most of retain, real authors and world facts.  [default: --questions]")  # fmt: skip
+@click.option("--every", type=click.IntRange(1), default=1, show_default=True,
+              help="Epochs from one measurement to the next; steps where an epoch has one or two.")  # fmt: skip
+@click.option("--rouge", type=click.Choice(["last", "every"]), default="last", show_default=True,
+              help="When answers are generated, which ROUGE and the utility need.")  # fmt: skip
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes, of one thread each.")
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, mps ...")
+@click.option("--allow-download", is_flag=True, help="Allow fetching models and data by their hub names.")
+@out_option
+@json_option
+@common
+def tofu(progress: TerminalProgress, as_json: bool, out: Path, **options: Any) -> None:
+    from .recipe import load_recipe
+    from .studies import run_tofu_study
+    from .studies.tofu.options import parse_options
+
+    recipe = load_recipe(options.pop("recipe_name"), overrides=options.pop("overrides"))
+    _tell(run_tofu_study(parse_options(recipe=recipe, out=out, **options), out, progress), as_json)
+
+
+def _tell(done: Written, as_json: bool) -> None:
+    from .console import out, table
+
     if as_json:
         click.echo(json.dumps(done.outcome.data, indent=1))
         return
     for found in done.outcome.tables:
-        stdout().print(table(found.columns, found.rows, found.title))
+        out().print(table(found.columns, found.rows, found.title))
     for path in done.files:
         click.echo(f"Wrote {path}")

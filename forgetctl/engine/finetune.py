@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from transformers import get_linear_schedule_with_warmup
 
 from .encoding import Encoded
 from .packing import packs
@@ -24,24 +25,31 @@ def fine_tune(
     epochs: int,
     learning_rate: float,
     seed: int,
+    batch_size: int = BATCH_ROWS,
+    weight_decay: float = 0.01,
+    warmup_epochs: float = 0.0,
+    max_grad_norm: float = 1.0,
     micro_batch: int | None = None,
     advance: Callable[[int, str], None] = lambda _steps, _note: None,
 ) -> None:
-    """Train on answers with AdamW and a linearly falling rate: token-mean cross-entropy, batches of 32 rows.
+    """Train on answers with AdamW: token-mean cross-entropy, and a rate that rises over `warmup_epochs` and then falls
+    to nothing, both linearly.
 
     micro_batch: most rows in memory at once; does not change the gradient. advance: called after every optimizer step.
     """
-    batches = -(-len(rows) // BATCH_ROWS)
+    batches = -(-len(rows) // batch_size)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, epochs * batches)
+    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay)
+    total = epochs * batches
+    warmup = min(round(warmup_epochs * batches), max(total - 1, 0))
+    schedule = get_linear_schedule_with_warmup(optimizer, warmup, total)
     generator = torch.Generator().manual_seed(seed)
-    limits = Limits(micro_batch or BATCH_ROWS, TOKENS, padded=not packs(model))
+    limits = Limits(micro_batch or batch_size, TOKENS, padded=not packs(model))
     model.train()
     for _ in range(epochs):
-        for indices in torch.split(torch.randperm(len(rows), generator=generator), BATCH_ROWS):
+        for indices in torch.split(torch.randperm(len(rows), generator=generator), batch_size):
             loss = _backward(model, [rows[i] for i in indices.tolist()], limits)
-            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+            torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm)
             optimizer.step()
             optimizer.zero_grad()
             schedule.step()

@@ -110,6 +110,15 @@ class AnswerStates:
         """KL(these states || model), as `divergence_from` but in the other direction."""
         return self._divergence(self._of(model))
 
+    def divergence_of(self, other: AnswerStates) -> float:
+        """KL(other || these states), as `divergence_from`, of states of the same rows.
+
+        Raises ModelError if the other model has a vocabulary of another size.
+        """
+        if other.vocabulary != self.vocabulary:
+            raise ModelError("the two models have vocabularies of different size")
+        return other._divergence(self)
+
     def _of(self, model: Any) -> AnswerStates:
         if model.get_output_embeddings().weight.shape[0] != self.vocabulary:
             raise ModelError("the two models have vocabularies of different size")

@@ -11,19 +11,18 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerState
 
-from ..scores import Scores
 from .scoring import evaluating
 
 
-class Track(TrainerCallback):
-    """Every `every` steps measures the model and hands step and scores to `keep`."""
+class Watch(TrainerCallback):
+    """Every `every` steps shows `look` the step and the model, set to evaluation."""
 
-    def __init__(self, every: int, measure: Callable[[Any], Scores], keep: Callable[[int, Scores], None]) -> None:
-        self.every, self.measure, self.keep = every, measure, keep
+    def __init__(self, every: int, look: Callable[[int, Any], None]) -> None:
+        self.every, self.look = every, look
 
     def on_step_end(self, args: Any, state: TrainerState, control: Any, model: Any = None, **_: Any) -> None:
         """Runs before the step is saved, so that a run resumed after it has this point too."""
         if state.global_step % self.every:
             return
         with evaluating(model):
-            self.keep(state.global_step, self.measure(model))
+            self.look(state.global_step, model)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ..maths.bounds import Bounds
 from ..maths.findings import Kept
 from ..maths.means import Change, relative_change
-from ..maths.metrics import model_utility, useful_truth
+from ..maths.metrics import harmonic_mean, model_utility, useful_truth
 from ..maths.resampling import Units
 from ..maths.statistics import DRAWS
 from ..scores import GREEDY, Scores, ScoreSet
@@ -65,6 +65,15 @@ def utility(scores: Scores, *, arithmetic: bool) -> float | None:
     return None if table is None else model_utility([float(mean) for rows in table for mean in rows.mean(0)])
 
 
+def utility_without_rouge(scores: Scores, *, arithmetic: bool) -> float | None:
+    """The harmonic mean of the six of the nine measures that need no generated answers. Not TOFU's model utility, and
+    not to be compared with it; None unless the three sets were scored with perturbed answers."""
+    tables = [_forced_rows(scores.sets.get(name), name, arithmetic=arithmetic) for name in UTILITY_SETS]
+    if any(table is None for table in tables):
+        return None
+    return harmonic_mean([float(mean) for rows in tables if rows is not None for mean in rows.mean(0)])
+
+
 def _utility(now: Scores, before: Scores, bounds: Bounds) -> Change | None:
     """Change of the model utility (arithmetic truth ratio, as published), by bootstrap of the rows of each set."""
     ours, theirs = (_utility_rows(scores, arithmetic=True) for scores in (now, before))
@@ -104,10 +113,19 @@ def _utility_rows(scores: Scores, *, arithmetic: bool) -> list[Floats] | None:
 
 
 def _set_rows(rows: ScoreSet | None, name: str, *, arithmetic: bool) -> Floats | None:
+    forced = _forced_rows(rows, name, arithmetic=arithmetic)
+    greedy = rows.elicited.get(GREEDY) if rows is not None else None
+    if forced is None or greedy is None or any(value is None for value in greedy.recall):
+        return None
+    return np.column_stack([forced[:, 0], np.asarray(greedy.recall, dtype=float), forced[:, 1]])
+
+
+def _forced_rows(rows: ScoreSet | None, name: str, *, arithmetic: bool) -> Floats | None:
+    """The rows' probability and useful truth, (rows, 2): what teacher forcing alone tells."""
     if rows is None:
         return None
-    greedy, ratios = rows.elicited.get(GREEDY), rows.truth_ratio_by(arithmetic=arithmetic)
+    ratios = rows.truth_ratio_by(arithmetic=arithmetic)
     chosen = rows.probabilities if name == "retain" else rows.choice_probabilities
-    if greedy is None or ratios is None or chosen is None or any(value is None for value in greedy.recall):
+    if ratios is None or chosen is None:
         return None
-    return np.column_stack([chosen, np.asarray(greedy.recall, dtype=float), useful_truth(ratios)])
+    return np.column_stack([chosen, useful_truth(ratios)])

@@ -112,8 +112,15 @@ def useful_truth(ratios: ArrayLike) -> Floats:
 def model_utility(parts: Sequence[float]) -> float:
     """TOFU's model utility: harmonic mean of probability, ROUGE and truth ratio on retain rows, real authors and
     world facts, in [0, 1]; 0 as soon as one of the nine is 0. Raises ValueError unless there are nine."""
-    if len(parts) != 9 or np.isnan(np.asarray(parts, dtype=float)).any():
-        raise ValueError(f"model utility is the mean of nine measures, got {len(parts)} or one that is NaN")
+    if len(parts) != 9:
+        raise ValueError(f"model utility is the mean of nine measures, got {len(parts)}")
+    return harmonic_mean(parts)
+
+
+def harmonic_mean(parts: Sequence[float]) -> float:
+    """Harmonic mean of shares, in [0, 1]; 0 as soon as one is 0. Raises ValueError for none, or one that is NaN."""
+    if not len(parts) or np.isnan(np.asarray(parts, dtype=float)).any():
+        raise ValueError("no measures, or one that is NaN")
     return 0.0 if min(parts) <= 0 else float(len(parts) / sum(1 / part for part in parts))
 
 

@@ -28,7 +28,7 @@ from ..engine.ranks import Ranks
 from ..engine.schedule import Limits
 from ..engine.shares import shared_scores
 from ..engine.states import AnswerStates
-from ..engine.tracking import Track
+from ..engine.tracking import Watch
 from ..engine.trainer import UnlearnTrainer
 from ..errors import DivergedError, Interrupted, RunError
 from ..files import flush_folder, model_digest, read_json, write_json
@@ -45,9 +45,10 @@ class Material:
     """What training needs: the start model, the encoded rows, and the means to make others of the forget rows.
 
     encode: ids of rows, within the model's context. fit: how it is computed here. refusals: uninformed answers to draw
-    from. levels: where the tokens of each forget row are to end, in nats, if the loss asks for that. measure: scores the model
-    after every epoch; the scores are kept for the report and decide nothing. reload: the start model once more, in the
-    memory of the processor. ranks: the processes that do it together.
+    from. levels: where the tokens of each forget row are to end, in nats, if the loss asks for that. measure: scores
+    the model after every epoch; the scores are kept for the report and decide nothing. watch: what else looks at the
+    model on the way, made for the number of steps of an epoch. reload: the start model once more, in the memory of the
+    processor. ranks: the processes that do it together.
     """
 
     model: Any
@@ -62,6 +63,7 @@ class Material:
     reload: Callable[[], Any]
     levels: Sequence[Sequence[float]] | None = None
     measure: Callable[[Any], Scores] | None = None
+    watch: Callable[[int], Watch] | None = None
     ranks: Ranks = field(default_factory=Ranks)
 
 
@@ -100,7 +102,9 @@ def unlearn(run: Run, material: Material, recipe: Recipe, progress: Progress) ->
             ranks=ranks,
         )
         if material.measure is not None:
-            trainer.add_callback(Track(len(trainer.batches), material.measure, partial(_keep, run, ranks)))
+            trainer.add_callback(Watch(len(trainer.batches), partial(_track, run, ranks, material.measure)))
+        if material.watch is not None:
+            trainer.add_callback(material.watch(len(trainer.batches)))
         total = len(trainer.batches) * recipe.epochs
         bar.resize(total, first_step)
         _train(run, trainer, checkpoint, total)
@@ -245,7 +249,8 @@ def _states(material: Material, rows: Sequence[Encoded], recipe: Recipe) -> Answ
     return AnswerStates(material.model, rows, copy_head=recipe.lora is None or material.ranks.sharded)
 
 
-def _keep(run: Run, ranks: Ranks, step: int, scores: Scores) -> None:
+def _track(run: Run, ranks: Ranks, measure: Callable[[Any], Scores], step: int, model: Any) -> None:
+    scores = measure(model)
     if ranks.first:
         write_json(run.tracked_file(step), scores.model_dump(mode="json"))
 

@@ -5,8 +5,9 @@ check of forgetctl's own verdict.
     proposition1   NPO becomes gradient ascent as beta goes to 0
     theorem2       gradient ascent runs away linearly, NPO logarithmically
     calibration    how often the verdict is right where the truth is known
+    tofu           section 5: every method on TOFU's splits, with a language model of the owner's
 
-Each is one module with `study(progress) -> Outcome`; its hyperparameters are in recipes/paper/.
+Each of the small ones is one module with `study(progress) -> Outcome`; its hyperparameters are in recipes/paper/.
 """
 
 from __future__ import annotations
@@ -16,20 +17,27 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from ..progress import Progress
 from .outcome import Outcome, Table
 
-__all__ = ["STUDIES", "Outcome", "Table", "run_study", "write_outcome"]
+if TYPE_CHECKING:
+    from .tofu.options import TofuOptions
+
+__all__ = ["LARGE", "STUDIES", "Outcome", "Table", "Written", "run_study", "run_tofu_study", "write_outcome"]
 
 STUDIES: Mapping[str, str] = {
     "synthetic": "Section 4: ten methods on a random-feature model whose true unlearned model is known.",
     "proposition1": "Proposition 1: NPO becomes gradient ascent as beta goes to 0.",
     "theorem2": "Theorem 2: gradient ascent leaves the start linearly, NPO logarithmically.",
     "calibration": "How often forgetctl's own verdict is right in simulated cases whose truth is known.",
+    "tofu": "Section 5: methods on the splits of TOFU, from a start model to retrained references.",
 }
 """What each study shows, by name."""
+LARGE = frozenset({"tofu"})
+"""Studies of language models, which need models, data and hours, and have options of their own."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +53,26 @@ def run_study(name: str, out: Path, progress: Progress) -> Written:
 
     Raises InputError if `out` cannot be written to, before the study starts.
     """
+    _check_writable(name, out)
+    outcome: Outcome = importlib.import_module(f"{__name__}.{name}").study(progress)
+    return Written(outcome, write_outcome(name, outcome, out))
+
+
+def run_tofu_study(options: TofuOptions, out: Path, progress: Progress) -> Written:
+    """The same of the study of TOFU, which continues what is in `out`. Raises as `tofu.study.run_tofu`."""
+    from .tofu.study import run_tofu
+
+    _check_writable("tofu", out)
+    outcome = run_tofu(options, progress)
+    return Written(outcome, write_outcome("tofu", outcome, out))
+
+
+def _check_writable(name: str, out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / f"{name}.json").touch()
     except OSError as error:
         raise InputError(out, f"cannot be written to: {error.strerror}") from None
-    outcome: Outcome = importlib.import_module(f"{__name__}.{name}").study(progress)
-    return Written(outcome, write_outcome(name, outcome, out))
 
 
 def write_outcome(name: str, outcome: Outcome, out: Path) -> tuple[Path, ...]:

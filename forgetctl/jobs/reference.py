@@ -1,0 +1,67 @@
+"""`forgetctl reference`: models that never saw the forget rows, or the start model that saw all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..engine.models import choose_device, resolve_model
+from ..errors import InputError, UsageError
+from ..files import text_digest
+from ..progress import Progress, Silent
+from ..rows import Row, normalise
+from ..stages.finetune import Lessons, Tuning, make_model
+from ..stages.request import Fields, read_rows
+
+
+@dataclass(frozen=True)
+class ReferenceOptions:
+    """What to train on what: the rows of `retain` and `also`, less those of `without`, for seeds 1 to `seeds`."""
+
+    base: str
+    retain: Path
+    out: Path
+    also: tuple[Path, ...] = ()
+    without: tuple[Path, ...] = ()
+    seeds: int = 1
+    fields: Fields = field(default_factory=Fields)
+    device: str = "auto"
+    allow_download: bool = False
+
+
+def run_reference(options: ReferenceOptions, tuning: Tuning, progress: Progress | None = None) -> list[Path]:
+    """The model directories OUT/seed-1, OUT/seed-2 ..., made where they are missing.
+
+    Raises UsageError for inputs that cannot be used, or where OUT holds models of other inputs.
+    """
+    progress = progress or Silent()
+    base, device = resolve_model(options.base, allow_download=options.allow_download), choose_device(options.device)
+    lessons = _lessons(options)
+    progress.say(f"{len(lessons.rows)} rows to learn.")
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{options.out} cannot be made: {error.strerror}") from None
+    made = [options.out / f"seed-{seed}" for seed in range(1, options.seeds + 1)]
+    for seed, out in enumerate(made, start=1):
+        make_model(base, lessons, tuning, seed, out, device, progress)
+    return made
+
+
+def _lessons(options: ReferenceOptions) -> Lessons:
+    """Raises InputError for a file of `without` of which no row is among the rows: nothing would be left out."""
+    rows = [row for path in (options.retain, *options.also) for row in read_rows(path, options.fields)]
+    for path in options.without:
+        unwanted = {_text(row) for row in read_rows(path, options.fields)}
+        kept = [row for row in rows if _text(row) not in unwanted]
+        if len(kept) == len(rows):
+            raise InputError(path, "holds none of the rows to learn, so leaving them out changes nothing")
+        rows = kept
+    if not rows:
+        raise UsageError("no row is left to learn")
+    digest = text_digest(f"{row.context!r} {row.response!r}\n" for row in rows)
+    return Lessons(rows, options.retain, digest)
+
+
+def _text(row: Row) -> tuple[str, str]:
+    return normalise(row.prompt), normalise(row.response)

@@ -1,0 +1,111 @@
+"""base -> reference, and base -> start: a model directory from plain fine-tuning on rows, one for each seed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..engine.checkpoints import saving
+from ..engine.encoding import Encoder, encode_rows
+from ..engine.finetune import fine_tune
+from ..engine.hardware import versions
+from ..engine.models import inspect_model, load_model, load_tokenizer, save_model
+from ..errors import RunError, UsageError
+from ..files import flush_folder, model_digest, now, read_json, write_json
+from ..progress import Progress
+from ..rows import Row
+
+RECORD = "reference.json"
+PROMPT_FORMAT = "Question: {prompt}\nAnswer:"
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How a base model learns its rows; the defaults are the NPO paper's for TOFU and Llama-2-7B-chat.
+
+    micro_batch: most rows in memory at once, None for all of a batch; changes nothing but the memory.
+    """
+
+    learning_rate: float = 1e-5
+    epochs: int = 5
+    batch_size: int = 32
+    weight_decay: float = 0.01
+    warmup_epochs: float = 1.0
+    max_grad_norm: float = 1.0
+    max_length: int | None = None
+    prompt_format: str = PROMPT_FORMAT
+    micro_batch: int | None = None
+
+
+@dataclass(frozen=True, repr=False)
+class Lessons:
+    """Rows to learn, the file that messages name them by, and their digest."""
+
+    rows: Sequence[Row]
+    origin: Path
+    digest: str
+
+
+def make_model(
+    base: Path, lessons: Lessons, tuning: Tuning, seed: int, out: Path, device: torch.device, progress: Progress
+) -> bool:
+    """Fine-tune `base` and write it to `out`, whole or not at all; False if the same was there already.
+
+    Raises UsageError if something else is there, ModelError and InputError for a base or rows that cannot be used.
+    """
+    facts = inspect_model(base)
+    wanted = {
+        "base_sha256": model_digest(base),
+        "rows": len(lessons.rows),
+        "rows_sha256": lessons.digest,
+        "settings": {name: value for name, value in asdict(tuning).items() if name != "micro_batch"},
+        "seed": seed,
+    }
+    if _made(out, wanted):
+        progress.say(f"{out} is there already, of the same base, rows and settings.")
+        return False
+    encoder = Encoder(load_tokenizer(base), tuning.prompt_format)
+    encoded, _ = encode_rows(encoder, lessons.rows, lessons.origin, facts.context, tuning.max_length)
+    model = load_model(base, device, torch.float32)
+    with progress.bar(f"Training {out.name}", tuning.epochs * -(-len(encoded) // tuning.batch_size)) as bar:
+        fine_tune(
+            model,
+            encoded,
+            epochs=tuning.epochs,
+            learning_rate=tuning.learning_rate,
+            seed=seed,
+            batch_size=tuning.batch_size,
+            weight_decay=tuning.weight_decay,
+            warmup_epochs=tuning.warmup_epochs,
+            max_grad_norm=tuning.max_grad_norm,
+            micro_batch=tuning.micro_batch,
+            advance=bar.advance,
+        )
+    draft = out.with_name(f".{out.name}-draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    with saving(draft):
+        save_model(model, encoder.tokenizer, facts, draft)
+    made: dict[str, Any] = {"model_sha256": model_digest(draft), "created": now(), "versions": versions()}
+    write_json(draft / RECORD, {**wanted, **made})
+    flush_folder(draft)
+    draft.replace(out)
+    return True
+
+
+def _made(out: Path, wanted: dict[str, Any]) -> bool:
+    """Whether `out` holds what is wanted. Raises UsageError if it holds something else."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return False
+    if not (out / RECORD).is_file():
+        raise UsageError(f"{out} is in use, and by nothing that `forgetctl reference` made")
+    record = read_json(out / RECORD)
+    if changed := [name.replace("_", " ") for name, value in wanted.items() if record.get(name) != value]:
+        raise UsageError(f"{out} was made with other {', '.join(changed)}; choose another --out")
+    if record.get("model_sha256") != model_digest(out):
+        raise RunError(f"{out} has changed since it was made; remove it to make it again")
+    return True

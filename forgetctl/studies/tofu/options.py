@@ -1,0 +1,98 @@
+"""What `forgetctl study tofu` is asked to do, and the checks that need neither models nor data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ...errors import UsageError
+from ...recipe import Recipe
+
+SPLITS = ("01", "05", "10", "20", "30", "50", "90")
+PAPER_METHODS = (
+    "ga", "ga-rt", "ga-kl", "idk-rt", "dpo", "dpo-rt", "dpo-kl", "kto", "kto-rt", "npo", "npo-rt", "npo-kl",
+)  # fmt: skip
+SWEPT = "npo-rt"
+"""The method whose retain weight is swept."""
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class TofuOptions:
+    """What the study is to do. references: a directory with forgetNN/ for each split; reference: single ones by split.
+
+    retain_weights: those of a sweep with NPO+RT on the first split. questions: most forget rows that are scored;
+    kept_questions: most rows of each other set, None for as many. every: epochs from one measurement to the next.
+    rouge: generate answers at each and not only at the last. workers: processes of one thread each; with one the
+    thread count is left alone.
+    """
+
+    model: str
+    data: str
+    recipe: Recipe
+    out: Path
+    references: Path | None = None
+    reference: Mapping[str, str] = field(default_factory=dict)
+    retain: Path | None = None
+    splits: tuple[str, ...] = ("01", "05", "10")
+    methods: tuple[str, ...] = PAPER_METHODS
+    retain_weights: tuple[float, ...] = ()
+    seeds: int = 1
+    questions: int = 300
+    kept_questions: int | None = None
+    every: int = 1
+    rouge: bool = False
+    workers: int = 1
+    device: str = "auto"
+    allow_download: bool = False
+
+
+def parse_options(
+    *, splits: str, methods: str | None, retain_weights: str | None, reference: Sequence[str], rouge: str, **others: Any
+) -> TofuOptions:
+    """Options from the command line's texts. Raises UsageError for a split, method or weight that cannot be."""
+    from ...maths.objectives import METHODS
+
+    return TofuOptions(
+        splits=_listed("--splits", splits, lambda text: _one_of("split", text, SPLITS)),
+        methods=_listed("--methods", methods, lambda text: _one_of("method", text, METHODS)) or PAPER_METHODS,
+        retain_weights=_listed("--retain-weights", retain_weights, _weight),
+        reference=dict(_pair(text) for text in reference),
+        rouge=rouge == "every",
+        **others,
+    )
+
+
+def _listed(option: str, text: str | None, parse: Callable[[str], Value]) -> tuple[Value, ...]:
+    """Comma-separated values, each once, in the order given."""
+    if text is None:
+        return ()
+    values = tuple(dict.fromkeys(parse(part.strip()) for part in text.split(",") if part.strip()))
+    if not values:
+        raise UsageError(f"{option} names nothing")
+    return values
+
+
+def _one_of(kind: str, text: str, known: Sequence[str] | Mapping[str, Any]) -> str:
+    if text not in known:
+        raise UsageError(f"no {kind} {text}; there is {', '.join(known)}")
+    return text
+
+
+def _weight(text: str) -> float:
+    try:
+        weight = float(text)
+    except ValueError:
+        weight = -1.0
+    if not 0 <= weight < float("inf"):
+        raise UsageError(f"--retain-weights: {text} is not a number from 0 on")
+    return weight
+
+
+def _pair(text: str) -> tuple[str, str]:
+    split, equals, directory = text.partition("=")
+    if not equals or not directory:
+        raise UsageError(f"--reference needs SPLIT=DIR, such as 05=references/forget05, got {text}")
+    return _one_of("split", split, SPLITS), directory

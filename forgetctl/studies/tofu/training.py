@@ -1,0 +1,198 @@
+"""One run of the study: unlearned as `forgetctl unlearn` does it, measured on the way, remembered as lines of a table.
+
+Everything is a pure function of the plan and the run's key, so a run that was killed goes on from its last checkpoint
+and ends with the same figures.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...engine.encoding import Encoder
+from ...engine.estimate import static_bytes
+from ...engine.fit import DTYPES, Fit, choose_fit, free_memory, training_precision
+from ...engine.models import choose_device, inspect_model, load_for_training, load_model, load_tokenizer
+from ...engine.tracking import Watch
+from ...errors import DivergedError
+from ...maths.objectives import WeightedSum
+from ...progress import Progress, Silent
+from ...recipe import Recipe
+from ...run import Run
+from ...scores import Scores
+from ...stages.refusals import read_refusals
+from ...stages.unlearn import Material, unlearn
+from .data import SplitRows, TofuData
+from .evaluation import Asker, Yardstick
+from .table import DIVERGED, MEASURED, REFERENCE, START, Line, Lines, RunKey, Table
+
+FEW_STEPS = 2
+"""An epoch of no more steps than this is measured after every step, as the paper's forget01."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that decides a study's figures but the keys of its runs.
+
+    recipe: of every run; each sets its method, retain weight and seed. references: by split. every: epochs from one
+    measurement to the next. rouge: also generate answers at every measurement and not only at the last one.
+    """
+
+    model: Path
+    data: TofuData
+    references: dict[str, Path]
+    recipe: Recipe
+    out: Path
+    every: int = 1
+    rouge: bool = False
+    device: str = "auto"
+
+    @property
+    def table(self) -> Table:
+        """The measurements."""
+        return Table(self.out / "tofu.jsonl")
+
+    @property
+    def answers(self) -> Lines:
+        """Answers of the models at their end."""
+        return Lines(self.out / "answers.jsonl")
+
+    def recipe_of(self, key: RunKey) -> Recipe:
+        """The recipe of one run."""
+        own = {"method": key.method, "terms": None, "retain_weight": key.retain_weight, "seed": key.seed}
+        return self.recipe.model_copy(update=own)
+
+
+class Bench:
+    """A split laid out: its rows, the start model's and the reference's figures. Made once in every process."""
+
+    def __init__(self, plan: Plan, split: str) -> None:
+        self.plan, self.split = plan, split
+        self.rows: SplitRows = plan.data.split(split)
+        self.facts = inspect_model(plan.model)
+        self.device = choose_device(plan.device)
+        self.encoder = Encoder(load_tokenizer(plan.model), plan.recipe.prompt_format)
+        self.asker = Asker(self.rows, self.facts, self.encoder, plan.recipe)
+
+    @cached_property
+    def yardstick(self) -> Yardstick:
+        """Scores are read where they were kept; the distributions come from the models again."""
+        reference, start = (self._load(path) for path in (self.plan.references[self.split], self.plan.model))
+        states = self.asker.states(start, copy_head=False)
+        return Yardstick(self._scores(REFERENCE, reference), self.asker.states(reference, copy_head=False), states)
+
+    def measure_ends(self) -> None:
+        """The table's lines of the start model and of the reference, both as they are before any run."""
+        done, table = self.plan.table.complete(), self.plan.table
+        models = {START: self.plan.model, REFERENCE: self.plan.references[self.split]}
+        for name, path in models.items():
+            key = RunKey(self.split, name, 0.0, 0)
+            if key in done:
+                continue
+            started, model = time.monotonic(), self._load(path)
+            scores = self._scores(name, model)
+            figures = self.yardstick.line(model, scores, self.asker.states(model, copy_head=False))
+            self.plan.answers.add([{**key._asdict(), "answers": self.asker.told(model)}])
+            table.add([_line(key, 0, 0, 0, figures, time.monotonic() - started)])
+
+    def _scores(self, name: str, model: Any) -> Scores:
+        kept = self.plan.out / "scores" / f"forget{self.split}-{name}.json"
+        if kept.is_file():
+            return Scores.model_validate_json(kept.read_text(encoding="utf-8"))
+        scores = self.asker.scores(model, "reference" if name == REFERENCE else "start", rouge=True)
+        kept.parent.mkdir(exist_ok=True)
+        write_text(kept, scores.model_dump_json())
+        return scores
+
+    def _load(self, path: Path) -> Any:
+        return load_model(path, self.device, torch.float32)
+
+    def measured(self, key: RunKey, per_epoch: int, epochs: int) -> Watch:
+        """What measures the run `key` on its way and adds the lines."""
+        total = per_epoch * epochs
+        every = 1 if per_epoch <= FEW_STEPS else per_epoch
+
+        def look(step: int, model: Any) -> None:
+            last = step == total
+            if not last and step % (every * self.plan.every):
+                return
+            started = time.monotonic()
+            scores = self.asker.scores(model, "unlearned", rouge=last or self.plan.rouge)
+            figures = self.yardstick.line(model, scores, self.asker.states(model, copy_head=False))
+            if last:
+                self.plan.answers.add([{**key._asdict(), "answers": self.asker.told(model)}])
+            self.plan.table.add([_line(key, step, total, step / per_epoch, figures, time.monotonic() - started)])
+
+        return Watch(every, look)
+
+
+def _line(key: RunKey, step: int, steps: int, epoch: float, figures: dict[str, Any], seconds: float) -> Line:
+    where = {"step": step, "steps": steps, "epoch": round(epoch, 4), "status": MEASURED}
+    return {**key._asdict(), **where, **figures, "seconds": round(seconds, 2)}
+
+
+def do_run(bench: Bench, key: RunKey, progress: Progress | None = None) -> None:
+    """Unlearn and measure one run; what is left of it are lines in the table. Raises as `stages.unlearn`, but a run
+    that diverges is a finding."""
+    plan, recipe, progress = bench.plan, bench.plan.recipe_of(key), progress or Silent()
+    folder = plan.out / "runs" / key.folder
+    started = (folder / "run.json").is_file()
+    run = Run.open(folder) if started else Run.create(folder, {"kind": "study", "inputs": {}})
+    with run.lock():
+        yardstick = bench.yardstick  # before the model that is trained: its memory is then known to be taken
+        assert yardstick  # noqa: S101
+        material = _material(bench, key, recipe, run)
+        try:
+            if not run.stage_done("unlearn"):
+                unlearn(run, material, recipe, progress)
+        except DivergedError:
+            stage = run.record["stages"]["unlearn"]
+            figures = {"step": stage["step"], "steps": stage["steps"], "epoch": None, "status": DIVERGED}
+            plan.table.add([{**key._asdict(), **figures}])
+    shutil.rmtree(folder)
+
+
+def _material(bench: Bench, key: RunKey, recipe: Recipe, run: Run) -> Material:
+    precision, _ = training_precision(recipe, bench.facts, bench.device)
+    model = load_for_training(bench.facts, bench.device, recipe, DTYPES.get(precision, torch.float32))
+    forget, retain = bench.asker.encode(bench.rows.forget), bench.asker.encode(bench.rows.retain)
+    return Material(
+        model=model,
+        tokenizer=bench.encoder.tokenizer,
+        facts=bench.facts,
+        forget=forget,
+        retain=retain,
+        forget_rows=bench.rows.forget,
+        refusals=read_refusals(None),
+        encode=bench.asker.encode,
+        fit=_fit(bench, recipe, run, forget, retain, model),
+        reload=lambda: load_for_training(
+            bench.facts, torch.device("cpu"), recipe, DTYPES.get(precision, torch.float32)
+        ),
+        watch=lambda per_epoch: bench.measured(key, per_epoch, recipe.epochs),
+    )
+
+
+def _fit(bench: Bench, recipe: Recipe, run: Run, forget: Any, retain: Any, model: Any) -> Fit:
+    """How the run was computed before it was stopped, else what suits the machine."""
+    known = run.record.get("stages", {}).get("unlearn", {}).get("computing")
+    if known is not None:
+        return Fit.from_json(known)
+    if not WeightedSum(recipe.weighted_terms(), {}).needs_retain:
+        retain = []
+    free = free_memory(bench.device) + int(model.get_memory_footprint())
+    static = static_bytes(bench.facts, recipe, bench.device)
+    return choose_fit(bench.facts, forget, retain, recipe, bench.device, static=static, free=free)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    from ...files import write_bytes
+
+    write_bytes(path, text.encode())
