@@ -50,7 +50,7 @@ class RunFiles:
 
     @property
     def levels_file(self) -> Path:
-        """Where the tokens of each forget row were to end, in nats, for a run that was calibrated."""
+        """Where each forget row was to end, in nats a token, for a run that was calibrated."""
         return self.path / "levels.json"
 
     @property

@@ -140,6 +140,7 @@ def test_stages_do_not_import_each_other() -> None:
             {
                 "cli.py",
                 "study_cli.py",
+                "tune_cli.py",
                 "verify_cli.py",
                 "requests_cli.py",
                 "seal_cli.py",

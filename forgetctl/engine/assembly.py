@@ -15,7 +15,7 @@ from ..maths.objectives import Batch, Role, Rows
 from .encoding import Encoded
 from .extras import Extras, Mismatched
 from .schedule import Part, Size, Step
-from .scoring import PaddedRows, answer_activations, answer_logits, pad_rows, score, sum_rows, token_logp, token_logp_of
+from .scoring import PaddedRows, answer_activations, answer_logits, answer_logp, logp_of, pad_rows, score
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Assembler:
             **vars(pad_rows(rows)),
             "tokens": torch.tensor([row.tokens for row in rows]),
             "start_logp": start,
-            "level": self._levels(part),
+            "level": None if self.extras.levels is None else torch.tensor([self.extras.levels[i] for i in part.forget]),
             "alternative_start": other_start,
             "alternative_tokens": other_tokens,
             "part": part,
@@ -61,11 +61,6 @@ class Assembler:
         if not step.retain:
             return Batch(forget)
         return Batch(forget, forward.rows("retain", part.retain, n, step.retain_size))
-
-    def _levels(self, part: Part) -> Tensor | None:
-        """The level of each answer token of the part's forget rows, (tokens,)."""
-        levels = self.extras.levels
-        return None if levels is None else torch.tensor([level for i in part.forget for level in levels[i]])
 
     def _alternatives(self, part: Part) -> tuple[list[Encoded], Tensor | None, int]:
         """Uninformed answers of the forget rows, their start scores, and the tokens in the whole optimizer step."""
@@ -107,8 +102,7 @@ class _Forward:
             self.logits, self.hidden = answer_activations(model, padded, extras.layer.index)
         elif extras.logits or extras.states:
             self.logits = answer_logits(model, padded)
-        self.token_logp = token_logp(model, padded) if self.logits is None else token_logp_of(self.logits, padded)
-        self.logp = sum_rows(self.token_logp, padded)
+        self.logp = answer_logp(model, padded) if self.logits is None else logp_of(self.logits, padded)
 
     def scores(self, offset: int, count: int, size: Size) -> Rows:
         """Scores of `count` rows from `offset`."""
@@ -119,7 +113,6 @@ class _Forward:
         """Scores of the rows of a role with what the loss's terms need beside them."""
         rows = self.scores(offset, len(positions), size)
         there = (self.padded.row >= offset) & (self.padded.row < offset + len(positions))
-        rows = replace(rows, token_logp=self.token_logp[there])
         if role in self.extras.states and self.logits is not None and positions:
             start = self.extras.states[role].log_probabilities(positions)
             now = log_softmax(self.logits[there].float(), dim=-1)

@@ -108,7 +108,7 @@ def watch_layer(model: Any, retain: Sequence[Encoded], index: int, seed: int) ->
 class Extras:
     """What the terms of a loss declared that they need; None, empty or False where none does.
 
-    levels: the log-probability that each answer token of each forget row is to end at.
+    levels: the log-probability a token that each forget row is to end at.
     """
 
     alternatives: Alternatives | None = None
@@ -116,4 +116,4 @@ class Extras:
     states: dict[Role, AnswerStates] = field(default_factory=dict)
     layer: Layer | None = None
     logits: bool = False
-    levels: Sequence[Sequence[float]] | None = None
+    levels: Sequence[float] | None = None

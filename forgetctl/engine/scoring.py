@@ -98,26 +98,15 @@ def _answer_logits(model: Any, output: Any, batch: PaddedRows) -> Tensor:
 
 def answer_logp(model: Any, batch: PaddedRows) -> Tensor:
     """Summed log-probability of each row's answer, (rows,) float32, with gradient."""
-    return sum_rows(token_logp(model, batch), batch)
-
-
-def token_logp(model: Any, batch: PaddedRows) -> Tensor:
-    """Log-probability of each scored token, (scored tokens,) float32, with gradient."""
     if not has_plain_head(model, lambda: _forward(model, batch.first())):
-        return token_logp_of(answer_logits(model, batch), batch)
+        return logp_of(answer_logits(model, batch), batch)
     with head_gives_logp(model, batch.targets):
-        found: Tensor = _forward(model, batch).logits
-    return found
+        return sum_rows(_forward(model, batch).logits, batch)
 
 
 def logp_of(logits: Tensor, batch: PaddedRows) -> Tensor:
     """Summed log-probability of each row's answer, (rows,) float32, from its logits, (scored tokens, vocabulary)."""
-    return sum_rows(token_logp_of(logits, batch), batch)
-
-
-def token_logp_of(logits: Tensor, batch: PaddedRows) -> Tensor:
-    """Log-probability of each scored token, (scored tokens,) float32, from its logits."""
-    return -cross_entropy(logits.float(), batch.targets, reduction="none")
+    return sum_rows(-cross_entropy(logits.float(), batch.targets, reduction="none"), batch)
 
 
 def sum_rows(per_token: Tensor, batch: PaddedRows) -> Tensor:

@@ -19,6 +19,7 @@ import torch
 
 from ..engine.encoding import Encoded
 from ..engine.models import choose_device, load_model
+from ..engine.ranks import Ranks
 from ..engine.scoring import score
 from ..errors import DivergedError, UsageError
 from ..maths.halving import Trial
@@ -82,8 +83,8 @@ def make_yardstick(options: UnlearnOptions, recipe: Recipe) -> Yardstick:
         raise UsageError(f"{options.retain}: has too few rows to set {LEAST_ROWS} aside for tune")
     model = load_model(job.facts.path, choose_device(options.device), torch.float32)
     kept = encode_retain(job, reserved, positions)
-    levels = learn_levels(job, encode_retain(job, reserved, reserved.pairing.train), model)
-    return Yardstick(job, recipe, [float(np.mean(row)) for row in levels], kept, _probability(model, kept))
+    levels = learn_levels(job, encode_retain(job, reserved, reserved.pairing.train), model, Ranks())
+    return Yardstick(job, recipe, levels, kept, _probability(model, kept))
 
 
 def trial_recipe(recipe: Recipe, settings: Mapping[str, float], epochs: int) -> Recipe:

@@ -44,8 +44,7 @@ class Rows:
     whole optimizer batch.
     logits, start_logits: (t, vocabulary), of the model and, up to a constant a position, of the start model; targets:
     (t,) the answers' token ids.
-    token_logp: (t,) of the answers' tokens, row by row. level: (t,) the log-probability at which each of them would lie
-    had the model never seen the row.
+    level: (n,) the log-probability a token at which each row would lie had the model never seen it.
     hidden, start_hidden: (t, width) activations of one inner layer; direction: (width,) a random unit vector.
     """
 
@@ -63,7 +62,6 @@ class Rows:
     hidden: Tensor | None = None
     start_hidden: Tensor | None = None
     direction: Tensor | None = None
-    token_logp: Tensor | None = None
     level: Tensor | None = None
 
     def mean(self, per_row: Tensor) -> Tensor:
@@ -76,13 +74,8 @@ class Rows:
 
     def above_level(self) -> Rows:
         """The same rows, but only those that still lie above their level have a gradient through `logp`."""
-        level = self.sums(needed(self.level, "the level of each token"))
-        return replace(self, logp=torch.where(self.logp > level, self.logp, self.logp.detach()))
-
-    def sums(self, values: Tensor) -> Tensor:
-        """Values of answer tokens, (t,), summed by row, (n,)."""
-        index = torch.arange(len(self.tokens), device=values.device).repeat_interleave(self.tokens.long())
-        return values.new_zeros(len(self.tokens)).index_add(0, index, values)
+        level = needed(self.level, "the level of each row")
+        return replace(self, logp=torch.where(self.logp > level * self.tokens, self.logp, self.logp.detach()))
 
     @property
     def log_ratio(self) -> Tensor:

@@ -1,8 +1,8 @@
 """Where rows would lie for a model that never saw them, learned from holdout rows: the levels that forgetting ends at.
 
-A model that is driven away from a row does not know where to stop. Rows that it never saw show where: how their tokens'
-log-probabilities are distributed, how their answers' means are, and which lie high in both can be told in part from how
-usual tokens are after one another. Nothing here sees what a verdict is reached from.
+A model that is driven away from a row does not know where to stop. Rows that it never saw show where: their
+log-probabilities a token have a distribution, and which of them lie high in it can be told in part from the answers
+themselves, from how usual their tokens are after one another. Nothing here sees what a verdict is reached from.
 """
 
 from __future__ import annotations
@@ -43,56 +43,39 @@ class Usage:
         A token that the corpus lacks counts as seen half a time.
         """
         kinds = len(self.singles) + 1
-        probabilities = []
+        found = []
         for before, token in pairwise(answer):
             single = (self.singles[token] + 0.5) / (self.total + 0.5 * kinds)
-            probabilities.append((self.pairs[before, token] + PRIOR * single) / (self.firsts[before] + PRIOR))
-        return np.log(probabilities)
+            found.append((self.pairs[before, token] + PRIOR * single) / (self.firsts[before] + PRIOR))
+        return np.log(found)
 
 
 def unseen_levels(
-    holdout: Sequence[Answer], logp: Sequence[ArrayLike], rows: Sequence[Answer], corpus: Iterable[Answer]
-) -> list[Floats]:
-    """The log-probability, in nats, at which each answer token of `rows` would lie had the model never seen them.
+    holdout: Sequence[Answer], per_token: ArrayLike, rows: Sequence[Answer], corpus: Iterable[Answer]
+) -> Floats:
+    """The log-probability a token, in nats, at which each of `rows` would lie had the model never seen it, (n,).
 
-    logp: the start model's, of each answer token of the `holdout` rows. corpus: answers of rows that are kept.
-    A polynomial in `Usage.logp` and the place in the answer is fitted to the holdout's tokens. It ranks the tokens of
-    `rows`, which get the holdout's quantiles of their ranks. In the same way each row gets a mean, moved by as much as
-    the fit expects `rows` to differ from the holdout, and its tokens are scaled to it. So tokens and answers are
-    distributed as unseen ones are, and what reads easily lies high.
+    per_token: (m,) the start model's, of the `holdout` rows. corpus: answers of rows that are kept.
+    A line is fitted to the holdout rows, from the means of `Usage.logp` and of its square. It ranks `rows`, and each
+    gets the holdout's quantile of its rank, moved by as much as the line expects `rows` to differ from the holdout on
+    average. So the levels are distributed as unseen rows are, and rows that read easily lie high.
     Raises ValueError for fewer than 20 holdout rows, or scores that are not finite.
     """
-    if len(holdout) < FEWEST:
+    unseen = np.asarray(per_token, dtype=float)
+    if len(holdout) < FEWEST or unseen.shape != (len(holdout),):
         raise ValueError(f"{len(holdout)} holdout rows, {FEWEST} are needed")
-    unseen = [np.asarray(values, dtype=float) for values in logp]
-    tokens = np.concatenate(unseen)
-    if not np.isfinite(tokens).all():
+    if not np.isfinite(unseen).all():
         raise ValueError("a score of the holdout is not finite")
     usage = Usage(corpus)
     known, asked = _features(usage, holdout), _features(usage, rows)
-    curve = np.linalg.lstsq(np.concatenate(known), tokens, rcond=None)[0]
-    expected = [part @ curve for part in asked]
-    shift = _means(expected).mean() - _means([part @ curve for part in known]).mean()
-    goals = _placed(_means(expected), _means(unseen)) + shift
-    levels = np.split(_placed(np.concatenate(expected), tokens), np.cumsum([len(part) for part in expected])[:-1])
-    return [level * (min(goal, 0.0) / level.mean()) for level, goal in zip(levels, goals, strict=True)]
-
-
-def _features(usage: Usage, answers: Sequence[Answer]) -> list[Floats]:
-    """Of each answer, (tokens, 4): one, usage, its square, one over the token's place."""
-    found = []
-    for answer in answers:
-        usual = usage.logp(answer)
-        found.append(np.stack([np.ones_like(usual), usual, usual**2, 1 / np.arange(1, len(usual) + 1)], axis=1))
-    return found
-
-
-def _means(parts: Sequence[Floats]) -> Floats:
-    return np.array([part.mean() for part in parts])
-
-
-def _placed(expected: Floats, sample: Floats) -> Floats:
-    """The quantiles of `sample` that belong to the ranks of `expected`."""
+    line = np.linalg.lstsq(known, unseen, rcond=None)[0]
+    expected = asked @ line
     ranks = expected.argsort(kind="stable").argsort(kind="stable")
-    placed: Floats = np.quantile(sample, (ranks + 0.5) / len(expected))
-    return placed
+    levels: Floats = np.quantile(unseen, (ranks + 0.5) / len(rows)) + expected.mean() - (known @ line).mean()
+    return levels
+
+
+def _features(usage: Usage, answers: Sequence[Answer]) -> Floats:
+    """(n, 3): one, the mean of the tokens' usage, and that of its square."""
+    found = [usage.logp(answer) for answer in answers]
+    return np.array([(1.0, usual.mean(), (usual**2).mean()) for usual in found])

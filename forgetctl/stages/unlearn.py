@@ -45,7 +45,7 @@ class Material:
     """What training needs: the start model, the encoded rows, and the means to make others of the forget rows.
 
     encode: ids of rows, within the model's context. fit: how it is computed here. refusals: uninformed answers to draw
-    from. levels: where the tokens of each forget row are to end, in nats, if the loss asks for that. measure: scores
+    from. levels: where each forget row is to end, in nats a token, if the loss asks for that. measure: scores
     the model after every epoch; the scores are kept for the report and decide nothing. watch: what else looks at the
     model on the way, made for the number of steps of an epoch. reload: the start model once more, in the memory of the
     processor. ranks: the processes that do it together.
@@ -61,7 +61,7 @@ class Material:
     encode: Callable[[Sequence[Row]], list[Encoded]]
     fit: Fit
     reload: Callable[[], Any]
-    levels: Sequence[Sequence[float]] | None = None
+    levels: Sequence[float] | None = None
     measure: Callable[[Any], Scores] | None = None
     watch: Callable[[int], Watch] | None = None
     ranks: Ranks = field(default_factory=Ranks)

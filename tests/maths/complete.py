@@ -22,10 +22,10 @@ FIELDS: dict[Need, tuple[str, ...]] = {
     "start_logits": ("start_logits",),
     "hidden": ("hidden", "direction"),
     "start_hidden": ("start_hidden",),
-    "level": ("level", "token_logp"),
+    "level": ("level",),
 }
-PER_TOKEN = ("logits", "start_logits", "targets", "hidden", "start_hidden", "token_logp", "level")
-PER_ROW = ("start_logp", "kl")
+PER_TOKEN = ("logits", "start_logits", "targets", "hidden", "start_hidden")
+PER_ROW = ("start_logp", "kl", "level")
 
 
 def tensor(values: list[float] | list[list[float]]) -> Tensor:
@@ -71,8 +71,7 @@ def complete(seed: int = 0) -> Rows:
         hidden=normal(t, WIDTH),
         start_hidden=normal(t, WIDTH),
         direction=torch.nn.functional.normalize(normal(WIDTH).abs(), dim=0),
-        token_logp=-5 * normal(t).abs(),
-        level=-5 + normal(t),
+        level=-5 + normal(n),
     )
 
 
