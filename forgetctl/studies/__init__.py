@@ -60,11 +60,13 @@ def run_study(name: str, out: Path, progress: Progress) -> Written:
 
 def run_tofu_study(options: TofuOptions, out: Path, progress: Progress) -> Written:
     """The same of the study of TOFU, which continues what is in `out`. Raises as `tofu.study.run_tofu`."""
+    from .tofu.page import write_page
     from .tofu.study import run_tofu
 
     _check_writable("tofu", out)
     outcome = run_tofu(options, progress)
-    return Written(outcome, write_outcome("tofu", outcome, out))
+    files = write_outcome("tofu", outcome, out)
+    return Written(outcome, (*files, write_page(outcome, out)))
 
 
 def _check_writable(name: str, out: Path) -> None:

@@ -6,7 +6,7 @@ black-and-white print can be read. Curves are medians over seeds: a mean follows
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ DASHES: dict[str, Any] = {"": "-", "rt": (0, (5, 1.6)), "kl": (0, (1.2, 1.4))}
 SHADES = ("#9ecae9", "#6baed6", "#4a90c9", "#1f5fa8", "#0b3b73")
 UNIT = "KL(reference || model), nats"
 
-_STYLE: Any = {
+STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "forgetctl",
     "font.family": ["DejaVu Sans"],
@@ -46,51 +46,51 @@ _STYLE: Any = {
 
 def over_time(parts: Sequence[Mapping[str, Any]]) -> Figure:
     """Forget and retain distance over steps, one row of panels per alpha."""
-    with mpl.rc_context(_STYLE):
-        figure, panels = _grid(len(parts), 2, (7.4, 2.7 * len(parts) + 0.5))
+    with mpl.rc_context(STYLE):
+        figure, panels = grid(len(parts), 2, (7.4, 2.7 * len(parts) + 0.5))
         for part, row in zip(parts, panels, strict=True):
             for kind, axes in zip(("forget", "retain"), row, strict=True):
                 for name, method in part["methods"].items():
-                    axes.plot(part["steps"], method["median"][kind], **_look(name))
+                    axes.plot(part["steps"], method["median"][kind], **look(name))
                 axes.set(title=f"alpha = {part['alpha']:g}: {kind} distance", xlabel="step")
-                _plain_log(axes, "y")
+                plain_log(axes, "y")
             row[0].set_ylabel(UNIT)
-        _legend(figure, parts)
+        legend(figure, dict.fromkeys(name for part in parts for name in part["methods"]))
         return figure
 
 
 def pareto(parts: Sequence[Mapping[str, Any]]) -> Figure:
     """The way of each method in the plane of both distances: from the start (circle) to the end (square)."""
-    with mpl.rc_context(_STYLE):
-        figure, ((*panels,),) = _grid(1, len(parts), (7.4, 3.9))
+    with mpl.rc_context(STYLE):
+        figure, ((*panels,),) = grid(1, len(parts), (7.4, 3.9))
         for part, axes in zip(parts, panels, strict=True):
             for name, method in part["methods"].items():
                 retain, forget = method["median"]["retain"], method["median"]["forget"]
-                axes.plot(retain, forget, **_look(name))
-                axes.plot(retain[-1:], forget[-1:], "s", color=_look(name)["color"], markersize=4.5)
+                axes.plot(retain, forget, **look(name))
+                axes.plot(retain[-1:], forget[-1:], "s", color=look(name)["color"], markersize=4.5)
             start = part["start"]["median"]
             axes.plot(start["retain"], start["forget"], "o", color="black", markersize=5, zorder=5)
             axes.set(title=f"alpha = {part['alpha']:g}", xlabel="retain distance, nats")
-            _plain_log(axes, "x")
-            _plain_log(axes, "y")
+            plain_log(axes, "x")
+            plain_log(axes, "y")
         panels[0].set_ylabel("forget distance, nats")
-        _legend(figure, parts)
+        legend(figure, dict.fromkeys(name for part in parts for name in part["methods"]))
         return figure
 
 
 def betas(data: Mapping[str, Any]) -> Figure:
     """Distances over steps of NPO for several betas, darker for larger ones, and of GA, dashed."""
-    with mpl.rc_context(_STYLE):
-        figure, (row,) = _grid(1, 2, (7.4, 3.1))
+    with mpl.rc_context(STYLE):
+        figure, (row,) = grid(1, 2, (7.4, 3.1))
         for kind, axes in zip(("forget", "retain"), row, strict=True):
             for index, curve in enumerate(data["curves"].values()):
                 ascent = curve["beta"] is None
                 colour = COLOURS["ga"] if ascent else SHADES[(index - 1) % len(SHADES)]
-                look: Any = {"linestyle": DASHES["rt"] if ascent else "-", "zorder": 5 if ascent else 2}
+                drawn: Any = {"linestyle": DASHES["rt"] if ascent else "-", "zorder": 5 if ascent else 2}
                 label = "GA" if ascent else f"NPO {curve['beta']:g}"
-                axes.plot(data["steps"], curve["median"][kind], color=colour, label=label, linewidth=1.5, **look)
+                axes.plot(data["steps"], curve["median"][kind], color=colour, label=label, linewidth=1.5, **drawn)
             axes.set(title=f"{kind} distance", xlabel="step")
-            _plain_log(axes, "y")
+            plain_log(axes, "y")
         row[0].set_ylabel(UNIT)
         figure.legend(
             *row[0].get_legend_handles_labels(), loc="outside upper left", ncols=6, title="GA, and NPO by beta"
@@ -100,8 +100,8 @@ def betas(data: Mapping[str, Any]) -> Figure:
 
 def growth(data: Mapping[str, Any]) -> Figure:
     """Theorem 2: distance from the start on a linear axis (GA straight) and a logarithmic one (NPO straight)."""
-    with mpl.rc_context(_STYLE):
-        figure, (row,) = _grid(1, 2, (7.4, 3.1))
+    with mpl.rc_context(STYLE):
+        figure, (row,) = grid(1, 2, (7.4, 3.1))
         for axes, law in zip(row, ("linear", "logarithmic"), strict=True):
             steps = np.array(data["steps"], dtype=float)
             for index, (name, run) in enumerate(data["runs"].items()):
@@ -124,13 +124,14 @@ def growth(data: Mapping[str, Any]) -> Figure:
 def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
     """Write STEM.png (200 dots an inch) and STEM.svg, without dates; the two files."""
     png, svg = stem.parent / f"{stem.name}.png", stem.parent / f"{stem.name}.svg"
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure.savefig(png, dpi=200, metadata={"Software": None})
         figure.savefig(svg, metadata={"Date": None})
     return png, svg
 
 
-def _grid(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[list[Axes]]]:
+def grid(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[list[Axes]]]:
+    """A figure of `size` inches and its panels, row by row."""
     figure = Figure(figsize=size, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     made = [
@@ -140,7 +141,7 @@ def _grid(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, l
     return figure, made
 
 
-def _plain_log(axes: Axes, which: Literal["x", "y"]) -> None:
+def plain_log(axes: Axes, which: Literal["x", "y"]) -> None:
     """A logarithmic axis with plain numbers, 2 and 5 where there is room."""
     axis = axes.xaxis if which == "x" else axes.yaxis
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
@@ -150,7 +151,7 @@ def _plain_log(axes: Axes, which: Literal["x", "y"]) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-def _look(method: str) -> dict[str, Any]:
+def look(method: str) -> dict[str, Any]:
     """Colour and dashes of a method; NPO is drawn last and thicker."""
     loss, _, holds = method.partition("-")
     own = loss == "npo"
@@ -163,11 +164,11 @@ def _look(method: str) -> dict[str, Any]:
     }
 
 
-def _legend(figure: Figure, parts: Sequence[Mapping[str, Any]]) -> None:
-    names = list(dict.fromkeys(name for part in parts for name in part["methods"]))
-    handles = []
+def legend(figure: Figure, methods: Iterable[str]) -> None:
+    """Above the panels, what the lines of the methods look like."""
+    names, handles = list(methods), []
     for name in names:
-        look = _look(name)
-        del look["zorder"]
-        handles.append(Line2D([], [], **look))
+        drawn = look(name)
+        del drawn["zorder"]
+        handles.append(Line2D([], [], **drawn))
     figure.legend(handles=handles, loc="outside upper left", ncols=(len(names) + 1) // 2, columnspacing=1.4)

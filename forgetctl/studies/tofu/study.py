@@ -20,6 +20,7 @@ from ...files import model_digest, read_json, text_digest, write_json
 from ...progress import Progress
 from ..outcome import Outcome
 from .data import TofuData, find_data
+from .figures import draw
 from .options import SWEPT, TofuOptions
 from .summary import summarise, tables
 from .table import RunKey
@@ -192,4 +193,5 @@ def _outcome(plan: Plan, record: dict[str, Any]) -> Outcome:
     lines = plan.table.lines()
     summaries = summarise(lines)
     data = {"study": "tofu", "inputs": record, "summary": summaries, "lines": lines, "answers": plan.answers.read()}
-    return Outcome(data, tables(summaries, [plan.recipe.retain_weight]), {})
+    weight = plan.recipe.retain_weight
+    return Outcome(data, tables(summaries, weight), draw(summaries, weight))

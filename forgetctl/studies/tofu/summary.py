@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any
 
 import numpy as np
 
+from ...maths.objectives import METHODS
 from ..outcome import Table
 from .table import DIVERGED, MEASURED, REFERENCE, START, Line
 
@@ -20,23 +21,23 @@ Summary = dict[str, Any]
 
 
 def summarise(lines: Sequence[Line]) -> list[Summary]:
-    """One entry a split, method and retain weight, in the order of the lines.
+    """One entry a split, method and retain weight; the start model and the reference come first.
 
     seeds: those measured to the end. points: by step, over those seeds. final: the last of them. best: the point whose
     forget quality is highest, as the paper shows each method; it is chosen by what it is judged by, so it flatters.
     diverged: how many seeds did not get to the end.
     """
 
-    def of_method(line: Line) -> tuple[str, str, float]:
-        return line["split"], line["method"], line["retain_weight"]
+    order = {name: place for place, name in enumerate((START, REFERENCE, *METHODS))}
 
-    return [
-        _summary({"split": key[0], "method": key[1], "retain_weight": key[2]}, list(own))
-        for key, own in groupby(sorted(lines, key=of_method), of_method)
-    ]
+    def of_method(line: Line) -> tuple[str, int, float]:
+        return line["split"], order[line["method"]], line["retain_weight"]
+
+    return [_summary(list(own)) for _, own in groupby(sorted(lines, key=of_method), of_method)]
 
 
-def _summary(names: Summary, lines: Sequence[Line]) -> Summary:
+def _summary(lines: Sequence[Line]) -> Summary:
+    names = {name: lines[0][name] for name in ("split", "method", "retain_weight")}
     measured = [line for line in lines if line["status"] == MEASURED]
     whole = sorted({line["seed"] for line in measured if line["step"] == line["steps"]})
     mine = [line for line in measured if line["seed"] in whole]
@@ -57,50 +58,47 @@ def _point(lines: Sequence[Line]) -> Summary:
     return {**figures, "per_seed": {name: [line[name] for line in lines] for name in ("forget_quality", "D")}}
 
 
-def tables(summaries: Sequence[Summary], recipe_weights: Iterable[float]) -> list[Table]:
+def tables(summaries: Sequence[Summary], weight: float) -> list[Table]:
     """A table for each split: the methods at the recipe's retain weight, then the sweep of the weight."""
-    plain = set(recipe_weights)
     found = []
     for split, group in groupby(summaries, lambda summary: str(summary["split"])):
-        own = [summary for summary in group if summary["final"] or summary["diverged"]]
-        ends = [summary for summary in own if summary["method"] in (START, REFERENCE)]
-        rest = [summary for summary in own if summary not in ends]
-        main = [summary for summary in rest if summary["retain_weight"] in plain]
-        found.append(_table(f"TOFU forget{split}", [*ends, *main]))
-        if len({summary["retain_weight"] for summary in rest}) > 1:
-            method = next(summary["method"] for summary in rest if summary["retain_weight"] not in plain)
-            swept = [summary for summary in rest if summary["method"] == method]
-            found.append(_table(f"TOFU forget{split}: retain weights of {method}", swept))
+        own = list(group)
+        ends = [one for one in own if one["method"] in (START, REFERENCE)]
+        main = [one for one in own if one["retain_weight"] == weight and one not in ends]
+        found.append(_table(f"TOFU forget{split}", [*ends, *main], "method", _method))
+        swept = [one for one in own if one["retain_weight"] != weight and one not in ends]
+        for method in dict.fromkeys(one["method"] for one in swept):
+            rows = [one for one in own if one["method"] == method]
+            found.append(_table(f"TOFU forget{split}, {method}", rows, "weight", _weight))
     return found
 
 
-COLUMNS = (
-    "method", "weight", "seeds", "forget quality", "D", "utility", "KL(ref||m)", "KL(start||m)", "forget p",
-    "forget ROUGE", "retain p", "best quality", "at epoch", "D there",
-)  # fmt: skip
+def _table(title: str, rows: Sequence[Summary], first: str, heading: Callable[[Summary], str]) -> Table:
+    columns = (first, "seeds", "quality", "D", "utility", "KL ref", "KL start", "forget", "retain")
+    words = f"{title}. Quality: median p; else means; KL from reference and start in nats; forget, retain: probability"
+    return Table(words, columns, [[heading(one), *_row(one)] for one in rows])
 
 
-def _table(title: str, summaries: Sequence[Summary]) -> Table:
-    return Table(f"{title}: means over seeds, medians of forget quality", COLUMNS, [_row(one) for one in summaries])
+def _method(one: Summary) -> str:
+    return str(one["method"])
 
 
-def _row(summary: Summary) -> list[str]:
-    method = str(summary["method"])
-    ends = method in (START, REFERENCE)
-    head = [method, "" if ends else f"{summary['retain_weight']:g}", "" if ends else _seeds(summary)]
-    final, best = summary["final"], summary["best"]
+def _weight(one: Summary) -> str:
+    return f"{one['retain_weight']:g}"
+
+
+CELLS = ("D", "utility", "kl_reference", "kl_start", "forget_probability", "retain_probability")
+
+
+def _row(one: Summary) -> list[str]:
+    final = one["final"]
+    ends = one["method"] in (START, REFERENCE)
+    seeds = "" if ends else str(len(one["seeds"])) + (f" (+{one['diverged']} diverged)" if one["diverged"] else "")
     if final is None:
-        return [*head, "diverged", *[""] * (len(COLUMNS) - len(head) - 1)]
-    names = ("D", "utility", "kl_reference", "kl_start", "forget_probability", "forget_rouge", "retain_probability")
-    cells = [f"{final['forget_quality']:.2g}", *(_cell(final[name]) for name in names)]
-    at_best = ["", "", ""] if ends else [f"{best['forget_quality']:.2g}", f"{best['epoch']:g}", _cell(best["D"])]
-    return [*head, *cells, *at_best]
-
-
-def _seeds(summary: Summary) -> str:
-    more = f" (+{summary['diverged']} diverged)" if summary["diverged"] else ""
-    return f"{len(summary['seeds'])}{more}"
+        return [seeds, *["-"] * (len(CELLS) + 1)]
+    quality = final["forget_quality"]
+    return [seeds, f"{quality:.2f}" if quality >= 0.01 else f"{quality:.0e}", *(_cell(final[name]) for name in CELLS)]
 
 
 def _cell(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+    return "-" if value is None else f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
