@@ -75,6 +75,7 @@ for _name, _words in STUDIES.items():
 @click.option("--references", type=FILE, metavar="DIR", help="Holds forgetNN/seed-1, as `reference` makes it.")
 @click.option("--reference", multiple=True, metavar="SPLIT=DIR", help="The reference of one split; repeatable.")
 @click.option("--retain", type=FILE, metavar="FILE", help="Rows to keep in training.  [default: TOFU's retainNN.json]")
+@click.option("--holdout", type=FILE, metavar="FILE", help="Rows that no model saw, for methods such as npo-rt+level.")
 @click.option("--splits", default="01,05,10", show_default=True, metavar="LIST", help="Of 01, 05, 10, 20, 30, 50, 90.")
 @click.option("--methods", metavar="LIST", help="Methods of `forgetctl methods`.  [default: the paper's twelve]")
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Runs of seeds 1 to this.")

@@ -20,13 +20,13 @@ from ..recipe import Recipe
 from ..rows import Row
 from ..run import refuse_used
 from ..seal.commitments import Part, split_requests
+from ..stages.holdout import check_unseen, for_calibration
 from ..stages.neutral import ORIGIN, own_answers
 from ..stages.pairing import Pairing, choose_retain
 from ..stages.refusals import SHIPPED, read_refusals
 from ..stages.request import RowFile, read_rows
 from ..stages.requirements import check_lora, check_terms
 from .binding import check_requests
-from .holdout import for_calibration, read_unseen
 from .lineage import Start, find_start
 from .options import UnlearnOptions, VerifyOptions
 
@@ -108,7 +108,8 @@ def _unseen(job: Job, retain: Sequence[Row]) -> Sequence[Row]:
         raise UsageError("the recipe has a 'calibration', which needs rows that no model saw: give --holdout FILE")
     if settings is None:
         raise UsageError(f"{file}: the recipe has no 'calibration' to use it for; leave --holdout to verify")
-    rows = read_unseen(file, job.options.fields, chain(job.forget, retain))
+    rows = read_rows(file, job.options.fields)
+    check_unseen(file, rows, chain(job.forget, retain))
     chosen = for_calibration(file, rows, settings.share, job.recipe.seed)
     encode(job, chosen, file)
     return chosen

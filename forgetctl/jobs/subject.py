@@ -21,13 +21,13 @@ from ..rows import Row
 from ..run import DEFAULT_RUNS, LATEST, Run, new_run_path
 from ..scores import REPHRASED
 from ..seal.commitments import split_requests
+from ..stages.holdout import check_unseen, for_calibration, for_verdict
 from ..stages.neutral import own_answers
 from ..stages.pairing import with_perturbed
 from ..stages.reference import ModelSource, Source, find_source
 from ..stages.request import Fields, read_rows
 from ..stages.verify import RowSets, check_fit
 from .binding import bind, check_requests
-from .holdout import for_calibration, for_verdict, read_unseen
 from .options import UnlearnOptions, VerifyOptions
 from .prepare import read_retain
 from .unlearn import check_inputs
@@ -197,7 +197,8 @@ def _row_sets(
     rows, origin = with_perturbed(forget[1], retain[1], recipe.verify.distractors)
     sets: dict[str, tuple[Path, Sequence[Row]]] = {"forget": (forget[0], rows), "retain": retain}
     if options.holdout:
-        unseen = read_unseen(options.holdout, options.fields, chain(forget[1], retain[1], seen))
+        unseen = read_rows(options.holdout, options.fields)
+        check_unseen(options.holdout, unseen, chain(forget[1], retain[1], seen))
         sets["holdout"] = options.holdout, for_verdict(unseen, calibrated)
     others = {"real_authors": options.real_authors, "world_facts": options.world_facts}
     sets |= {name: (file, read_rows(file, options.fields)) for name, file in others.items() if file}

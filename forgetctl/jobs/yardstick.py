@@ -18,8 +18,8 @@ import numpy as np
 import torch
 
 from ..engine.encoding import Encoded
+from ..engine.levels import learn_levels
 from ..engine.models import choose_device, load_model
-from ..engine.ranks import Ranks
 from ..engine.scoring import score
 from ..errors import DivergedError, UsageError
 from ..maths.halving import Trial
@@ -28,7 +28,7 @@ from ..maths.statistics import ks
 from ..progress import Progress
 from ..recipe import Calibration, Recipe
 from ..run import LATEST, Run
-from .levels import learn_levels
+from .levels import unseen_rows
 from .options import UnlearnOptions
 from .prepare import Job, encode_retain, prepare
 from .unlearn import run_unlearn
@@ -83,7 +83,8 @@ def make_yardstick(options: UnlearnOptions, recipe: Recipe) -> Yardstick:
         raise UsageError(f"{options.retain}: has too few rows to set {LEAST_ROWS} aside for tune")
     model = load_model(job.facts.path, choose_device(options.device), torch.float32)
     kept = encode_retain(job, reserved, positions)
-    levels = learn_levels(job, encode_retain(job, reserved, reserved.pairing.train), model, Ranks())
+    trained = encode_retain(job, reserved, reserved.pairing.train)
+    levels = learn_levels(model, unseen_rows(job), job.encoded, trained)
     return Yardstick(job, recipe, levels, kept, _probability(model, kept))
 
 

@@ -79,6 +79,7 @@ class Yardstick:
             "n": found.n,
             "forget_quality": found.p,
             "D": found.D,
+            "D_answers": ks(scores.forget.per_token, self.reference.forget.per_token).D,
             "utility": utility(scores, arithmetic=True),
             "utility_without_rouge": utility_without_rouge(scores, arithmetic=True),
             "kl_reference": max(0.0, states.divergence_of(self.reference_states)),

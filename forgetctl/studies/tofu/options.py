@@ -14,6 +14,8 @@ SPLITS = ("01", "05", "10", "20", "30", "50", "90")
 PAPER_METHODS = (
     "ga", "ga-rt", "ga-kl", "idk-rt", "dpo", "dpo-rt", "dpo-kl", "kto", "kto-rt", "npo", "npo-rt", "npo-kl",
 )  # fmt: skip
+CALIBRATED = "+level"
+"""What is appended to a method's name that ends at levels, with the settings of the recipe npo-rt-calibrated."""
 SWEPT = "npo-rt"
 """The method whose retain weight is swept."""
 Value = TypeVar("Value")
@@ -21,12 +23,13 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class TofuOptions:
-    """What the study is to do. references: a directory with forgetNN/ for each split; reference: single ones by split.
+    """What the study is to do.
 
-    retain_weights: those of a sweep with NPO+RT on the first split. questions: most forget rows that are scored;
-    kept_questions: most rows of each other set, None for as many. every: epochs from one measurement to the next.
-    rouge: generate answers at each and not only at the last. workers: processes of one thread each; with one the
-    thread count is left alone.
+    references: a directory with forgetNN/ for each split; reference: single ones by split. holdout: rows that no model
+    saw, for methods that end at levels. retain_weights: those of a sweep with NPO+RT on the first split. questions:
+    most forget rows that are scored; kept_questions: most rows of each of the other sets. every: epochs from one measurement
+    to the next. rouge: generate answers at each and not only at the last. workers: processes of one thread each; with
+    one the thread count is left alone.
     """
 
     model: str
@@ -36,6 +39,7 @@ class TofuOptions:
     references: Path | None = None
     reference: Mapping[str, str] = field(default_factory=dict)
     retain: Path | None = None
+    holdout: Path | None = None
     splits: tuple[str, ...] = ("01", "05", "10")
     methods: tuple[str, ...] = PAPER_METHODS
     retain_weights: tuple[float, ...] = ()
@@ -57,7 +61,7 @@ def parse_options(
 
     return TofuOptions(
         splits=_listed("--splits", splits, lambda text: _one_of("split", text, SPLITS)),
-        methods=_listed("--methods", methods, lambda text: _one_of("method", text, METHODS)) or PAPER_METHODS,
+        methods=_listed("--methods", methods, lambda text: _method(text, METHODS)) or PAPER_METHODS,
         retain_weights=_listed("--retain-weights", retain_weights, _weight),
         reference=dict(_pair(text) for text in reference),
         rouge=rouge == "every",
@@ -78,6 +82,11 @@ def _listed(option: str, text: str | None, parse: Callable[[str], Value]) -> tup
 def _one_of(kind: str, text: str, known: Sequence[str] | Mapping[str, Any]) -> str:
     if text not in known:
         raise UsageError(f"no {kind} {text}; there is {', '.join(known)}")
+    return text
+
+
+def _method(text: str, known: Mapping[str, Any]) -> str:
+    _one_of("method", text.removesuffix(CALIBRATED), known)
     return text
 
 

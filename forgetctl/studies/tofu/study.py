@@ -21,7 +21,7 @@ from ...progress import Progress
 from ..outcome import Outcome
 from .data import TofuData, find_data
 from .figures import draw
-from .options import SWEPT, TofuOptions
+from .options import CALIBRATED, SWEPT, TofuOptions
 from .summary import summarise, tables
 from .table import RunKey
 from .training import Bench, Plan, do_run
@@ -47,12 +47,24 @@ def run_tofu(options: TofuOptions, progress: Progress) -> Outcome:
 def _plan(options: TofuOptions) -> Plan:
     if options.recipe.lora is not None:
         raise UsageError("the study trains whole weights; its recipe has lora")
+    if options.holdout is None and any(method.endswith(CALIBRATED) for method in options.methods):
+        raise UsageError(f"methods that end in {CALIBRATED} need --holdout: rows that no model saw")
     model = resolve_model(options.model, allow_download=options.allow_download)
     inspect_model(model)
     folder = find_data(options.data, allow_download=options.allow_download)
     data = TofuData(folder, options.retain, options.questions, options.kept_questions or options.questions)
     references = {split: _reference(split, options) for split in options.splits}
-    return Plan(model, data, references, options.recipe, options.out, options.every, options.rouge, options.device)
+    return Plan(
+        model,
+        data,
+        references,
+        options.recipe,
+        options.out,
+        options.every,
+        options.rouge,
+        options.device,
+        options.holdout,
+    )
 
 
 def _reference(split: str, options: TofuOptions) -> Path:

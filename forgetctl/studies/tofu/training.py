@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,21 +16,25 @@ from typing import Any
 
 import torch
 
-from ...engine.encoding import Encoder
+from ...engine.encoding import Encoded, Encoder
 from ...engine.estimate import static_bytes
 from ...engine.fit import DTYPES, Fit, choose_fit, free_memory, training_precision
+from ...engine.levels import learn_levels
 from ...engine.models import choose_device, inspect_model, load_for_training, load_model, load_tokenizer
 from ...engine.tracking import Watch
 from ...errors import DivergedError
 from ...maths.objectives import WeightedSum
 from ...progress import Progress, Silent
-from ...recipe import Recipe
+from ...recipe import CALIBRATED_RECIPE, Recipe, load_recipe
 from ...run import Run
 from ...scores import Scores
+from ...stages.holdout import check_unseen, for_calibration
 from ...stages.refusals import read_refusals
+from ...stages.request import read_rows
 from ...stages.unlearn import Material, unlearn
 from .data import SplitRows, TofuData
 from .evaluation import Asker, Yardstick
+from .options import CALIBRATED
 from .table import DIVERGED, MEASURED, REFERENCE, START, Line, Lines, RunKey, Table
 
 FEW_STEPS = 2
@@ -52,6 +57,7 @@ class Plan:
     every: int = 1
     rouge: bool = False
     device: str = "auto"
+    holdout: Path | None = None
 
     @property
     def table(self) -> Table:
@@ -65,7 +71,17 @@ class Plan:
 
     def recipe_of(self, key: RunKey) -> Recipe:
         """The recipe of one run."""
-        own = {"method": key.method, "terms": None, "retain_weight": key.retain_weight, "seed": key.seed}
+        own: dict[str, Any] = {
+            "method": key.method,
+            "terms": None,
+            "seed": key.seed,
+            "retain_weight": key.retain_weight,
+        }
+        if key.method.endswith(CALIBRATED):
+            shipped = load_recipe(CALIBRATED_RECIPE)
+            parts = ("forget_weight", "retain_weight", "calibration", "anchor")
+            own |= {name: getattr(shipped, name) for name in parts}
+        own["method"] = key.method.removesuffix(CALIBRATED)
         return self.recipe.model_copy(update=own)
 
 
@@ -86,6 +102,18 @@ class Bench:
         reference, start = (self._load(path) for path in (self.plan.references[self.split], self.plan.model))
         states = self.asker.states(start, copy_head=False)
         return Yardstick(self._scores(REFERENCE, reference), self.asker.states(reference, copy_head=False), states)
+
+    def levels(
+        self, start: Any, recipe: Recipe, forget: Sequence[Encoded], retain: Sequence[Encoded]
+    ) -> list[float] | None:
+        """Where the forget rows are to end, if the recipe calibrates. Raises InputError for a holdout that is none."""
+        file, settings = self.plan.holdout, recipe.calibration
+        if file is None or settings is None:
+            return None
+        rows = read_rows(file)
+        check_unseen(file, rows, [*self.rows.forget, *self.rows.retain])
+        unseen = for_calibration(file, rows, settings.share, recipe.seed)
+        return learn_levels(start, self.asker.encode(unseen), forget, retain)
 
     def measure_ends(self) -> None:
         """The table's lines of the start model and of the reference, both as they are before any run."""
@@ -171,6 +199,7 @@ def _material(bench: Bench, key: RunKey, recipe: Recipe, run: Run) -> Material:
         forget_rows=bench.rows.forget,
         refusals=read_refusals(None),
         encode=bench.asker.encode,
+        levels=bench.levels(model, recipe, forget, retain),
         fit=_fit(bench, recipe, run, forget, retain, model),
         reload=lambda: load_for_training(
             bench.facts, torch.device("cpu"), recipe, DTYPES.get(precision, torch.float32)

@@ -1,4 +1,4 @@
-"""Rows that no model saw: read, checked, and cut into a half that calibrates and a half that judges."""
+"""Rows that no model saw: checked, and cut into a half that calibrates and a half that judges."""
 
 from __future__ import annotations
 
@@ -10,19 +10,16 @@ import numpy as np
 from ..errors import InputError
 from ..maths.unseen import FEWEST
 from ..rows import Row, normalise
-from ..stages.request import Fields, read_rows
 
 
-def read_unseen(path: Path, fields: Fields, known: Iterable[Row]) -> list[Row]:
-    """Holdout rows. Raises InputError for one that is to be forgotten or retained: a model did see it."""
-    rows = read_rows(path, fields)
+def check_unseen(path: Path, rows: Sequence[Row], known: Iterable[Row]) -> None:
+    """Raise InputError for a holdout row that is to be forgotten or retained: a model did see it."""
     texts = [_text(row) for row in rows]
     # The known rows may be a large file, so they pass by.
     seen = set(texts).intersection(map(_text, known))
     for row, text in zip(rows, texts, strict=True):
         if text in seen:
             raise InputError(path, "is one of the rows to forget or to retain, so it is no holdout", row.line)
-    return rows
 
 
 def for_calibration(path: Path, rows: Sequence[Row], share: float, seed: int) -> list[Row]:

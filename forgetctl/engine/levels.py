@@ -1,0 +1,31 @@
+"""The levels that forgetting ends at, from a model that has not forgotten yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..maths.metrics import per_token
+from ..maths.unseen import unseen_levels
+from .encoding import Encoded
+from .ranks import Ranks
+from .shares import shared_scores
+
+
+def learn_levels(
+    model: Any,
+    unseen: Sequence[Encoded],
+    forget: Sequence[Encoded],
+    retain: Sequence[Encoded],
+    ranks: Ranks | None = None,
+) -> list[float]:
+    """In nats a token, of each forget row: see `unseen_levels`. unseen: holdout rows. model: the start model."""
+    logp = shared_scores(ranks or Ranks(), model, unseen)
+    scores = per_token(logp, [row.tokens for row in unseen])
+    levels = unseen_levels(_answers(unseen), scores, _answers(forget), _answers(retain))
+    return [float(level) for level in levels]
+
+
+def _answers(rows: Sequence[Encoded]) -> list[tuple[int, ...]]:
+    """Their tokens after the one that stands before."""
+    return [row.ids[row.start - 1 :] for row in rows]
