@@ -27,9 +27,9 @@ class TofuOptions:
 
     references: a directory with forgetNN/ for each split; reference: single ones by split. holdout: rows that no model
     saw, for methods that end at levels. retain_weights: those of a sweep with NPO+RT on the first split. questions:
-    most forget rows that are scored; kept_questions: most rows of each of the other sets. every: epochs from one measurement
-    to the next. rouge: generate answers at each and not only at the last. workers: processes of one thread each; with
-    one the thread count is left alone.
+    most forget rows that are scored; kept_questions: most rows of each of the other sets. every: epochs from one
+    measurement to the next. rouge: generate answers at each and not only at the last. workers: processes of one thread
+    each; with one the thread count is left alone.
     """
 
     model: str
