@@ -15,6 +15,7 @@ from .options import Commands, common, json_option, memory_options, model_option
 from .reference_cli import reference
 from .requests_cli import requests
 from .seal_cli import audit, keygen, prove, purge, seal
+from .startup import quick_imports
 from .study_cli import study
 from .tune_cli import tune
 from .verify_cli import verify
@@ -93,19 +94,22 @@ def unlearn(
     **options: Any,
 ) -> None:
     """Unlearn the rows of a request."""
-    from .jobs.unlearn import resume_unlearn, run_unlearn, speaks
-
     if resume is not None:
         given = [name for name in ctx.params if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
         if others := sorted(set(given) - {"resume", "as_json", "verbose", "quiet"}):
             spelled = {parameter.name: parameter.opts[0] for parameter in ctx.command.params}
             names = ", ".join(spelled[name] for name in others)
             raise click.UsageError(f"--resume continues a run as it was started; {names} cannot change it")
+    elif model is None or forget is None:
+        raise click.UsageError("give --model and --forget (or --resume)")
+    else:
+        chosen = _unlearn_options(model, forget, **options)
+    with quick_imports():
+        from .jobs.unlearn import resume_unlearn, run_unlearn, speaks
+
+    if resume is not None:
         run = resume_unlearn(Path(resume), progress)
     else:
-        if model is None or forget is None:
-            raise click.UsageError("give --model and --forget (or --resume)")
-        chosen = _unlearn_options(model, forget, **options)
         recipe = recipe_of(options, method=options["method"], calibrated=options["holdout"] is not None)
         if dry_run:
             _dry_run(chosen, recipe, as_json)
@@ -163,7 +167,8 @@ def _dry_run(options: Any, recipe: Recipe, as_json: bool) -> None:
 @common
 def merge(progress: TerminalProgress, as_json: bool, base: Path, adapter: Path, out: Path) -> None:
     """Merge a LoRA adapter into its base model, so that both can be unlearned from and verified as one model."""
-    from .jobs.merge import run_merge
+    with quick_imports():
+        from .jobs.merge import run_merge
 
     digests = run_merge(base, adapter, out)
     if as_json:
@@ -263,7 +268,8 @@ def recipes(progress: TerminalProgress, as_json: bool) -> None:
 @common
 def demo(progress: TerminalProgress, as_json: bool, out: Path) -> None:
     """Train a small model on invented people, let it forget some, verify and report; about two minutes."""
-    from .jobs.demo import run_demo
+    with quick_imports():
+        from .jobs.demo import run_demo
 
     verdict = run_demo(out, progress, silent=as_json)
     if as_json:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import common, json_option, model_options, recipe_of, request_options
+from .startup import quick_imports
 
 if TYPE_CHECKING:
     from .console import TerminalProgress
@@ -62,11 +63,12 @@ FILE = click.Path(path_type=Path)
 @common
 def verify(ctx: click.Context, progress: TerminalProgress, as_json: bool, run: Path | None, **options: Any) -> None:
     """Check the unlearned model of RUN (default: runs/latest). Exit code 0 PASS, 3 FAIL, 4 INCONCLUSIVE."""
-    from .jobs.options import VerifyOptions
-    from .jobs.verify import run_verify
+    _refuse_conflicts(run, options)
+    with quick_imports():
+        from .jobs.options import VerifyOptions
+        from .jobs.verify import run_verify
     from .stages.request import Fields
 
-    _refuse_conflicts(run, options)
     own = (
         "model scores forget start references holdout retain real_authors world_facts rephrased also deep out "
         "device requests register"

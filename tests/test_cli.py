@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 import forgetctl
 from forgetctl.cli import cli
@@ -28,6 +29,13 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         check=False,
         env={**os.environ, **environment},
     )
+
+
+def output(*arguments: str) -> str:
+    """What a command prints, run in this process."""
+    done = CliRunner().invoke(cli, arguments)
+    assert done.exit_code == 0, done.output
+    return done.stdout
 
 
 def test_help_needs_neither_torch_nor_transformers() -> None:
@@ -74,14 +82,14 @@ def test_shell_completion(shell: str) -> None:
 
 
 def test_methods_as_json_name_formula_and_paper() -> None:
-    found = json.loads(run("methods", "--json").stdout)
+    found = json.loads(output("methods", "--json"))
     assert {"ga", "ga-rt", "npo", "npo-rt"} <= {method["name"] for method in found["methods"]}
     assert all(term["formula"] for term in found["terms"])
     assert all("20" in term["source"] or term["source"].startswith("forgetctl, ") for term in found["terms"])
 
 
 def test_recipes_as_json_are_complete() -> None:
-    found = json.loads(run("recipes", "--json").stdout)
+    found = json.loads(output("recipes", "--json"))
     assert found["npo-rt"]["learning_rate"] == 1e-5
     assert all(recipe["description"] and recipe["source"] for recipe in found.values())
 
@@ -96,7 +104,7 @@ def test_no_control_codes_where_output_is_no_terminal(arguments: tuple[str, ...]
 def test_no_color_is_respected_on_a_terminal() -> None:
     import pty
 
-    def output(**environment: str) -> bytes:
+    def shown(**environment: str) -> bytes:
         main, other = pty.openpty()
         done = subprocess.Popen(
             [sys.executable, "-m", "forgetctl", "methods"],
@@ -117,8 +125,8 @@ def test_no_color_is_respected_on_a_terminal() -> None:
         return text
 
     colour = re.compile(rb"\x1b\[(?:\d+;)*3\d")
-    assert b"\x1b[1m" in output(NO_COLOR="")
-    assert not colour.search(output(NO_COLOR="1"))
+    assert b"\x1b[1m" in shown(NO_COLOR="")
+    assert not colour.search(shown(NO_COLOR="1"))
 
 
 def test_wrong_use_is_exit_two_and_one_line() -> None:
@@ -159,7 +167,7 @@ def test_readme_commands_exist(line: str) -> None:
 
 
 def test_readme_shows_the_methods_as_they_are() -> None:
-    assert run("methods", "--md").stdout in (ROOT / "README.md").read_text()
+    assert output("methods", "--md") in (ROOT / "README.md").read_text()
 
 
 def test_readme_make_targets_exist() -> None:

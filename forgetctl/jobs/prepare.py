@@ -12,7 +12,7 @@ from typing import Any
 from ..engine.encoding import Encoded, Encoder, encode_rows, marked
 from ..engine.estimate import estimate
 from ..engine.models import ModelFacts, choose_device, inspect_model, load_tokenizer
-from ..engine.windows import row_tokens, told
+from ..engine.windows import by_row, row_tokens, told
 from ..errors import InputError, UsageError
 from ..maths.objectives import WeightedSum
 from ..progress import Progress
@@ -45,7 +45,8 @@ class Job:
 
     start: the model to begin with, and the runs that made it. parts: the forget rows by the request that they belong
     to. encoded: what is trained on; a passage that is longer than a window is several. notes: what to tell the user of
-    rows that were cut. sample is None where the start model has yet to make it. unseen: holdout rows that calibrate.
+    rows that were cut. sample is None where the start model has yet to make it; retained: its rows that are trained on,
+    encoded. unseen: holdout rows that calibrate.
     """
 
     options: UnlearnOptions
@@ -60,6 +61,7 @@ class Job:
     refusals: list[str]
     notes: tuple[str, ...]
     sample: Sample | None
+    retained: tuple[Encoded, ...] = ()
     unseen: Sequence[Row] = ()
 
     @property
@@ -94,8 +96,10 @@ def prepare(options: UnlearnOptions, recipe: Recipe) -> Job:
     if options.retain is None:
         return job
     sample = _choose(job, retain, str(options.retain))
-    retained = encode_retain(job, sample, (*sample.pairing.train, *sample.pairing.check))
-    return replace(job, sample=sample, notes=(*notes, *_notes(retained, 0, recipe, "retain")))
+    chosen = encode_retain(job, sample, (*sample.pairing.train, *sample.pairing.check))
+    notes = (*notes, *_notes(chosen, 0, recipe, "retain"))
+    retained = chain.from_iterable(by_row(chosen, chosen)[: len(sample.pairing.train)])
+    return replace(job, sample=sample, notes=notes, retained=tuple(retained))
 
 
 def _unseen(job: Job, retain: Sequence[Row]) -> Sequence[Row]:
@@ -131,7 +135,7 @@ def dry_run(options: UnlearnOptions, recipe: Recipe) -> tuple[dict[str, Any], tu
     retain: Sequence[Encoded] = []
     if WeightedSum(recipe.weighted_terms(), {}).needs_retain:
         # A sample that has yet to be made is taken to be like the request.
-        retain = encode_retain(job, job.sample, job.sample.pairing.train) if job.sample else job.encoded
+        retain = job.retained if job.sample else job.encoded
     cost = estimate(job.facts, job.encoded, retain, recipe, choose_device(options.device))
     facts = {
         "forget_rows": len(job.forget),

@@ -179,7 +179,7 @@ def _check_rows(run: Run, name: str, path: Path) -> None:
 
 def _train(run: Run, job: Job, sample: Sample, model: Any, ranks: Ranks, progress: Progress) -> None:
     with ranks.agreed():
-        encoded = encode_retain(job, sample, sample.pairing.train)
+        encoded = job.retained if job.sample else encode_retain(job, sample, sample.pairing.train)
     free = min(ranks.gather(_free(model, ranks)))
     fit = ranks.from_first(lambda: _fit(run, job, encoded, model, free, ranks))
     progress.say(f"Computing with {fit.why}.")

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 LEVEL = 0.05
 KNOWN_SHARE = 2 / 3
@@ -37,11 +36,13 @@ def excess(ours: Sequence[bool], theirs: Sequence[bool], lines: Sequence[int]) -
 
     Raises ValueError for different lengths.
     """
+    from scipy.stats import binomtest  # slow to import, and most commands do not judge
+
     pairs = list(zip(ours, theirs, lines, strict=True))
     more = tuple(line for our, other, line in pairs if our and not other)
     fewer = sum(other and not our for our, other, _ in pairs)
     differing = len(more) + fewer
-    p = float(stats.binomtest(len(more), differing, 0.5, "greater").pvalue) if differing else 1.0
+    p = float(binomtest(len(more), differing, 0.5, "greater").pvalue) if differing else 1.0
     return Excess(len(more), fewer, len(pairs), p, more)
 
 
@@ -53,11 +54,13 @@ def standing_out(difference: ArrayLike, way: ArrayLike) -> tuple[list[bool], lis
     the way back to the start model and far from the bulk of the rows (by the median absolute deviation): what moves
     all rows alike is the distance D's to judge. Raises ValueError for different lengths.
     """
+    from scipy.stats import median_abs_deviation
+
     moved, back = np.asarray(difference, dtype=float), np.asarray(way, dtype=float)
     if moved.shape != back.shape or moved.size == 0:
         raise ValueError(f"{moved.shape} differences, but {back.shape} ways to go")
     centred = moved - np.median(moved)
-    limit = OUTLYING * float(stats.median_abs_deviation(moved, scale="normal"))
+    limit = OUTLYING * float(median_abs_deviation(moved, scale="normal"))
     known = (moved > KNOWN_SHARE * back) & (centred > limit)
     mirrored = (moved < -KNOWN_SHARE * back) & (centred < -limit)
     return known.tolist(), mirrored.tolist()
@@ -79,6 +82,8 @@ def stratified_p(ours: Sequence[int], theirs: Sequence[int], answers: int) -> fl
     Exact: given the leaks of both models together, those of one are hypergeometric item by item, and their sum is
     the convolution (Cochran-Mantel-Haenszel, exact form). Raises ValueError for counts outside 0..answers.
     """
+    from scipy.stats import hypergeom
+
     pairs = list(zip(ours, theirs, strict=True))
     if any(not 0 <= count <= answers for pair in pairs for count in pair):
         raise ValueError(f"a count of leaks is not between 0 and {answers}")
@@ -86,5 +91,5 @@ def stratified_p(ours: Sequence[int], theirs: Sequence[int], answers: int) -> fl
     for our, other in pairs:
         if our + other:
             possible = np.arange(min(our + other, answers) + 1)
-            total = np.convolve(total, stats.hypergeom.pmf(possible, 2 * answers, our + other, answers))
+            total = np.convolve(total, hypergeom.pmf(possible, 2 * answers, our + other, answers))
     return float(min(total[sum(ours) :].sum(), 1.0))

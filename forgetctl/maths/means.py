@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import special  # its quantiles are those of scipy.stats, which takes a second to import
 
 from .resampling import Floats, Units, paired_samples, single_sample
 from .statistics import Levels
 
-NINE_OF_TEN = float(stats.norm.ppf(0.9))
+NINE_OF_TEN = float(special.ndtri(0.9))
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def equivalence_margin(delta: float) -> float:
 
     D = 2 Phi(shift / 2) - 1, so one bound on D sets the bound on the means too.
     """
-    return 2 * float(stats.norm.ppf((1 + delta) / 2))
+    return 2 * float(special.ndtri((1 + delta) / 2))
 
 
 def paired_shift(a: ArrayLike, b: ArrayLike, units: Units | None = None, levels: Levels | None = None) -> Shift:
@@ -105,7 +105,9 @@ def relative_change(
         raise ValueError("a mean that was not positive before has no relative change")
     ratio = float(after.mean() / first.mean())
     error = _error((after - ratio * first) / first.mean(), units)
-    slack = {level: float(stats.t.ppf(1 - level, max(units.count - 1, 1))) * error for level in vars(levels).values()}
+    slack = {
+        level: float(special.stdtrit(max(units.count - 1, 1), 1 - level)) * error for level in vars(levels).values()
+    }
     return Change(
         float(first.mean()),
         float(after.mean()),
@@ -139,7 +141,7 @@ def _shift(
     difference: float, standard: float, error: float, units: int, spread: float, n: int, levels: Levels | None
 ) -> Shift:
     """standard, error: the difference and its standard error in units of the spread."""
-    slack = float(stats.t.ppf(1 - (levels or Levels()).passing, max(units - 1, 1))) * error
+    slack = float(special.stdtrit(max(units - 1, 1), 1 - (levels or Levels()).passing)) * error
     if not np.isfinite(slack):
         return Shift(difference, -np.inf, np.inf, spread, n)
     return Shift(difference, (standard - slack) * spread, (standard + slack) * spread, spread, n)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special  # its quantiles are those of scipy.stats, which takes a second to import
 
 from .resampling import Floats, Units, sample_of
 from .statistics import DRAWS, Levels
@@ -36,7 +36,7 @@ class Attack:
 
 def auc_margin(delta: float) -> float:
     """Rise of the AUC above 0.5 for two equal normal distributions shifted until they are `delta` apart in D."""
-    return float(stats.norm.cdf(np.sqrt(2) * stats.norm.ppf((1 + delta) / 2)) - 0.5)
+    return float(special.ndtr(np.sqrt(2) * special.ndtri((1 + delta) / 2)) - 0.5)
 
 
 def attack(
@@ -122,6 +122,6 @@ def _bounds(estimate: float, drawn: Floats, units: int, levels: Levels) -> tuple
     """Lower bound at the failing level shared among the attacks, upper bound at the passing level."""
     # No less than one unit changing sides would do: a perfect attack on few rows has no spread of its own.
     error, degrees = max(float(drawn.std(ddof=1)), 1 / units), max(units - 1, 1)
-    below = stats.t.ppf(1 - levels.failing / len(ATTACKS), degrees) * error
-    above = stats.t.ppf(1 - levels.passing, degrees) * error
+    below = special.stdtrit(degrees, 1 - levels.failing / len(ATTACKS)) * error
+    above = special.stdtrit(degrees, 1 - levels.passing) * error
     return float(estimate - below), float(estimate + above)

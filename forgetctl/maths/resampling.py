@@ -9,7 +9,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
 
 Floats = NDArray[np.float64]
 
@@ -113,6 +112,8 @@ def paired_samples(a: ArrayLike, b: ArrayLike, units: Units | None) -> tuple[Flo
 
 def ranks_before(first: Floats, second: Floats) -> bool:
     """Whether the first sample is the smaller one: fewer rows, or lower ranks. Monotone scales do not matter."""
+    from scipy.stats import rankdata  # slow to import, and most commands do not judge
+
     if first.size != second.size:
         return first.size < second.size
     ranks = rankdata(np.concatenate([np.sort(first), np.sort(second)]))

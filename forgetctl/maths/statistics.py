@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special  # its quantiles are those of scipy.stats, which takes a second to import
 
 from .resampling import Floats, Units, paired_samples, ranks_before, sample_of, single_sample
 
@@ -62,11 +62,13 @@ def ks(a: ArrayLike, b: ArrayLike) -> KS:
 
     Raises ValueError for an empty sample or NaN.
     """
+    from scipy.stats import ks_2samp  # slow to import, and most commands do not judge
+
     first, second = sample_of(a, "first sample"), sample_of(b, "second sample")
     with warnings.catch_warnings():
         # The exact p of nearly equal samples may round to above 1; scipy then takes the asymptotic one, also near 1.
         warnings.simplefilter("ignore", RuntimeWarning)
-        result = stats.ks_2samp(first, second)
+        result = ks_2samp(first, second)
     return KS(float(result.statistic), float(result.pvalue), min(first.size, second.size))
 
 
@@ -215,7 +217,7 @@ def _noise(units: Units, residuals: Floats, seed: int) -> NDArray[np.float32]:
 
 def _t(level: float, units: int) -> float:
     """Student's quantile for that many units."""
-    return float(stats.t.ppf(1 - level, max(units - 1, 1)))
+    return float(special.stdtrit(max(units - 1, 1), 1 - level))
 
 
 def _interval(
@@ -230,7 +232,7 @@ def _interval(
     """pointwise: lower and upper. largest: sup of the bootstrap noise, by draw; error: the upper bound's slack."""
     # The bootstrap is too narrow for few units; Student's quantile over the normal one widens it.
     slack = float(np.quantile(largest, 1 - levels.failing)) * _t(levels.failing, units.count)
-    slack /= float(stats.norm.ppf(1 - levels.failing))
+    slack /= float(special.ndtri(1 - levels.failing))
     lower, upper = min(gap - slack, pointwise[0]), min(max(pointwise[1], gap), 1.0)
     unseen = _t(levels.passing, units.count) ** 2  # the score bound of a difference of which no unit shows anything
     noise = max(float(np.quantile(largest, 0.9)) + error, unseen / (units.count + unseen))

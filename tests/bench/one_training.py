@@ -24,7 +24,7 @@ from forgetctl.engine.hardware import peak_memory
 from forgetctl.engine.models import add_lora, load_model, weight_shapes
 from forgetctl.engine.schedule import Limits, PairedBatches
 from forgetctl.jobs.options import UnlearnOptions
-from forgetctl.jobs.prepare import Job, dry_run, encode_retain, prepare
+from forgetctl.jobs.prepare import Job, dry_run, prepare
 from forgetctl.jobs.unlearn import run_unlearn
 from forgetctl.recipe import Recipe, load_recipe
 
@@ -187,7 +187,7 @@ def run_textbook(case: Case, recipe: Recipe, folder: Path) -> dict[str, Any]:
 def _pairs(job: Job) -> tuple[list[tuple[Any, Any]], list[int]]:
     """The rows as forgetctl pairs and orders them, and the retain tokens of each step."""
     assert job.sample is not None
-    retain = encode_retain(job, job.sample, job.sample.pairing.train)
+    retain = job.retained
     batches = PairedBatches(
         job.encoded, retain, batch_size=job.recipe.batch_size, limits=Limits(64, 2048), seed=job.recipe.seed
     )

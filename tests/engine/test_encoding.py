@@ -266,6 +266,7 @@ def test_a_passage_is_scored_from_the_first_token_that_something_predicts(plain:
     encoded = encoder.encode(PASSAGE)
     assert encoded.start == 1
     assert "".join(marked(encoder, encoded)) == "Alwen lives in Norwick.</s>"
+    encoder = plain()
     add_bos(encoder.tokenizer)
     assert marked(encoder, encoder.encode(PASSAGE)) == (BOS, "Alwen lives in Norwick.</s>")
 
@@ -400,3 +401,12 @@ def test_representations_hold_no_text(encoder: Encoder) -> None:
     assert repr(encoded) == f"Encoded({len(encoded.ids)} tokens, {encoded.tokens} scored)"
     assert not any(word in f"{encoded!r}{[encoded]}{encoder!r}{ROW!r}" for word in WORDS)
     assert str(encoded.ids[0]) + ", " not in repr(encoded)
+
+
+def test_many_rows_are_encoded_as_each_of_them_is(
+    plain: Callable[..., Encoder], templated: Callable[[str], Encoder]
+) -> None:
+    rows = [ROW, PASSAGE, CHAT, ROW]
+    for encoder in (plain(), templated(CHATML)):
+        assert encode_rows(encoder, rows, Path("rows"), None, None)[0] == [encoder.encode(row) for row in rows]
+        assert encode_rows(encoder, [], Path("rows"), None, None) == ([], 0)

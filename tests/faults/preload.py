@@ -3,16 +3,19 @@
 from importlib import import_module
 
 from forgetctl.options import _calm_libraries
+from forgetctl.startup import quick_imports
 
 _calm_libraries("error")  # as every command does, before it imports them
 
-for name in (
-    "forgetctl.cli",
-    "forgetctl.document.plots",
-    *(f"forgetctl.jobs.{job}" for job in ("unlearn", "verify", "report", "seal", "audit")),
-    "forgetctl.console",
-    "rouge_score.rouge_scorer",
-    "transformers.models.llama.modeling_llama",
-    "matplotlib.backends.backend_svg",
-):
-    import_module(name)
+with quick_imports():
+    for name in (
+        "forgetctl.cli",
+        "forgetctl.document.plots",
+        *(f"forgetctl.jobs.{job}" for job in ("unlearn", "verify", "report", "seal", "audit")),
+        "forgetctl.console",
+        "scipy.stats",
+        "rouge_score.rouge_scorer",
+        "transformers.models.llama.modeling_llama",
+        "matplotlib.backends.backend_svg",
+    ):
+        import_module(name)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +14,9 @@ from click.testing import Result
 from forgetctl.files import file_digest, model_digest
 from forgetctl.seal.events import read_chain
 from forgetctl.stages.request import read_rows
-from tests.jobs.conftest import REQUESTS, process, unlearn_arguments
+from tests.faults.breakage import killed_at
+from tests.faults.processes import forgetctl as in_a_process
+from tests.jobs.conftest import REQUESTS, unlearn_arguments
 from tests.world import write_lines
 
 Command = Callable[..., Result]
@@ -251,12 +251,9 @@ def test_a_model_that_no_run_made_can_be_bound_and_sealed(world: Path, tmp_path:
 
 def test_a_killed_run_keeps_its_events_and_can_be_sealed(world: Path, tmp_path: Path, forgetctl: Command) -> None:
     run, key = tmp_path / "run", tmp_path / "key"
-    killed = process(*unlearn_arguments(world, run, "--track"))
-    end = time.monotonic() + 120
-    while time.monotonic() < end and not list((run / "checkpoints").glob("checkpoint-*/complete.json")):
-        time.sleep(0.02)
-    os.kill(killed.pid, signal.SIGKILL)
-    killed.wait()
+    killed = in_a_process(*unlearn_arguments(world, run, "--track"), prepare=killed_at("*/checkpoint-9"))
+    assert killed.code == -signal.SIGKILL
+    assert (run / "checkpoints" / "checkpoint-6" / "complete.json").exists()
     assert forgetctl("unlearn", "--resume", run).exit_code == 0
     assert forgetctl("verify", run, "--reference", world / "reference").exit_code in (0, 3, 4)
     events = read_chain((run / "events.jsonl").read_bytes())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -23,17 +22,9 @@ def steps(run: Path) -> int:
     return len(log.read_text().splitlines()) if log.exists() else 0
 
 
-def wait_for_step(running: subprocess.Popen[str], run: Path, step: int) -> None:
-    deadline = time.monotonic() + 120
-    while steps(run) < step:
-        assert running.poll() is None, running.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-
-
-def begin(world: Path, run: Path, step: int) -> Command:
+def begin(world: Path, run: Path, step: int, *settings: str) -> Command:
     """A command that has come to a step."""
-    command = Command(*unlearn_arguments(world, run, *LONG))
+    command = Command(*unlearn_arguments(world, run, *(settings or LONG)))
     deadline = time.monotonic() + 120
     while steps(run) < step:
         assert command.running, command.wait()

@@ -20,8 +20,8 @@ from forgetctl.engine.extras import Alternatives
 from forgetctl.maths.objectives import METHODS
 from forgetctl.rows import Row
 from forgetctl.stages.refusals import read_refusals
-from tests.jobs.conftest import process, unlearn_arguments
-from tests.jobs.test_interruption import check_same, wait_for_step
+from tests.jobs.conftest import unlearn_arguments
+from tests.jobs.test_interruption import begin, check_same
 
 Command = Callable[..., Result]
 GENTLE = ("--set", "learning_rate=1e-3", "--set", "epochs=1", "--set", "batch_size=8", "--set", "micro_batch_size=3")
@@ -314,11 +314,9 @@ def killed(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("killed")
     own = folder / "own.txt"
     own.write_text("".join(f"{refusal}\n" for refusal in read_refusals(None)[:7]))
-    running = process(*unlearn_arguments(world, folder / "run", *LONG, "--refusals", str(own)))
-    wait_for_step(running, folder / "run", 14)
-    running.send_signal(signal.SIGKILL)
-    running.communicate()
-    assert running.returncode == -signal.SIGKILL
+    running = begin(world, folder / "run", 14, *LONG, "--refusals", str(own))
+    running.signal(signal.SIGKILL)
+    assert running.wait().code == -signal.SIGKILL
     assert not (folder / "run" / "model").exists()
     return folder
 

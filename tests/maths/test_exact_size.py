@@ -25,18 +25,18 @@ def test_a_distance_of_delta_passes_in_one_percent_at_most(n: int, back: float) 
     """D is exactly delta at a single point: a row moves up with probability delta + back, down with `back`.
 
     The probability of every (more, fewer) is multinomial; summed over those whose bound is below delta it is the
-    rate at which such a model would pass. For each `fewer` the passing `more` lie below a threshold.
+    rate at which such a model would pass. For each `fewer` the passing `more` lie below a threshold, which is looked
+    for around the one before.
     """
-    share = 0.0
-    for fewer in range(n + 1):
+    share, passing = 0.0, 0
+    for fewer in range(n // 2 + 1):
         if stats.binom.pmf(fewer, n, back) < 1e-9:
             continue
-        chances = [
-            stats.multinomial.pmf([more, fewer, n - more - fewer], n, [DELTA + back, back, 1 - DELTA - 2 * back])
-            for more in range(fewer, n - fewer + 1)
-        ]
-        passing = 0
-        while passing < len(chances) and upper(n, fewer + passing, fewer) < DELTA:
+        while passing > 0 and upper(n, fewer + passing - 1, fewer) >= DELTA:
+            passing -= 1
+        while fewer + passing <= n - fewer and upper(n, fewer + passing, fewer) < DELTA:
             passing += 1
-        share += sum(chances[:passing])
+        more = np.arange(fewer, fewer + passing)
+        counts = np.stack([more, np.full_like(more, fewer), n - more - fewer], axis=1)
+        share += float(stats.multinomial.pmf(counts, n, [DELTA + back, back, 1 - DELTA - 2 * back]).sum())
     assert 0 < share <= LEVEL
