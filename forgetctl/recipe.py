@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from .errors import RecipeError
 from .plain_yaml import load_yaml as load_yaml  # part of this module's own interface
+from .recipe_parts import Part as _Part
+from .recipe_parts import Quotas
 
 if TYPE_CHECKING:
     from .maths.bounds import Bounds
@@ -21,17 +23,6 @@ if TYPE_CHECKING:
 DEFAULT_METHOD = "npo-rt"
 LORA_RECIPE = "npo-rt-lora"
 QLORA_RECIPE = "npo-rt-qlora"
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_truth_values(cls, value: object) -> object:
-        if isinstance(value, bool):  # YAML's yes and no; pydantic would take them for 1 and 0
-            raise ValueError("is true or false, which nothing here can be")
-        return value
 
 
 class Lora(_Part):
@@ -101,7 +92,7 @@ class Recipe(_Part):
     method: str | None = None
     terms: dict[str, float] | None = None
     beta: float | None = Field(None, gt=0)
-    hyperparameters: dict[str, float] = {}
+    hyperparameters: dict[str, float] = Field(default_factory=dict)
     layer: int | None = Field(None, ge=1, description="the layer that RMU steers, from 1")
     forget_weight: float = 1.0
     retain_weight: float = 1.0
@@ -121,6 +112,7 @@ class Recipe(_Part):
     passages: Passages = Passages()
     prompt_format: str = "Question: {prompt}\nAnswer:"
     lora: Lora | None = None
+    request: Quotas = Quotas()
     retain: Retain = Retain()
     verify: Verify = Verify()
 
@@ -295,5 +287,6 @@ def _explain(error: ValidationError) -> str:
 def _keys(unknown: str) -> list[str]:
     """The keys that would have been known at the place of the unknown one."""
     parts: dict[str, type[BaseModel]] = {"lora": Lora, "passages": Passages, "retain": Retain, "verify": Verify}
+    parts["request"] = Quotas
     parent = unknown.rpartition(".")[0]
     return list(parts.get(parent, Recipe).model_fields)

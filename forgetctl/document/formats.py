@@ -75,8 +75,12 @@ def moment(iso: str | None) -> str:
     return f"{time.day} {time:%B %Y}, {time:%H:%M}{zone}"
 
 
-# Control characters reach a terminal, bidirectional ones reorder a name, lone surrogates cannot be written.
-_UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# Control characters reach a terminal, bidirectional and invisible ones reorder or hide parts of a name, line ends other
+# than \n end what they stand in, lone surrogates cannot be written.
+_UNSAFE = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
+    r"\U000e0000-\U000e007f]"
+)
 
 
 def clean(value: Any) -> Any:
@@ -101,6 +105,7 @@ def markdown(value: object) -> str:
     if isinstance(value, Markdown):
         return value
     text = re.sub(r"([\\`*_\[\]<>|#~&$])", r"\\\1", re.sub(r"\s+", " ", str(value)))
+    text = text.replace("@", "\N{FULLWIDTH COMMERCIAL AT}")  # no escape keeps a name behind it from being notified
     return re.sub(r"(://|(?<=www)\.)", r"\\\1", text, flags=re.IGNORECASE)  # or else it becomes a link
 
 
