@@ -60,7 +60,8 @@ def look_at_scores(
             _per_token(rows, shared_scores(ranks, model, rows, bar.advance)) for rows in (job.encoded, unseen)
         )
     flags, why = check_known(job.forget, own, others, job.recipe.request)
-    check_approved(job.options.forget, flags, job.options.approve)
+    with ranks.agreed():
+        check_approved(job.options.forget, flags, job.options.approve)
     for flag in flags:
         progress.say(f"Note: {flag.words()}.")
     return replace(looked, flags=(*looked.flags, *flags), skipped={"unknown": why} if why else {})

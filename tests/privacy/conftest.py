@@ -16,7 +16,7 @@ import pytest
 from tests.privacy.canaries import Planted, plant
 
 ROOT = Path(__file__).resolve().parents[2]
-QUICK = ("epochs=2", "batch_size=2", "learning_rate=1e-4", "verify.samples=1", "verify.answer_tokens=4")
+QUICK = ("epochs=1", "batch_size=4", "learning_rate=1e-4", "verify.samples=1", "verify.answer_tokens=4")
 SETTINGS = [part for value in QUICK for part in ("--set", value)]
 Command = tuple[list[str], list[str] | None]
 
@@ -86,7 +86,7 @@ def trial(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Trial:
         (["requests", "add", "REQ-1", "--jurisdiction", "gdpr", *register], None),
         (unlearn(world, planted, "runs/a", "--request", "REQ-1", *register, "--track", "-v"), None),
         (verify(world, planted, "runs/a", "-v"), None),
-        *((["report", "runs/a", f"--{kind}"], None) for kind in ("html", "json", "md")),
+        *((["report", "runs/a", f"--{kind}"], None) for kind in ("json", "md")),  # sealing makes the page
         (["keygen", "--out", "k.key"], None),
         (["seal", "runs/a", "--key", "k.key"], None),
         (["audit", "runs/a.bundle", "--key", "k.key.pub"], None),
