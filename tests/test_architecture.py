@@ -33,7 +33,7 @@ MAY = {
     "tofu_logs": {"maths", "scores"},
     "evidence": {"maths", "scores"},
     "engine": {"files", "rows", "recipe", "maths", "scores"},
-    "document": {"abuse", "files", "layout", "maths", "recipe", "scores"},
+    "document": {"abuse", "plain_text", "files", "layout", "maths", "recipe", "scores"},
     "stages": {*SHARED, "engine", "run", "scores", "document", "evidence"},
     "demo": {"engine", "progress", "rows"},
     "studies": {"maths", "recipe", "progress"},

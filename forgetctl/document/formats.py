@@ -13,6 +13,8 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 
+from ..plain_text import printable
+
 
 def number(value: float | None) -> str:
     """Three decimals, more for small values, powers of ten for tiny ones."""
@@ -75,14 +77,6 @@ def moment(iso: str | None) -> str:
     return f"{time.day} {time:%B %Y}, {time:%H:%M}{zone}"
 
 
-# Control characters reach a terminal, bidirectional and invisible ones reorder or hide parts of a name, line ends other
-# than \n end what they stand in, lone surrogates cannot be written.
-_UNSAFE = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
-    r"\U000e0000-\U000e007f]"
-)
-
-
 def clean(value: Any) -> Any:
     """JSON values made safe to show and write: numbers finite or None, text without invisible characters."""
     if isinstance(value, dict):
@@ -90,7 +84,7 @@ def clean(value: Any) -> Any:
     if isinstance(value, list):
         return [clean(item) for item in value]
     if isinstance(value, str):
-        return _UNSAFE.sub("\ufffd", value)
+        return printable(value)
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
