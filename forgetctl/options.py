@@ -46,7 +46,7 @@ class Commands(click.Group):
             with _terminable(), private_files():
                 return super().invoke(ctx)
         except click.ClickException as error:
-            error.message = printable(error.message)
+            setattr(error, "message", printable(error.message))  # noqa: B010 (click declares it final)
             raise
         except (click.exceptions.Exit, click.Abort):
             raise
