@@ -3,11 +3,12 @@
 # make calibrate: how often the verdict is right.  make browser: the report in Chromium (needs it, node and npm).
 # make bench: time and memory beside a textbook implementation.  make bench-gpu: the same questions for 1B and 7B models.
 # make faults: commands really killed and disks really full.  make distributed: two processes against one.
+# make privacy: request text searched for in all that is written, and many commands at once.
 # Each sets up .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test studies study-tofu calibrate browser bench bench-gpu faults distributed lint clean
+.PHONY: demo test studies study-tofu calibrate browser bench bench-gpu faults distributed privacy lint clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -65,10 +66,14 @@ faults: .venv/installed
 distributed: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -s tests/distributed
 
+privacy: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/privacy
+
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m tests.audit_dependencies
 
 clean:
 	rm -rf .venv .browser forgetctl-demo studies bench.json dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

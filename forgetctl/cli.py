@@ -11,7 +11,17 @@ import click
 from click.core import ParameterSource
 
 from . import __version__
-from .options import Commands, common, json_option, memory_options, model_options, recipe_of, request_options
+from .options import (
+    Commands,
+    approve_option,
+    common,
+    json_option,
+    memory_options,
+    model_options,
+    recipe_of,
+    request_options,
+)
+from .plain_text import printable
 from .reference_cli import reference
 from .requests_cli import requests
 from .seal_cli import audit, keygen, prove, purge, seal
@@ -77,6 +87,7 @@ def cli() -> None:
 )
 @request_options
 @click.option("--track", is_flag=True, help="Score the model after every epoch, for the report's curve.")
+@approve_option
 @click.option("--resume", is_flag=False, flag_value=LATEST, metavar="[RUN]", help="Continue an interrupted run.")
 @click.option("--dry-run", is_flag=True, help="Check everything, show one row and the cost, train nothing.")
 @model_options
@@ -120,7 +131,7 @@ def unlearn(
     if as_json:
         click.echo(json.dumps({"run": str(run.path), "model": str(run.model_dir), **run.record["stages"]}, indent=1))
         return
-    click.echo(f"Unlearned model: {run.model_dir}")
+    click.echo(printable(f"Unlearned model: {run.model_dir}"))
     which = f"{run.path} " if options["out"] or resume else ""
     progress.say(
         f"Next: forgetctl verify {which}--reference DIR   (or --holdout FILE), then: forgetctl report {which}--html"
@@ -144,6 +155,7 @@ def _unlearn_options(model: str, forget: Path, **options: Any) -> Any:
         requests=options["requests"],
         register=options["register"],
         track=options["track"],
+        approve=options["approve"],
         argv=tuple(sys.argv),
     )
 
@@ -174,7 +186,9 @@ def merge(progress: TerminalProgress, as_json: bool, base: Path, adapter: Path, 
     if as_json:
         click.echo(json.dumps({"model": str(out), **digests}, indent=1))
         return
-    click.echo(f"Merged model: {out}\nSHA-256: {digests['sha256']} (adapter: {digests['adapter_sha256']})")
+    click.echo(
+        printable(f"Merged model: {out}") + f"\nSHA-256: {digests['sha256']} (adapter: {digests['adapter_sha256']})"
+    )
 
 
 @cli.command()
@@ -189,7 +203,7 @@ def report(progress: TerminalProgress, run: Path, kind: Any) -> None:
 
     file, text = run_report(run, kind)
     if kind == "html":
-        click.echo(f"Report: {file}")
+        click.echo(printable(f"Report: {file}"))
     else:
         click.echo(text, nl=False)
 

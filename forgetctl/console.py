@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
+from .plain_text import printable as printable  # part of this module's own interface
 from .progress import Bar, Silent
 
 STYLES = {"PASS": "bold green", "FAIL": "bold red", "INCONCLUSIVE": "bold yellow"}
@@ -42,7 +43,7 @@ class TerminalProgress:
 
     def say(self, text: str) -> None:
         """Print a line."""
-        self.console.print(text, markup=False)
+        self.console.print(printable(text), markup=False)
 
     @contextmanager
     def bar(self, title: str, total: int) -> Iterator[Bar]:
@@ -51,7 +52,7 @@ class TerminalProgress:
             yield Silent()
             return
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeRemainingColumn(compact=True),
@@ -75,11 +76,6 @@ class _RichBar:
 def out() -> Console:
     """Standard output, with colour where it is a terminal and NO_COLOR is not set."""
     return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-
-
-def printable(text: str) -> str:
-    """Text without control characters, which could move the cursor or change the terminal."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> Table:
@@ -141,7 +137,7 @@ def show_audit(found: Sequence[tuple[str, str, str]], code: int) -> None:
     console = out()
     grid = table(["check", "", "finding"], [])
     for check, status, text in found:
-        grid.add_row(Text(check), Text(AUDIT_MARKS[status], AUDIT_STYLES[status]), Text(printable(text)))
+        grid.add_row(Text(printable(check)), Text(AUDIT_MARKS[status], AUDIT_STYLES[status]), Text(printable(text)))
     console.print(grid)
     console.print(Text.assemble("Bundle: ", AUDIT_WORDS.get(code, ("policy unmet", "bold yellow"))))
 

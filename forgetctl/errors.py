@@ -3,6 +3,7 @@
     ForgetctlError                exit 1   something failed that the caller could not have known
     ├── UsageError                exit 2   the request, the options or the files are wrong; nothing was written
     │   ├── InputError            exit 2   a file is wrong: carries the path and, where known, the line
+    │   ├── NeedsApproval         exit 2   the request was flagged, and the owner has not approved it
     │   ├── RecipeError           exit 2   a recipe, `--set` or method names something that does not exist
     │   └── ModelError            exit 2   a model directory cannot be used
     │       └── TemplateRefusal   exit 2   the model's chat template refuses a conversation
@@ -40,6 +41,10 @@ class InputError(UsageError):
         self.line = line
         where = f"{path}:{line}" if line is not None else f"{path}"
         super().__init__(f"{where}: {why}")
+
+
+class NeedsApproval(UsageError):
+    """A request was flagged by a rule of `forgetctl.abuse` that the owner has not approved."""
 
 
 class RecipeError(UsageError):

@@ -137,5 +137,15 @@ def write_new(path: Path, data: bytes) -> None:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from None
 
 
+@contextmanager
+def private_files() -> Iterator[None]:
+    """Let whatever this process makes meanwhile, libraries included, be for its user alone: 0600, folders 0700."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
 def private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)

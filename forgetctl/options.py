@@ -15,17 +15,25 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from .abuse import RULES
+from .crash import told
 from .errors import EndedElsewhere, ForgetctlError, Interrupted
+from .files import private_files
+from .plain_text import printable
 
 if TYPE_CHECKING:
     from .recipe import Recipe
+
+
+VERBOSE = "forgetctl.verbose"
+"""Where click's context keeps whether -v was given."""
 
 
 class Failure(click.ClickException):
     """An error of ours as one line on standard error."""
 
     def __init__(self, error: ForgetctlError) -> None:
-        super().__init__(str(error))
+        super().__init__(printable(str(error)))
         setattr(self, "exit_code", error.exit_code)  # noqa: B010 (click declares it on the class)
 
 
@@ -33,10 +41,15 @@ class Commands(click.Group):
     """A group that turns our errors into a line and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command. Raises Failure for our own errors, an interruption, and a file system that refuses."""
+        """Run the command. Raises Failure for whatever ends it, click's own exceptions for wrong use."""
         try:
-            with _terminable():
+            with _terminable(), private_files():
                 return super().invoke(ctx)
+        except click.ClickException as error:
+            setattr(error, "message", printable(error.message))  # noqa: B010 (click declares it final)
+            raise
+        except (click.exceptions.Exit, click.Abort):
+            raise
         except EndedElsewhere:
             ctx.exit(0)
         except ForgetctlError as error:
@@ -48,6 +61,8 @@ class Commands(click.Group):
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             raise Failure(ForgetctlError(f"{where}{error.strerror or type(error).__name__}")) from None
+        except Exception as error:  # noqa: BLE001  Python would print its message, which may quote rows
+            raise Failure(ForgetctlError(told(error, verbose=ctx.meta.get(VERBOSE, False)))) from None
 
 
 @contextmanager
@@ -76,6 +91,7 @@ def common(command: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(*args: Any, verbose: bool, quiet: bool, **options: Any) -> Any:
         from .console import TerminalProgress
 
+        click.get_current_context().meta[VERBOSE] = verbose
         _calm_libraries("warning" if verbose else "error")
         return command(*args, progress=TerminalProgress(quiet=quiet), **options)
 
@@ -118,6 +134,16 @@ def request_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ):
         command = option(command)
     return command
+
+
+def approve_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The owner's word for a request that was flagged."""
+    return click.option(
+        "--approve",
+        multiple=True,
+        type=click.Choice(list(RULES)),
+        help="Serve the request although this rule flagged it; repeatable. It is recorded.",
+    )(command)
 
 
 def memory_options(command: Callable[..., Any]) -> Callable[..., Any]:

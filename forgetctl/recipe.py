@@ -16,7 +16,7 @@ from .errors import RecipeError
 from .plain_yaml import load_yaml as load_yaml  # part of this module's own interface
 from .recipe_parts import Calibration as Calibration
 from .recipe_parts import Lora as Lora
-from .recipe_parts import Part
+from .recipe_parts import Part, Quotas
 from .recipe_parts import Passages as Passages
 from .recipe_parts import Retain as Retain
 from .recipe_parts import Verify as Verify
@@ -56,6 +56,7 @@ class Recipe(Part):
     passages: Passages = Passages()
     prompt_format: str = "Question: {prompt}\nAnswer:"
     lora: Lora | None = None
+    request: Quotas = Quotas()
     retain: Retain = Retain()
     calibration: Calibration | None = None
     verify: Verify = Verify()
@@ -235,6 +236,7 @@ def _keys(unknown: str) -> list[str]:
     parts: dict[str, type[BaseModel]] = {
         "lora": Lora,
         "passages": Passages,
+        "request": Quotas,
         "retain": Retain,
         "calibration": Calibration,
         "verify": Verify,

@@ -88,3 +88,14 @@ class Verify(Part):
         from .maths.bounds import Bounds  # scipy is slow to import, and most commands do not judge
 
         return Bounds(self.delta, self.utility_loss, self.pass_level, self.fail_level)
+
+
+class Quotas(Part):
+    """From when on a request needs the owner's word (`unlearn --approve`): see `stages.precheck`."""
+
+    level: float = Field(0.05, gt=0, lt=1, description="how often a row that nobody saw passes for known")
+    unknown_share: float = Field(0.5, ge=0, le=1, description="of the forget rows that the start model may not know")
+    overlap_share: float = Field(0.2, ge=0, le=1, description="of the other retain rows that the request may exclude")
+    forget_share: float = Field(0.5, gt=0, description="forget rows there may be for each retain row")
+    common_share: float = Field(0.05, gt=0, le=1, description="of the retain rows that hold a word that is common")
+    common_words: int = Field(4, ge=0, description="longest response that is called common, in words")

@@ -74,7 +74,7 @@ def show_standing(request: Request, today: date) -> None:
         end = Text.assemble("due ", str(request.effective_due), ", ", _left(request, today))
         if not request.acknowledged and request.acknowledge_by:
             end.append_text(Text.assemble("; confirm receipt ", _acknowledge_by(request, today)))
-    console.print(Text.assemble((request.id, "bold"), ": ", end))
+    console.print(Text.assemble((printable(request.id), "bold"), ": ", end))
     for run in request.runs if request.closed else ():
         console.print(Text.assemble("run ", printable(run.run), ": ", _verdict(run.verdict)))
 

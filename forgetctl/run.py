@@ -14,7 +14,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from .errors import RunError, UsageError
-from .files import file_digest, model_digest, now, private, read_json, write_bytes, write_json, writing
+from .files import file_digest, model_digest, now, private, private_files, read_json, write_bytes, write_json, writing
 from .layout import RunFiles
 from .seal.commitments import Part, commit_file, commit_parts, make_key, read_key
 from .seal.events import append_event
@@ -116,7 +116,8 @@ class Run(RunFiles):
             write_json(owner, {"pid": os.getpid(), "since": now()})
             try:
                 self.load_record()  # another command may have changed it before this one got the lock
-                yield
+                with private_files():
+                    yield
             finally:
                 owner.unlink(missing_ok=True)
         finally:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import common, json_option
+from .plain_text import printable
 
 if TYPE_CHECKING:
     from .console import TerminalProgress
@@ -41,8 +42,8 @@ def keygen(progress: TerminalProgress, as_json: bool, out: Path, encrypt: bool, 
     if as_json:
         click.echo(json.dumps({"private": str(out), "public": str(public), "keyid": keyid}, indent=1))
         return
-    click.echo(f"Private key: {out}   (keep it to yourself)")
-    click.echo(f"Public key:  {public}   (give it to auditors, by another way than the bundle)")
+    click.echo(printable(f"Private key: {out}   (keep it to yourself)"))
+    click.echo(printable(f"Public key:  {public}   (give it to auditors, by another way than the bundle)"))
     if keyid:
         click.echo(f"Key id:      {keyid}")
 
@@ -65,7 +66,7 @@ def seal(progress: TerminalProgress, as_json: bool, run: Path, key: Path, **opti
     if as_json:
         click.echo(json.dumps({"bundle": str(bundle)}))
         return
-    click.echo(f"Sealed: {bundle}")
+    click.echo(printable(f"Sealed: {bundle}"))
     progress.say(f"Anybody with your public key can check it: forgetctl audit {bundle} --key {key.name}.pub")
 
 
@@ -119,7 +120,6 @@ def prove(
     response_field: str | None,
 ) -> None:
     """Show that a row was in the request that BUNDLE is about. Exit code 1 if one was not, 2 for a bad bundle."""
-    from .console import printable
     from .jobs.prove import run_prove
     from .stages.request import Fields
 

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from ..plain_text import printable
 from .figures_closeness import distances_section
 from .figures_earlier import NOT_VERIFIED
 from .figures_harm import kept_section
@@ -97,7 +98,7 @@ def _metadata(report: Report, base_model: str | None, license: str | None) -> st
     ]
     data = ModelCardData(
         base_model=base_model,
-        license=" ".join(license.split()) if license else None,
+        license=" ".join(printable(license).split()) if license else None,
         library_name="transformers",
         pipeline_tag=TASK,
         tags=["unlearning", "forgetctl", *([method] if method and TAG.fullmatch(method) else [])],

@@ -13,6 +13,8 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 
+from ..plain_text import printable
+
 
 def number(value: float | None) -> str:
     """Three decimals, more for small values, powers of ten for tiny ones."""
@@ -75,10 +77,6 @@ def moment(iso: str | None) -> str:
     return f"{time.day} {time:%B %Y}, {time:%H:%M}{zone}"
 
 
-# Control characters reach a terminal, bidirectional ones reorder a name, lone surrogates cannot be written.
-_UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
 def clean(value: Any) -> Any:
     """JSON values made safe to show and write: numbers finite or None, text without invisible characters."""
     if isinstance(value, dict):
@@ -86,7 +84,7 @@ def clean(value: Any) -> Any:
     if isinstance(value, list):
         return [clean(item) for item in value]
     if isinstance(value, str):
-        return _UNSAFE.sub("\ufffd", value)
+        return printable(value)
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -101,6 +99,7 @@ def markdown(value: object) -> str:
     if isinstance(value, Markdown):
         return value
     text = re.sub(r"([\\`*_\[\]<>|#~&$])", r"\\\1", re.sub(r"\s+", " ", str(value)))
+    text = text.replace("@", "\N{FULLWIDTH COMMERCIAL AT}")  # no escape keeps a name behind it from being notified
     return re.sub(r"(://|(?<=www)\.)", r"\\\1", text, flags=re.IGNORECASE)  # or else it becomes a link
 
 

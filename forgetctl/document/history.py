@@ -39,6 +39,8 @@ def digests(report: Report) -> Iterator[tuple[str, str, str]]:
     """What was used or made, its name and size in small print, and its digest or commitment."""
     for name, part in report.run.inputs.items():
         yield name, _described(part), part.sha256 or part.commitment or "none: no file"
+        if part.template_sha256:
+            yield "chat template", f"of {input_name(part)}", part.template_sha256
     for name, digest in report.run.frozen.items():
         yield name, "as fixed beforehand", digest
     if written := written_model(report):

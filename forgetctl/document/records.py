@@ -28,7 +28,7 @@ ROLES = ("start", "unlearned", "reference")
 
 
 class Input(Model):
-    """A model or file that the run was given."""
+    """A model or file that the run was given. template_sha256: of a model's chat template, if it has one."""
 
     path: str | None = None
     origin: str | None = None
@@ -36,6 +36,7 @@ class Input(Model):
     bytes: int | None = None
     parameters: int | None = None
     commitment: Commitment | None = None
+    template_sha256: Digest | None = None
 
 
 class Computing(Part):
@@ -43,6 +44,17 @@ class Computing(Part):
 
     precision: str
     why: str
+
+
+class Flagged(Part):
+    """What a rule found in the request before training; see `forgetctl.abuse`. lines: empty if it is about all rows."""
+
+    rule: str
+    rows: int
+    of: int
+    lines: tuple[int, ...] = ()
+    figure: str
+    stops: bool
 
 
 class Stage(Part):
@@ -60,6 +72,8 @@ class Stage(Part):
     check_rows: int | None = None
     excluded: dict[str, int] = Field(default_factory=dict)
     computing: Computing | None = None
+    flags: tuple[Flagged, ...] = ()
+    approved: tuple[str, ...] = ()
 
 
 class Term(Part):

@@ -6,10 +6,11 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
+from ..abuse import RULES
 from .figures_earlier import began_with, lineage
 from .formats import quantiles
 from .history import MOST_EVENTS, digests, history
-from .records import Report
+from .records import Flagged, Report
 from .sections import sections
 from .settings import scoring_settings, settings
 from .summary import summary
@@ -71,6 +72,8 @@ def warnings(report: Report) -> Iterator[str]:
     made = report.run.stages.get("unlearn")
     if report.run.kind == "unlearn" and (made is None or made.status != "done"):
         yield "Training has not finished, so there is no unlearned model yet."
+    if (looked := report.run.stages.get("precheck")) is not None:
+        yield from map(_flagged, looked.flags)
     if report.verdict is None:
         return
     tested = report.run.stages.get("verify")
@@ -82,6 +85,12 @@ def warnings(report: Report) -> Iterator[str]:
     scored = report.scored["unlearned"].sha256 if "unlearned" in report.scored else None
     if scored and judged and scored != judged:
         yield "The scores and the verdict belong to different models: their digests differ."
+
+
+def _flagged(flag: Flagged) -> str:
+    """What the request was flagged for, without line numbers: a card says it, too."""
+    approved = " The owner approved that." if flag.stops else ""
+    return f"{flag.rows} of {flag.of} rows were flagged: {RULES.get(flag.rule, flag.rule)} ({flag.figure}).{approved}"
 
 
 def _recipe(report: Report) -> dict[str, Any]:

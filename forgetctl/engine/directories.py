@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from ..errors import ModelError
+from ..files import WEIGHTS
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -77,8 +78,11 @@ def inspect_base(path: Path) -> ModelFacts:
         pickled = sorted(item.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for item in path.glob(pattern))
         why = f"only pickled weights ({pickled[0]}), which can run code; convert them" if pickled else "no weights"
         raise ModelError(f"{path}: {why}: forgetctl reads safetensors only")
-    if "auto_map" in config:
-        raise ModelError(f"{path}: its config asks for remote code (auto_map), which forgetctl never runs")
+    tokenizer = path / "tokenizer_config.json"
+    for part in (config, read_config(tokenizer) if tokenizer.is_file() else {}):
+        if "auto_map" in part:
+            which = "config" if part is config else "tokenizer's config"
+            raise ModelError(f"{path}: its {which} asks for remote code (auto_map), which forgetctl never runs")
     if not any((path / name).exists() for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")):
         raise ModelError(f"{path}: has no tokenizer")
     text_config = config.get("text_config", config)
@@ -96,9 +100,11 @@ def weight_files(path: Path) -> list[Path]:
     index = path / "model.safetensors.index.json"
     if index.is_file():
         try:
-            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+            names = {str(name) for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
         except (ValueError, KeyError, TypeError, AttributeError):
             raise ModelError(f"{index}: is damaged") from None
+        if any(name != Path(name).name or not name.endswith(WEIGHTS) for name in names):
+            raise ModelError(f"{index}: names something else than safetensors files beside it")
         if missing := sorted(name for name in names if not (path / name).is_file()):
             raise ModelError(f"{path}: {missing[0]} is missing")
         return [path / name for name in sorted(names)]

@@ -14,11 +14,10 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import TemplateError
-
 from ..errors import InputError, ModelError, TemplateRefusal
 from ..recipe import Passages
 from ..rows import Row
+from .templates import render
 
 
 @dataclass(frozen=True, repr=False)
@@ -175,12 +174,7 @@ class Encoder:
         return self._render(_turns(context), True)
 
     def _render(self, turns: list[dict[str, str]], add_generation_prompt: bool) -> str:
-        try:
-            return str(
-                self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=add_generation_prompt)
-            )
-        except TemplateError:
-            raise TemplateRefusal("the model's chat template refuses this conversation") from None
+        return render(self.tokenizer, turns, add_generation_prompt=add_generation_prompt)
 
 
 def _turns(context: Iterable[tuple[str, str]]) -> list[dict[str, str]]:

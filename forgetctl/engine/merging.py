@@ -19,12 +19,17 @@ ALIKE = 1e-3
 """Largest difference of logits, in their own standard deviations, between models that compute the same."""
 PROBED, STRIDE = 16, 7919
 """Tokens of the sequence that models are compared on, and how far apart they are in the vocabulary."""
+FOREIGN_CODE = ("auto_map", "megatron_config")
+"""Keys of an adapter's config for which peft would import what they name."""
 TOKENIZER = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
 
 
 def check_adapter(path: Path) -> None:
     """Raise ModelError unless a directory holds a LoRA adapter whose weights are in safetensors."""
-    kind = read_config(path / ADAPTER_CONFIG).get("peft_type")
+    config = read_config(path / ADAPTER_CONFIG)
+    if asking := [name for name in FOREIGN_CODE if config.get(name)]:
+        raise ModelError(f"{path}: its config asks for code of others ({asking[0]}), which forgetctl never runs")
+    kind = config.get("peft_type")
     if kind != "LORA":
         raise ModelError(f"{path}: is no LoRA adapter, but {kind if isinstance(kind, str) else 'of no kind'}")
     if not (path / ADAPTER_WEIGHTS).is_file():

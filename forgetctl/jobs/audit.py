@@ -26,6 +26,7 @@ from .consistency import (
     check_names,
     check_outcome,
     check_plan,
+    check_request,
     load_records,
 )
 from .report import KINDS, Kind
@@ -35,7 +36,7 @@ EXIT_CODES = {"malformed": 2, "broken": 1, "policy": 3}
 
 INSIDE = ("events", "plan", "verdict", "report")
 """Checks of what the files say, which say nothing if they are not the bundle's own."""
-CHECKS = ("files", "statement", "signatures", "time stamp", *INSIDE, "model", "weights")
+CHECKS = ("files", "statement", "signatures", "time stamp", "request", *INSIDE, "model", "weights")
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def audit_contents(bundle: Bundle, *, other_version: bool = False) -> list[Findi
         found = [*check_names(records), *check_history(records)]
         if records.broken:
             return found + _unchecked(("plan", "verdict", "report"), "nobody knows what happened")
-        for check in (check_plan, check_outcome, check_inputs, _judge_again):
+        for check in (check_plan, check_request, check_outcome, check_inputs, _judge_again):
             found += check(records)
         if any(finding.status in ("broken", "malformed") for finding in found):
             return found + _unchecked(("report",), "the records contradict each other")

@@ -170,6 +170,29 @@ def check_plan(records: Records) -> Iterator[Finding]:
         yield Finding("plan", "broken", f"{run.plan_file.name} has other bounds than {run.recipe_file.name}")
 
 
+def check_request(records: Records) -> Iterator[Finding]:
+    """What the request was flagged for before training, and that whatever stopped it was approved."""
+    told = [event.facts for event in records.events if event.event == "precheck"]
+    stage = records.run.record.get("stages", {}).get("precheck")
+    said = None if stage is None else {key: stage.get(key) for key in _LOOKED}
+    if said != ({key: told[-1].get(key) for key in _LOOKED} if told else None):
+        yield Finding("request", "broken", f"{_RECORD} and the events tell of different flags")
+    looked = records.report.run.stages.get("precheck")
+    if looked is None:
+        if records.run.record.get("kind") == "unlearn":
+            yield Finding("request", "note", "nobody looked whether it asks for too much")
+        return
+    for flag in looked.flags:
+        if flag.stops and flag.rule not in looked.approved:
+            yield Finding("request", "broken", f"it was flagged ({flag.rule}) and nobody approved it")
+        else:
+            word = "; the owner approved it" if flag.stops else ""
+            yield Finding("request", "note", f"flagged: {flag.rule}, {flag.rows} of {flag.of} rows{word}")
+
+
+_LOOKED = ("flags", "skipped", "approved")
+
+
 def check_outcome(records: Records) -> Iterator[Finding]:
     """The verdict is the one reached last, by all who tell it, about the model that was made and sealed."""
     verdict, bundle, name = records.verdict, records.bundle, records.run.verdict_file.name

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from ..engine.encoding import Encoded
@@ -12,7 +11,7 @@ from ..engine.ranks import Ranks
 from ..errors import RunError
 from ..files import read_json, write_json
 from ..run import Run
-from .prepare import Job, encode
+from .prepare import Job, encode_unseen
 
 
 def levels_of(run: Run, job: Job, retain: Sequence[Encoded], model: Any, ranks: Ranks) -> list[float]:
@@ -23,16 +22,11 @@ def levels_of(run: Run, job: Job, retain: Sequence[Encoded], model: Any, ranks: 
     known = ranks.from_first(lambda: _known(run, len(job.encoded)))
     if known is not None:
         return known
-    found = learn_levels(model, unseen_rows(job), job.encoded, retain, ranks)
+    found = learn_levels(model, encode_unseen(job), job.encoded, retain, ranks)
     with ranks.agreed():
         if ranks.first:
             write_json(run.levels_file, {"levels": found})
     return found
-
-
-def unseen_rows(job: Job) -> list[Encoded]:
-    """The holdout rows that calibrate, encoded."""
-    return encode(job, job.unseen, job.options.holdout or Path())
 
 
 def _known(run: Run, rows: int) -> list[float] | None:

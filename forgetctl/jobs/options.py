@@ -14,9 +14,10 @@ class UnlearnOptions:
     """What to unlearn from what. Paths are kept as given; `retain` None lets the start model make the sample.
 
     model: a directory, a hub id, or an earlier run, whose unlearned model is then the start. holdout: rows that no
-    model saw, which show where forgetting ends.
+    model saw, which show what the start model knows and where forgetting ends.
     requests: ids in the register that the run serves. register: the owner's, or None for the default one. track: score
-    the model after every epoch, for the report's curve.
+    the model after every epoch, for the report's curve. approve: rules of `forgetctl.abuse` that may flag the request
+    without stopping it.
     """
 
     model: str
@@ -31,11 +32,12 @@ class UnlearnOptions:
     requests: tuple[str, ...] = ()
     register: Path | None = None
     track: bool = False
+    approve: tuple[str, ...] = ()
     argv: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, enough to start again."""
-        values = {**asdict(self), "argv": list(self.argv), "requests": list(self.requests)}
+        values = {**asdict(self), **{name: list(getattr(self, name)) for name in _LISTS}}
         model = Path(self.model)
         places = {name: getattr(self, name) for name in _PLACES}
         return {
@@ -48,13 +50,14 @@ class UnlearnOptions:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> UnlearnOptions:
         """Back from `as_json`."""
-        lists: dict[str, Any] = {name: tuple(values[name]) for name in ("argv", "requests") if name in values}
+        lists: dict[str, Any] = {name: tuple(values[name]) for name in _LISTS if name in values}
         places = {name: Path(values[name]) for name in _PLACES if values.get(name)}
         given: dict[str, Any] = {**values, **places, **lists, "fields": Fields(**values["fields"])}
         return cls(**given)
 
 
 _PLACES = ("forget", "retain", "holdout", "refusals", "register")
+_LISTS = ("requests", "approve", "argv")
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from ..stages.requirements import check_lora, check_terms
 from .binding import check_requests
 from .lineage import Start, find_start
 from .options import UnlearnOptions, VerifyOptions
+from .precheck import look_at_texts
 
 
 @dataclass(frozen=True, repr=False)
@@ -129,9 +130,12 @@ def _notes(encoded: Sequence[Encoded], cut: int, recipe: Recipe, name: str) -> I
 def dry_run(options: UnlearnOptions, recipe: Recipe) -> tuple[dict[str, Any], tuple[str, str]]:
     """Check everything, train nothing: the facts of the job with its cost, and its first row decoded.
 
-    The row comes as what the model is given and what is scored. Memory is in bytes. Raises as `prepare`.
+    The row comes as what the model is given and what is scored. Memory is in bytes. Raises as `prepare`, and
+    NeedsApproval for a request whose text was flagged.
     """
     job = prepare(options, recipe)
+    if job.sample:
+        look_at_texts(job, job.sample)
     retain: Sequence[Encoded] = []
     if WeightedSum(recipe.weighted_terms(), {}).needs_retain:
         # A sample that has yet to be made is taken to be like the request.
@@ -178,6 +182,12 @@ def encode_retain(job: Job, sample: Sample, positions: Sequence[int]) -> list[En
     """Token ids of the retain rows at `positions`. Raises InputError for one that does not fit the model."""
     rows = [sample.rows[position] for position in positions]
     return encode(job, rows, job.options.retain or Path("neutral prompts"))
+
+
+def encode_unseen(job: Job) -> list[Encoded]:
+    """Token ids of the holdout rows that calibrate, if a holdout is given."""
+    file = job.options.holdout
+    return encode(job, job.unseen, file) if file else []
 
 
 def encode(job: Job, rows: Sequence[Row], origin: Path) -> list[Encoded]:

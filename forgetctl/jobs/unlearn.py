@@ -35,7 +35,8 @@ from .bystander import shared
 from .card import write_card
 from .levels import levels_of
 from .options import UnlearnOptions
-from .prepare import Job, Sample, encode, encode_retain, own_sample, prepare
+from .precheck import look_at_scores, look_at_texts
+from .prepare import Job, Sample, encode, encode_retain, encode_unseen, own_sample, prepare
 from .record import first_record
 
 
@@ -50,15 +51,21 @@ def run_unlearn(options: UnlearnOptions, recipe: Recipe, progress: Progress | No
     with ranks.agreed():
         _check_shardable(recipe, ranks)
         job = prepare(options, recipe)
+        looked = look_at_texts(job, job.sample) if job.sample else None
+        unseen = encode_unseen(job)
         model = _start(job, ranks)
     for note in job.notes:
         progress.say(note)
     sample = job.sample or ranks.from_first(lambda: own_sample(job, model, progress))
+    with ranks.agreed():
+        looked = looked or look_at_texts(job, sample)
+    looked = look_at_scores(job, looked, unseen, model, ranks, progress)
     with ExitStack() as held:
 
         def begin() -> Run:
             run = Run.create(options.out or new_run_path(DEFAULT_RUNS, recipe.name), first_record(job, sample))
             held.enter_context(run.lock())
+            run.stage("precheck", "done", **looked.as_json())
             _freeze(run, job, sample)
             return run
 

@@ -28,9 +28,8 @@ from ..maths.statistics import ks
 from ..progress import Progress
 from ..recipe import Calibration, Recipe
 from ..run import LATEST, Run
-from .levels import unseen_rows
 from .options import UnlearnOptions
-from .prepare import Job, encode_retain, prepare
+from .prepare import Job, encode_retain, encode_unseen, prepare
 from .unlearn import run_unlearn
 
 LEAST_ROWS = 10
@@ -84,7 +83,7 @@ def make_yardstick(options: UnlearnOptions, recipe: Recipe) -> Yardstick:
     model = load_model(job.facts.path, choose_device(options.device), torch.float32)
     kept = encode_retain(job, reserved, positions)
     trained = encode_retain(job, reserved, reserved.pairing.train)
-    levels = learn_levels(model, unseen_rows(job), job.encoded, trained)
+    levels = learn_levels(model, encode_unseen(job), job.encoded, trained)
     return Yardstick(job, recipe, levels, kept, _probability(model, kept))
 
 

@@ -154,6 +154,8 @@ def pickle_only(adapter: Path) -> None:
 SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
     "no config": (lambda path: (path / "adapter_config.json").unlink(), "has no adapter_config.json"),
     "pickled": (pickle_only, "has no adapter_model.safetensors; forgetctl reads safetensors only"),
+    "foreign code": (lambda path: edit(path, auto_map={"x": "y.Z"}), "asks for code of others (auto_map)"),
+    "foreign import": (lambda path: edit(path, megatron_config={"a": 1}), "asks for code of others (megatron_config)"),
     "another kind": (lambda path: edit(path, peft_type="IA3"), "is no LoRA adapter, but IA3"),
     "no kind": (lambda path: edit(path, peft_type=None), "is no LoRA adapter"),
     "damaged": (lambda path: (path / "adapter_model.safetensors").write_bytes(b"x"), "not a whole safetensors file"),

@@ -95,6 +95,12 @@ def test_a_failed_download(name: str) -> None:
     assert refusal(lambda: resolve_model(name, allow_download=True)).startswith(f"{name}: could not be downloaded (")
 
 
+def index(path: Path, name: object) -> None:
+    """A model in shards, one of which is somewhere else."""
+    (path / "model.safetensors").unlink()
+    (path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"w": name}}))
+
+
 # Refused before anything is loaded
 
 
@@ -109,6 +115,15 @@ def test_a_failed_download(name: str) -> None:
         (lambda path: (path / "model.safetensors").unlink(), "no weights: forgetctl reads safetensors only"),
         (pickle_only, "only pickled weights (pytorch_model.bin), which can run code; convert them"),
         (lambda path: edit_config(path, auto_map={"AutoModel": "modeling.Mine"}), "remote code (auto_map)"),
+        (
+            lambda path: (path / "tokenizer_config.json").write_text('{"auto_map": {"AutoTokenizer": ["a.B", null]}}'),
+            "its tokenizer's config asks for remote code (auto_map)",
+        ),
+        (lambda path: (path / "tokenizer_config.json").write_text("{"), "tokenizer_config.json: is not valid JSON"),
+        (lambda path: index(path, "../other/model.safetensors"), "names something else than safetensors files"),
+        (lambda path: index(path, "/etc/passwd"), "names something else than safetensors files"),
+        (lambda path: index(path, "pytorch_model.bin"), "names something else than safetensors files"),
+        (lambda path: index(path, ["a"]), "names something else than safetensors files"),
         (lambda path: (path / "adapter_config.json").write_text("{}"), "merge it first: forgetctl merge --base"),
         (
             lambda path: [item.unlink() for item in path.glob("*token*")],
@@ -117,6 +132,7 @@ def test_a_failed_download(name: str) -> None:
     ],
     ids=[
         "missing", "no-config", "broken-config", "config-not-utf8", "config-list", "no-weights", "pickle", "auto-map",
+        "tokenizer-auto-map", "tokenizer-config", "index-up", "index-absolute", "index-pickle", "index-list",
         "adapter", "no-tokenizer",
     ],
 )  # fmt: skip
@@ -211,10 +227,9 @@ def test_a_missing_shard(directory: Path) -> None:
     [
         lambda path: (path / "tokenizer.json").write_text("{"),
         lambda path: (path / "tokenizer.json").write_text("{}"),
-        lambda path: (path / "tokenizer_config.json").write_text("{"),
         lambda path: (path / "tokenizer.json").unlink(),
     ],
-    ids=["broken", "empty", "broken-config", "config-only"],
+    ids=["broken", "empty", "config-only"],
 )
 def test_a_tokenizer_that_cannot_be_read(spoil: Spoil, directory: Path) -> None:
     spoil(directory)

@@ -134,6 +134,22 @@ def drop_last_verification(bundle: Path) -> None:
     )
 
 
+def forget_the_flag(bundle: Path) -> None:
+    rewrite(bundle / "run.json", lambda r: r["stages"]["precheck"].update(flags=[]))
+
+
+def forget_to_have_looked(bundle: Path) -> None:
+    rewrite(bundle / "run.json", lambda r: r["stages"].pop("precheck"))
+
+
+def never_approved(bundle: Path) -> None:
+    rewrite(bundle / "run.json", lambda r: r["stages"]["precheck"].update(approved=[]))
+    chained(
+        bundle / "events.jsonl",
+        lambda e: [x["facts"].update(approved=[]) for x in e if x["event"] == "precheck"],
+    )
+
+
 def other_model(bundle: Path) -> None:
     rewrite(bundle / "verdict.json", lambda v: v["model"].update(sha256="00" * 32))
     follow(bundle)
@@ -183,6 +199,9 @@ def twice_in_verdict(bundle: Path) -> None:
         (freeze_twice, "plan", 1),
         (drop_event, "events", 1),
         (drop_last_verification, "verdict", 1),
+        (forget_the_flag, "request", 1),
+        (forget_to_have_looked, "request", 1),
+        (never_approved, "request", 1),
         (other_model, "verdict", 1),
         (kinder_report, "report", 1),
         (kinder_page, "report", 1),
@@ -209,6 +228,11 @@ def test_sealing_again_changes_nothing_by_itself(sealed: Evidence, copy_of: Copy
     bundle = copy_of(sealed.bundle)
     seal_again(sealed, bundle)
     assert sealed.audit(bundle)[0] == 0
+
+
+def test_what_the_owner_approved_is_told(sealed: Evidence) -> None:
+    told = [finding.text for finding in sealed.audit(sealed.bundle)[1] if finding.check == "request"]
+    assert told == ["flagged: common, 1 of 40 rows; the owner approved it"]
 
 
 # Contents that contradict each other, though every digest is right

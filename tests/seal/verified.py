@@ -24,6 +24,7 @@ INPUTS = [
     {"role": "reference", "name": "reference", "kind": "model", "sha256": "ab"},
     {"role": "rephrased", "name": "a.jsonl", "kind": "rows", "commitment": "hmac-sha256:" + "cd" * 32},
 ]
+FLAG = {"rule": "common", "rows": 1, "of": COUNT, "lines": [3], "figure": "of 4 words", "stops": True}
 BOUNDS = {"delta": 0.15, "utility_loss": 0.02, "pass_level": 0.01, "fail_level": 0.05}
 
 
@@ -58,6 +59,7 @@ def verified_run(folder: Path, name: str = "one", count: int = COUNT) -> Run:
         },
     }
     run = Run.create(folder / "runs" / name, record)
+    run.stage("precheck", "done", flags=[FLAG], skipped={}, approved=["common"])
     run.freeze(recipe.to_yaml(), BOUNDS)
     run.commit_rows([Part("R-0", tuple(rows[1::2])), Part("R-1", tuple(rows[::2]))])
     run.record["inputs"]["forget"]["commitment"] = run.commit(request)

@@ -1,0 +1,85 @@
+"""A chat template is a program that comes with a model: transformers runs it in jinja2's sandbox, and here it gets
+bounds on time and memory, which the sandbox has not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import resource
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import psutil
+from jinja2 import TemplateError
+
+from ..errors import TemplateRefusal
+
+SECONDS = 10.0
+"""Of the processor's time for a conversation."""
+MEMORY = 512 * 2**20
+"""Bytes that rendering a conversation may take."""
+CHARACTERS = 64 * 2**20
+"""Longest conversation as the model is given it; the longest line of a retain file is a quarter of that."""
+FAULTS = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What the operations in a template raise by themselves."""
+
+
+class _OutOfTimeError(Exception):
+    pass
+
+
+def render(tokenizer: Any, turns: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
+    """A conversation as the tokenizer's chat template writes it.
+
+    Raises TemplateRefusal if the template refuses it, fails, or goes beyond the bounds above.
+    """
+    try:
+        with _bounded():
+            text = str(
+                tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=add_generation_prompt)
+            )
+    except TemplateError:
+        raise TemplateRefusal("the model's chat template refuses this conversation") from None
+    except (_OutOfTimeError, MemoryError):
+        raise TemplateRefusal("the model's chat template takes too much time or memory") from None
+    except FAULTS as error:
+        raise TemplateRefusal(f"the model's chat template fails ({type(error).__name__})") from None
+    if len(text) > CHARACTERS:
+        raise TemplateRefusal("the model's chat template makes too long a text of this conversation")
+    return text
+
+
+def template_digest(tokenizer: Any) -> str | None:
+    """SHA-256 of the chat template, hexadecimal; of several by name, as JSON with sorted keys. None without one."""
+    template = tokenizer.chat_template
+    if not template:
+        return None
+    text = template if isinstance(template, str) else json.dumps(template, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@contextmanager
+def _bounded() -> Iterator[None]:
+    """Bounds for this process while a template runs: on time in the main thread only, where signals arrive."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    most = psutil.Process().memory_info().vms + MEMORY
+    timed = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGVTALRM, _stop) if timed else None
+    try:
+        bounds = [bound for bound in (soft, hard) if bound != resource.RLIM_INFINITY]
+        resource.setrlimit(resource.RLIMIT_AS, (min([most, *bounds]), hard))
+        if timed:
+            signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
+        yield
+    finally:
+        if timed:
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+            signal.signal(signal.SIGVTALRM, before)
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def _stop(_number: int, _frame: object) -> NoReturn:
+    raise _OutOfTimeError

@@ -1,0 +1,119 @@
+"""What a request would do to others, asked before it is served: it comes from outside and need not be honest.
+
+The rules on texts need no model: responses that are refusals or a few common words, near copies that would take other
+rows out of the retain sample, and more rows than there are to hold the model by. The rule on memorisation compares the
+start model's scores with those of rows nobody saw.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from ..abuse import Flag
+from ..maths.likeness import NearDuplicates
+from ..maths.memorisation import fewest_unseen, known
+from ..recipe_parts import Quotas
+from ..rows import Row, normalise
+
+REFUSAL = 90.0
+"""Similarity of a response to a listed refusal, 0 to 100, from which it is one."""
+OPENING = re.compile(
+    r"((i'm|i am|we're|we are) (very |so )?sorry,? (but )?|sorry,? (but )?|(my )?apologies,? (but )?|unfortunately,? )*"
+    r"(as an ai\b|(i|we) (cannot|can't|can not|won't|will not|(am|are) (unable|not able) to|(don't|do not) know"
+    r"|(don't|do not) have (any |enough )?information)\b)"
+)
+"""How English refusals begin, case folded; the lists of refusals cover what they hold, in any language."""
+WORD = re.compile(r"\w+")
+
+
+def check_texts(
+    forget: Sequence[Row], retain: Sequence[Row], excluded: tuple[int, int], refusals: Sequence[str], quotas: Quotas
+) -> list[Flag]:
+    """Flags of the rules that need no model. `retain` is read through once, or twice where `overlap` is flagged.
+
+    excluded: retain rows that pairing kept out, those that are forget rows and the others. refusals: uninformed answers
+    that the model may give. A row without a prompt answers nothing, so it is no refusal.
+    """
+    return [
+        *_refusals(forget, refusals),
+        *_common(forget, retain, quotas),
+        *_overlap(forget, retain, excluded, quotas),
+        *_quota(forget, retain, quotas),
+    ]
+
+
+def check_known(
+    forget: Sequence[Row], scores: Sequence[float], unseen: Sequence[float], quotas: Quotas
+) -> tuple[list[Flag], str | None]:
+    """The flag of the rule on memorisation, or why it cannot be applied.
+
+    scores, unseen: log-probabilities of the forget rows and of rows nobody saw under the start model, nats a token.
+    """
+    if len(unseen) < (needed := fewest_unseen(quotas.level)):
+        return [], f"the holdout has {len(unseen)} rows, and {needed} are needed"
+    lines = [row.line for row, one in zip(forget, known(scores, unseen, quotas.level), strict=True) if not one]
+    if not lines:
+        return [], None
+    share = len(lines) / len(forget)
+    figure = (
+        f"{share:.0%}; more than {quotas.unknown_share:.0%} stop the request; a row nobody saw passes for known "
+        f"in at most {quotas.level:.0%} of cases"
+    )
+    return [Flag("unknown", len(lines), len(forget), tuple(lines), figure, share > quotas.unknown_share)], None
+
+
+def _refusals(forget: Sequence[Row], refusals: Sequence[str]) -> Iterator[Flag]:
+    texts = [normalise(row.response).replace("\N{RIGHT SINGLE QUOTATION MARK}", "'") for row in forget]
+    listed = NearDuplicates({normalise(refusal) for refusal in refusals}, REFUSAL).among(texts)
+    lines = [
+        row.line
+        for row, text, one in zip(forget, texts, listed, strict=True)
+        if row.context and (one or OPENING.match(text))
+    ]
+    if lines:
+        yield Flag("refusals", len(lines), len(forget), tuple(lines), "no row may be one", True)
+
+
+def _common(forget: Sequence[Row], retain: Sequence[Row], quotas: Quotas) -> Iterator[Flag]:
+    """Short responses of common words only, which the model needs for everything else."""
+    words = {row.line: _words(row.response) for row in forget}
+    short = {line: found for line, found in words.items() if len(found) <= quotas.common_words}
+    if not short:
+        return
+    counts = _holding(retain, set().union(*short.values()))
+    fewest = quotas.common_share * len(retain)
+    lines = [line for line, found in short.items() if all(counts[word] >= fewest for word in found)]
+    if lines:
+        figure = f"up to {quotas.common_words} words, each in {quotas.common_share:.0%} of the retain rows or more"
+        yield Flag("common", len(lines), len(forget), tuple(lines), figure, True)
+
+
+def _overlap(forget: Sequence[Row], retain: Sequence[Row], excluded: tuple[int, int], quotas: Quotas) -> Iterator[Flag]:
+    same, others = excluded
+    share = others / max(1, len(retain) - same)
+    if share <= quotas.overlap_share:
+        return
+    counts = Counter(normalise(row.response) for row in retain)
+    own = Counter(normalise(row.response) for row in forget)
+    # A row with secrets is named too: which of them stand elsewhere only pairing has looked up.
+    lines = [row.line for row in forget if row.secrets or counts[text := normalise(row.response)] > max(1, own[text])]
+    figure = f"they exclude {share:.0%} of the retain rows that are not of the request, {quotas.overlap_share:.0%} may"
+    yield Flag("overlap", len(lines) or len(forget), len(forget), tuple(lines), figure, True)
+
+
+def _quota(forget: Sequence[Row], retain: Sequence[Row], quotas: Quotas) -> Iterator[Flag]:
+    share = len(forget) / len(retain)
+    if share > quotas.forget_share:
+        figure = f"{share:.2g} for each of {len(retain)} retain rows, {quotas.forget_share:g} may be"
+        yield Flag("quota", len(forget), len(forget), (), figure, True)
+
+
+def _holding(rows: Iterable[Row], wanted: set[str]) -> Counter[str]:
+    """In how many responses each of the wanted words, case folded, occurs."""
+    return Counter(word for row in rows for word in _words(row.response) & wanted)
+
+
+def _words(text: str) -> set[str]:
+    return set(WORD.findall(text.casefold()))
