@@ -44,6 +44,14 @@ def read(path: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
+def check_same(ours: list[Line], theirs: list[Line]) -> None:
+    """Line by line; numbers up to what another number of threads may round."""
+    for line, whole in zip(ours, theirs, strict=True):
+        assert line.keys() == whole.keys()
+        for name, value in whole.items():
+            assert line[name] == (pytest.approx(value, rel=1e-4, abs=1e-6) if isinstance(value, float) else value), name
+
+
 class Finished:
     """A study through the command line, and its models as they were at the end of their runs."""
 
@@ -280,15 +288,14 @@ def test_a_killed_study_ends_with_the_same_table(finished: Finished, tmp_path: P
         file.write('{"split": "05", "method": "ga", "re')  # as a crash may leave it
     done = study(finished.world, out)
     assert done.exit_code == 0, done.output
-    for line, whole in zip(lines_of(out), finished.lines, strict=True):
-        assert line == pytest.approx(whole, rel=1e-6)
+    check_same(lines_of(out), finished.lines)
 
 
+@pytest.mark.slow
 def test_several_processes_do_the_same(finished: Finished, tmp_path: Path) -> None:
     done = study(finished.world, tmp_path / "study", "--workers", "2")
     assert done.exit_code == 0, done.output
-    for line, whole in zip(lines_of(tmp_path / "study"), finished.lines, strict=True):
-        assert line == pytest.approx(whole, rel=1e-4, abs=1e-6)
+    check_same(lines_of(tmp_path / "study"), finished.lines)
 
 
 def test_a_run_that_diverges_is_a_finding(tofu: Path, tmp_path: Path) -> None:
@@ -297,7 +304,7 @@ def test_a_run_that_diverges_is_a_finding(tofu: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     (line,) = [line for line in lines_of(tmp_path / "study") if line["method"] == "ga"]
     assert line["status"] == "diverged"
-    assert "diverged" in done.stdout
+    assert "0, 1 diverged" in read(tmp_path / "study" / "tofu.html")
     again = study(tofu, tmp_path / "study", *more)
     assert "1 of 1 runs are there already" in again.stderr
 
@@ -313,7 +320,7 @@ def test_a_run_that_diverges_is_a_finding(tofu: Path, tmp_path: Path) -> None:
         (("--retain-weights", "1,-2"), "--retain-weights: -2 is not a number from 0 on"),
         (("--reference", "5=x"), "no split 5"),
         (("--reference", "05"), "--reference needs SPLIT=DIR"),
-        (("--splits", "20,90"), "no reference model of forget90"),
+        (("--splits", "05,90"), "no reference model of forget90"),
         (("--data", "nowhere/tofu"), "nowhere/tofu: no such directory (a data set of the hub needs --allow-download)"),
         (("--recipe", "npo-rt-lora"), "its recipe has lora"),
         (("--retain", "nowhere.jsonl"), "nowhere.jsonl: no such file"),
