@@ -27,12 +27,26 @@ TUNING = ("learning_rate", "epochs", "batch_size", "weight_decay", "warmup_epoch
 )
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Models, of seeds 1 to this.")
 @click.option("--out", type=FILE, required=True, metavar="DIR", help="Where seed-1, seed-2 ... go.")
-@click.option("--learning-rate", type=float, default=1e-5, show_default=True, help="Highest, after the warm-up.")
+@click.option(
+    "--learning-rate",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1e-5,
+    show_default=True,
+    help="Highest, after the warm-up.",
+)
 @click.option("--epochs", type=click.IntRange(1), default=5, show_default=True, help="Passes over the rows.")
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Rows of a step.")
-@click.option("--weight-decay", type=float, default=0.01, show_default=True, help="AdamW's.")
-@click.option("--warmup-epochs", type=float, default=1.0, show_default=True, help="In which the rate rises.")
-@click.option("--max-grad-norm", type=float, default=1.0, show_default=True, help="Longer gradients are clipped.")
+@click.option("--weight-decay", type=click.FloatRange(min=0), default=0.01, show_default=True, help="AdamW's.")
+@click.option(
+    "--warmup-epochs", type=click.FloatRange(min=0), default=1.0, show_default=True, help="In which the rate rises."
+)
+@click.option(
+    "--max-grad-norm",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Longer gradients are clipped.",
+)
 @click.option("--max-length", type=click.IntRange(2), metavar="TOKENS", help="Cut longer rows here.")
 @click.option("--micro-batch", type=click.IntRange(1), metavar="ROWS", help="Most rows in memory at once.")
 @click.option("--prompt-field", metavar="NAME", help="Field that holds the prompt, if not a usual one.")

@@ -42,7 +42,7 @@ def fine_tune(
     optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay)
     total = epochs * batches
     warmup = min(round(warmup_epochs * batches), max(total - 1, 0))
-    schedule: Any = get_linear_schedule_with_warmup(optimizer, warmup, total)  # type: ignore[no-untyped-call]
+    schedule = get_linear_schedule_with_warmup(optimizer, warmup, total)  # type: ignore[no-untyped-call]
     generator = torch.Generator().manual_seed(seed)
     limits = Limits(micro_batch or batch_size, TOKENS, padded=not packs(model))
     model.train()

@@ -65,6 +65,26 @@ def test_every_step_is_the_plain_one() -> None:
     assert notes == [(1, loss) for loss in losses]
 
 
+def test_the_rate_rises_before_it_falls() -> None:
+    """Three batches of 4 rows an epoch, one epoch of warm-up: 0, 1/3, 2/3 of the rate, then down from it to nothing."""
+    some, generator = random_rows(11, seed=2), torch.Generator().manual_seed(3)
+    model = random_model("Llama")
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.1)
+    rates = iter([0, 1 / 3, 2 / 3, *(1 - step / 6 for step in range(6))])
+    for _ in range(3):
+        for chosen in torch.split(torch.randperm(11, generator=generator), 4):
+            batch = [some[i] for i in chosen.tolist()]
+            optimizer.param_groups[0]["lr"] = RATE * next(rates)
+            loss = -plain_logp(model, batch).sum() / sum(row.tokens for row in batch)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+            optimizer.step()
+    found = tuned(some, 3, batch_size=4, warmup_epochs=1.0, weight_decay=0.1, max_grad_norm=0.5)
+    assert furthest(weights(found), weights(random_model("Llama"))) > 1e-3
+    assert furthest(weights(found), weights(model)) < 1e-5
+
+
 @pytest.mark.parametrize("micro_batch", [1, 7, 31, 1000])
 def test_the_micro_batch_changes_nothing(micro_batch: int, rows: list[Encoded]) -> None:
     expected, notes, others = weights(tuned(rows)), [], []

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forgetctl.evidence.collected import Collected
-from forgetctl.evidence.usefulness import kept, utility
+from forgetctl.evidence.usefulness import kept, utility, utility_without_rouge
 from forgetctl.maths.bounds import Bounds
 from forgetctl.maths.findings import Kept
 from forgetctl.scores import Role, Scores, ScoreSet
@@ -181,6 +181,20 @@ def test_model_utility_is_the_harmonic_mean_of_nine(arithmetic: bool) -> None:
     assert utility(scored("start", [PARTS] * 3), arithmetic=arithmetic) == pytest.approx(9 / 21.75)
     mixed = [(0.5, 0.8, 0.25), (0.4, 1.0, 0.5), (0.2, 0.1, 0.125)]  # 7.25 + (2.5 + 1 + 2) + (5 + 10 + 8)
     assert utility(scored("start", mixed), arithmetic=arithmetic) == pytest.approx(9 / 35.75)
+
+
+@pytest.mark.parametrize("arithmetic", [True, False])
+def test_without_rouge_it_is_the_harmonic_mean_of_the_other_six(arithmetic: bool) -> None:
+    """Also where nothing was generated: 2 + 4, 2.5 + 2 and 5 + 8."""
+    mixed = scored("start", [(0.5, 0.8, 0.25), (0.4, 1.0, 0.5), (0.2, 0.1, 0.125)])
+    silent = mixed.model_copy(
+        update={"sets": {name: rows.model_copy(update={"elicited": {}}) for name, rows in mixed.sets.items()}}
+    )
+    assert utility(silent, arithmetic=arithmetic) is None
+    for scores in (mixed, silent):
+        assert utility_without_rouge(scores, arithmetic=arithmetic) == pytest.approx(6 / 23.5)
+    few = {name: rows for name, rows in mixed.sets.items() if name != "world_facts"}
+    assert utility_without_rouge(mixed.model_copy(update={"sets": few}), arithmetic=arithmetic) is None
 
 
 def test_the_two_means_of_wrong_answers_differ() -> None:

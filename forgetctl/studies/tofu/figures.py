@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import nan
 from typing import Any
 
 import matplotlib as mpl
@@ -105,7 +106,7 @@ def forget_kl(main: Splits, ends: Splits) -> Figure:
     """
 
     def of(name: str) -> Callable[[Summary], float]:
-        return lambda point: float(point[name])
+        return lambda point: float(point[name]) or nan  # of a model from itself, which no logarithm shows
 
     words = {"kl_start": "KL(start || model), nats", "kl_reference": "KL(reference || model), nats"}
     return _curves(main, ends, [(words[name], of(name), _kl_axis) for name in words])

@@ -93,9 +93,10 @@ CELLS = ("D", "utility", "kl_reference", "kl_start", "forget_probability", "reta
 def _row(one: Summary) -> list[str]:
     final = one["final"]
     ends = one["method"] in (START, REFERENCE)
-    seeds = "" if ends else str(len(one["seeds"])) + (f" (+{one['diverged']} diverged)" if one["diverged"] else "")
+    ended, diverged = len(one["seeds"]), one["diverged"]
+    seeds = "" if ends else f"{ended} of {ended + diverged}" if diverged else str(ended)
     if final is None:
-        return [seeds, *["-"] * (len(CELLS) + 1)]
+        return [seeds, "diverged" if diverged else "-", *["-"] * len(CELLS)]
     quality = final["forget_quality"]
     return [seeds, f"{quality:.2f}" if quality >= 0.01 else f"{quality:.0e}", *(_cell(final[name]) for name in CELLS)]
 
