@@ -131,6 +131,7 @@ def _unlearn_options(model: str, forget: Path, **options: Any) -> Any:
         requests=options["requests"],
         register=options["register"],
         track=options["track"],
+        max_memory=options["max_memory"],
         argv=tuple(sys.argv),
     )
 

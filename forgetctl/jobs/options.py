@@ -15,7 +15,8 @@ class UnlearnOptions:
 
     model: a directory, a hub id, or an earlier run, whose unlearned model is then the start.
     requests: ids in the register that the run serves. register: the owner's, or None for the default one. track: score
-    the model after every epoch, for the report's curve.
+    the model after every epoch, for the report's curve. max_memory: bytes that each process is planned to take at most,
+    and that a GPU gives it at most; None for all that are free.
     """
 
     model: str
@@ -29,6 +30,7 @@ class UnlearnOptions:
     requests: tuple[str, ...] = ()
     register: Path | None = None
     track: bool = False
+    max_memory: int | None = None
     argv: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
