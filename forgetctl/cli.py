@@ -85,7 +85,8 @@ def unlearn(
     **options: Any,
 ) -> None:
     """Unlearn the rows of a request."""
-    from .jobs.unlearn import resume_unlearn, run_unlearn, speaks
+    from .jobs.bystander import speaks
+    from .jobs.unlearn import resume_unlearn, run_unlearn
 
     if resume is not None:
         given = [name for name in ctx.params if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
