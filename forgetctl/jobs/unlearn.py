@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 
 from ..engine.checkpoints import last_checkpoint
 from ..engine.fit import DTYPES, training_precision
@@ -20,7 +19,7 @@ from ..engine.ranks import Ranks, join
 from ..engine.row_scorer import RowScorer
 from ..errors import InputError, RecipeError, RunError, UsageError
 from ..files import file_digest, model_digest, read_json, write_json
-from ..progress import Progress, Silent
+from ..progress import Progress
 from ..recipe import Recipe, parse_recipe
 from ..run import DEFAULT_RUNS, Run, new_run_path
 from ..scores import Scores, ScoreSet
@@ -29,7 +28,7 @@ from ..stages.pairing import with_perturbed
 from ..stages.refusals import SHIPPED, read_refusals, refusals_digest
 from ..stages.unlearn import Material, unlearn
 from .binding import bind
-from .bystander import shared
+from .bystander import shared, told_by
 from .card import write_card
 from .computing import find_fit, refuse_beyond, usable_memory
 from .options import UnlearnOptions
@@ -46,7 +45,7 @@ def run_unlearn(options: UnlearnOptions, recipe: Recipe, progress: Progress | No
     """
     ranks = join(choose_device(options.device))
     with memory_within(_device(options, ranks), options.max_memory):
-        return _run(options, recipe, ranks, _told_by(ranks, progress))
+        return _run(options, recipe, ranks, told_by(ranks, progress))
 
 
 def _run(options: UnlearnOptions, recipe: Recipe, ranks: Ranks, progress: Progress) -> Run:
@@ -81,7 +80,7 @@ def resume_unlearn(path: Path, progress: Progress | None = None) -> Run:
         raise RunError(f"{run.path} was abandoned and purged; start a new run")
     options = UnlearnOptions.from_json(run.record["options"])
     ranks = join(choose_device(options.device))
-    progress = _told_by(ranks, progress)
+    progress = told_by(ranks, progress)
     if run.stage_done("unlearn"):
         progress.say(f"{run.path} is finished already.")
         if ranks.first:
@@ -124,10 +123,6 @@ def _tidy(run: Run) -> None:
             write_card(run)
 
 
-def _told_by(ranks: Ranks, progress: Progress | None) -> Progress:
-    return (progress if ranks.first else None) or Silent()
-
-
 def _check_shardable(recipe: Recipe, ranks: Ranks) -> None:
     """Raise RecipeError for what would not survive that the model is spread over the processes."""
     lora = recipe.lora
@@ -138,21 +133,14 @@ def _check_shardable(recipe: Recipe, ranks: Ranks) -> None:
     }
     named = [setting for setting, used in refused.items() if used]
     if ranks.sharded and named:
-        raise RecipeError(f"{named[0]} works with a whole model in every process (DDP), not with FSDP or DeepSpeed")
+        raise RecipeError(f"{named[0]} works with a whole model in every process (DDP), not with FSDP")
 
 
 def _check_engine(run: Run, ranks: Ranks) -> None:
     sharded = run.record.get("stages", {}).get("unlearn", {}).get("sharded", False)
     if sharded != ranks.sharded and last_checkpoint(run.checkpoints) is not None:
         before, now = (("with" if spread else "without") for spread in (sharded, ranks.sharded))
-        raise RunError(
-            f"{run.path} was computed {before} FSDP or DeepSpeed, and its checkpoints cannot be continued {now} it"
-        )
-
-
-def speaks() -> bool:
-    """Whether this process is alone or the first of those that a launcher started."""
-    return bool(PartialState().is_main_process)
+        raise RunError(f"{run.path} was computed {before} FSDP, and its checkpoints cannot be continued {now} it")
 
 
 def check_inputs(run: Run, options: UnlearnOptions) -> None:
