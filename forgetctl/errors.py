@@ -10,7 +10,7 @@
     ├── RunError                  exit 1   a run directory is incomplete, locked, or its inputs have changed
     ├── Interrupted               exit 130 stopped by Ctrl-C or SIGTERM; the run can be resumed
     ├── DivergedError             exit 1   the loss or a gradient stopped being finite
-    ├── MemoryExceeded            exit 1   not even the smallest part of a step fits into the memory
+    ├── MemoryExceeded            exit 1   not even the least that can be computed at once fits into the memory
     └── EndedElsewhere            exit 0   another process of the run says why it ends
 
 Messages name rows by file and line number and never quote them: a request's text is personal data.
@@ -74,7 +74,7 @@ class DivergedError(ForgetctlError):
 
 
 class MemoryExceeded(ForgetctlError):
-    """Not even the smallest part of an optimizer step fits into the memory."""
+    """Not even the least that can be computed at once fits into the memory that is free, or that is allowed."""
 
 
 class EndedElsewhere(ForgetctlError):

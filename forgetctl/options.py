@@ -146,9 +146,30 @@ def approve_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+def _bytes(_context: click.Context, _option: click.Parameter, value: str | None) -> int | None:
+    """A size with a unit or without, such as 12GiB, in bytes. Raises BadParameter for what is none."""
+    from pydantic import ByteSize, TypeAdapter, ValidationError
+
+    if value is None:
+        return None
+    try:
+        size = int(TypeAdapter(ByteSize).validate_python(value))
+    except ValidationError:
+        raise click.BadParameter(f"{value!r} is no size, such as 12GiB, 500MB or a number of bytes") from None
+    if size < 1:
+        raise click.BadParameter(f"{value!r} is no memory at all")
+    return size
+
+
 def memory_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options about how much memory training takes."""
     for option in (
+        click.option(
+            "--max-memory",
+            callback=_bytes,
+            metavar="SIZE",
+            help="Plan for at most so much memory, such as 12GiB or 500MB; a GPU also gives no more than that.",
+        ),
         click.option("--optimizer", type=click.Choice(["adamw", "adamw8bit"]), help="AdamW, or with 8-bit moments."),
         click.option("--qlora", is_flag=True, help="As --lora, over weights that are held in 4 bits (NF4)."),
     ):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import common, json_option, memory_options, model_options, recipe_of
+from .options import approve_option, common, json_option, memory_options, model_options, recipe_of
 
 if TYPE_CHECKING:
     from .console import TerminalProgress
@@ -28,6 +28,7 @@ FILE = click.Path(path_type=Path)
 @click.option("--plain", is_flag=True, help="Tune the method as it is, not calibrated with the holdout.")
 @click.option("--lora", is_flag=True, help="Train low-rank adapters.")
 @memory_options
+@approve_option
 @click.option("--trials", type=click.IntRange(1), default=12, show_default=True, help="Settings to begin with.")
 @click.option("--minutes", type=click.FloatRange(0), metavar="N", help="Begin no trial after so long.")
 @click.option(
@@ -63,7 +64,7 @@ def _asked(options: dict[str, Any]) -> Any:
     from .jobs.options import UnlearnOptions
     from .stages.request import Fields
 
-    names = ("model", "forget", "retain", "holdout", "device", "allow_download")
+    names = ("model", "forget", "retain", "holdout", "device", "allow_download", "max_memory", "approve")
     fields = Fields(options["prompt_field"], options["response_field"])
     return UnlearnOptions(**{name: options[name] for name in names}, fields=fields, argv=tuple(sys.argv))
 

@@ -65,6 +65,7 @@ def verify(ctx: click.Context, progress: TerminalProgress, as_json: bool, run: P
     """Check the unlearned model of RUN (default: runs/latest). Exit code 0 PASS, 3 FAIL, 4 INCONCLUSIVE."""
     _refuse_conflicts(run, options)
     with quick_imports():
+        from .jobs.bystander import speaks
         from .jobs.options import VerifyOptions
         from .jobs.verify import run_verify
     from .stages.request import Fields
@@ -81,6 +82,8 @@ def verify(ctx: click.Context, progress: TerminalProgress, as_json: bool, run: P
         **{name: options[name] for name in (*own.split(), "allow_download", "force")},
     )
     verdict = run_verify(chosen, recipe_of(options) if chosen.model or chosen.scores else None, progress)
+    if not speaks():
+        return
     if as_json:
         click.echo(json.dumps(verdict, indent=1))
     else:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import torch
 
+from ..errors import MemoryExceeded
 from ..recipe import Recipe
 from .encoding import Encoded
 from .fit import DTYPES, Fit, choose_fit, held_dtype, training_precision
@@ -46,8 +47,9 @@ def estimate(
     device: torch.device,
     *,
     free: int | None = None,
+    limit: int | None = None,
 ) -> Estimate:
-    """Estimate a run; `retain` is empty for a loss that does not read it. free: as `choose_fit`.
+    """Estimate a run; `retain` is empty for a loss that does not read it. free: as `choose_fit`. limit: as `plan`.
 
     Memory: weights, gradients and AdamW's two moments, and what a simulated step needs beside them.
 
@@ -55,14 +57,64 @@ def estimate(
     weight gradients are negligible.
     """
     parameters = _count(weight_shapes(facts.path))
-    static = static_bytes(facts, recipe, device)
-    fit = choose_fit(facts, forget, retain, recipe, device, static=static, free=free)
+    fit, memory = plan(facts, forget, retain, recipe, device, free=free, limit=limit)
     steps = -(-len(forget) // recipe.batch_size) * recipe.epochs
     longest = max(len(row.ids) for row in (*forget, *retain))
     tokens = len(forget) * (_mean(forget) + _mean(retain)) * recipe.epochs
     seconds = (4 if recipe.lora else 6) * parameters * tokens / product_rate(device, DTYPES.get(fit.precision))
-    own = RUNTIME + _waste(facts, recipe, fit) if device.type == "cpu" else 0
-    return Estimate(static + fit.step_bytes + own, seconds, parameters, steps, longest, fit)
+    return Estimate(memory, seconds, parameters, steps, longest, fit)
+
+
+def plan(
+    facts: ModelFacts,
+    forget: Sequence[Encoded],
+    retain: Sequence[Encoded],
+    recipe: Recipe,
+    device: torch.device,
+    *,
+    free: int | None = None,
+    limit: int | None = None,
+    holders: int = 1,
+) -> tuple[Fit, int]:
+    """How a run is computed, and the bytes that a process of it is estimated to take at most.
+
+    limit: the most bytes that the owner allows a process, None for all that are free. holders: processes that the
+    weights, gradients and optimizer are spread over. Raises MemoryExceeded if no way stays within the limit.
+    """
+    static = static_bytes(facts, recipe, device) // holders
+
+    def peak(fit: Fit) -> int:
+        own = RUNTIME + _waste(facts, recipe, fit) if device.type == "cpu" else 0
+        return static + fit.step_bytes + own
+
+    if limit is None:
+        fit = choose_fit(facts, forget, retain, recipe, device, static=static, free=free)
+        return fit, peak(fit)
+    fit = choose_fit(
+        facts, forget, retain, recipe, device, static=static, free=free, allowed=lambda way: peak(way) <= limit
+    )
+    if peak(fit) > limit:
+        raise MemoryExceeded(
+            f"--max-memory {_gib(limit)} does not suffice: about {_gib(peak(fit))} are needed at least, "
+            f"{_gib(static)} of them for weights, gradients and optimizer; {_smaller(recipe)}"
+        )
+    return replace(fit, why=f"{fit.why}, planned for at most {_gib(limit)} (--max-memory)"), peak(fit)
+
+
+def _smaller(recipe: Recipe) -> str:
+    """What would take less memory, of what the recipe does not do already."""
+    quantised = recipe.lora is not None and recipe.lora.quantisation != "none"
+    unused = {
+        "--lora": recipe.lora is None,
+        "--qlora": not quantised,
+        "--optimizer adamw8bit": recipe.lora is None and recipe.optimizer != "adamw8bit",
+        "a smaller --max-length": True,
+    }
+    return f"less would do with {' or '.join(name for name, given in unused.items() if given)}"
+
+
+def _gib(count: int) -> str:
+    return f"{count / 2**30:.2f} GiB"
 
 
 def static_bytes(facts: ModelFacts, recipe: Recipe, device: torch.device) -> int:

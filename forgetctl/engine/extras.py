@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..maths.objectives import Role
 from .encoding import Encoded
+from .memory import in_halves
 from .scoring import answer_activations, length_batches, pad_rows
 from .states import AnswerStates
 
@@ -94,11 +95,15 @@ def default_layer(model: Any) -> int:
 def watch_layer(model: Any, retain: Sequence[Encoded], index: int, seed: int) -> Layer:
     """Record the start model's activations; draw the direction uniformly from the unit cube, as RMU does."""
     start: list[Tensor] = [torch.empty(0)] * len(retain)
-    for indices in length_batches(retain):
+
+    def compute(indices: Sequence[int]) -> None:
         batch = pad_rows([retain[i] for i in indices]).to(model.device)
         hidden = answer_activations(model, batch, index)[1]
         for position, i in enumerate(indices):
             start[i] = hidden[batch.row == position]
+
+    for indices in length_batches(retain):
+        in_halves(indices, compute)
     generator = torch.Generator().manual_seed(seed)
     direction = torch.rand(model.config.get_text_config().hidden_size, generator=generator).to(model.device)
     return Layer(index, direction / direction.norm(), start)

@@ -7,7 +7,7 @@ rounds as before.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -71,10 +71,12 @@ def choose_fit(
     *,
     static: int,
     free: int | None = None,
+    allowed: Callable[[Fit], bool] = lambda _: True,
 ) -> Fit:
     """The fastest way that fits the memory; the smallest way if none is estimated to.
 
-    static: bytes of weights, gradients and optimizer. free: bytes that may be used, those free now if None.
+    static: bytes of weights, gradients and optimizer. free: bytes that may be used, those free now if None. allowed:
+    whether a way is one that the owner allows.
     """
     free = free_memory(device) if free is None else free
     precision, why = training_precision(recipe, facts, device)
@@ -91,7 +93,7 @@ def choose_fit(
         words = f"{limits.tokens} tokens at once, {precision} ({why})"
         words += ", activations computed twice to fit the memory" if checkpointing else ""
         fit = Fit(limits, precision, checkpointing, needed.bytes, needed.heap, words)
-        if needed.bytes <= room:
+        if needed.bytes <= room and allowed(fit):
             break
     assert fit is not None  # noqa: S101  there is always a way to try
     return fit

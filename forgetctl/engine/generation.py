@@ -6,13 +6,16 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..rows import Row
-from .decoding import cache_bytes, can_decode, decode, pad_left, until_end
+from .decoding import Choose, cache_bytes, can_decode, decode, pad_left, until_end
 from .encoding import Encoder
+from .memory import in_halves
 
 BATCH_ROWS = 128
 CACHE_BYTES = 4 * 2**30
@@ -64,19 +67,24 @@ def continuations(
     """What the model adds to each prompt's token ids, in the order given: one answer, or `samples` of them.
 
     Prompts are padded on the left, grouped by length. Generation stops at the end of turn, after `max_new_tokens`,
-    or where the model's context ends. An empty prompt is answered by nothing. Samples depend on the seed and on the
-    prompts alone, not on random numbers drawn before.
+    or where the model's context ends. An empty prompt is answered by nothing. The samples of a prompt depend on the
+    seed and on its place among the prompts, not on random numbers drawn before, nor on what it is computed together
+    with. Raises MemoryExceeded if even a prompt alone does not fit into the memory.
     """
     answers = [[Answer("", complete=False)] * (decoding.samples or 1) for _ in prompts]
     asked = [index for index, prompt in enumerate(prompts) if prompt]
     advance(len(prompts) - len(asked))
-    with seeded(model.device, decoding.seed), _without_defaults(model):
+    with _without_defaults(model):
         say = _Speaker(model, encoder.stop_ids, decoding)
+
+        def answer(room: int, indices: Sequence[int]) -> None:
+            said = iter(say(indices, [prompts[index] for index in indices], room))
+            for index in indices:
+                answers[index] = [_answer(encoder, next(said), room) for _ in answers[index]]
+
         for room, indices in _batches(prompts, asked, decoding, say.token_bytes):
             if room > 0:
-                said = iter(say([prompts[index] for index in indices], room))
-                for index in indices:
-                    answers[index] = [_answer(encoder, next(said), room) for _ in answers[index]]
+                in_halves(indices, partial(answer, room))
             advance(len(indices))
     return answers
 
@@ -131,32 +139,51 @@ class _Speaker:
         self.loops = can_decode(model)
         self.token_bytes = cache_bytes(model) if self.loops else 0
 
-    def __call__(self, prompts: Sequence[Sequence[int]], room: int) -> list[list[int]]:
-        """Tokens of every answer, without its end, the samples of a prompt one after another."""
-        if not self.loops:
-            return self._generate(prompts, room)
-        copies = self.decoding.samples
-        if copies is None:
-            return decode(self.model, prompts, self.stops, room, 1, lambda logits, _rows, _step: logits.argmax(-1))
-        # Drawn beforehand: which rows are still there must not decide which numbers the others get.
-        draws = torch.rand(room, len(prompts) * copies, dtype=torch.float64).to(self.model.device)
-        return decode(
-            self.model, prompts, self.stops, room, copies,
-            lambda logits, rows, step: draw(logits, draws[step, rows]),
-        )  # fmt: skip
+    def __call__(self, numbers: Sequence[int], prompts: Sequence[Sequence[int]], room: int) -> list[list[int]]:
+        """Tokens of every answer, without its end, the samples of a prompt one after another.
 
-    def _generate(self, prompts: Sequence[Sequence[int]], room: int) -> list[list[int]]:
+        numbers: the prompts' places, which decide what is drawn for them.
+        """
+        copies = self.decoding.samples
+        draws = self._draws(numbers, room, copies) if copies else None
+
+        def choose(logits: torch.Tensor, rows: torch.Tensor, step: int) -> torch.Tensor:
+            return logits.argmax(-1) if draws is None else draw(logits, draws[step, rows])
+
+        if self.loops:
+            return decode(self.model, prompts, self.stops, room, copies or 1, choose)
+        return self._generate([prompt for prompt in prompts for _ in range(copies or 1)], room, choose)
+
+    def _draws(self, numbers: Sequence[int], room: int, copies: int) -> torch.Tensor:
+        """Numbers in [0, 1) for every token of every sample, (room, samples of all prompts).
+
+        Drawn beforehand and for each prompt by itself: neither the rows that are still there nor those of other batches
+        or processes decide which numbers a row gets.
+        """
+        drawn = [np.random.default_rng([self.decoding.seed, number]).random((room, copies)) for number in numbers]
+        return torch.from_numpy(np.concatenate(drawn, axis=1)).to(self.model.device)
+
+    def _generate(self, prompts: Sequence[Sequence[int]], room: int, choose: Choose) -> list[list[int]]:
         from transformers import GenerationConfig
 
-        chosen: dict[str, Any] = {"do_sample": False}
-        if copies := self.decoding.samples:
-            chosen = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "num_return_sequences": copies}
         config = GenerationConfig(  # type: ignore[no-untyped-call]
-            max_new_tokens=room, eos_token_id=self.stops, pad_token_id=self.stops[0], use_cache=True, **chosen
+            max_new_tokens=room, eos_token_id=self.stops, pad_token_id=self.stops[0], use_cache=True, do_sample=False
         )
         ids, mask = (part.to(self.model.device) for part in pad_left(prompts, self.stops[0]))
-        output = self.model.generate(ids, attention_mask=mask, generation_config=config)
+        output = self.model.generate(
+            ids, attention_mask=mask, generation_config=config, logits_processor=[_only(choose, ids.shape[1])]
+        )
         return [until_end(tokens, self.stops) for tokens in output[:, ids.shape[1] :].tolist()]
+
+
+def _only(choose: Choose, given: int) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    """For `generate`: leaves only the tokens that `choose` takes, after the `given` ones of the prompts."""
+
+    def process(ids: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        chosen = choose(logits, torch.arange(len(ids), device=ids.device), ids.shape[1] - given)
+        return torch.full_like(logits, -torch.inf).scatter_(1, chosen[:, None], 0.0)
+
+    return process
 
 
 def draw(logits: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:

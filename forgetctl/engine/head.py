@@ -107,7 +107,9 @@ def has_plain_head(model: Any, forward: Any) -> bool:
     """
     head = model.get_output_embeddings()
     if head not in _plain:
-        _plain[head] = type(head) is nn.Linear and head.bias is None and _is_last(head, forward)
+        # By its forward: sharding gives the head a class of its own, and quantised heads are kinds of nn.Linear, too.
+        product = type(head).forward is nn.Linear.forward and head.bias is None
+        _plain[head] = product and _is_last(head, forward)
     return _plain[head]
 
 

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from ..errors import ModelError
+from ..errors import MemoryExceeded, ModelError
 from ..recipe import Lora, Recipe
 from .directories import ADAPTER_WEIGHTS
 from .directories import ModelFacts as ModelFacts  # these are part of this module's own interface
@@ -23,6 +23,7 @@ from .directories import inspect_model as inspect_model
 from .directories import resolve_model as resolve_model
 from .directories import weight_files as weight_files
 from .directories import weight_shapes as weight_shapes
+from .memory import REFUSALS, out_of_memory
 from .packing import enable_packing
 from .quantised import NF4_BLOCK, QUANTISED, make_trainable, narrowest, quantising
 from .quantised import PRECISIONS as PRECISIONS  # part of this module's own interface
@@ -57,7 +58,8 @@ def load_model(path: Path, device: torch.device, dtype: torch.dtype, precision: 
     precision: one of PRECISIONS to round or quantise the weights to, None to keep them; dtype is what is computed in.
 
     Dropout is off because losses compare with the start model: at the start the ratio must be exactly one.
-    Raises ModelError if the directory cannot be loaded, weights are missing from it, or it cannot have the precision.
+    Raises ModelError if the directory cannot be loaded, weights are missing from it, or it cannot have the precision;
+    MemoryExceeded if there is no room for it.
     """
     if precision not in (None, *PRECISIONS):
         raise ModelError(f"no precision {precision}; there is {', '.join(PRECISIONS)}")
@@ -78,15 +80,18 @@ def load_model(path: Path, device: torch.device, dtype: torch.dtype, precision: 
             **quantising(precision, device, dtype),
             **dropout,
         )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        model, report = loaded
+        model = model if precision in QUANTISED else model.to(device)
+    except (*REFUSALS, ValueError, KeyError, SafetensorError) as error:
+        if out_of_memory(error):
+            raise MemoryExceeded(f"{path}: the model does not fit into the free memory") from None
         raise ModelError(f"{path}: cannot be loaded as a causal language model ({type(error).__name__})") from None
-    model, report = loaded
     if missing := sorted(report["missing_keys"]):
         raise ModelError(f"{path}: {len(missing)} weights are missing, the first is {missing[0]}")
     model.config.use_cache = False
     if precision == "nf4" and (narrow := narrowest(model)) < NF4_BLOCK:
         raise ModelError(f"{path}: has a layer of {narrow} inputs, nf4 needs {NF4_BLOCK}")
-    model = (model if precision in QUANTISED else model.to(device)).eval()
+    model.eval()
     enable_packing(model)
     return model
 

@@ -30,7 +30,7 @@ class Ranks:
     """One of `count` processes, the one number `index` from 0.
 
     device: where the launcher wants this one to compute. sharded: each will hold a part of the model only, as under
-    FSDP and DeepSpeed. neighbours: how many of them share this machine's memory.
+    FSDP. neighbours: how many of them share this machine's memory.
     """
 
     index: int = 0
@@ -156,8 +156,11 @@ def _lost(error: RuntimeError) -> bool:
 def join(device: torch.device) -> Ranks:
     """This process's place among those that a launcher started; alone if none did.
 
-    device: what was asked for; on a CPU they talk through gloo. Raises UsageError for FSDP's first version.
+    device: what was asked for; on a CPU they talk through gloo. Raises UsageError for FSDP's first version and for
+    DeepSpeed, with which none of this is known to give the same numbers.
     """
+    if _asked("ACCELERATE_USE_DEEPSPEED"):  # before accelerate looks for it
+        raise UsageError("forgetctl does not compute with DeepSpeed; recipes/accelerate/fsdp2.yaml spreads as much")
     state = PartialState(cpu=device.type == "cpu", timeout=PATIENCE)
     if state.distributed_type == DistributedType.NO:
         return Ranks()
@@ -171,7 +174,7 @@ def join(device: torch.device) -> Ranks:
         state.process_index,
         state.num_processes,
         state.device,
-        sharded=fsdp or _asked("ACCELERATE_USE_DEEPSPEED"),
+        sharded=fsdp,
         neighbours=int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,9 +22,11 @@ from ..recipe import Verify
 from ..rows import Row, normalise
 from ..scores import GREEDY, SAMPLED, Elicited, ScoreSet
 from .encoding import Encoded, Encoder
-from .generation import Decoding, continuations
+from .generation import Answer, Decoding, continuations
+from .ranks import Ranks
 from .scoring import score
 from .shared_prompts import score_answers
+from .shares import in_shares
 from .token_scores import TokenScores, score_tokens
 from .windows import by_row, row_sums, row_tokens, whole_rows
 
@@ -46,7 +48,8 @@ class RowScorer:
     """Scores rows with one loaded model.
 
     encode: rows to token ids, refusing what does not fit; a passage may become windows, whose scores are summed.
-    modes: how the answers are asked for, see `ALL_MODES`.
+    modes: how the answers are asked for, see `ALL_MODES`. advance: called with rows just done, this process's counted
+    for all. ranks: the processes that compute a share of the rows each, and all get the same scores.
     """
 
     model: Any
@@ -56,6 +59,7 @@ class RowScorer:
     context: int | None
     seed: int
     advance: Callable[[int], None]
+    ranks: Ranks = field(default_factory=Ranks)
 
     def scores(
         self, rows: Sequence[Row], modes: Iterable[str] = (), *, tokens: bool = True, truth: bool = True
@@ -64,7 +68,8 @@ class RowScorer:
 
         truth: also score paraphrased and perturbed answers, where every row has the latter.
         """
-        encoded = self.encode(rows)
+        with self.ranks.agreed():
+            encoded = self.encode(rows)
         values: dict[str, Any] = self._tokens(rows, encoded) if tokens else self._plain(encoded)
         if truth and all(row.perturbed_responses for row in rows):
             values |= self._truth(rows, encoded, values["answer_logp"])
@@ -80,11 +85,23 @@ class RowScorer:
         )
 
     def _plain(self, encoded: Sequence[Encoded]) -> dict[str, Any]:
-        return {"answer_logp": row_sums(encoded, score(self.model, encoded, whole_rows(self.advance, encoded)))}
+        windows = by_row(encoded, encoded)
+
+        def compute(own: Sequence[int]) -> list[float]:
+            some = [window for index in own for window in windows[index]]
+            return row_sums(some, score(self.model, some, self._counted(some)))
+
+        return {"answer_logp": in_shares(self.ranks, _lengths(windows), compute)}
 
     def _tokens(self, rows: Sequence[Row], encoded: Sequence[Encoded]) -> dict[str, Any]:
-        windows = score_tokens(self.model, encoded, whole_rows(self.advance, encoded))
-        found = [_joined(own) for own in by_row(encoded, windows)]
+        windows = by_row(encoded, encoded)
+
+        def compute(own: Sequence[int]) -> list[TokenScores]:
+            some = [window for index in own for window in windows[index]]
+            scored = score_tokens(self.model, some, self._counted(some))
+            return [_joined(parts) for parts in by_row(some, scored)]
+
+        found = in_shares(self.ranks, _lengths(windows), compute)
         return {
             "answer_logp": [item.total for item in found],
             "zlib_bytes": [len(zlib.compress(row.response.encode())) for row in rows],
@@ -94,15 +111,24 @@ class RowScorer:
             "extraction_strength": [extraction_strength(item.hits) for item in found],
         }
 
+    def _counted(self, windows: Sequence[Encoded]) -> Callable[[int], None]:
+        """Counts windows as they are done, this process's for all."""
+        return whole_rows(lambda done: self.advance(done * self.ranks.count), windows)
+
     def _truth(self, rows: Sequence[Row], encoded: Sequence[Encoded], answer_logp: Sequence[float]) -> dict[str, Any]:
         """Where a row has no paraphrase, its own response, which is scored already, stands in."""
         given = [[*_paraphrase(row), *row.perturbed_responses] for row in rows]
         others = [self.encode([row.answering(text) for text in texts]) for row, texts in zip(rows, given, strict=True)]
-        scored = iter(score_answers(self.model, [item for group in others for item in group]))
-        found = [
-            list(zip(row_sums(group, [next(scored) for _ in group]), row_tokens(group), strict=True))
-            for group in others
-        ]
+
+        def compute(own: Sequence[int]) -> list[list[tuple[float, int]]]:
+            groups = [others[index] for index in own]
+            scored = iter(score_answers(self.model, [item for group in groups for item in group]))
+            return [
+                list(zip(row_sums(group, [next(scored) for _ in group]), row_tokens(group), strict=True))
+                for group in groups
+            ]
+
+        found = in_shares(self.ranks, _lengths(others), compute)
         for index, tokens in enumerate(row_tokens(encoded)):
             if not _paraphrase(rows[index]):
                 found[index].insert(0, (answer_logp[index], tokens))
@@ -121,7 +147,15 @@ class RowScorer:
         samples = self.settings.samples if mode == SAMPLED else None
         decoding = Decoding(self.settings.answer_tokens, self.context, samples, self.seed)
         prompts = [asked[index].ids if index in asked else () for index in range(len(rows))]
-        answers = continuations(self.model, self.encoder, prompts, decoding, self.advance)
+
+        def compute(own: Sequence[int]) -> list[list[Answer]]:
+            # The others keep their places, which decide what is drawn for the samples of a prompt.
+            mine = set(own)
+            some = [prompt if index in mine else () for index, prompt in enumerate(prompts)]
+            answers = continuations(self.model, self.encoder, some, decoding, self.advance)
+            return [answers[index] for index in own]
+
+        answers = in_shares(self.ranks, [len(prompt) for prompt in prompts], compute)
         texts = {index: [answer.text for answer in answers[index]] for index in asked}
         return _measure(rows, asked, texts, mode, samples or 1)
 
@@ -156,6 +190,11 @@ def _joined(windows: Sequence[TokenScores]) -> TokenScores:
     parts = ("logp", "hits", "standardised")
     joined = {name: np.concatenate([getattr(window, name) for window in windows]) for name in parts}
     return TokenScores(sum(window.total for window in windows), **joined)
+
+
+def _lengths(groups: Sequence[Sequence[Encoded]]) -> list[int]:
+    """Tokens of each group of windows or answers."""
+    return [sum(len(item.ids) for item in group) for group in groups]
 
 
 def _paraphrase(row: Row) -> list[str]:

@@ -19,6 +19,7 @@ from torch.nn.functional import cross_entropy
 from ..errors import ModelError
 from .encoding import Encoded
 from .head import has_plain_head, head_gives_logp
+from .memory import in_halves
 from .packing import packed, packs
 
 MAX_ROWS = 64
@@ -145,10 +146,12 @@ def length_batches(
 def score(model: Any, rows: Sequence[Encoded], advance: Callable[[int], None] = lambda _: None) -> list[float]:
     """Summed answer log-probability of every row, in the order given.
 
-    advance: called with the number of rows just done. Raises ModelError if a score is not finite.
+    advance: called with the number of rows just done. Raises ModelError if a score is not finite, MemoryExceeded if
+    even a row alone does not fit into the memory.
     """
     scores = [0.0] * len(rows)
-    for indices in length_batches(rows):
+
+    def compute(indices: Sequence[int]) -> None:
         batch = pad_rows([rows[index] for index in indices]).to(model.device)
         values = answer_logp(model, batch)
         if not torch.isfinite(values).all():
@@ -156,4 +159,7 @@ def score(model: Any, rows: Sequence[Encoded], advance: Callable[[int], None] = 
         for index, value in zip(indices, values.tolist(), strict=True):
             scores[index] = value
         advance(len(indices))
+
+    for indices in length_batches(rows):
+        in_halves(indices, compute)
     return scores

@@ -19,6 +19,7 @@ from ..errors import ModelError
 from .decoding import can_decode, pad_left
 from .encoding import Encoded
 from .head import has_plain_head, head_gives_logp
+from .memory import in_halves
 from .scoring import PaddedRows, length_batches, logp_of, pad_rows, score, sum_rows
 
 MAX_ROWS = 32
@@ -44,16 +45,20 @@ class _Prompts:
 @torch.no_grad()
 def score_answers(model: Any, rows: Sequence[Encoded]) -> list[float]:
     """Summed answer log-probability of every row, in the order given: what `scoring.score` gives, but faster where
-    prompts repeat. Raises ModelError if a score is not finite."""
+    prompts repeat. Raises ModelError and MemoryExceeded as `scoring.score`."""
     answers: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for index, row in enumerate(rows):
         answers[row.ids[: row.start - 1]].append(index)
     shared = [prompt for prompt, own in answers.items() if prompt and len(own) > 1] if can_decode(model) else []
     alone = [index for prompt, own in answers.items() if prompt not in set(shared) for index in own]
     scores = dict(zip(alone, score(model, [rows[index] for index in alone]), strict=True))
-    for batch in length_batches([Encoded(prompt, len(prompt)) for prompt in shared], max_tokens=MAX_TOKENS):
+
+    def compute(batch: Sequence[int]) -> None:
         some = [shared[place] for place in batch]
-        scores |= _score_together(model, rows, _read(model, some), [answers[prompt] for prompt in some])
+        scores.update(_score_together(model, rows, _read(model, some), [answers[prompt] for prompt in some]))
+
+    for batch in length_batches([Encoded(prompt, len(prompt)) for prompt in shared], max_tokens=MAX_TOKENS):
+        in_halves(batch, compute)
     return [scores[index] for index in range(len(rows))]
 
 
@@ -77,12 +82,16 @@ def _score_together(
     # The last token of the prompt predicts the first one of the answer.
     rests = [Encoded(rows[index].ids[rows[index].start - 1 :], 1) for index, _ in own]
     scores: dict[int, float] = {}
-    for places in length_batches(rests, MAX_ROWS, MAX_TOKENS):
+
+    def compute(places: Sequence[int]) -> None:
         batch = pad_rows([rests[place] for place in places]).to(model.device)
         values = _answer_logp(model, batch, prompts, torch.tensor([own[place][1] for place in places]))
         if not torch.isfinite(values).all():
             raise ModelError("the model gives a log-probability that is not finite")
         scores.update(zip((own[place][0] for place in places), values.tolist(), strict=True))
+
+    for places in length_batches(rests, MAX_ROWS, MAX_TOKENS):
+        in_halves(places, compute)
     return scores
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
+from functools import partial
 from typing import Any
 
 import torch
-from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
 
 from ..errors import ModelError
 from .encoding import Encoded
 from .head import BUFFER_VALUES, head_inputs
+from .memory import in_halves
 from .scoring import answer_logits, length_batches, pad_rows
 
 
@@ -36,24 +37,10 @@ class AnswerStates:
         for number, indices in enumerate(length_batches(rows)):
             if number == 0:
                 self._check(model, pad_rows([self.rows[indices[-1]]]).to(model.device))
-            self._capture(model, indices)
-
-    def _capture(self, model: Any, indices: list[int]) -> None:
-        """In halves where the memory does not suffice: a run that trains in halves is looked at in halves too."""
-        try:
-            self._capture_at_once(model, indices)
-            return
-        except RuntimeError as error:
-            if len(indices) == 1 or not should_reduce_batch_size(error):
-                raise
-        # Outside of the handler, whose traceback would keep alive what was computed so far.
-        clear_device_cache(garbage_collection=True)
-        half = len(indices) // 2
-        self._capture(model, indices[:half])
-        self._capture(model, indices[half:])
+            in_halves(indices, partial(self._capture, model))
 
     @torch.no_grad()
-    def _capture_at_once(self, model: Any, indices: list[int]) -> None:
+    def _capture(self, model: Any, indices: Sequence[int]) -> None:
         batch = pad_rows([self.rows[index] for index in indices]).to(model.device)
         with head_inputs(model) as caught:
             answer_logits(model, batch)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..errors import ModelError
 from .encoding import Encoded
+from .memory import in_halves
 from .scoring import answer_logits, length_batches, logp_of, pad_rows
 
 CHUNK = 512
@@ -40,10 +41,11 @@ def score_tokens(
 ) -> list[TokenScores]:
     """Token scores of every row, in the order given.
 
-    advance: called with the number of rows just done. Raises ModelError if a score is not finite.
+    advance: called with the number of rows just done. Raises ModelError and MemoryExceeded as `scoring.score`.
     """
     found: dict[int, TokenScores] = {}
-    for indices in length_batches(rows):
+
+    def compute(indices: Sequence[int]) -> None:
         batch = pad_rows([rows[index] for index in indices]).to(model.device)
         logits = answer_logits(model, batch)
         totals = logp_of(logits, batch)
@@ -56,6 +58,9 @@ def score_tokens(
                 float(totals[position]), logp[own].numpy(), hits[own].numpy(), standardised[own].numpy()
             )
         advance(len(indices))
+
+    for indices in length_batches(rows):
+        in_halves(indices, compute)
     return [found[index] for index in range(len(rows))]
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from accelerate.data_loader import prepare_data_loader
 from accelerate.utils import set_seed
-from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+from accelerate.utils.memory import clear_device_cache
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from transformers import Trainer, TrainingArguments
@@ -36,6 +36,7 @@ from .encoding import Encoded
 from .extras import Extras
 from .fit import Fit
 from .guard import RetainGuard
+from .memory import REFUSALS, out_of_memory
 from .optimizers import choose_optimizer
 from .packing import packs
 from .ranks import Ranks, shard_on_cpu
@@ -136,8 +137,8 @@ class UnlearnTrainer(Trainer):
             try:
                 share = self._add_gradients(model, parts)
                 break
-            except RuntimeError as error:
-                if not should_reduce_batch_size(error):
+            except REFUSALS as error:
+                if not out_of_memory(error):
                     raise
             # Outside of the handler, whose traceback would keep alive what was computed so far.
             self._begin_again(model, parts)
@@ -164,7 +165,6 @@ class UnlearnTrainer(Trainer):
         losses = []
         for number, part in enumerate(parts, start=1):
             last = number == len(parts)
-            self.accelerator.gradient_state._set_sync_gradients(last)  # DeepSpeed steps after the last one
             with nullcontext() if last else self._alone(model):
                 losses.append(self._add_gradient(model, self.assembler.collate(part)))
         return torch.stack(losses).sum()

@@ -6,7 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
+
 from ..engine.ranks import Ranks
+from ..progress import Progress, Silent
 from ..run import Run
 
 
@@ -34,3 +37,13 @@ def shared(ranks: Ranks, begin: Callable[[], Run]) -> Run:
     """The run that `begin` makes or opens in the first process, as each sees it. Raises in all what `begin` does."""
     run = ranks.from_first(begin)
     return run if ranks.first else Bystander(run.path, run.record)
+
+
+def told_by(ranks: Ranks, progress: Progress | None) -> Progress:
+    """What the first process says, and the others do not."""
+    return (progress if ranks.first else None) or Silent()
+
+
+def speaks() -> bool:
+    """Whether this process is alone or the first of those that a launcher started."""
+    return bool(PartialState().is_main_process)

@@ -216,7 +216,8 @@ def check_outcome(records: Records) -> Iterator[Finding]:
 
 
 def check_inputs(records: Records) -> Iterator[Finding]:
-    """The models that run.json and the verdict name are those behind the scores."""
+    """The models that run.json and the verdict name are those behind the scores, and the first is where the run before
+    ended."""
     scored = records.report.scored
     inputs = records.report.verdict.inputs if records.report.verdict else ()
     start = [part.sha256 for part in inputs if part.role == "start" and part.kind == "model"]
@@ -228,6 +229,15 @@ def check_inputs(records: Records) -> Iterator[Finding]:
     for role, digests in named.items():
         if role in scored and any(digest != scored[role].sha256 for digest in digests):
             yield Finding("verdict", "broken", f"the scores of the {role} model are of another model than was given")
+    yield from _began(records)
+
+
+def _began(records: Records) -> Iterator[Finding]:
+    inputs = records.report.run.inputs
+    for earlier in records.report.run.lineage[-1:]:
+        began = inputs["model"].sha256 if "model" in inputs else None
+        if began is None or earlier.model_sha256 != began:
+            yield Finding("verdict", "broken", f"the run began with another model than run {earlier.run} made")
 
 
 def _refuse_loose_json(bundle: Bundle, name: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ..engine.models import resolve_model
+from ..engine.ranks import Ranks
 from ..errors import InputError, RunError, UsageError
 from ..evidence.collected import EARLIER
 from ..evidence.collected import Earlier as EarlierScores
@@ -33,10 +34,10 @@ class EarlierRun:
     sets: RowSets
     then: Scores
 
-    def scores(self, model: Path, device: torch.device, progress: Progress) -> EarlierScores:
+    def scores(self, model: Path, device: torch.device, progress: Progress, ranks: Ranks) -> EarlierScores:
         """Score its rows with `model`, as it was verified itself."""
         progress.say(f"Scoring again what {self.run.path} made the model forget.")
-        now = Scorer(self.sets, self.recipe, device, progress).again(model)
+        now = Scorer(self.sets, self.recipe, device, progress, ranks).again(model)
         return EarlierScores(_named(self.then, self.run), _named(now, self.run))
 
     @property

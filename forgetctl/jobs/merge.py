@@ -6,12 +6,16 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import torch
+
 from ..engine.directories import ADAPTER_WEIGHTS, inspect_base
+from ..engine.memory import memory_within
 from ..engine.merging import check_adapter, merge_adapter
 from ..errors import UsageError
 from ..files import file_digest, model_digest
 
 
+@memory_within(torch.device("cpu"))
 def run_merge(base: Path, adapter: Path, out: Path) -> dict[str, str]:
     """Merge and return the SHA-256 digests of the model, as runs record it, and of the adapter's weights.
 

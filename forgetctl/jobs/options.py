@@ -17,7 +17,8 @@ class UnlearnOptions:
     model saw, which show what the start model knows and where forgetting ends.
     requests: ids in the register that the run serves. register: the owner's, or None for the default one. track: score
     the model after every epoch, for the report's curve. approve: rules of `forgetctl.abuse` that may flag the request
-    without stopping it.
+    without stopping it. max_memory: bytes that each process is planned to take at most, and that a GPU gives it at
+    most; None for all that are free.
     """
 
     model: str
@@ -33,6 +34,7 @@ class UnlearnOptions:
     register: Path | None = None
     track: bool = False
     approve: tuple[str, ...] = ()
+    max_memory: int | None = None
     argv: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:

@@ -131,16 +131,13 @@ def dry_run(options: UnlearnOptions, recipe: Recipe) -> tuple[dict[str, Any], tu
     """Check everything, train nothing: the facts of the job with its cost, and its first row decoded.
 
     The row comes as what the model is given and what is scored. Memory is in bytes. Raises as `prepare`, and
-    NeedsApproval for a request whose text was flagged.
+    NeedsApproval for a request whose text was flagged, MemoryExceeded if the job does not fit into what it may take.
     """
     job = prepare(options, recipe)
     if job.sample:
         look_at_texts(job, job.sample)
-    retain: Sequence[Encoded] = []
-    if WeightedSum(recipe.weighted_terms(), {}).needs_retain:
-        # A sample that has yet to be made is taken to be like the request.
-        retain = job.retained if job.sample else job.encoded
-    cost = estimate(job.facts, job.encoded, retain, recipe, choose_device(options.device))
+    device = choose_device(options.device)
+    cost = estimate(job.facts, job.encoded, expected_retain(job), recipe, device, limit=options.max_memory)
     facts = {
         "forget_rows": len(job.forget),
         "rows_cut": job.cut,
@@ -156,6 +153,13 @@ def dry_run(options: UnlearnOptions, recipe: Recipe) -> tuple[dict[str, Any], tu
         "seconds": round(cost.seconds, 1),
     }
     return facts, marked(job.encoder, job.encoded[0])
+
+
+def expected_retain(job: Job) -> Sequence[Encoded]:
+    """The retain rows that the loss reads; a sample that has yet to be made is taken to be like the request."""
+    if not WeightedSum(job.recipe.weighted_terms(), {}).needs_retain:
+        return []
+    return job.retained if job.sample else job.encoded
 
 
 def read_retain(options: UnlearnOptions | VerifyOptions) -> Sequence[Row]:

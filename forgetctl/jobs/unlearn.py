@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 
 from ..engine.checkpoints import last_checkpoint
-from ..engine.encoding import Encoded
-from ..engine.estimate import static_bytes
-from ..engine.fit import DTYPES, Fit, choose_fit, free_memory, training_precision
+from ..engine.fit import DTYPES, training_precision
+from ..engine.memory import memory_within
 from ..engine.models import choose_device, load_for_training, resolve_model
 from ..engine.ranks import Ranks, join
 from ..engine.row_scorer import RowScorer
 from ..errors import InputError, RecipeError, RunError, UsageError
 from ..files import file_digest, model_digest, read_json, write_json
-from ..maths.objectives import WeightedSum
-from ..progress import Progress, Silent
+from ..progress import Progress
 from ..recipe import Recipe, parse_recipe
 from ..run import DEFAULT_RUNS, Run, new_run_path
 from ..scores import Scores, ScoreSet
@@ -31,8 +28,9 @@ from ..stages.pairing import with_perturbed
 from ..stages.refusals import SHIPPED, read_refusals, refusals_digest
 from ..stages.unlearn import Material, unlearn
 from .binding import bind
-from .bystander import shared
+from .bystander import shared, told_by
 from .card import write_card
+from .computing import find_fit, refuse_beyond, usable_memory
 from .levels import levels_of
 from .options import UnlearnOptions
 from .precheck import look_at_scores, look_at_texts
@@ -41,18 +39,24 @@ from .record import first_record
 
 
 def run_unlearn(options: UnlearnOptions, recipe: Recipe, progress: Progress | None = None) -> Run:
-    """Unlearn the request and return the finished run. Raises as `prepare`, and Interrupted or DivergedError.
+    """Unlearn the request and return the finished run. Raises as `prepare`, and Interrupted, DivergedError or
+    MemoryExceeded.
 
     Where a launcher started several processes, each of them must call this. In those after the first, EndedElsewhere
     means that another one raises the reason.
     """
     ranks = join(choose_device(options.device))
-    progress = _told_by(ranks, progress)
+    with memory_within(_device(options, ranks), options.max_memory):
+        return _run(options, recipe, ranks, told_by(ranks, progress))
+
+
+def _run(options: UnlearnOptions, recipe: Recipe, ranks: Ranks, progress: Progress) -> Run:
     with ranks.agreed():
         _check_shardable(recipe, ranks)
         job = prepare(options, recipe)
         looked = look_at_texts(job, job.sample) if job.sample else None
         unseen = encode_unseen(job)
+        refuse_beyond(job, _device(options, ranks), ranks)
         model = _start(job, ranks)
     for note in job.notes:
         progress.say(note)
@@ -84,12 +88,17 @@ def resume_unlearn(path: Path, progress: Progress | None = None) -> Run:
         raise RunError(f"{run.path} was abandoned and purged; start a new run")
     options = UnlearnOptions.from_json(run.record["options"])
     ranks = join(choose_device(options.device))
-    progress = _told_by(ranks, progress)
+    progress = told_by(ranks, progress)
     if run.stage_done("unlearn"):
         progress.say(f"{run.path} is finished already.")
         if ranks.first:
             _tidy(run)
         return run
+    with memory_within(_device(options, ranks), options.max_memory):
+        return _resume(run, options, ranks, progress)
+
+
+def _resume(run: Run, options: UnlearnOptions, ranks: Ranks, progress: Progress) -> Run:
     with ExitStack() as held:
 
         def begin() -> Run:
@@ -122,10 +131,6 @@ def _tidy(run: Run) -> None:
             write_card(run)
 
 
-def _told_by(ranks: Ranks, progress: Progress | None) -> Progress:
-    return (progress if ranks.first else None) or Silent()
-
-
 def _check_shardable(recipe: Recipe, ranks: Ranks) -> None:
     """Raise RecipeError for what would not survive that the model is spread over the processes."""
     lora = recipe.lora
@@ -137,21 +142,14 @@ def _check_shardable(recipe: Recipe, ranks: Ranks) -> None:
     }
     named = [setting for setting, used in refused.items() if used]
     if ranks.sharded and named:
-        raise RecipeError(f"{named[0]} works with a whole model in every process (DDP), not with FSDP or DeepSpeed")
+        raise RecipeError(f"{named[0]} works with a whole model in every process (DDP), not with FSDP")
 
 
 def _check_engine(run: Run, ranks: Ranks) -> None:
     sharded = run.record.get("stages", {}).get("unlearn", {}).get("sharded", False)
     if sharded != ranks.sharded and last_checkpoint(run.checkpoints) is not None:
         before, now = (("with" if spread else "without") for spread in (sharded, ranks.sharded))
-        raise RunError(
-            f"{run.path} was computed {before} FSDP or DeepSpeed, and its checkpoints cannot be continued {now} it"
-        )
-
-
-def speaks() -> bool:
-    """Whether this process is alone or the first of those that a launcher started."""
-    return bool(PartialState().is_main_process)
+        raise RunError(f"{run.path} was computed {before} FSDP, and its checkpoints cannot be continued {now} it")
 
 
 def check_inputs(run: Run, options: UnlearnOptions) -> None:
@@ -187,8 +185,8 @@ def _check_rows(run: Run, name: str, path: Path) -> None:
 def _train(run: Run, job: Job, sample: Sample, model: Any, ranks: Ranks, progress: Progress) -> None:
     with ranks.agreed():
         encoded = job.retained if job.sample else encode_retain(job, sample, sample.pairing.train)
-    free = min(ranks.gather(_free(model, ranks)))
-    fit = ranks.from_first(lambda: _fit(run, job, encoded, model, free, ranks))
+    free = min(ranks.gather(usable_memory(model, ranks)))
+    fit = ranks.from_first(lambda: find_fit(run, job, encoded, model, free, ranks))
     progress.say(f"Computing with {fit.why}.")
     if ranks.count > 1:
         progress.say(f"{ranks.count} processes compute a share of every step each.")
@@ -215,33 +213,17 @@ def _train(run: Run, job: Job, sample: Sample, model: Any, ranks: Ranks, progres
 
 
 def _start(job: Job, ranks: Ranks) -> Any:
-    device = ranks.device or choose_device(job.options.device)
+    device = _device(job.options, ranks)
     return _load(job, device, device)
+
+
+def _device(options: UnlearnOptions, ranks: Ranks) -> torch.device:
+    return ranks.device or choose_device(options.device)
 
 
 def _load(job: Job, where: torch.device, computed_on: torch.device) -> Any:
     precision, _ = training_precision(job.recipe, job.facts, computed_on)
     return load_for_training(job.facts, where, job.recipe, DTYPES.get(precision, torch.float32))
-
-
-def _free(model: Any, ranks: Ranks) -> int:
-    """Bytes that this process may use, the start model's weights among them: they are counted in `static_bytes`."""
-    users = ranks.neighbours if model.device.type == "cpu" else 1
-    return free_memory(model.device) // users + int(model.get_memory_footprint())
-
-
-def _fit(run: Run, job: Job, retain: Sequence[Encoded], model: Any, free: int, ranks: Ranks) -> Fit:
-    """How the run was computed before it was interrupted, else what suits the machine."""
-    known = run.record.get("stages", {}).get("unlearn", {}).get("computing")
-    if known is not None:
-        try:
-            return Fit.from_json(known)
-        except (TypeError, KeyError):
-            raise RunError(f"{run.record_file} is damaged: it does not say how the run was computed") from None
-    if not WeightedSum(job.recipe.weighted_terms(), {}).needs_retain:
-        retain = []
-    static = static_bytes(job.facts, job.recipe, model.device) // (ranks.count if ranks.sharded else 1)
-    return choose_fit(job.facts, job.encoded, retain, job.recipe, model.device, static=static, free=free)
 
 
 def _measure(job: Job, sample: Sample) -> Callable[[Any], Scores]:

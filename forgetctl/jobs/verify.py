@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ..engine.memory import memory_within
 from ..engine.models import PRECISIONS, choose_device
+from ..engine.ranks import Ranks, join
 from ..errors import UsageError
 from ..evidence.collected import Collected, Comparison
 from ..files import file_digest, now, read_json, text_digest, write_json
-from ..progress import Progress, Silent
+from ..progress import Progress
 from ..recipe import Recipe, load_recipe
 from ..run import Run
 from ..scores import REPHRASED, Role, Scores, check_rows
@@ -22,6 +25,7 @@ from ..stages.reference import ModelSource, ScoreSource, Source
 from ..stages.verify import RowSets, Scorer, split_halves
 from .basis import Measured, bounds_of, store, tracked_scores
 from .binding import bound_register, write_verdict
+from .bystander import told_by
 from .card import write_card
 from .earlier import EarlierRun, earlier_inputs, find_earlier
 from .inputs import row_file_digest, verification_inputs
@@ -36,39 +40,71 @@ def run_verify(
 ) -> dict[str, Any]:
     """Verify and return the content of verdict.json.
 
-    Raises UsageError for options or files that do not fit, RunError for a run that is unfinished or has changed.
+    Where a launcher started several processes, each of them must call this; all score, and the first one alone reads
+    the rows and writes. In the others EndedElsewhere means that another one raises the reason.
+    Raises UsageError for options or files that do not fit, RunError for a run that is unfinished or has changed,
+    MemoryExceeded if a model or a single row does not fit into the memory.
     """
-    progress = progress or Silent()
     if strange := sorted(set(options.precisions) - set(PRECISIONS)):
         raise UsageError(f"no precision {', '.join(strange)}; there is {', '.join(PRECISIONS)}")
-    device = choose_device(options.device)
+    asked = choose_device(options.device)
+    ranks = join(asked)
+    device, progress = ranks.device or asked, told_by(ranks, progress)
+    with memory_within(device), ranks.spoken_once(), ExitStack() as held:
+        known = ranks.from_first(lambda: _begin(options, recipe or load_recipe(), device, progress, held))
+        if known.stored is not None:
+            return known.stored
+        measured = _measure(known, options, device, progress, ranks)
+        return ranks.from_first(lambda: _conclude(known, options, measured))
+
+
+@dataclass(frozen=True, repr=False)
+class _Known:
+    """What the first process found out before anything is scored.
+
+    digest: of everything that the verdict depends on. stored: the verdict that was reached on the same before.
+    """
+
+    subject: Subject
+    earlier: tuple[EarlierRun, ...]
+    register: Path | None
+    digest: str
+    stored: dict[str, Any] | None
+
+
+def _begin(options: VerifyOptions, recipe: Recipe, device: torch.device, progress: Progress, held: ExitStack) -> _Known:
+    """Read and check everything, hold the run, and see whether there is anything to do."""
     earlier = find_earlier(options)
-    subject = find_subject(options, recipe or load_recipe(), device, progress)
+    subject = find_subject(options, recipe, device, progress)
     register = bound_register(subject.run, options.register)
-    with subject.run.lock():
-        digest = _digest(subject, options, earlier)
-        if not options.force and subject.run.stage_done("verify"):
-            stored = read_json(subject.run.verdict_file)
-            if stored.get("digest") == digest:
-                progress.say(
-                    "Nothing has changed since the last verification; this is its verdict (--force repeats it)."
-                )
-                _tell(subject.run, register, stored)
-                return stored
-        subject.run.stage("verify", "running")
-        measured = _measure(subject, options, earlier, device, progress)
-        model = subject.model.path if isinstance(subject.model, ModelSource) else None
-        verdict = {
-            **measured.verdict(bounds_of(subject.run)),
-            "inputs": [*verification_inputs(subject, options), *earlier_inputs(earlier)],
-            "basis": store(subject.run, measured, model),
-            "created": now(),
-            "digest": digest,
-        }
-        write_json(subject.run.verdict_file, verdict)
-        reached = file_digest(subject.run.verdict_file)
-        subject.run.stage("verify", "done", verdict=verdict["verdict"], verdict_sha256=reached)
-        _tell(subject.run, register, verdict)
+    held.enter_context(subject.run.lock())
+    digest = _digest(subject, options, earlier)
+    known = _Known(subject, earlier, register, digest, None)
+    if not options.force and subject.run.stage_done("verify"):
+        stored = read_json(subject.run.verdict_file)
+        if stored.get("digest") == digest:
+            progress.say("Nothing has changed since the last verification; this is its verdict (--force repeats it).")
+            _tell(subject.run, register, stored)
+            return replace(known, stored=stored)
+    subject.run.stage("verify", "running")
+    return known
+
+
+def _conclude(known: _Known, options: VerifyOptions, measured: Measured) -> dict[str, Any]:
+    """Reach the verdict, and write it with what it rests on."""
+    subject = known.subject
+    model = subject.model.path if isinstance(subject.model, ModelSource) else None
+    verdict = {
+        **measured.verdict(bounds_of(subject.run)),
+        "inputs": [*verification_inputs(subject, options), *earlier_inputs(known.earlier)],
+        "basis": store(subject.run, measured, model),
+        "created": now(),
+        "digest": known.digest,
+    }
+    write_json(subject.run.verdict_file, verdict)
+    reached = file_digest(subject.run.verdict_file)
+    subject.run.stage("verify", "done", verdict=verdict["verdict"], verdict_sha256=reached)
+    _tell(subject.run, known.register, verdict)
     return verdict
 
 
@@ -79,20 +115,15 @@ def _tell(run: Run, register: Path | None, verdict: Mapping[str, Any]) -> None:
     write_card(run)
 
 
-def _measure(
-    subject: Subject,
-    options: VerifyOptions,
-    earlier: tuple[EarlierRun, ...],
-    device: torch.device,
-    progress: Progress,
-) -> Measured:
+def _measure(known: _Known, options: VerifyOptions, device: torch.device, progress: Progress, ranks: Ranks) -> Measured:
+    subject = known.subject
     skipped = _not_asked(options, subject.run)
     if isinstance(subject.model, ScoreSource):
         return Measured(_from_files(subject, subject.model), {}, skipped)
     assert subject.sets is not None  # noqa: S101  every model comes with rows
-    scorer = Scorer(subject.sets, subject.recipe, device, progress)
+    scorer = Scorer(subject.sets, subject.recipe, device, progress, ranks)
     found, unmeasured = _score(subject, subject.sets, scorer, options)
-    scored = tuple(one.scores(subject.model.path, device, progress) for one in earlier)
+    scored = tuple(one.scores(subject.model.path, device, progress, ranks) for one in known.earlier)
     return Measured(replace(found, earlier=scored), scorer.kl, {**skipped, **scorer.skipped}, tuple(unmeasured))
 
 

@@ -13,9 +13,10 @@ from ..engine.encoding import Encoded, Encoder, encode_rows
 from ..engine.finetune import BATCH_ROWS, fine_tune
 from ..engine.generation import seeded
 from ..engine.models import ModelFacts, add_lora, inspect_model, load_model, load_tokenizer
+from ..engine.ranks import Ranks
 from ..engine.row_scorer import AFFIRMED, ALL_MODES, PRIMED, RowScorer
 from ..engine.scoring import score
-from ..engine.states import AnswerStates
+from ..engine.shares import SharedStates
 from ..engine.windows import row_sums, told
 from ..errors import InputError, UsageError
 from ..files import model_digest
@@ -92,36 +93,38 @@ def check_fit(sets: RowSets, recipe: Recipe, path: Path) -> None:
 class Scorer:
     """Scores models on the same rows. Keeps the verified model's final states for the KL divergences.
 
-    kl: divergences in nats per answer token; skipped: what was not measured, with its reason.
+    kl: divergences in nats per answer token; skipped: what was not measured, with its reason. ranks: the processes that
+    each score a share of the rows with the whole model; all must ask for the same, and get the same.
     """
 
     sets: RowSets
     recipe: Recipe
     device: torch.device
     progress: Progress
+    ranks: Ranks = field(default_factory=Ranks)
     kl: dict[str, float | None] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
-    states: dict[str, AnswerStates] = field(default_factory=dict)
+    states: dict[str, SharedStates] = field(default_factory=dict)
 
     def unlearned(self, path: Path) -> Scores:
         """Score the model under test and keep its states."""
-        loaded = self._load(path)
+        loaded = self._loaded(path)
         scores = self._score("unlearned", loaded, _how)
         for name in ("forget", "retain"):
             if rows := self.sets.rows.get(name):
                 encoded = loaded.encode(name, rows)
-                self.states[name] = AnswerStates(loaded.model, encoded)
+                self.states[name] = SharedStates(self.ranks, loaded.model, encoded)
                 if words := told(encoded, name):
                     self.progress.say(words)
         return scores
 
     def again(self, path: Path) -> Scores:
         """Score the model under test on the forget rows of an earlier run, without truth ratios and samples."""
-        return self._score("unlearned", self._load(path), _how_again)
+        return self._score("unlearned", self._loaded(path), _how_again)
 
     def reference(self, path: Path) -> Scores:
         """Score the reference, with KL(reference || unlearned) on forget and retain rows."""
-        loaded = self._load(path)
+        loaded = self._loaded(path)
         scores = self._score("reference", loaded, _how)
         self._divergence("forget_distance", "forget", loaded)
         self._divergence("retain_distance", "retain", loaded)
@@ -129,25 +132,28 @@ class Scorer:
 
     def further_reference(self, path: Path) -> Scores:
         """Score another reference, for the noise floor."""
-        return self._score("reference", self._load(path), _how)
+        return self._score("reference", self._loaded(path), _how)
 
     def start(self, path: Path) -> Scores:
         """Score the start model, with KL(start || unlearned) on forget rows."""
-        loaded = self._load(path)
+        loaded = self._loaded(path)
         scores = self._score("start", loaded, _how)
         self._divergence("forget_from_start", "forget", loaded)
         return scores
 
     def at_precision(self, role: Role, path: Path, precision: str) -> Scores:
         """Repeat the cheap checks on a model in the precision it will run in."""
-        return self._score(role, self._load(path, precision), _how_quantised)
+        return self._score(role, self._loaded(path, precision), _how_quantised)
 
     def relearned(self, role: Role, path: Path, known: ScoreSet) -> Scores:
         """Scores of each half of the forget rows after an epoch of training on the other half (relearning attack).
 
         The halves share subjects but no row, so what is measured is what comes back by itself. Hu et al. 2024
-        (arXiv 2406.13356). known: the model's scores of the same rows before.
+        (arXiv 2406.13356). known: the model's scores of the same rows before. The first process does it alone.
         """
+        return self.ranks.from_first(lambda: self._relearned(role, path, known))
+
+    def _relearned(self, role: Role, path: Path, known: ScoreSet) -> Scores:
         rows, halves = self.sets.forget, split_halves(self.sets.forget)
         logp: dict[int, float] = {}
         for taught, tested in (halves, halves[::-1]):
@@ -181,6 +187,11 @@ class Scorer:
             )
         encoded = loaded.encode("forget", tested)
         return row_sums(encoded, score(loaded.model, encoded))
+
+    def _loaded(self, path: Path, precision: str | None = None) -> _Loaded:
+        """The model in every process."""
+        with self.ranks.agreed():
+            return self._load(path, precision)
 
     def _load(self, path: Path, precision: str | None = None, *, training: bool = False) -> _Loaded:
         facts = inspect_model(path)
@@ -219,6 +230,7 @@ class Scorer:
             loaded.facts.context,
             self.recipe.seed,
             advance,
+            self.ranks,
         )
 
     def _divergence(self, name: str, rows: str, loaded: _Loaded) -> None:

@@ -1,14 +1,18 @@
 """Log-probabilities straight from the head: against cross-entropy over plain logits, values and gradients."""
 
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
 from oracles import random_model, random_rows
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from torch.nn.functional import cross_entropy, linear
 
 import forgetctl.engine.head
+import forgetctl.engine.scoring
 from forgetctl.engine.head import head_gives_logp, head_inputs, target_logp
 from forgetctl.engine.models import add_lora
 from forgetctl.engine.scoring import answer_logits, answer_logp, logp_of, pad_rows
@@ -33,6 +37,23 @@ def inputs(scale: float = 1.0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 def plain(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     return -cross_entropy(linear(hidden, weight).float(), targets, reduction="none")
+
+
+def test_a_sharded_head_is_as_plain_as_before() -> None:
+    """Under FSDP2 its class is another one, and its weight whole within the forward only."""
+    model, batch = random_model("Llama"), pad_rows(random_rows(5))
+    expected = answer_logp(model, batch)
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    try:
+        sharded = random_model("Llama")
+        mesh, head = init_device_mesh("cpu", (1,)), sharded.get_output_embeddings()
+        fully_shard(head, mesh=mesh)
+        fully_shard(sharded, mesh=mesh)
+        assert type(head) is not nn.Linear
+        with patch.object(forgetctl.engine.scoring, "answer_logits", side_effect=AssertionError):
+            torch.testing.assert_close(answer_logp(sharded, batch), expected)
+    finally:
+        distributed.destroy_process_group()
 
 
 @pytest.mark.usefixtures("buffer")

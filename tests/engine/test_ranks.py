@@ -16,7 +16,7 @@ from forgetctl.engine.scoring import score
 from forgetctl.engine.shares import shared_scores
 from forgetctl.engine.states import AnswerStates
 from forgetctl.engine.wrapping import Through, WithinForward
-from forgetctl.errors import Interrupted, ModelError
+from forgetctl.errors import Interrupted, ModelError, UsageError
 from forgetctl.stages.request import read_rows
 
 CPU = torch.device("cpu")
@@ -45,6 +45,12 @@ def test_a_process_alone() -> None:
     assert [alone.any(flag) for flag in (True, False)] == [True, False]
     assert alone.from_first(lambda: 5) == 5
     alone.wait()
+
+
+def test_deepspeed_is_refused_whether_it_is_installed_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    with pytest.raises(UsageError, match=r"does not compute with DeepSpeed; recipes/accelerate/fsdp2.yaml"):
+        join(CPU)
 
 
 def test_errors_of_a_process_alone_are_its_own() -> None:

@@ -105,6 +105,35 @@ def test_a_step_that_does_not_fit_the_memory_is_begun_again_in_halves(tmp_path: 
         assert abs(ours[name] - theirs[name]).max() <= 1e-3 * moved + 1e-7, name
 
 
+@pytest.fixture(scope="module")
+def verifying(tmp_path_factory: pytest.TempPathFactory) -> list[object]:
+    world = _wide_world(tmp_path_factory.mktemp("wide") / "world")
+    files = ("--model", world / "model", "--forget", world / "requests.jsonl", "--retain", world / "employees.jsonl")
+    return ["verify", *files, "--set", "verify.answer_tokens=8", "--set", "verify.samples=2", "--out"]
+
+
+@pytest.mark.slow
+def test_what_does_not_fit_the_memory_is_scored_and_answered_in_halves(verifying: list[object], tmp_path: Path) -> None:
+    free, tight = tmp_path / "free", tmp_path / "tight"
+    assert forgetctl(*verifying, free).code in VERDICTS
+    crowd = At("*/tight/lock.json*", partial(little_memory, 90 * 2**20))
+    ended = forgetctl(*verifying, tight, prepare=crowd)
+    assert ended.code in VERDICTS, ended.err
+    ours, theirs = (json.loads((run / "scores" / "unlearned.json").read_text()) for run in (tight, free))
+    for name, scores in theirs["sets"].items():
+        assert ours["sets"][name]["answer_logp"] == pytest.approx(scores["answer_logp"], rel=1e-5)
+        assert ours["sets"][name]["elicited"] == scores["elicited"]
+
+
+def test_a_model_that_does_not_fit_the_memory_is_one_line(verifying: list[object], tmp_path: Path) -> None:
+    crowd = At("*/tight/lock.json*", partial(little_memory, 2**20))
+    ended = forgetctl(*verifying, tmp_path / "tight", prepare=crowd)
+    assert ended.code == 1
+    assert "memory" in ended.err
+    assert "Traceback" not in ended.err
+    assert ended.err.count("Error: ") == 1
+
+
 def _wide_world(folder: Path) -> Path:
     """Little weights, and much to keep of every token: 160 kB."""
     import numpy as np

@@ -351,6 +351,20 @@ def test_contents_that_contradict_each_other(
     assert sealed.audit(bundle)[0] in (1, 2)
 
 
+OTHER_START = "the run began with another model than run first made"
+
+
+@pytest.mark.parametrize(("made", "told"), [(("11", "ab"), False), (("ab", "11"), True), (("ab", None), True)], ids=str)
+def test_a_run_begins_where_the_last_of_its_lineage_ended(
+    made: tuple[str | None, ...], told: bool, sealed: Evidence, copy_of: Copy
+) -> None:
+    bundle = copy_of(sealed.bundle)
+    lineage = [{"run": "first", **({"model_sha256": digest} if digest else {})} for digest in made]
+    record("run.json", lambda r: r.update(lineage=lineage))(sealed, bundle)
+    _, found = sealed.audit(bundle)
+    assert (OTHER_START in {finding.text for finding in found}) == told
+
+
 def test_pages_of_another_version_are_not_taken_on_trust(sealed: Evidence, copy_of: Copy) -> None:
     bundle = copy_of(sealed.bundle)
     kinder_page(bundle)

@@ -1,0 +1,72 @@
+"""What happens at the end of the memory: less at once where that helps, one line of words where it does not."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+
+from ..errors import MemoryExceeded
+
+Item = TypeVar("Item")
+REFUSALS = (RuntimeError, MemoryError, OSError)
+"""What the refusal of an allocator may be; `out_of_memory` tells whether it is one."""
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an allocator refused: torch's, of whatever device, Python's, or the kernel's when a file is mapped."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or bool(should_reduce_batch_size(error))
+
+
+def in_halves(items: Sequence[Item], compute: Callable[[Sequence[Item]], None]) -> None:
+    """`compute` all items at once or, where the memory does not suffice, their halves one after the other, each as the
+    whole. What a refused attempt did is done again. Raises MemoryExceeded if a single item is too much.
+    """
+    try:
+        compute(items)
+        return
+    except REFUSALS as error:
+        if not out_of_memory(error):
+            raise
+    # Outside of the handler, whose traceback would keep alive what was computed so far.
+    clear_device_cache(garbage_collection=True)
+    if len(items) == 1:
+        raise MemoryExceeded("a single row does not fit into the memory even alone")
+    half = len(items) // 2
+    in_halves(items[:half], compute)
+    in_halves(items[half:], compute)
+
+
+@contextmanager
+def memory_within(device: torch.device, limit: int | None = None) -> Iterator[None]:
+    """Raise MemoryExceeded for whatever an allocator refuses inside, and hold a GPU to `limit` bytes for this process.
+
+    limit: None for all that is free. A processor's memory is held to nothing: a limit is planned for, elsewhere.
+    """
+    try:
+        with _held(device, limit):
+            yield
+    except REFUSALS as error:
+        if not out_of_memory(error):
+            raise
+        raise MemoryExceeded(f"there is too little free memory for this (device {device.type})") from None
+
+
+@contextmanager
+def _held(device: torch.device, limit: int | None) -> Iterator[None]:
+    if limit is None or device.type != "cuda":
+        yield
+        return
+    before = torch.cuda.get_per_process_memory_fraction(device)
+    there = torch.cuda.get_device_properties(device).total_memory
+    torch.cuda.set_per_process_memory_fraction(min(before, limit / there), device)
+    try:
+        yield
+    finally:
+        torch.cuda.set_per_process_memory_fraction(before, device)

@@ -1,0 +1,52 @@
+"""How a run is computed on this machine: chosen once, within what the owner allows, and kept with the run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from ..engine.encoding import Encoded
+from ..engine.estimate import plan
+from ..engine.fit import Fit, free_memory
+from ..engine.ranks import Ranks
+from ..errors import RunError
+from ..maths.objectives import WeightedSum
+from ..run import Run
+from .prepare import Job, expected_retain
+
+
+def refuse_beyond(job: Job, device: torch.device, ranks: Ranks) -> None:
+    """Raise MemoryExceeded if the job does not fit into what its owner allows, before anything is loaded."""
+    if (limit := job.options.max_memory) is not None:
+        plan(
+            job.facts, job.encoded, expected_retain(job), job.recipe, device, limit=limit, holders=_holders(ranks)
+        )  # fmt: skip
+
+
+def usable_memory(model: Any, ranks: Ranks) -> int:
+    """Bytes that this process may use, the start model's weights among them: they are counted in `static_bytes`."""
+    users = ranks.neighbours if model.device.type == "cpu" else 1
+    return free_memory(model.device) // users + int(model.get_memory_footprint())
+
+
+def find_fit(run: Run, job: Job, retain: Sequence[Encoded], model: Any, free: int, ranks: Ranks) -> Fit:
+    """How the run was computed before it was interrupted, else what suits the machine and its owner.
+
+    Raises RunError for a record that is damaged, MemoryExceeded as `plan`.
+    """
+    known = run.record.get("stages", {}).get("unlearn", {}).get("computing")
+    if known is not None:
+        try:
+            return Fit.from_json(known)
+        except (TypeError, KeyError):
+            raise RunError(f"{run.record_file} is damaged: it does not say how the run was computed") from None
+    if not WeightedSum(job.recipe.weighted_terms(), {}).needs_retain:
+        retain = []
+    limit, holders = job.options.max_memory, _holders(ranks)
+    return plan(job.facts, job.encoded, retain, job.recipe, model.device, free=free, limit=limit, holders=holders)[0]
+
+
+def _holders(ranks: Ranks) -> int:
+    return ranks.count if ranks.sharded else 1
