@@ -85,7 +85,7 @@ def unlearn(
     **options: Any,
 ) -> None:
     """Unlearn the rows of a request."""
-    from .jobs.unlearn import resume_unlearn, run_unlearn, speaks
+    from .jobs.first_look import look_before_unlearning
 
     if resume is not None:
         given = [name for name in ctx.params if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
@@ -93,16 +93,23 @@ def unlearn(
             spelled = {parameter.name: parameter.opts[0] for parameter in ctx.command.params}
             names = ", ".join(spelled[name] for name in others)
             raise click.UsageError(f"--resume continues a run as it was started; {names} cannot change it")
+        from .jobs.unlearn import resume_unlearn
+
         run = resume_unlearn(Path(resume), progress)
     else:
         if model is None or forget is None:
             raise click.UsageError("give --model and --forget (or --resume)")
         chosen = _unlearn_options(model, forget, **options)
         recipe = recipe_of(options, method=options["method"])
+        look_before_unlearning(chosen)
         if dry_run:
             _dry_run(chosen, recipe, as_json)
             return
+        from .jobs.unlearn import run_unlearn
+
         run = run_unlearn(chosen, recipe, progress)
+    from .jobs.unlearn import speaks
+
     if not speaks():
         return
     if as_json:
@@ -124,7 +131,9 @@ def _unlearn_options(model: str, forget: Path, **options: Any) -> Any:
         forget=forget,
         retain=options["retain"],
         refusals=options["refusals"],
-        fields=Fields(options["prompt_field"], options["response_field"]),
+        fields=Fields(
+            options["prompt_field"], options["response_field"], options["max_line"] * 1024, options["max_rows"]
+        ),
         out=options["out"],
         device=options["device"],
         allow_download=options["allow_download"],

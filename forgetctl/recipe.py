@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from .errors import RecipeError
+from .errors import InputError, RecipeError
+from .outside import read_text
+from .plain_yaml import LONGEST_YAML, PlainYAMLError
 from .plain_yaml import load_yaml as load_yaml  # part of this module's own interface
+from .settings import Settings
 
 if TYPE_CHECKING:
     from .maths.bounds import Bounds
@@ -23,18 +26,7 @@ LORA_RECIPE = "npo-rt-lora"
 QLORA_RECIPE = "npo-rt-qlora"
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_truth_values(cls, value: object) -> object:
-        if isinstance(value, bool):  # YAML's yes and no; pydantic would take them for 1 and 0
-            raise ValueError("is true or false, which nothing here can be")
-        return value
-
-
-class Lora(_Part):
+class Lora(Settings):
     """Low-rank adapters instead of full fine-tuning (Hu et al. 2021)."""
 
     rank: int = Field(16, ge=1)
@@ -51,14 +43,14 @@ class Lora(_Part):
         return value
 
 
-class Passages(_Part):
+class Passages(Settings):
     """How rows without a prompt are cut where they are longer than a model takes: see `engine.windows`."""
 
     window: int | None = Field(None, ge=8, description="tokens of a window; none: the model's context")
     overlap: float = Field(0.25, ge=0, le=0.9, description="share of a window that repeats the end of the one before")
 
 
-class Retain(_Part):
+class Retain(Settings):
     """How the retain sample is chosen."""
 
     ratio: float = Field(3.0, gt=0, description="rows to train on, per forget row")
@@ -70,7 +62,7 @@ class Retain(_Part):
     answer_tokens: int = Field(64, ge=1, description="longest self-made answer to a neutral prompt")
 
 
-class Verify(_Part):
+class Verify(Settings):
     """How the artefact is checked, and the bounds frozen into the plan."""
 
     delta: float = Field(0.15, gt=0, le=0.2)
@@ -93,7 +85,7 @@ class Verify(_Part):
         return Bounds(self.delta, self.utility_loss, self.pass_level, self.fail_level)
 
 
-class Recipe(_Part):
+class Recipe(Settings):
     """Everything that decides how a run trains and is judged. Defaults are the paper's TOFU settings."""
 
     description: str = ""
@@ -101,7 +93,7 @@ class Recipe(_Part):
     method: str | None = None
     terms: dict[str, float] | None = None
     beta: float | None = Field(None, gt=0)
-    hyperparameters: dict[str, float] = {}
+    hyperparameters: dict[str, float] = Field({})
     layer: int | None = Field(None, ge=1, description="the layer that RMU steers, from 1")
     forget_weight: float = 1.0
     retain_weight: float = 1.0
@@ -223,14 +215,19 @@ def load_recipe(
     return recipe
 
 
-def parse_recipe(text: str) -> Recipe:
+def parse_recipe(text: str, where: Path | str = "recipe") -> Recipe:
     """The recipe that `Recipe.to_yaml` wrote. Raises RecipeError if it was damaged since."""
     try:
         return Recipe.model_validate(load_yaml(text))
     except ValidationError as error:
         raise RecipeError(_explain(error)) from None
-    except (yaml.YAMLError, ValueError):
-        raise RecipeError("recipe: is not YAML") from None
+    except PlainYAMLError as error:
+        raise RecipeError(f"{where}{error.at}: {error}") from None
+
+
+def read_recipe(path: Path) -> Recipe:
+    """The same from a file. Raises RecipeError, InputError if it holds no text."""
+    return parse_recipe(read_text(path, 4 * LONGEST_YAML), path)
 
 
 def _recipe_of(method: str | None) -> str | None:
@@ -243,17 +240,15 @@ def _read(name_or_file: str) -> dict[str, Any]:
     shipped = shipped_recipes()
     path = shipped.get(name_or_file, Path(name_or_file))
     try:
-        if not path.is_file():
+        if not path.exists():
             raise RecipeError(f"no recipe '{name_or_file}'; there is {', '.join(shipped)}, or give a file")
-        values = load_yaml(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RecipeError(
-            f"{path}: cannot be read: {error.strerror}; there is {', '.join(shipped)}, or give a file"
-        ) from None
-    except (yaml.YAMLError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f":{mark.line + 1}" if mark else ""
-        raise RecipeError(f"{path}{where}: is not YAML") from None
+        values = load_yaml(read_text(path, 4 * LONGEST_YAML))
+    except InputError as error:
+        raise RecipeError(f"{error}; there is {', '.join(shipped)}, or give a file") from None
+    except OSError as error:  # as of a name longer than the file system allows
+        raise RecipeError(f"{path}: {error.strerror}; there is {', '.join(shipped)}, or give a file") from None
+    except PlainYAMLError as error:
+        raise RecipeError(f"{path}{error.at}: {error}") from None
     if not isinstance(values, dict):
         raise RecipeError(f"{path}: must hold keys and values")
     return values
@@ -265,8 +260,8 @@ def _apply(values: dict[str, Any], override: str) -> None:
         raise RecipeError(f"--set needs key=value, such as learning_rate=1e-5, got '{override}'")
     try:
         value = load_yaml(text)
-    except (yaml.YAMLError, ValueError):
-        raise RecipeError(f"--set {key}: the value is not YAML") from None
+    except PlainYAMLError as error:
+        raise RecipeError(f"--set {key}: the value {error}") from None
     *parents, last = key.split(".")
     place = values
     for parent in parents:

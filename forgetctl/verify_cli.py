@@ -62,8 +62,8 @@ FILE = click.Path(path_type=Path)
 @common
 def verify(ctx: click.Context, progress: TerminalProgress, as_json: bool, run: Path | None, **options: Any) -> None:
     """Check the unlearned model of RUN (default: runs/latest). Exit code 0 PASS, 3 FAIL, 4 INCONCLUSIVE."""
+    from .jobs.first_look import look_before_verifying
     from .jobs.options import VerifyOptions
-    from .jobs.verify import run_verify
     from .stages.request import Fields
 
     _refuse_conflicts(run, options)
@@ -74,11 +74,17 @@ def verify(ctx: click.Context, progress: TerminalProgress, as_json: bool, run: P
     chosen = VerifyOptions(
         run=run,
         precisions=tuple(part.strip() for part in (options["precision"] or "").split(",") if part.strip()),
-        fields=Fields(options["prompt_field"], options["response_field"]),
+        fields=Fields(
+            options["prompt_field"], options["response_field"], options["max_line"] * 1024, options["max_rows"]
+        ),
         argv=tuple(sys.argv),
         **{name: options[name] for name in (*own.split(), "allow_download", "force")},
     )
-    verdict = run_verify(chosen, recipe_of(options) if chosen.model or chosen.scores else None, progress)
+    recipe = recipe_of(options) if chosen.model or chosen.scores else None
+    look_before_verifying(chosen)
+    from .jobs.verify import run_verify
+
+    verdict = run_verify(chosen, recipe, progress)
     if as_json:
         click.echo(json.dumps(verdict, indent=1))
     else:

@@ -12,24 +12,28 @@ PACKAGE = Path(__file__).resolve().parents[1] / "forgetctl"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # What a place may import of ours, besides itself. `errors` is for everybody.
-SHARED = {"errors", "files", "layout", "rows", "recipe", "progress", "maths"}
+SHARED = {"errors", "files", "layout", "outside", "strict_json", "rows", "recipe", "progress", "maths"}
+READING = {"outside", "strict_json"}
 MAY = {
     "maths": set(),
     "errors": set(),
-    "files": set(),
+    "outside": set(),
+    "strict_json": {"outside"},
+    "files": READING,
     "layout": set(),
     "rows": set(),
-    "register": {"files"},
-    "seal": {"files", "rows"},
+    "register": {"files", *READING},
+    "seal": {"files", "rows", *READING},
     "progress": set(),
     "plain_yaml": set(),
-    "recipe": {"maths", "plain_yaml"},
-    "run": {"files", "layout", "rows", "seal"},
-    "scores": {"maths", "tofu_logs"},
+    "settings": set(),
+    "recipe": {"maths", "outside", "plain_yaml", "settings"},
+    "run": {"files", "layout", "rows", "seal", *READING},
+    "scores": {"maths", "tofu_logs", *READING},
     "tofu_logs": {"maths", "scores"},
     "evidence": {"maths", "scores"},
-    "engine": {"files", "rows", "recipe", "maths", "scores"},
-    "document": {"files", "layout", "maths", "recipe", "scores"},
+    "engine": {"files", "rows", "recipe", "maths", "scores", *READING},
+    "document": {"files", "layout", "maths", "recipe", "scores", *READING},
     "stages": {*SHARED, "engine", "run", "scores", "document", "evidence"},
     "demo": {"engine", "progress", "rows"},
     "studies": {"maths", "recipe", "progress"},

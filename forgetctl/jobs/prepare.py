@@ -128,9 +128,9 @@ def dry_run(options: UnlearnOptions, recipe: Recipe) -> tuple[dict[str, Any], tu
     return facts, marked(job.encoder, job.encoded[0])
 
 
-def read_retain(options: UnlearnOptions | VerifyOptions) -> Sequence[Row]:
-    """The rows of the retain file, checked and left in the file. Empty without a file."""
-    return RowFile(options.retain, options.fields) if options.retain else []
+def read_retain(options: UnlearnOptions | VerifyOptions, most: int | None = None) -> Sequence[Row]:
+    """The rows of the retain file, checked and left in the file. Empty without a file. most: rows allowed."""
+    return RowFile(options.retain, options.fields, most) if options.retain else []
 
 
 def _choose(job: Job, rows: Sequence[Row], origin: str) -> Sample:

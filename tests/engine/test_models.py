@@ -104,7 +104,10 @@ def test_a_failed_download(name: str) -> None:
         (shutil.rmtree, "no such model directory"),
         (lambda path: (path / "config.json").unlink(), "has no config.json"),
         (lambda path: (path / "config.json").write_text("{"), "is not valid JSON"),
-        (lambda path: (path / "config.json").write_bytes(b"\xff\xfe{}"), "is not valid JSON"),
+        (lambda path: (path / "config.json").write_bytes(b"\xff\xfe{}"), "is not UTF-8"),
+        (lambda path: (path / "config.json").write_text('{"a": 1, "a": 2}'), "a key twice"),
+        (lambda path: (path / "config.json").write_text('{"n_positions": "many"}'), "has no usable max_position"),
+        (lambda path: (path / "config.json").write_text('{"text_config": []}'), "has no usable max_position"),
         (lambda path: (path / "config.json").write_text("[]"), "is not a JSON object"),
         (lambda path: (path / "model.safetensors").unlink(), "no weights: forgetctl reads safetensors only"),
         (pickle_only, "only pickled weights (pytorch_model.bin), which can run code; convert them"),
@@ -116,7 +119,8 @@ def test_a_failed_download(name: str) -> None:
         ),
     ],
     ids=[
-        "missing", "no-config", "broken-config", "config-not-utf8", "config-list", "no-weights", "pickle", "auto-map",
+        "missing", "no-config", "broken-config", "config-not-utf8", "config-twice", "config-count", "config-text",
+        "config-list", "no-weights", "pickle", "auto-map",
         "adapter", "no-tokenizer",
     ],
 )  # fmt: skip
