@@ -100,8 +100,8 @@ def unlearn(
         if model is None or forget is None:
             raise click.UsageError("give --model and --forget (or --resume)")
         chosen = _unlearn_options(model, forget, **options)
-        recipe = recipe_of(options, method=options["method"])
         look_before_unlearning(chosen)
+        recipe = recipe_of(options, method=options["method"])
         if dry_run:
             _dry_run(chosen, recipe, as_json)
             return

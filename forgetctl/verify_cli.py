@@ -80,11 +80,10 @@ def verify(ctx: click.Context, progress: TerminalProgress, as_json: bool, run: P
         argv=tuple(sys.argv),
         **{name: options[name] for name in (*own.split(), "allow_download", "force")},
     )
-    recipe = recipe_of(options) if chosen.model or chosen.scores else None
     look_before_verifying(chosen)
     from .jobs.verify import run_verify
 
-    verdict = run_verify(chosen, recipe, progress)
+    verdict = run_verify(chosen, recipe_of(options) if chosen.model or chosen.scores else None, progress)
     if as_json:
         click.echo(json.dumps(verdict, indent=1))
     else:

@@ -8,11 +8,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..scores import Role, read_scores
 from ..stages.refusals import read_refusals
 from ..stages.request import Fields, each_row, first_row
 from .options import UnlearnOptions, VerifyOptions
+
+if TYPE_CHECKING:
+    from ..scores import Role
 
 
 def look_before_unlearning(options: UnlearnOptions) -> None:
@@ -34,9 +37,12 @@ def look_before_verifying(options: VerifyOptions) -> None:
         first_row(options.retain, options.fields)
     named: list[tuple[str | Path | None, Role]] = [(options.scores, "unlearned"), (options.start, "start")]
     named += [(name, "reference") for name in options.references]
-    for name, role in named:
-        if name is not None and Path(name).is_file():
-            read_scores(Path(name), role)
+    files = [(Path(name), role) for name, role in named if name is not None and Path(name).is_file()]
+    if files:
+        from ..scores import read_scores  # which imports scipy
+
+        for path, role in files:
+            read_scores(path, role)
 
 
 def _look(paths: Iterable[Path], fields: Fields) -> None:

@@ -6,7 +6,6 @@ The commands are real processes, and the system says how much memory each of the
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -144,6 +143,6 @@ def room(tmp_path: Path) -> None:
     probe = tmp_path / "probe"
     with probe.open("wb") as file:
         file.truncate(2**24)
-    if os.stat(probe).st_blocks * 512 > 2**20:
+    if probe.stat().st_blocks * 512 > 2**20:
         pytest.skip("this file system writes holes out")
     probe.unlink()

@@ -1,4 +1,4 @@
-"""Files that somebody else made: what is no regular file, no text, or stands for more than it is, is refused at once."""
+"""Files that somebody else made: what is no regular file, or no text, is refused at once."""
 
 from __future__ import annotations
 
@@ -8,16 +8,21 @@ import lzma
 import os
 import signal
 import socket
+import sqlite3
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import date
 from pathlib import Path
 
 import pytest
 
-from forgetctl.errors import ForgetctlError, InputError
+from forgetctl.errors import ForgetctlError, InputError, RunError
 from forgetctl.files import file_digest, read_json
 from forgetctl.outside import LARGEST_BYTES, read_bytes, read_text
 from forgetctl.recipe import load_recipe, read_recipe
+from forgetctl.register.rules import Details, begin
+from forgetctl.register.store import Register
 from forgetctl.scores import read_scores
 from forgetctl.seal.bundle import read_bundle
 from forgetctl.seal.canonical import MalformedError
@@ -249,3 +254,23 @@ def test_what_only_looks_like_it_is_accepted(tmp_path: Path) -> None:
         b'{"text": "a", "n": ' + b"[" * 99 + b"]" * 99 + b"}",
     )
     assert [row.response for row in read_rows(path)] == [f'{brackets.decode()}"[', "\\ud800 🙂", "a"]
+
+
+@pytest.mark.parametrize("depth", [260, 10_000])
+def test_deep_records_of_a_run(depth: int, tmp_path: Path) -> None:
+    """260 is what pydantic can read and cannot write again."""
+    record = '{"id": "r", "created": "2026-01-01", "kind": "verify", "versions": {}, "inputs": {}, "more": %s}'
+    (tmp_path / "run.json").write_text(record % ("[" * depth + "]" * depth))
+    assert "is damaged: it is nested too deeply" in refused(lambda _: build(tmp_path), tmp_path / "run.json")
+    assert "is nested too deeply" in refused(read_json, tmp_path / "run.json")
+
+
+@pytest.mark.parametrize("depth", [260, 10_000])
+def test_deep_history_of_a_register(depth: int, tmp_path: Path) -> None:
+    path, today = tmp_path / "register.sqlite", date(2026, 1, 5)
+    with Register.open(path, create=True) as register:
+        register.add(begin("A-1", "gdpr", Details(), today))
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE history SET changes = ?", ['{"a":' + "[" * depth + "]" * depth + "}"])
+    with Register.open(path) as register, pytest.raises(RunError, match="the register is damaged: A-1"):
+        register.get("A-1")
