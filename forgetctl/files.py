@@ -52,7 +52,7 @@ def text_digest(parts: Iterable[str]) -> str:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file of a run. Raises RunError naming the file if it is damaged."""
     try:
-        return read_object(path)
+        return read_object(path, surrogates=True)
     except InputError as error:
         raise RunError(f"{path} is missing or damaged: {error.why}") from None
 

@@ -1,4 +1,4 @@
-"""JSON that everybody reads alike: no key twice, no NaN or infinity, no number beyond a computer's, no lone surrogates.
+"""JSON that everybody reads alike: no key twice, no NaN, no number beyond a computer's, no lone surrogates.
 
 How deep it nests is bounded too, so that nothing that walks through it later can run out of stack.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from .errors import InputError
-from .outside import LARGEST_BYTES, read_text
+from .outside import read_text
 
 DEEPEST = 100
 """Objects and lists in each other; what forgetctl reads has no ten."""
@@ -36,8 +36,11 @@ class LooseJSONError(ValueError):
         super().__init__(why)
 
 
-def parse_json(text: str, largest: int = LARGEST_WHOLE) -> Any:
-    """The value of strict JSON. largest: size of a whole number. Raises LooseJSONError."""
+def parse_json(text: str, largest: int = LARGEST_WHOLE, *, surrogates: bool = False) -> Any:
+    """The value of strict JSON. largest: size of a whole number. Raises LooseJSONError.
+
+    surrogates: accept lone ones, as in records of ours: so Python spells a file's name that is not UTF-8.
+    """
     _refuse_deep(text)
     try:
         value = _decoder(largest).decode(text)
@@ -46,15 +49,15 @@ def parse_json(text: str, largest: int = LARGEST_WHOLE) -> Any:
         why = f"is not valid JSON (column {error.colno}: {error.msg})" if nul < 0 else "holds a NUL byte"
         raise LooseJSONError(why, _line_at(text, error.pos if nul < 0 else nul)) from None
     # UTF-8 holds no lone surrogates, so that they can only be escaped; a pair of them is one character.
-    if "\\u" in text and _ESCAPED_SURROGATE.search(text) and any(map(_SURROGATE.search, _texts(value))):
-        raise LooseJSONError("holds a lone surrogate, which is not text")
+    if not surrogates and "\\u" in text and _ESCAPED_SURROGATE.search(text):
+        _refuse_surrogates(value)
     return value
 
 
-def read_object(path: Path, largest: int = LARGEST_BYTES) -> dict[str, Any]:
+def read_object(path: Path, *, surrogates: bool = False) -> dict[str, Any]:
     """The object in a file of strict JSON. Raises InputError naming file and line for anything else."""
     try:
-        value = parse_json(read_text(path, largest))
+        value = parse_json(read_text(path), surrogates=surrogates)
     except LooseJSONError as error:
         raise InputError(path, str(error), error.line) from None
     if not isinstance(value, dict):
@@ -103,6 +106,11 @@ def _finite(text: str) -> float:
 
 def _refuse(_: str) -> NoReturn:
     raise LooseJSONError("holds NaN or infinity, which are not JSON")
+
+
+def _refuse_surrogates(value: Any) -> None:
+    if any(map(_SURROGATE.search, _texts(value))):
+        raise LooseJSONError("holds a lone surrogate, which is not text")
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from forgetctl.errors import InputError
 from forgetctl.files import write_json
-from forgetctl.scores import Role, Scores, ScoreSet, check_rows, read_scores, strict
+from forgetctl.scores import Elicited, Role, Scores, ScoreSet, check_rows, read_scores, strict
 
 PRIVATE = "Velmira Oskandt"
 
@@ -146,6 +146,36 @@ def test_round_trip(path: Path) -> None:
     write_json(path, SCORES.model_dump(mode="json"))
     assert read_scores(path, "reference") == (SCORES, "scores")
     assert json.loads(path.read_text())["schema_version"] == 2
+
+
+logps = st.floats(-1e9, 0)
+rows_of_scores = st.lists(
+    st.tuples(logps, st.integers(1, 9999), st.lists(st.tuples(logps, st.integers(1, 9)), min_size=1, max_size=3)),
+    min_size=1,
+    max_size=6,
+)
+
+
+@settings(deadline=None)
+@given(rows_of_scores, st.text(st.characters(exclude_categories=["Cs"])), st.lists(st.floats(0, 1) | st.none()))
+def test_any_scores_round_trip(
+    tmp_path_factory: pytest.TempPathFactory,
+    rows: list[tuple[float, int, list[tuple[float, int]]]],
+    name: str,
+    recall: list[float | None],
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "any-scores.json"
+    part = ScoreSet(
+        lines=[*range(1, len(rows) + 1)],
+        answer_logp=[logp for logp, _, _ in rows],
+        answer_tokens=[count for _, count, _ in rows],
+        perturbed_logp=[[logp for logp, _ in wrong] for _, _, wrong in rows],
+        perturbed_tokens=[[count for _, count in wrong] for _, _, wrong in rows],
+        elicited={"greedy": Elicited(recall=[*recall, *[None] * len(rows)][: len(rows)])},
+    )
+    scores = Scores(role="start", name=name, sets={"forget": part, "retain": part})
+    write_json(path, scores.model_dump(mode="json"))
+    assert read_scores(path, "start") == (scores, "scores")
 
 
 def test_round_trip_keeps_every_digit(path: Path) -> None:

@@ -194,7 +194,8 @@ def _parse(text: str, where: Path | str, *, is_yaml: bool = False) -> dict[str, 
     """The object in JSON or YAML text, made safe to show."""
     try:
         # The round trip turns YAML's dates and keys into JSON's.
-        values = clean(parse_json(json.dumps(load_yaml(text), default=str) if is_yaml else text))
+        text = json.dumps(load_yaml(text), default=str) if is_yaml else text
+        values = clean(parse_json(text, surrogates=True))
     except LooseJSONError as error:
         raise RunError(f"{where}: is damaged: it {error}") from None
     except (ValueError, TypeError, yaml.YAMLError):

@@ -33,7 +33,7 @@ def parse(data: bytes) -> Any:
     if len(data) > MAX_BYTES:
         raise MalformedError(f"is larger than {MAX_BYTES // 2**20} MiB")
     try:
-        return parse_json(data.decode("utf-8"), EXACT)
+        return parse_json(data.decode("utf-8"), EXACT, surrogates=True)
     except UnicodeDecodeError:
         raise MalformedError("is not UTF-8") from None
     except LooseJSONError as error:
