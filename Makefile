@@ -4,11 +4,12 @@
 # make bench: time and memory beside a textbook implementation.  make bench-gpu: the same questions for 1B and 7B models.
 # make faults: commands really killed and disks really full.  make distributed: two processes against one.
 # make privacy: request text searched for in all that is written, and many commands at once.
+# make fuzz: ten minutes of hostile input for every reader (FUZZ_SECONDS=600).  make hostile: 2 GB files, every command.
 # Each sets up .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test studies study-tofu calibrate browser bench bench-gpu faults distributed privacy lint clean
+.PHONY: demo test studies study-tofu calibrate browser bench bench-gpu faults distributed privacy fuzz hostile lint clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -69,6 +70,18 @@ distributed: .venv/installed
 privacy: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/privacy
 
+FUZZ_SECONDS ?= 600
+
+.venv/fuzzer: .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[fuzz]'
+	touch $@
+
+fuzz: .venv/fuzzer
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
+
+hostile: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/hostile
+
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -76,5 +89,5 @@ lint: .venv/installed
 	$(BIN)/python -m tests.audit_dependencies
 
 clean:
-	rm -rf .venv .browser forgetctl-demo studies bench.json dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .browser .fuzz forgetctl-demo studies bench.json dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -39,6 +39,7 @@ class InputError(UsageError):
     def __init__(self, path: Path | str, why: str, line: int | None = None) -> None:
         self.path = Path(path)
         self.line = line
+        self.why = why
         where = f"{path}:{line}" if line is not None else f"{path}"
         super().__init__(f"{where}: {why}")
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError, RunError, UsageError
+from .outside import opened
+from .strict_json import read_object
 
 WEIGHTS = ".safetensors"
 
@@ -24,11 +26,8 @@ def now() -> str:
 
 def file_digest(path: Path) -> str:
     """SHA-256 of a file, hexadecimal. Raises InputError if it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(path, f"cannot be read: {error.strerror}") from None
+    with opened(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def model_digest(directory: Path) -> str:
@@ -53,12 +52,9 @@ def text_digest(parts: Iterable[str]) -> str:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file of a run. Raises RunError naming the file if it is damaged."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f"{path} is missing or damaged ({type(error).__name__})") from None
-    if not isinstance(value, dict):
-        raise RunError(f"{path} is damaged: not a JSON object")
-    return value
+        return read_object(path, surrogates=True)
+    except InputError as error:
+        raise RunError(f"{path} is missing or damaged: {error.why}") from None
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from .plain_text import printable
 
 if TYPE_CHECKING:
     from .recipe import Recipe
+    from .stages.request import Fields
 
 
 VERBOSE = "forgetctl.verbose"
@@ -103,11 +104,36 @@ def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(command)
 
 
+def row_limits(command: Callable[..., Any]) -> Callable[..., Any]:
+    """How much of a file of rows is read: they come from outside, and are held in memory."""
+    for option in (
+        click.option(
+            "--max-rows",
+            type=click.IntRange(1, 10**7),
+            default=10_000,
+            show_default=True,
+            metavar="N",
+            help="Most rows of a request or of another file of rows; a retain file to train on may have any number.",
+        ),
+        click.option(
+            "--max-line",
+            type=click.IntRange(1, 16 * 1024),
+            default=64,
+            show_default=True,
+            metavar="KIB",
+            help="Longest line of such a file.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options about files and devices that unlearn and verify share."""
     for option in (
         click.option("--prompt-field", metavar="NAME", help="Field that holds the prompt, if not a usual one."),
         click.option("--response-field", metavar="NAME", help="Field that holds the response, if not a usual one."),
+        row_limits,
         click.option("--max-length", type=click.IntRange(2), metavar="TOKENS", help="Cut longer rows here."),
         click.option("--device", default="auto", show_default=True, help="cpu, cuda, mps ..."),
         click.option("--allow-download", is_flag=True, help="Allow fetching a model by its hub id."),
@@ -175,6 +201,14 @@ def memory_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ):
         command = option(command)
     return command
+
+
+def fields_of(options: dict[str, Any]) -> Fields:
+    """How rows are read from the files that were given."""
+    from .stages.request import Fields
+
+    longest = options["max_line"] * 1024
+    return Fields(options["prompt_field"], options["response_field"], longest, options["max_rows"])
 
 
 def recipe_of(options: dict[str, Any], method: str | None = None, *, calibrated: bool = False) -> Recipe:

@@ -12,14 +12,17 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from .errors import RecipeError
+from .errors import InputError, RecipeError
+from .outside import read_text
+from .plain_yaml import LONGEST_YAML, PlainYAMLError
 from .plain_yaml import load_yaml as load_yaml  # part of this module's own interface
 from .recipe_parts import Calibration as Calibration
 from .recipe_parts import Lora as Lora
-from .recipe_parts import Part, Quotas
 from .recipe_parts import Passages as Passages
+from .recipe_parts import Quotas
 from .recipe_parts import Retain as Retain
 from .recipe_parts import Verify as Verify
+from .settings import Settings
 
 DEFAULT_METHOD = "npo-rt"
 LORA_RECIPE = "npo-rt-lora"
@@ -27,7 +30,7 @@ QLORA_RECIPE = "npo-rt-qlora"
 CALIBRATED_RECIPE = "npo-rt-calibrated"
 
 
-class Recipe(Part):
+class Recipe(Settings):
     """Everything that decides how a run trains and is judged. Defaults are the paper's TOFU settings."""
 
     description: str = ""
@@ -162,14 +165,19 @@ def load_recipe(
     return recipe
 
 
-def parse_recipe(text: str) -> Recipe:
+def parse_recipe(text: str, where: Path | str = "recipe") -> Recipe:
     """The recipe that `Recipe.to_yaml` wrote. Raises RecipeError if it was damaged since."""
     try:
         return Recipe.model_validate(load_yaml(text))
     except ValidationError as error:
         raise RecipeError(_explain(error)) from None
-    except (yaml.YAMLError, ValueError):
-        raise RecipeError("recipe: is not YAML") from None
+    except PlainYAMLError as error:
+        raise RecipeError(f"{where}{error.at}: {error}") from None
+
+
+def read_recipe(path: Path) -> Recipe:
+    """The same from a file. Raises RecipeError, InputError if it holds no text."""
+    return parse_recipe(read_text(path, 4 * LONGEST_YAML), path)
 
 
 def _recipe_of(method: str | None) -> str | None:
@@ -182,17 +190,15 @@ def _read(name_or_file: str) -> dict[str, Any]:
     shipped = shipped_recipes()
     path = shipped.get(name_or_file, Path(name_or_file))
     try:
-        if not path.is_file():
+        if not path.exists():
             raise RecipeError(f"no recipe '{name_or_file}'; there is {', '.join(shipped)}, or give a file")
-        values = load_yaml(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RecipeError(
-            f"{path}: cannot be read: {error.strerror}; there is {', '.join(shipped)}, or give a file"
-        ) from None
-    except (yaml.YAMLError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f":{mark.line + 1}" if mark else ""
-        raise RecipeError(f"{path}{where}: is not YAML") from None
+        values = load_yaml(read_text(path, 4 * LONGEST_YAML))
+    except InputError as error:
+        raise RecipeError(f"{error}; there is {', '.join(shipped)}, or give a file") from None
+    except OSError as error:  # as of a name longer than the file system allows
+        raise RecipeError(f"{path}: {error.strerror}; there is {', '.join(shipped)}, or give a file") from None
+    except PlainYAMLError as error:
+        raise RecipeError(f"{path}{error.at}: {error}") from None
     if not isinstance(values, dict):
         raise RecipeError(f"{path}: must hold keys and values")
     return values
@@ -204,8 +210,8 @@ def _apply(values: dict[str, Any], override: str) -> None:
         raise RecipeError(f"--set needs key=value, such as learning_rate=1e-5, got '{override}'")
     try:
         value = load_yaml(text)
-    except (yaml.YAMLError, ValueError):
-        raise RecipeError(f"--set {key}: the value is not YAML") from None
+    except PlainYAMLError as error:
+        raise RecipeError(f"--set {key}: the value {error}") from None
     *parents, last = key.split(".")
     place = values
     for parent in parents:

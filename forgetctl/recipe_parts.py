@@ -4,26 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
+
+from .settings import Settings
 
 if TYPE_CHECKING:
     from .maths.bounds import Bounds
 
 
-class Part(BaseModel):
-    """Frozen; an unknown key is an error, and so is a number that is none."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_truth_values(cls, value: object) -> object:
-        if isinstance(value, bool):  # YAML's yes and no; pydantic would take them for 1 and 0
-            raise ValueError("is true or false, which nothing here can be")
-        return value
-
-
-class Lora(Part):
+class Lora(Settings):
     """Low-rank adapters instead of full fine-tuning (Hu et al. 2021)."""
 
     rank: int = Field(16, ge=1)
@@ -40,14 +29,14 @@ class Lora(Part):
         return value
 
 
-class Passages(Part):
+class Passages(Settings):
     """How rows without a prompt are cut where they are longer than a model takes: see `engine.windows`."""
 
     window: int | None = Field(None, ge=8, description="tokens of a window; none: the model's context")
     overlap: float = Field(0.25, ge=0, le=0.9, description="share of a window that repeats the end of the one before")
 
 
-class Retain(Part):
+class Retain(Settings):
     """How the retain sample is chosen."""
 
     ratio: float = Field(3.0, gt=0, description="rows to train on, per forget row")
@@ -59,7 +48,7 @@ class Retain(Part):
     answer_tokens: int = Field(64, ge=1, description="longest self-made answer to a neutral prompt")
 
 
-class Calibration(Part):
+class Calibration(Settings):
     """Forgetting ends where a model that never saw the rows would be: at levels learned from holdout rows, see
     `maths.unseen`."""
 
@@ -67,7 +56,7 @@ class Calibration(Part):
     share: float = Field(0.5, gt=0, lt=1, description="share of the holdout rows; the rest is left for the verdict")
 
 
-class Verify(Part):
+class Verify(Settings):
     """How the artefact is checked, and the bounds frozen into the plan."""
 
     delta: float = Field(0.15, gt=0, le=0.2)
@@ -90,7 +79,7 @@ class Verify(Part):
         return Bounds(self.delta, self.utility_loss, self.pass_level, self.fail_level)
 
 
-class Quotas(Part):
+class Quotas(Settings):
     """From when on a request needs the owner's word (`unlearn --approve`): see `stages.precheck`."""
 
     level: float = Field(0.05, gt=0, lt=1, description="how often a row that nobody saw passes for known")

@@ -13,11 +13,13 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from .errors import RunError, UsageError
+from .errors import InputError, RunError, UsageError
 from .files import file_digest, model_digest, now, private, private_files, read_json, write_bytes, write_json, writing
 from .layout import RunFiles
+from .outside import read_bytes
 from .seal.commitments import Part, commit_file, commit_parts, make_key, read_key
 from .seal.events import append_event
+from .strict_json import parse_json
 
 SCHEMA = 1
 DEFAULT_RUNS = Path("runs")
@@ -185,7 +187,10 @@ class Run(RunFiles):
         """
         if not self.log_file.is_file():
             return
-        lines = self.log_file.read_bytes().splitlines()
+        try:
+            lines = read_bytes(self.log_file).splitlines()
+        except InputError as error:
+            raise RunError(str(error)) from None
         steps = [_logged_step(line) for line in lines]
         if None in steps[:-1]:
             raise RunError(f"{self.log_file}:{steps.index(None) + 1} is damaged")
@@ -212,7 +217,7 @@ def _holder(owner: Path) -> str:
 def _logged_step(line: bytes) -> int | None:
     """The step that a line of the log is about, None if it is damaged."""
     try:
-        return int(json.loads(line)["step"])
+        return int(parse_json(line.decode())["step"])
     except (ValueError, KeyError, TypeError):
         return None
 

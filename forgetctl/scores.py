@@ -5,7 +5,6 @@ Scores hold numbers only. Statistics can be redone from them without a model.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, Validat
 from .errors import InputError
 from .maths import metrics
 from .maths.resampling import Units
+from .outside import read_text
+from .strict_json import LooseJSONError, parse_json
 
 Floats = NDArray[np.float64]
 Role = Literal["start", "unlearned", "reference"]
@@ -185,12 +186,12 @@ def read_scores(path: Path, role: Role) -> tuple[Scores, FileKind]:
     """
     from .tofu_logs import from_tofu_log
 
+    text = read_text(path)
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(path, f"cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError):
-        raise InputError(path, "is neither a model directory nor a JSON score file") from None
+        value = parse_json(text)
+    except LooseJSONError as error:
+        why = f"is neither a model directory nor a JSON score file: it {error}"
+        raise InputError(path, why, error.line) from None
     if not isinstance(value, dict):
         raise InputError(path, "is neither a score file of 'verify' nor a TOFU evaluation log")
     kind: FileKind = "scores" if "sets" in value else "tofu-log"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import common, json_option
+from .options import common, json_option, row_limits
 from .plain_text import printable
 
 if TYPE_CHECKING:
@@ -106,6 +106,7 @@ def audit(
 @click.option("--commit-key", type=FILE, required=True, metavar="FILE", help="The request's key, of <run>.keys/.")
 @click.option("--prompt-field", metavar="NAME", help="Field that holds the prompt, if not a usual one.")
 @click.option("--response-field", metavar="NAME", help="Field that holds the response, if not a usual one.")
+@row_limits
 @json_option
 @click.pass_context
 @common
@@ -118,12 +119,14 @@ def prove(
     commit_key: Path,
     prompt_field: str | None,
     response_field: str | None,
+    max_line: int,
+    max_rows: int,
 ) -> None:
     """Show that a row was in the request that BUNDLE is about. Exit code 1 if one was not, 2 for a bad bundle."""
     from .jobs.prove import run_prove
     from .stages.request import Fields
 
-    proofs = run_prove(bundle, rows, commit_key, Fields(prompt_field, response_field))
+    proofs = run_prove(bundle, rows, commit_key, Fields(prompt_field, response_field, max_line * 1024, max_rows))
     if as_json:
         click.echo(json.dumps([asdict(proof) for proof in proofs], indent=1))
     else:

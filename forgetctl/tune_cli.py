@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import approve_option, common, json_option, memory_options, model_options, recipe_of
+from .options import approve_option, common, fields_of, json_option, memory_options, model_options, recipe_of
 
 if TYPE_CHECKING:
     from .console import TerminalProgress
@@ -62,10 +62,9 @@ def tune(progress: TerminalProgress, as_json: bool, **options: Any) -> None:
 
 def _asked(options: dict[str, Any]) -> Any:
     from .jobs.options import UnlearnOptions
-    from .stages.request import Fields
 
     names = ("model", "forget", "retain", "holdout", "device", "allow_download", "max_memory", "approve")
-    fields = Fields(options["prompt_field"], options["response_field"])
+    fields = fields_of(options)
     return UnlearnOptions(**{name: options[name] for name in names}, fields=fields, argv=tuple(sys.argv))
 
 

@@ -13,6 +13,7 @@ from click.core import ParameterSource
 from .options import (
     approve_option,
     common,
+    fields_of,
     json_option,
     memory_options,
     model_options,
@@ -79,6 +80,8 @@ def unlearn(
     **options: Any,
 ) -> None:
     """Unlearn the rows of a request."""
+    from .jobs.first_look import look_before_unlearning
+
     if resume is not None:
         given = [name for name in ctx.params if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
         if others := sorted(set(given) - {"resume", "as_json", "verbose", "quiet"}):
@@ -89,6 +92,7 @@ def unlearn(
         raise click.UsageError("give --model and --forget (or --resume)")
     else:
         chosen = _unlearn_options(model, forget, **options)
+        look_before_unlearning(chosen)
     with quick_imports():
         from .jobs.bystander import speaks
         from .jobs.unlearn import resume_unlearn, run_unlearn
@@ -115,7 +119,6 @@ def unlearn(
 
 def _unlearn_options(model: str, forget: Path, **options: Any) -> Any:
     from .jobs.options import UnlearnOptions
-    from .stages.request import Fields
 
     return UnlearnOptions(
         model=model,
@@ -123,7 +126,7 @@ def _unlearn_options(model: str, forget: Path, **options: Any) -> Any:
         retain=options["retain"],
         holdout=options["holdout"],
         refusals=options["refusals"],
-        fields=Fields(options["prompt_field"], options["response_field"]),
+        fields=fields_of(options),
         out=options["out"],
         device=options["device"],
         allow_download=options["allow_download"],

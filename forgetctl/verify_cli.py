@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import common, json_option, model_options, recipe_of, request_options
+from .options import common, fields_of, json_option, model_options, recipe_of, request_options
 from .startup import quick_imports
 
 if TYPE_CHECKING:
@@ -64,11 +64,8 @@ FILE = click.Path(path_type=Path)
 def verify(ctx: click.Context, progress: TerminalProgress, as_json: bool, run: Path | None, **options: Any) -> None:
     """Check the unlearned model of RUN (default: runs/latest). Exit code 0 PASS, 3 FAIL, 4 INCONCLUSIVE."""
     _refuse_conflicts(run, options)
-    with quick_imports():
-        from .jobs.bystander import speaks
-        from .jobs.options import VerifyOptions
-        from .jobs.verify import run_verify
-    from .stages.request import Fields
+    from .jobs.first_look import look_before_verifying
+    from .jobs.options import VerifyOptions
 
     own = (
         "model scores forget start references holdout retain real_authors world_facts rephrased also deep out "
@@ -77,10 +74,15 @@ def verify(ctx: click.Context, progress: TerminalProgress, as_json: bool, run: P
     chosen = VerifyOptions(
         run=run,
         precisions=tuple(part.strip() for part in (options["precision"] or "").split(",") if part.strip()),
-        fields=Fields(options["prompt_field"], options["response_field"]),
+        fields=fields_of(options),
         argv=tuple(sys.argv),
         **{name: options[name] for name in (*own.split(), "allow_download", "force")},
     )
+    look_before_verifying(chosen)
+    with quick_imports():
+        from .jobs.bystander import speaks
+        from .jobs.verify import run_verify
+
     verdict = run_verify(chosen, recipe_of(options) if chosen.model or chosen.scores else None, progress)
     if not speaks():
         return

@@ -1,11 +1,13 @@
+import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from forgetctl.errors import RecipeError
 from forgetctl.maths.objectives import METHODS, OBJECTIVES
@@ -276,12 +278,79 @@ def test_bad_yaml_names_the_line(write: Any) -> None:
     assert refusal(name) == f"{name}:3: is not YAML"
 
 
-@pytest.mark.parametrize("text", [b"method: \xff", b"method: npo\x01", b"method: " + b"[" * 5000])
-def test_unreadable_yaml_names_the_file(write: Any, text: bytes) -> None:
-    name = write(text)
+@pytest.mark.parametrize(
+    ("text", "where", "words"),
+    [
+        (b"a: 1\nmethod: \xff", ":2", "is not UTF-8"),
+        (b"a: 1\nmethod: npo\0", ":2", "holds a NUL byte"),
+        (b"method: npo\x01", "", "is not YAML"),
+        (b"a: 1\nmethod: " + b"[" * 10_000, ":2", "is nested too deeply"),
+        (b"a: " + b"[" * 10_000 + b"]" * 10_000, ":1", "is nested too deeply"),
+        (b"- " * 10_000, ":1", "is nested too deeply"),
+        (b"a: 1\nb: &x 2\nc: *x\n", ":3", "aliases are not allowed"),
+        (b"a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]", ":2", "aliases are not allowed"),
+        (b"method: npo\nretain:\n  ratio: 1\n  ratio: 2\n", ":3", "a key stands twice"),
+        (b"method: npo\nmethod: ga\n", ":1", "a key stands twice"),
+        (b"method: npo\nseed: 0x" + b"f" * 60_000, ":2", "a number that is too long"),
+        (b"method: npo\nseed: 1" + b":59" * 20_000, ":2", "a number that is too long"),
+        (b"method: npo\nbeta: 1." + b"9" * 60_000, ":2", "a number that is too long"),
+        (b"\x1f\x8b\x08\x00rest", "", "is compressed (gzip)"),
+        (b"# " + b"x" * 70_000, "", "longer than 64 Ki characters"),
+        (b"# " + b"x" * 300_000, "", "larger than 256 KiB"),
+    ],
+)
+def test_unreadable_yaml_names_the_file(write: Any, text: bytes, where: str, words: str) -> None:
+    name, began = write(text), time.process_time()
     why = refusal(name)
-    assert why.startswith(name)
-    assert why.endswith(": is not YAML")
+    assert why.startswith(f"{name}{where}: ")
+    assert words in why
+    assert time.process_time() - began < 2
+
+
+def test_a_byte_order_mark_and_windows_line_breaks(write: Any) -> None:
+    assert load_recipe(write(b"\xef\xbb\xbfmethod: npo\r\nepochs: 3\r\n")).epochs == 3
+
+
+def _numeric(part: type[BaseModel], before: str = "") -> Iterator[str]:
+    """Every key that holds a number, with its part."""
+    for name, field in part.model_fields.items():
+        for kind in (field.annotation, *get_args(field.annotation)):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from _numeric(kind, f"{before}{name}.")
+            elif kind in (int, float) and get_origin(field.annotation) is not dict:
+                yield f"{before}{name}"
+
+
+NUMERIC = sorted(_numeric(Recipe))
+too_large = st.one_of(
+    st.integers(min_value=10**12 + 1).map(str),
+    st.integers(max_value=-(10**12) - 1).map(str),
+    st.integers(309, 100_000).map(lambda exponent: f"1e{exponent}"),
+    st.floats(min_value=1e12, exclude_min=True).map(repr),
+    st.sampled_from(["1e999", "-1e999", "1.0e+999", ".inf", "-.inf", ".nan", "9" * 4301, "0x" + "f" * 30, "'1e999'"]),
+)
+
+
+def test_every_part_of_a_recipe_has_numbers() -> None:
+    assert {"epochs", "beta", "seed", "lora.rank", "passages.window", "retain.ratio", "verify.delta"} <= set(NUMERIC)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from([*NUMERIC, "hyperparameters.beta"]), too_large)
+def test_a_number_that_overflows_ends_with_the_name_of_its_field(key: str, value: str) -> None:
+    why = refusal(None, f"{key}={value}")
+    assert all(part in why for part in key.split("."))
+
+
+@pytest.mark.parametrize("key", [*NUMERIC, "hyperparameters", "terms"])
+@pytest.mark.parametrize("value", [10**400, 2**63, 1e308], ids=["10**400", "2**63", "1e308"])
+def test_the_same_of_values_that_a_program_gives(key: str, value: float) -> None:
+    *parents, last = key.split(".")
+    given: Any = {last: {"npo": value} if last in ("hyperparameters", "terms") else value}
+    for parent in reversed(parents):
+        given = {parent: given}
+    with pytest.raises(RecipeError, match=key):
+        load_recipe(method=None if key == "terms" else "npo", options=given)
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "- npo\n", "npo\n", "3\n"])

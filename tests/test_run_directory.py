@@ -363,7 +363,7 @@ def test_numbers_that_json_cannot_hold_are_refused(tmp_path: Path, run: Run, num
 json_values = st.recursive(
     st.none()
     | st.booleans()
-    | st.integers()
+    | st.integers(-(2**64) + 1, 2**64 - 1)
     | st.floats(allow_nan=False, allow_infinity=False)
     # A file name that is not UTF-8 reaches us with lone surrogates, and run.json records file names.
     | st.text(st.characters(exclude_categories=["Cs"])),
@@ -487,7 +487,7 @@ def test_digests_are_sha256(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["none", "."])
 def test_digest_of_what_cannot_be_read(tmp_path: Path, name: str) -> None:
-    with pytest.raises(InputError, match="cannot be read") as caught:
+    with pytest.raises(InputError, match=r"no such file|is not a regular file") as caught:
         file_digest(tmp_path / name)
     assert caught.value.exit_code == 2
     assert caught.value.path == tmp_path / name

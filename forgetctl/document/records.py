@@ -16,10 +16,12 @@ import yaml
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
-from ..errors import RunError
+from ..errors import InputError, RunError
 from ..layout import RunFiles
+from ..outside import read_text
 from ..recipe import load_yaml
 from ..scores import Scores
+from ..strict_json import LooseJSONError, parse_json
 from .formats import clean
 from .verdict_record import Commitment, Digest, Model, Nats, Part, Time, Verdict
 
@@ -194,20 +196,23 @@ def read_records(folder: Path) -> Report:
 
 
 def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"{path}: cannot be read ({type(error).__name__})") from None
+    try:
+        return read_text(path)
+    except InputError as error:
+        raise RunError(str(error)) from None
 
 
 def _parse(text: str, where: Path | str, *, is_yaml: bool = False) -> dict[str, Any]:
     """The object in JSON or YAML text, made safe to show."""
     try:
         # The round trip turns YAML's dates and keys into JSON's.
-        values = clean(json.loads(json.dumps(load_yaml(text), default=str) if is_yaml else text))
-    except (ValueError, TypeError, RecursionError, yaml.YAMLError):
+        text = json.dumps(load_yaml(text), default=str) if is_yaml else text
+        values = clean(parse_json(text, surrogates=True))
+    except LooseJSONError as error:
+        raise RunError(f"{where}: is damaged: it {error}") from None
+    except (ValueError, TypeError, yaml.YAMLError):
         raise RunError(f"{where}: is damaged") from None
     if not isinstance(values, dict):
         raise RunError(f"{where}: is damaged: it must hold keys and values")

@@ -13,8 +13,9 @@ from accelerate import PartialState
 from safetensors import SafetensorError
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from ..errors import RunError
+from ..errors import InputError, RunError
 from ..files import file_digest, writing
+from ..strict_json import read_object
 
 COMPLETE = "complete.json"
 _DRAFT = f".{COMPLETE}"
@@ -89,8 +90,8 @@ def _fault(checkpoint: Path) -> str | None:
     if not mark.is_file():
         return "it was not written to the end"
     try:
-        digests = json.loads(mark.read_text())
-    except ValueError:  # a power cut can leave an empty mark
+        digests = read_object(mark)
+    except InputError:  # a power cut can leave an empty mark
         return f"its {COMPLETE} is damaged"
     for name, digest in digests.items():
         if not (checkpoint / name).is_file():

@@ -5,7 +5,7 @@ Safetensors only, no remote code, no silent download.
 
 from __future__ import annotations
 
-import json
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,9 +15,15 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from ..errors import ModelError
+from .. import outside
+from ..errors import InputError, ModelError
 from ..files import WEIGHTS
+from ..strict_json import LooseJSONError, parse_json, read_object
 
+LARGEST_HEADER = 100_000_000
+"""Bytes, as for safetensors itself."""
+NO_LIMIT = int(1e30)
+"""What transformers writes for the length of a tokenizer that has none."""
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 
@@ -85,12 +91,25 @@ def inspect_base(path: Path) -> ModelFacts:
             raise ModelError(f"{path}: its {which} asks for remote code (auto_map), which forgetctl never runs")
     if not any((path / name).exists() for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")):
         raise ModelError(f"{path}: has no tokenizer")
-    text_config = config.get("text_config", config)
-    context = next((text_config[key] for key in ("max_position_embeddings", "n_positions") if key in text_config), None)
+    for file in weights:
+        with opened(file):  # its header is checked
+            pass
+    context = _count(path, config, "max_position_embeddings", "n_positions")
     named = getattr(torch, str(config.get("dtype") or config.get("torch_dtype")), None)
     dtype = named if isinstance(named, torch.dtype) else _stored_dtype(weights[0])
-    layers = next((text_config[key] for key in ("num_hidden_layers", "n_layer") if key in text_config), None)
+    layers = _count(path, config, "num_hidden_layers", "n_layer")
     return ModelFacts(path, sum(item.stat().st_size for item in weights), context, layers, dtype)
+
+
+def _count(path: Path, config: dict[str, Any], *names: str) -> int | None:
+    """The first of these keys that a config has. Raises ModelError if it is no number of anything."""
+    part = config.get("text_config", config)
+    found = next((part[name] for name in names if name in part), None) if isinstance(part, dict) else -1
+    if found is None:
+        return None
+    if type(found) is not int or not 0 < found < 2**31:
+        raise ModelError(f"{path / 'config.json'}: has no usable {names[0]}")
+    return found
 
 
 def weight_files(path: Path) -> list[Path]:
@@ -100,9 +119,12 @@ def weight_files(path: Path) -> list[Path]:
     index = path / "model.safetensors.index.json"
     if index.is_file():
         try:
-            names = {str(name) for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise ModelError(f"{index}: is damaged") from None
+            listed = read_object(index).get("weight_map")
+        except InputError as error:
+            raise ModelError(str(error)) from None
+        names = set(map(str, listed.values())) if isinstance(listed, dict) else set()
+        if not names:
+            raise ModelError(f"{index}: is damaged")
         if any(name != Path(name).name or not name.endswith(WEIGHTS) for name in names):
             raise ModelError(f"{index}: names something else than safetensors files beside it")
         if missing := sorted(name for name in names if not (path / name).is_file()):
@@ -123,13 +145,16 @@ def weight_shapes(path: Path) -> dict[str, list[int]]:
 def _stored_dtype(file: Path) -> torch.dtype:
     """The type of a file's first weight, for models whose config does not tell."""
     with opened(file) as weights:
-        first: torch.Tensor = weights.get_tensor(next(iter(weights.keys())))
+        first: torch.Tensor | None = next((weights.get_tensor(name) for name in weights.keys()), None)  # noqa: SIM118
+    if first is None:
+        raise ModelError(f"{file}: holds no weights")
     return first.dtype
 
 
 @contextmanager
 def opened(file: Path) -> Iterator[Any]:
-    """A safetensors file. Raises ModelError if it is none, or not a whole one."""
+    """A safetensors file. Raises ModelError if it is none, or not a whole one, or has two weights of one name."""
+    _refuse_loose_header(file)
     try:
         with safe_open(str(file), framework="pt") as weights:
             yield weights
@@ -137,14 +162,26 @@ def opened(file: Path) -> Iterator[Any]:
         raise ModelError(f"{file}: is not a whole safetensors file") from None
 
 
+def _refuse_loose_header(file: Path) -> None:
+    """What safetensors lets pass: of two weights of one name it takes the last, and another reader the first."""
+    try:
+        with outside.opened(file) as raw:
+            (length,) = struct.unpack("<Q", raw.read(8).ljust(8, b"\xff"))
+            # It refuses a longer header itself, and one that is no JSON.
+            header = raw.read(length) if length <= LARGEST_HEADER else b""
+        if header:
+            parse_json(header.decode())
+    except InputError as error:
+        raise ModelError(str(error)) from None
+    except (LooseJSONError, UnicodeDecodeError):
+        raise ModelError(f"{file}: is not a whole safetensors file: its header is no strict JSON") from None
+
+
 def read_config(file: Path) -> dict[str, Any]:
     """A config of a model or an adapter. Raises ModelError if it is missing or no JSON object."""
     if not file.is_file():
         raise ModelError(f"{file.parent}: is not a model directory: it has no {file.name}")
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:
-        raise ModelError(f"{file}: is not valid JSON") from None
-    if not isinstance(config, dict):
-        raise ModelError(f"{file}: is not a JSON object")
-    return config
+        return read_object(file, NO_LIMIT)
+    except InputError as error:
+        raise ModelError(str(error)) from None

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from ..errors import MemoryExceeded, ModelError
+from ..outside import read_bytes
 from ..recipe import Lora, Recipe
 from .directories import ADAPTER_WEIGHTS
 from .directories import ModelFacts as ModelFacts  # these are part of this module's own interface
@@ -225,4 +226,4 @@ def save_model(model: Any, tokenizer: Any, start: ModelFacts, directory: Path) -
     tokenizer.save_pretrained(str(directory))
     for name in ("config.json", "generation_config.json"):
         if (start.path / name).is_file():
-            (directory / name).write_bytes((start.path / name).read_bytes())
+            (directory / name).write_bytes(read_bytes(start.path / name))

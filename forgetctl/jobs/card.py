@@ -10,9 +10,14 @@ import yaml
 
 from ..document.card import card
 from ..document.records import read_records
+from ..errors import InputError
 from ..files import write_bytes
+from ..outside import read_text
 from ..recipe import load_yaml
 from ..run import Run
+
+LARGEST_CARD = 2**20
+"""Bytes of the start model's own card; a larger one states no licence here."""
 
 
 def write_card(run: Run) -> None:
@@ -31,9 +36,9 @@ def _license(start: Path) -> str | None:
     if not file.is_file():
         return None
     try:
-        front = re.match(r"---\n(.*?)\n---", file.read_text(encoding="utf-8-sig"), re.DOTALL)
+        front = re.match(r"---\r?\n(.*?)\n---", read_text(file, LARGEST_CARD), re.DOTALL)
         values = load_yaml(front[1]) if front else None
-    except (OSError, ValueError, yaml.YAMLError):  # a card that cannot be read states none
+    except (InputError, ValueError, yaml.YAMLError):  # a card that cannot be read states none
         return None
     named = values.get("license") if isinstance(values, dict) else None
     return named if isinstance(named, str) else None

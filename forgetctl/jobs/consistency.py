@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, Validat
 
 from ..document.records import Report
 from ..errors import ForgetctlError
-from ..recipe import parse_recipe
+from ..recipe import read_recipe
 from ..run import Run
 from ..seal.bundle import Bundle
 from ..seal.canonical import MalformedError, parse, parse_object
@@ -162,8 +162,8 @@ def check_plan(records: Records) -> Iterator[Finding]:
         if frozen != files:
             yield Finding("plan", "broken", f"{' and '.join(files)} are not what was fixed beforehand by {place}")
     try:
-        bounds = parse_recipe(run.recipe_file.read_text(encoding="utf-8")).verify.bounds
-    except (ForgetctlError, UnicodeDecodeError):
+        bounds = read_recipe(run.recipe_file).verify.bounds
+    except ForgetctlError:
         yield Finding("plan", "malformed", f"{run.recipe_file.name} is no recipe")
         return
     if bounds != bounds_of(run):

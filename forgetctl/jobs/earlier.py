@@ -16,7 +16,7 @@ from ..evidence.collected import EARLIER
 from ..evidence.collected import Earlier as EarlierScores
 from ..files import file_digest, read_json
 from ..progress import Progress
-from ..recipe import Recipe, parse_recipe
+from ..recipe import Recipe, read_recipe
 from ..run import DEFAULT_RUNS, LATEST, Run
 from ..scores import Scores
 from ..stages.request import read_rows
@@ -95,7 +95,7 @@ def _read(run: Run) -> EarlierRun:
     rows = read_rows(made.forget, made.fields)
     if len(rows) != len(then.forget.lines):
         raise RunError(f"{run.path} was verified with {len(then.forget.lines)} rows, {made.forget} holds {len(rows)}")
-    recipe = parse_recipe(run.recipe_file.read_text(encoding="utf-8"))
+    recipe = read_recipe(run.recipe_file)
     return EarlierRun(run, recipe, RowSets({"forget": rows}, {"forget": made.forget}, None), then)
 
 
@@ -115,7 +115,7 @@ def _check_request(run: Run, file: Path) -> None:
     committed = _commitment(run)
     try:
         same = run.commit(file) == committed
-    except OSError:
+    except InputError:
         raise InputError(file, f"cannot be read, but --also {run.path} needs it") from None
     if not same:
         raise RunError(f"{file} has changed since {run.path} made the model forget it")

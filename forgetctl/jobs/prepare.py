@@ -162,9 +162,9 @@ def expected_retain(job: Job) -> Sequence[Encoded]:
     return job.retained if job.sample else job.encoded
 
 
-def read_retain(options: UnlearnOptions | VerifyOptions) -> Sequence[Row]:
-    """The rows of the retain file, checked and left in the file. Empty without a file."""
-    return RowFile(options.retain, options.fields) if options.retain else []
+def read_retain(options: UnlearnOptions | VerifyOptions, most: int | None = None) -> Sequence[Row]:
+    """The rows of the retain file, checked and left in the file. Empty without a file. most: rows allowed."""
+    return RowFile(options.retain, options.fields, most) if options.retain else []
 
 
 def _choose(job: Job, rows: Sequence[Row], origin: str) -> Sample:

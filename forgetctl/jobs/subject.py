@@ -16,7 +16,7 @@ from ..engine.models import choose_device, inspect_model, load_model, load_token
 from ..errors import InputError, RunError, UsageError
 from ..files import file_digest, model_digest, read_json
 from ..progress import Progress
-from ..recipe import Recipe, parse_recipe
+from ..recipe import Recipe, read_recipe
 from ..rows import Row
 from ..run import DEFAULT_RUNS, LATEST, Run, new_run_path
 from ..scores import REPHRASED
@@ -71,7 +71,7 @@ def _of_run(
     run.check_model()
     made = UnlearnOptions.from_json(run.record["options"])
     check_inputs(run, made)
-    recipe = parse_recipe(run.recipe_file.read_text(encoding="utf-8"))
+    recipe = read_recipe(run.recipe_file)
     forget = read_rows(made.forget, made.fields)
     forget_file = made.forget
     if options.forget is not None:
@@ -79,7 +79,7 @@ def _of_run(
     start = resolve_model(made.model, allow_download=made.allow_download)
     rows = read_retain(made) if made.retain else _own_rows(start, recipe, device, progress)
     if options.retain is not None:
-        retain, retain_file = list(read_retain(options)), options.retain
+        retain, retain_file = list(read_retain(options, options.fields.max_rows)), options.retain
     else:
         check = read_json(run.pairs_file)["check"]
         retain, retain_file = [rows[i] for i in check], made.retain or Path("neutral prompts")
@@ -95,7 +95,7 @@ def _of_model(options: VerifyOptions, name: str, references: tuple[Source, ...],
     if options.forget is None:
         raise UsageError("--model needs --forget, the rows to check")
     forget = read_rows(options.forget, options.fields)
-    retain = list(read_retain(options))
+    retain = list(read_retain(options, options.fields.max_rows))
     model = resolve_model(name, allow_download=options.allow_download)
     parts = split_requests(forget, options.requests, options.forget)
     check_requests(options.requests, options.register)

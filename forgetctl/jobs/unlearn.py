@@ -20,7 +20,7 @@ from ..engine.row_scorer import RowScorer
 from ..errors import InputError, RecipeError, RunError, UsageError
 from ..files import file_digest, model_digest, read_json, write_json
 from ..progress import Progress
-from ..recipe import Recipe, parse_recipe
+from ..recipe import Recipe, read_recipe
 from ..run import DEFAULT_RUNS, Run, new_run_path
 from ..scores import Scores, ScoreSet
 from ..stages.neutral import rows_digest
@@ -113,7 +113,7 @@ def _resume(run: Run, options: UnlearnOptions, ranks: Ranks, progress: Progress)
 
         run = shared(ranks, begin)
         with ranks.agreed():
-            job = prepare(options, parse_recipe(run.recipe_file.read_text(encoding="utf-8")))
+            job = prepare(options, read_recipe(run.recipe_file))
             model = _start(job, ranks)
         sample = job.sample or ranks.from_first(lambda: own_sample(job, model, progress))
         with ranks.agreed():
@@ -178,7 +178,7 @@ def _check_rows(run: Run, name: str, path: Path) -> None:
             run.check_unchanged(name, path, run.commit(path), field="commitment")
         else:  # the retain file of a run by forgetctl 0.1
             run.check_unchanged(name, path, file_digest(path))
-    except OSError:
+    except InputError:
         raise InputError(path, "cannot be read, but the run needs it") from None
 
 

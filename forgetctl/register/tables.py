@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import RunError
 from ..files import now
+from ..strict_json import parse_json
 from .records import COLUMNS, DATES, Artefact, BoundRun, Change, Request, plain
 
 SAVE_REQUEST = """
@@ -45,7 +46,7 @@ def load(db: sqlite3.Connection, request_id: str) -> Request | None:
             exceptions=tuple(row["text"] for row in exceptions),
             artefacts=tuple(Artefact(**row) for row in artefacts),
             runs=tuple(BoundRun(**row) for row in runs),
-            history=tuple(Change(row["at"], dict(json.loads(row["changes"]))) for row in history),
+            history=tuple(Change(row["at"], dict(parse_json(row["changes"]))) for row in history),
         )
     except (ValueError, TypeError):
         raise RunError(

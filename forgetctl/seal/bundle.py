@@ -20,8 +20,9 @@ from typing import Any
 
 from securesystemslib.dsse import Envelope
 
-from ..errors import UsageError
+from ..errors import InputError, UsageError
 from ..files import draft_prefix, write_bytes
+from ..outside import read_bytes
 from .canonical import MAX_BYTES, MalformedError, sha256
 from .keys import Signer
 from .manifest import Entry, Manifest, entries
@@ -73,7 +74,7 @@ def copy_files(contents: Contents, draft: Path) -> Manifest:
     """Copy the files to a private directory and write their manifest, from the digests of the copies."""
     for file in contents.files:
         copy = draft / file.relative_to(contents.root)
-        write_bytes(copy, file.read_bytes())
+        write_bytes(copy, read_bytes(file))
     copied = [draft / file.relative_to(contents.root) for file in contents.files]
     manifest = Manifest(contents.run, contents.created, contents.forgetctl, entries(draft, copied), contents.model)
     write_bytes(draft / MANIFEST, manifest.to_bytes())
@@ -153,8 +154,6 @@ def _bytes(path: Path) -> bytes:
     if path.is_symlink() or not path.is_file():
         raise BadFileError(path.name, "is missing, or is no regular file")
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise BadFileError(path.name, f"is larger than {MAX_BYTES // 2**20} MiB")
-        return path.read_bytes()
-    except OSError as error:
-        raise BadFileError(path.name, f"cannot be read: {error.strerror}") from None
+        return read_bytes(path, MAX_BYTES)
+    except InputError as error:
+        raise BadFileError(path.name, error.why) from None

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import math
-from typing import Any, NoReturn
+from typing import Any
 
 import rfc8785
 
-MAX_BYTES = 256 * 2**20
+from ..outside import LARGEST_BYTES
+from ..strict_json import LooseJSONError, parse_json
+
+MAX_BYTES = LARGEST_BYTES
 """Larger files are refused: an auditor reads what somebody else made."""
+EXACT = 2**53 - 1
+"""Largest whole number that a double holds exactly, and so every reader of JSON."""
 
 
 class MalformedError(ValueError):
@@ -30,19 +33,11 @@ def parse(data: bytes) -> Any:
     if len(data) > MAX_BYTES:
         raise MalformedError(f"is larger than {MAX_BYTES // 2**20} MiB")
     try:
-        return json.loads(
-            data.decode("utf-8"),
-            object_pairs_hook=_unique,
-            parse_constant=_refuse,
-            parse_float=_finite,
-            parse_int=_exact,
-        )
+        return parse_json(data.decode("utf-8"), EXACT, surrogates=True)
     except UnicodeDecodeError:
         raise MalformedError("is not UTF-8") from None
-    except MalformedError:
-        raise
-    except (ValueError, RecursionError):
-        raise MalformedError("is not JSON") from None
+    except LooseJSONError as error:
+        raise MalformedError(str(error)) from None
 
 
 def parse_object(data: bytes) -> dict[str, Any]:
@@ -64,25 +59,3 @@ def parse_canonical(data: bytes) -> dict[str, Any]:
 def sha256(data: bytes) -> str:
     """SHA-256, hexadecimal."""
     return hashlib.sha256(data).hexdigest()
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise MalformedError("has a key twice in one object")
-    return found
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    return value if math.isfinite(value) else _refuse(text)
-
-
-def _exact(text: str) -> int:
-    if len(text) > 17 or abs(value := int(text)) > 2**53 - 1:
-        raise MalformedError("holds a whole number that is too large")
-    return value
-
-
-def _refuse(_: str) -> NoReturn:
-    raise MalformedError("holds NaN or infinity, which are not JSON")

@@ -16,10 +16,11 @@ from typing import Any
 
 from ..errors import InputError, RunError, UsageError
 from ..files import write_bytes
+from ..outside import opened, read_text
 from ..rows import Row
 from .canonical import MalformedError, canonical
 
-KEY_BYTES = 32
+KEY_BYTES, LARGEST_KEY_FILE = 32, 2**10
 ALGORITHM = "HMAC-SHA-256 over RFC 8785 JSON of context and response"
 
 
@@ -96,8 +97,8 @@ def find_row(commitments: Mapping[str, Any], key: bytes, row: Row) -> tuple[str 
 
 
 def commit_file(key: bytes, path: Path) -> str:
-    """The commitment to a whole file, with the algorithm's name. Raises OSError if it cannot be read."""
-    with path.open("rb") as file:
+    """The commitment to a whole file, with the algorithm's name. Raises InputError if it cannot be read."""
+    with opened(path) as file:
         found = hashlib.file_digest(file, lambda: hmac.new(key, digestmod=hashlib.sha256))
     return f"hmac-sha256:{found.hexdigest()}"
 
@@ -111,11 +112,11 @@ def make_key(path: Path) -> bytes:
 
 def read_key(path: Path) -> bytes:
     """A key from its file. Raises RunError if it is missing or damaged."""
+    if not path.exists():
+        raise RunError(f"{path}: there is no such key")
     try:
-        key = bytes.fromhex(path.read_text(encoding="ascii"))
-    except FileNotFoundError:
-        raise RunError(f"{path}: there is no such key") from None
-    except (OSError, ValueError):
+        key = bytes.fromhex(read_text(path, LARGEST_KEY_FILE))
+    except (InputError, ValueError):
         key = b""
     if len(key) != KEY_BYTES:
         raise RunError(f"{path} is damaged: it is no commitment key")

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import RunError
+from ..errors import InputError, RunError
 from ..files import now, private
+from ..outside import read_bytes
 from .canonical import MalformedError, canonical, parse_canonical, sha256
 
 FIRST = "0" * 64
@@ -42,7 +43,10 @@ def append_event(path: Path, name: str, facts: Mapping[str, Any]) -> None:
     A last line that was cut off by a crash never happened and is dropped first. Raises RunError if the file has been
     changed: nothing is appended to a broken chain.
     """
-    data = path.read_bytes() if path.is_file() else b""
+    try:
+        data = read_bytes(path) if path.exists() else b""
+    except InputError as error:
+        raise RunError(str(error)) from None
     whole = data[: data.rfind(b"\n") + 1]
     try:
         count = len(read_chain(whole))

@@ -21,7 +21,10 @@ from securesystemslib.signer import CryptoSigner, SSlibKey
 
 from ..errors import InputError, UsageError
 from ..files import write_new
+from ..outside import read_bytes
 
+LARGEST_KEY = 2**16
+"""Bytes of a key's file."""
 LONGEST_PASSPHRASE = 1023
 """OpenSSL's limit, in bytes."""
 Signer = CryptoSigner
@@ -106,7 +109,4 @@ def load_public(path: Path) -> SSlibKey:
 
 
 def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(path, f"cannot be read: {error.strerror}") from None
+    return read_bytes(path, LARGEST_KEY)

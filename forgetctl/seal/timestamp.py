@@ -20,6 +20,7 @@ from rfc3161_client import (
 )
 
 from ..errors import ForgetctlError, InputError, UsageError
+from ..outside import read_bytes
 from .canonical import MalformedError
 
 TIMEOUT_SECONDS = 30
@@ -91,9 +92,7 @@ def check_timestamp(token: bytes, data: bytes, root: Path) -> datetime:
     Raises InputError for a file that holds no certificate, VerificationError if the token does not hold.
     """
     try:
-        certificates = x509.load_pem_x509_certificates(root.read_bytes())
-    except OSError as error:
-        raise InputError(root, f"cannot be read: {error.strerror}") from None
+        certificates = x509.load_pem_x509_certificates(read_bytes(root, MOST_BYTES))
     except ValueError:
         raise InputError(root, "holds no certificate in PEM") from None
     found = read_timestamp(token)

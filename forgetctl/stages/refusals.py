@@ -7,9 +7,12 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..files import text_digest
+from ..outside import read_text
 
 SHIPPED = Path("shipped refusals")
 """What messages call the list that comes with forgetctl."""
+LARGEST = 2**20
+"""Bytes of the owner's list."""
 
 
 def refusals_digest(refusals: list[str]) -> str:
@@ -25,12 +28,7 @@ def read_refusals(path: Path | None) -> list[str]:
     if path is None:
         text = importlib.resources.files("forgetctl").joinpath("data/refusals.txt").read_text(encoding="utf-8")
     else:
-        try:
-            text = path.read_text(encoding="utf-8")
-        except OSError as error:
-            raise InputError(path, f"cannot be read: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise InputError(path, "is not UTF-8") from None
+        text = read_text(path, LARGEST)
     refusals = [line.strip() for line in text.splitlines() if line.strip()]
     if not refusals:
         raise InputError(path or SHIPPED, "holds no refusal")

@@ -5,9 +5,7 @@ Used for the deletion request, the retain file and the holdout alike.
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import zlib
 from array import array
 from collections.abc import Iterator, Sequence
@@ -16,50 +14,77 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast, overload
 
 from ..errors import InputError
+from ..outside import opened, opened_text
 from ..rows import Row, Turn
+from ..strict_json import LooseJSONError, parse_json
 
-MAX_LINE_BYTES = 64 * 1024
+MAX_LINE_BYTES, MAX_ROWS = 64 * 1024, 10_000
+"""Of a request, and of whatever else is held in memory: it comes from outside."""
 RETAIN_LINE_BYTES = 16 * 1024 * 1024
+"""Of the owner's retain file, which may have any number of rows."""
 ROLES = ("system", "user", "assistant")
 # Ours first, then TOFU's name for the same thing.
 PARAPHRASED = ("paraphrased_response", "paraphrased_answer")
 PERTURBED = ("perturbed_responses", "perturbed_answer")
-SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
 class Fields:
-    """Names of the fields that hold prompt and response, where they are not the usual ones."""
+    """How a file of rows is read.
+
+    prompt, response: names of the fields that hold them, where they are not the usual ones. max_line: bytes of the
+    longest line that is accepted; max_rows: most rows. A retain file that stays on disk has limits of its own.
+    """
 
     prompt: str | None = None
     response: str | None = None
+    max_line: int = MAX_LINE_BYTES
+    max_rows: int = MAX_ROWS
 
 
 def read_rows(path: Path, fields: Fields | None = None) -> list[Row]:
     """All rows of a JSONL file; blank lines are skipped.
 
     Accepts prompt/response, question/answer (TOFU), messages (chat) and text (a passage).
-    Raises InputError, which names file and line, for anything that is not a valid row.
+    Raises InputError, which names file and line, for anything that is not a valid row, and for more than `fields`
+    allows.
     """
-    rows = [_row(path, line, fields or Fields()) for line in _lines(path, MAX_LINE_BYTES)]
-    if not rows:
+    for _ in each_row(path, fields):
+        pass  # whatever is wrong with the file, no row is kept before that is known
+    return list(each_row(path, fields))
+
+
+def each_row(path: Path, fields: Fields | None = None) -> Iterator[Row]:
+    """The same one by one, none of them kept. Raises InputError where the iteration meets the fault."""
+    fields = fields or Fields()
+    empty = True
+    for line in _lines(path, fields.max_line, fields.max_rows):
+        empty = False
+        yield _row(path, line, fields)
+    if empty:
         raise InputError(path, "holds no row")
-    return rows
+
+
+def first_row(path: Path, fields: Fields | None = None) -> Row:
+    """The first row of a retain file, which may be long. Raises InputError as `RowFile` does."""
+    for line in _lines(path, RETAIN_LINE_BYTES, max_rows=None):
+        return _row(path, line, fields or Fields())
+    raise InputError(path, "holds no row")
 
 
 class RowFile(Sequence[Row]):
     """The rows of a JSONL file as a sequence that leaves them in the file, however many they are.
 
     Every row is read and checked once when this is made, and again, from its place, whenever it is asked for.
-    Lines may be longer than a request's (RETAIN_LINE_BYTES).
+    Lines may be longer than a request's (RETAIN_LINE_BYTES), and there may be any number of rows, or `most`.
     Raises InputError as `read_rows` does, and later if the file is no longer what was checked.
     """
 
-    def __init__(self, path: Path, fields: Fields | None = None) -> None:
+    def __init__(self, path: Path, fields: Fields | None = None, most: int | None = None) -> None:
         self.path, self.fields = path, fields or Fields()
         # 20 bytes a row.
         self._starts, self._numbers, self._checks = array("q"), array("q"), array("I")
-        for line in _lines(path, RETAIN_LINE_BYTES):
+        for line in _lines(path, RETAIN_LINE_BYTES, most):
             _row(path, line, self.fields)
             self._starts.append(line.start)
             self._numbers.append(line.number)
@@ -84,14 +109,11 @@ class RowFile(Sequence[Row]):
         return next(self._read([range(len(self))[index]]))
 
     def _read(self, positions: Sequence[int]) -> Iterator[Row]:
-        try:
-            with self.path.open("rb") as file:
-                if os.fstat(file.fileno()).st_size != self._size:
-                    raise InputError(self.path, "has changed since it was checked")
-                for position in positions:
-                    yield _row(self.path, self._line(file, position), self.fields)
-        except OSError as error:
-            raise InputError(self.path, f"cannot be read: {error.strerror}") from None
+        with opened(self.path) as file:
+            if os.fstat(file.fileno()).st_size != self._size:
+                raise InputError(self.path, "has changed since it was checked")
+            for position in positions:
+                yield _row(self.path, self._line(file, position), self.fields)
 
     def _line(self, file: BinaryIO, position: int) -> _RawLine:
         number = self._numbers[position]
@@ -114,24 +136,22 @@ class _RawLine(NamedTuple):
         return f"_RawLine(number={self.number})"
 
 
-def _lines(path: Path, max_line: int) -> Iterator[_RawLine]:
-    try:
-        if not path.exists():
-            raise InputError(path, "no such file")
-        if not path.is_file():
-            raise InputError(path, "is not a regular file")
-        with path.open("rb") as file:
-            start = 0
-            # A bounded read per line: a file without line breaks cannot fill the memory.
-            for number, raw in enumerate(iter(lambda: file.readline(max_line + 1), b""), start=1):
-                if len(raw) > max_line:
-                    raise InputError(path, f"line is longer than {max_line // 1024} KiB", number)
-                text = _decode(path, number, raw)
-                if text.strip():
-                    yield _RawLine(number, start, raw, text)
-                start += len(raw)
-    except OSError as error:
-        raise InputError(path, f"cannot be read: {error.strerror}") from None
+def _lines(path: Path, max_line: int, max_rows: int | None) -> Iterator[_RawLine]:
+    with opened_text(path) as file:
+        start = rows = 0
+        # A bounded read per line: a file without line breaks cannot fill the memory.
+        for number, raw in enumerate(iter(lambda: file.readline(max_line + 1), b""), start=1):
+            if len(raw) > max_line:
+                raise InputError(path, f"line is longer than {max_line // 1024} KiB", number)
+            text = _decode(path, number, raw)
+            filled = bool(text.strip())
+            rows += filled
+            # As many blank lines may stand between the rows.
+            if max_rows is not None and max(rows, number - rows) > max_rows:
+                raise InputError(path, f"has more than {max_rows:,} {'rows' if filled else 'blank lines'}", number)
+            if filled:
+                yield _RawLine(number, start, raw, text)
+            start += len(raw)
 
 
 def _row(path: Path, line: _RawLine, fields: Fields) -> Row:
@@ -152,13 +172,9 @@ class _Line:
     def __init__(self, path: Path, number: int, text: str) -> None:
         self.path, self.number = path, number
         try:
-            value = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise self.error(f"is not valid JSON (column {error.colno}: {error.msg})") from None
-        except RecursionError:
-            raise self.error("is nested too deeply") from None
-        except ValueError:
-            raise self.error("holds a number that is too long") from None
+            value = parse_json(text)
+        except LooseJSONError as error:
+            raise self.error(str(error)) from None
         if not isinstance(value, dict):
             raise self.error(f"is a JSON {_json_type(value)}, expected one object a line")
         self.value: dict[str, Any] = value
@@ -206,7 +222,7 @@ class _Line:
             content = message.get("content")
             if not isinstance(content, str) or not content.strip():
                 raise self.error(f"message {position} has no text in 'content'")
-            turns.append(cast(Turn, (message["role"], _storable(content, self))))
+            turns.append(cast(Turn, (message["role"], content)))
         if turns[-1][0] != "assistant":
             raise self.error("the last message must be the assistant's: it is the response to forget")
         return tuple(turns[:-1]), turns[-1][1]
@@ -219,7 +235,7 @@ class _Line:
             raise self.error(f"field '{name}' is a JSON {_json_type(value)}, expected a string")
         if not value.strip():
             raise self.error(f"field '{name}' is empty")
-        return _storable(value, self)
+        return value
 
     def optional_text(self, name: str) -> str | None:
         return self.text(name) if self.value.get(name) is not None else None
@@ -234,17 +250,10 @@ class _Line:
         values = [values] if isinstance(values, str) else values
         if not isinstance(values, list) or not all(isinstance(v, str) and v.strip() for v in values):
             raise self.error(f"field '{name}' must be a list of non-empty strings")
-        return tuple(_storable(value, self) for value in values)
+        return tuple(values)
 
     def first_texts(self, names: tuple[str, ...]) -> tuple[str, ...]:
         return next((found for name in names if (found := self.texts(name))), ())
-
-
-def _storable(text: str, line: _Line) -> str:
-    """JSON can spell lone surrogates, which no tokenizer or file accepts."""
-    if SURROGATE.search(text):
-        raise line.error("holds a lone surrogate, which is not text")
-    return text
 
 
 def _json_type(value: object) -> str:

@@ -33,13 +33,13 @@ def test_a_useless_file_is_refused_by_name(content: bytes, words: str, tmp_path:
     file.write_bytes(content)
     with pytest.raises(InputError, match=words) as caught:
         read_refusals(file)
-    assert str(caught.value).startswith(f"{file}: ")
+    assert str(caught.value).startswith(f"{file}:")
     assert "idea" not in str(caught.value)
     assert caught.value.exit_code == 2
 
 
 @pytest.mark.parametrize("name", ["missing.txt", "."])
 def test_a_file_that_cannot_be_read_is_refused_by_name(name: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="cannot be read: ") as caught:
+    with pytest.raises(InputError, match=r"no such file|not a regular file") as caught:
         read_refusals(tmp_path / name)
     assert str(tmp_path / name) in str(caught.value)

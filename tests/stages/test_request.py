@@ -256,7 +256,6 @@ def test_invalid_json(tmp_path: Path, line: bytes) -> None:
         (f'["{PRIVATE}"]'.encode(), "array"),
         (f'"{PRIVATE}"'.encode(), "string"),
         (b"17", "number"),
-        (b"NaN", "number"),
         (b"true", "boolean"),
         (b"null", "null"),
     ],
@@ -312,8 +311,6 @@ def test_blank_field(tmp_path: Path, name: str, blank: str) -> None:
     ("value", "kind"),
     [
         (7, "number"),
-        (float("nan"), "number"),
-        (float("inf"), "number"),
         (True, "boolean"),
         ([PRIVATE], "array"),
         ({"a": PRIVATE}, "object"),
@@ -546,7 +543,7 @@ def test_a_file_that_vanishes(tmp_path: Path) -> None:
     path = write(tmp_path, *LINES)
     rows = RowFile(path)
     path.unlink()
-    with pytest.raises(InputError, match=r"request\.jsonl: cannot be read: No such file or directory"):
+    with pytest.raises(InputError, match=r"request\.jsonl: no such file"):
         rows[0]
 
 

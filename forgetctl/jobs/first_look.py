@@ -1,0 +1,56 @@
+"""What is wrong with the files of others, told before torch is imported: that takes seconds and half a gigabyte.
+
+Nothing is kept. The jobs read everything again, from where it is used.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..stages.refusals import read_refusals
+from ..stages.request import Fields, each_row, first_row
+from .options import UnlearnOptions, VerifyOptions
+
+if TYPE_CHECKING:
+    from ..scores import Role
+
+
+def look_before_unlearning(options: UnlearnOptions) -> None:
+    """Read the request and the refusals, and one row of the retain file. Raises InputError as their readers do."""
+    if _launched():
+        return
+    _look([options.forget], options.fields)
+    read_refusals(options.refusals)
+    if options.retain is not None:
+        first_row(options.retain, options.fields)
+
+
+def look_before_verifying(options: VerifyOptions) -> None:
+    """Read every file of rows or scores that was given. Raises InputError as their readers do."""
+    if _launched():
+        return
+    _look([path for name, path in options.files if name != "retain"], options.fields)
+    if options.retain is not None:
+        first_row(options.retain, options.fields)
+    named: list[tuple[str | Path | None, Role]] = [(options.scores, "unlearned"), (options.start, "start")]
+    named += [(name, "reference") for name in options.references]
+    files = [(Path(name), role) for name, role in named if name is not None and Path(name).is_file()]
+    if files:
+        from ..scores import read_scores  # which imports scipy
+
+        for path, role in files:
+            read_scores(path, role)
+
+
+def _look(paths: Iterable[Path], fields: Fields) -> None:
+    for path in paths:
+        for _ in each_row(path, fields):
+            pass
+
+
+def _launched() -> bool:
+    """Whether a launcher started several processes, which agree on what is wrong before one of them says it."""
+    return os.environ.get("WORLD_SIZE", "1") != "1"
