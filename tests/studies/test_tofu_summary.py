@@ -68,7 +68,9 @@ def test_methods_come_in_the_papers_order_and_the_sweep_in_a_table_of_its_own() 
     assert [row[0] for row in main.rows] == ["start", "reference", "ga", "npo-rt"]
     assert [row[0] for row in sweep.rows] == ["0", "1", "5"]
     assert "npo-rt" in sweep.title
-    assert set(draw(summarise(lines), 1.0)) == {
+    strange = summarise([*lines, *run("newer-rt+x", 1, 0.1, 0.2)])
+    assert [one["method"] for one in strange][-1] == "newer-rt+x"
+    assert set(draw(strange, 1.0)) == {
         "tofu-quality-utility", "tofu-epochs", "tofu-forget-kl", "tofu-retain-weight",
     }  # fmt: skip
 

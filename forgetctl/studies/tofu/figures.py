@@ -17,6 +17,8 @@ from .summary import Summary
 from .table import REFERENCE, START
 
 MARKERS = {"": "o", "rt": "s", "kl": "^"}
+OTHER_MARKER = "D"
+"""Of methods that are not the paper's."""
 LEVEL = 0.05
 LOWEST = 1e-30
 """p-values below this are drawn at the edge: two samples that do not overlap at all give 1e-119 at n = 200."""
@@ -68,7 +70,7 @@ def quality_utility(main: Splits, ends: Splits) -> Figure:
         for (split, summaries), axes in zip(main.items(), places, strict=False):
             for one in summaries:
                 final, drawn = one["final"], look(one["method"])
-                marker = MARKERS[one["method"].partition("-")[2]]
+                marker = _marker(one["method"])
                 axes.plot(final["utility"], quality(final), marker, color=drawn["color"], markersize=5.5, clip_on=False)
             for one in ends.get(split, []):
                 marker = "*" if one["method"] == REFERENCE else "X"
@@ -150,6 +152,10 @@ def retain_weights(swept: Splits) -> Figure:
         return figure
 
 
+def _marker(method: str) -> str:
+    return MARKERS.get(method.partition("-")[2], OTHER_MARKER)
+
+
 def quality(point: Summary) -> float:
     """The p-value to draw."""
     return max(float(point["forget_quality"]), LOWEST)
@@ -176,7 +182,7 @@ def _marker_legend(figure: Figure, methods: Mapping[str, None]) -> None:
     handles = [
         Line2D([], [], linestyle="none", marker=marker, color=colour, markersize=size, label=label)
         for marker, colour, size, label in (
-            *((MARKERS[m.partition("-")[2]], look(m)["color"], 5.5, m.upper().replace("-", "+")) for m in methods),
+            *((_marker(m), look(m)["color"], 5.5, m.upper().replace("-", "+")) for m in methods),
             ("X", "black", 7, "start"),
             ("*", "black", 9, "reference"),
         )

@@ -30,8 +30,10 @@ def summarise(lines: Sequence[Line]) -> list[Summary]:
 
     order = {name: place for place, name in enumerate((START, REFERENCE, *METHODS))}
 
-    def of_method(line: Line) -> tuple[str, int, float]:
-        return line["split"], order[line["method"]], line["retain_weight"]
+    def of_method(line: Line) -> tuple[str, int, str, float]:
+        """Methods that only another version has come last."""
+        method = line["method"]
+        return line["split"], order.get(method, len(order)), method, line["retain_weight"]
 
     return [_summary(list(own)) for _, own in groupby(sorted(lines, key=of_method), of_method)]
 

@@ -23,6 +23,7 @@ from ...engine.levels import learn_levels
 from ...engine.models import choose_device, inspect_model, load_for_training, load_model, load_tokenizer
 from ...engine.tracking import Watch
 from ...errors import DivergedError
+from ...files import write_bytes
 from ...maths.objectives import WeightedSum
 from ...progress import Progress, Silent
 from ...recipe import CALIBRATED_RECIPE, Recipe, load_recipe
@@ -134,8 +135,7 @@ class Bench:
         if kept.is_file():
             return Scores.model_validate_json(kept.read_text(encoding="utf-8"))
         scores = self.asker.scores(model, "reference" if name == REFERENCE else "start", rouge=True)
-        kept.parent.mkdir(exist_ok=True)
-        write_text(kept, scores.model_dump_json())
+        write_bytes(kept, scores.model_dump_json().encode())
         return scores
 
     def _load(self, path: Path) -> Any:
@@ -218,10 +218,3 @@ def _fit(bench: Bench, recipe: Recipe, run: Run, forget: Any, retain: Any, model
     free = free_memory(bench.device) + int(model.get_memory_footprint())
     static = static_bytes(bench.facts, recipe, bench.device)
     return choose_fit(bench.facts, forget, retain, recipe, bench.device, static=static, free=free)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    from ...files import write_bytes
-
-    write_bytes(path, text.encode())
