@@ -32,9 +32,10 @@ def look_before_verifying(options: VerifyOptions) -> None:
     """Read every file of rows or scores that was given. Raises InputError as their readers do."""
     if _launched():
         return
-    _look([path for name, path in options.files if name != "retain"], options.fields)
-    if options.retain is not None:
-        first_row(options.retain, options.fields)
+    if options.scores is None:  # with scores, files of rows are refused whatever they hold
+        _look([path for name, path in options.files if name != "retain"], options.fields)
+        if options.retain is not None:
+            first_row(options.retain, options.fields)
     named: list[tuple[str | Path | None, Role]] = [(options.scores, "unlearned"), (options.start, "start")]
     named += [(name, "reference") for name in options.references]
     files = [(Path(name), role) for name, role in named if name is not None and Path(name).is_file()]

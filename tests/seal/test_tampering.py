@@ -188,7 +188,7 @@ def test_changed_envelopes(sealed: Evidence, copy_of: Copy, change: Any, code: i
         (lambda text: text[:-1] + ',"x":NaN}', "NaN"),
         (lambda text: text.replace(",", ", ", 1), "canonical"),
         (lambda text: "[" + text + "]", "not a JSON object"),
-        (lambda text: "[" * 100_000, "not JSON"),
+        (lambda text: "[" * 100_000, "nested too deeply"),
         (lambda text: text + "\ud800", "UTF-8"),
     ],
 )
