@@ -148,7 +148,7 @@ def test_every_epoch_draws_its_own_refusals(
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (None, "cannot be read"),
+        (None, "no such file"),
         (b"", "holds no refusal"),
         (b"\n  \n", "holds no refusal"),
         (b"\xff\xfe no", "not UTF-8"),
@@ -278,7 +278,7 @@ def test_a_layer_that_the_model_does_not_have(world: Path, tmp_path: Path, forge
 
 def test_a_diverging_kto_run_ends_like_any_other(world: Path, tmp_path: Path, forgetctl: Command) -> None:
     """Its mismatched pairs are scored before the loss can be found not to be finite."""
-    arguments = unlearn_arguments(world, tmp_path / "run", "--method", "kto", "--set", "learning_rate=1e30")
+    arguments = unlearn_arguments(world, tmp_path / "run", "--method", "kto", "--set", "learning_rate=1e12")
     result = forgetctl(*arguments, "--set", "warmup_epochs=0")
     assert result.exit_code == 1, result.output
     assert "lower the learning rate" in result.stderr

@@ -16,7 +16,7 @@ from forgetctl.document.card import card
 from forgetctl.document.settings import MEANINGS, settings
 from forgetctl.document.words import LIMITS
 from forgetctl.errors import RunError
-from forgetctl.recipe import Lora, Recipe
+from forgetctl.recipe import Calibration, Lora, Recipe
 from forgetctl.stages.report import build, render_html, render_json, render_markdown
 from tests.stages.report_records import (
     BOUNDS,
@@ -291,8 +291,8 @@ def test_contradictions_are_pointed_out(run_dir: Path, changes: dict[str, Any], 
 
 
 def test_json_is_strict_and_keeps_the_records(run_dir: Path) -> None:
-    (run_dir / "log.jsonl").write_text('{"step": 1, "loss": NaN}\n{"step": 1, "loss": 1e999, "grad_norm": 2.5}\n')
-    write(run_dir, "verdict.json", verdict_record(kl={"forget_distance": float("nan")}, added_later={"x": [1]}))
+    (run_dir / "log.jsonl").write_text('{"step": 1, "loss": 3.5}\n{"step": 1, "loss": 3.0, "grad_norm": 2.5}\n')
+    write(run_dir, "verdict.json", verdict_record(kl={"forget_distance": None}, added_later={"x": [1]}))
     value = json.loads(json.dumps(render_json(build(run_dir)), allow_nan=False))
     assert value["verdict"]["forget_quality"]["p"] == 6.7e-6
     assert value["verdict"]["kl"]["forget_distance"] is None
@@ -319,6 +319,7 @@ def test_json_is_strict_and_keeps_the_records(run_dir: Path) -> None:
         ("events.jsonl", '{"n": 1, "time": "t", "event": "e", "facts": ["a secret"], "previous": ""}\n'),
         ("scores/unlearned.json", '{"sets": {"forget": {"answer_logp": [-1, -2], "answer_tokens": [3]}}}'),
         ("scores/start.json", '{"sets": {"forget": {"answer_logp": ["a secret"], "answer_tokens": [3]}}}'),
+        ("log.jsonl", '{"step": 1, "loss": NaN}\n{"step": 2, "loss": 3.0}\n'),
     ],
 )
 def test_damage_names_the_file(run_dir: Path, name: str, content: str) -> None:
@@ -340,7 +341,9 @@ def test_the_report_needs_no_torch() -> None:
 
 
 def test_every_setting_has_a_meaning() -> None:
-    recipe = Recipe(terms={"npo": 1.0}, hyperparameters={"gamma": 0.0}, lora=Lora()).model_dump(mode="json")
+    recipe = Recipe(
+        terms={"npo": 1.0}, hyperparameters={"gamma": 0.0}, lora=Lora(), calibration=Calibration()
+    ).model_dump(mode="json")
     shown = list(settings(recipe))
     assert {name for name, _, _ in shown} >= {"terms.npo", "hyperparameters.gamma", "verify.relearn_learning_rate"}
     assert [name for name, _, meaning in shown if not meaning] == []
