@@ -272,6 +272,7 @@ def test_a_study_of_something_else_is_refused(finished: Finished, more: tuple[st
     assert read(finished.out / "tofu.jsonl") == before
 
 
+@pytest.mark.slow
 def test_a_killed_study_ends_with_the_same_table(finished: Finished, tmp_path: Path) -> None:
     out = tmp_path / "study"
     running = process(*arguments(finished.world, out))
