@@ -115,10 +115,10 @@ def index(path: Path, name: object) -> None:
         (lambda path: (path / "config.json").write_text('{"n_positions": "many"}'), "has no usable max_position"),
         (lambda path: (path / "config.json").write_text('{"text_config": []}'), "has no usable max_position"),
         (lambda path: (path / "config.json").write_text("[]"), "is not a JSON object"),
-        (lambda path: (path / "model.safetensors").unlink(), "no weights: forgetctl reads safetensors only"),
-        (truncate, "model.safetensors: is not a whole safetensors file"),
+        (truncate, "is not a whole safetensors file"),
         (lambda path: (path / "model.safetensors").write_bytes(b""), "is not a whole safetensors file"),
         (lambda path: (path / "model.safetensors").write_bytes(b"\xff" * 4000), "is not a whole safetensors file"),
+        (lambda path: (path / "model.safetensors").unlink(), "no weights: forgetctl reads safetensors only"),
         (pickle_only, "only pickled weights (pytorch_model.bin), which can run code; convert them"),
         (lambda path: edit_config(path, auto_map={"AutoModel": "modeling.Mine"}), "remote code (auto_map)"),
         (
@@ -138,7 +138,7 @@ def index(path: Path, name: object) -> None:
     ],
     ids=[
         "missing", "no-config", "broken-config", "config-not-utf8", "config-twice", "config-count", "config-text",
-        "config-list", "no-weights", "truncated", "empty", "garbage", "pickle", "auto-map",
+        "config-list", "truncated", "empty", "garbage", "no-weights", "pickle", "auto-map",
         "tokenizer-auto-map", "tokenizer-config", "index-up", "index-absolute", "index-pickle", "index-list",
         "adapter", "no-tokenizer",
     ],

@@ -29,7 +29,8 @@ def fuzz(name: str, seconds: int, findings: Path, scratch: Path) -> None:
     with atheris.instrument_imports(include=["forgetctl", "yaml", "json"]):
         from tests.fuzz.targets import TARGETS
 
-    TARGETS[name](b"{}")  # what is imported or made on first use is no slow input
+    for path in (CORPUS / name).iterdir():
+        TARGETS[name](path.read_bytes())  # what is imported or made on first use is no slow input
     options = [f"-max_total_time={seconds}", f"-max_len={LONGEST}", f"-artifact_prefix={findings}/{name}-"]
     options += ["-timeout=20", "-rss_limit_mb=4096", "-print_final_stats=1", "-verbosity=1"]
     atheris.Setup([sys.argv[0], *options, str(scratch), str(CORPUS / name)], TARGETS[name])

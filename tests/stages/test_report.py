@@ -291,7 +291,7 @@ def test_contradictions_are_pointed_out(run_dir: Path, changes: dict[str, Any], 
 
 
 def test_json_is_strict_and_keeps_the_records(run_dir: Path) -> None:
-    (run_dir / "log.jsonl").write_text('{"step": 1, "loss": 3.5}\n{"step": 1, "loss": 3.0, "grad_norm": 2.5}\n')
+    (run_dir / "log.jsonl").write_text('{"step": 1, "loss": 1}\n{"step": 1, "loss": null, "grad_norm": 2.5}\n')
     write(run_dir, "verdict.json", verdict_record(kl={"forget_distance": None}, added_later={"x": [1]}))
     value = json.loads(json.dumps(render_json(build(run_dir)), allow_nan=False))
     assert value["verdict"]["forget_quality"]["p"] == 6.7e-6
@@ -301,6 +301,13 @@ def test_json_is_strict_and_keeps_the_records(run_dir: Path) -> None:
     assert value["distributions"]["truth_ratio"]["reference"]["n"] == 37
     assert value["recipe"]["retain"] == {"ratio": 3.0}
     assert "not measured" in html(run_dir).text
+
+
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999"])
+def test_no_record_of_ours_holds_what_is_no_number(number: str, run_dir: Path) -> None:
+    (run_dir / "log.jsonl").write_text('{"step": 1, "loss": 0.5}\n{"step": 2, "loss": %s}\n' % number)
+    with pytest.raises(RunError, match=r"log\.jsonl:2: is damaged: it holds "):
+        build(run_dir)
 
 
 @pytest.mark.parametrize(
