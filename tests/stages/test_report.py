@@ -305,7 +305,7 @@ def test_json_is_strict_and_keeps_the_records(run_dir: Path) -> None:
 
 @pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999"])
 def test_no_record_of_ours_holds_what_is_no_number(number: str, run_dir: Path) -> None:
-    (run_dir / "log.jsonl").write_text('{"step": 1, "loss": 0.5}\n{"step": 2, "loss": %s}\n' % number)
+    (run_dir / "log.jsonl").write_text(f'{{"step": 1, "loss": 0.5}}\n{{"step": 2, "loss": {number}}}\n')
     with pytest.raises(RunError, match=r"log\.jsonl:2: is damaged: it holds "):
         build(run_dir)
 
