@@ -6,9 +6,10 @@ The commands are real processes, and the system says how much memory each of the
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,8 @@ def test_every_command_and_kind(command: str, kind: str, tmp_path: Path) -> None
     make = {**HOSTILE, "rows as long as may be": long_rows}[kind]
     if command == "--retain" and make in (short_rows, long_rows):
         pytest.skip("the owner's retain file may have any number of rows, which stay in it")
+    if command != "--forget" and make is long_rows:
+        pytest.skip("read as a request is")
     fine = tmp_path / "fine.jsonl"
     fine.write_text('{"text": "x"}\n')
     unlearn = ["unlearn", "--dry-run", "--model", "none", "--forget"]
@@ -138,11 +141,12 @@ def test_audit(name: str, tmp_path: Path) -> None:
 
 
 @pytest.fixture(autouse=True)
-def room(tmp_path: Path) -> None:
-    """Holes need a file system that has them."""
+def room(tmp_path: Path) -> Iterator[None]:
+    """Holes need a file system that has them; what is no hole is not left behind."""
     probe = tmp_path / "probe"
     with probe.open("wb") as file:
         file.truncate(2**24)
     if probe.stat().st_blocks * 512 > 2**20:
         pytest.skip("this file system writes holes out")
-    probe.unlink()
+    yield
+    shutil.rmtree(tmp_path)
