@@ -41,9 +41,10 @@ def parse_json(text: str, largest: int = LARGEST_WHOLE, *, surrogates: bool = Fa
 
     surrogates: accept lone ones, as in records of ours: so Python spells a file's name that is not UTF-8.
     """
-    _refuse_deep(text)
+    if text.count("[") + text.count("{") > DEEPEST:
+        _refuse_deep(text)
     try:
-        value = _decoder(largest).decode(text)
+        value = (_DECODER if largest == LARGEST_WHOLE else _decoder(largest)).decode(text)
     except json.JSONDecodeError as error:
         nul = text.find("\0")
         why = f"is not valid JSON (column {error.colno}: {error.msg})" if nul < 0 else "holds a NUL byte"
@@ -66,8 +67,6 @@ def read_object(path: Path, largest: int = LARGEST_WHOLE, *, surrogates: bool = 
 
 
 def _refuse_deep(text: str) -> None:
-    if text.count("[") + text.count("{") <= DEEPEST:
-        return
     depth = 0
     for found in _BRACKETS.finditer(text):
         depth += (found[0] in "[{") - (found[0] in "]}")
@@ -126,3 +125,7 @@ def _texts(value: Any) -> Iterator[str]:
             left += [*part, *part.values()]
         elif isinstance(part, list):
             left += part
+
+
+_DECODER = _decoder(LARGEST_WHOLE)
+"""At hand for millions of rows."""

@@ -241,7 +241,10 @@ class _Line:
         return self.text(name) if self.value.get(name) is not None else None
 
     def first_text(self, names: tuple[str, ...]) -> str | None:
-        return next((self.text(name) for name in names if self.value.get(name) is not None), None)
+        for name in names:
+            if self.value.get(name) is not None:
+                return self.text(name)
+        return None
 
     def texts(self, name: str) -> tuple[str, ...]:
         values = self.value.get(name)
@@ -253,7 +256,10 @@ class _Line:
         return tuple(values)
 
     def first_texts(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        return next((found for name in names if (found := self.texts(name))), ())
+        for name in names:
+            if found := self.texts(name):
+                return found
+        return ()
 
 
 def _json_type(value: object) -> str:

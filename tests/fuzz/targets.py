@@ -16,7 +16,6 @@ from unittest.mock import patch
 import forgetctl.jobs.audit as auditing
 from forgetctl.errors import ForgetctlError
 from forgetctl.jobs.seal import SealOptions, run_seal
-from forgetctl.outside import read_text
 from forgetctl.recipe import load_recipe, parse_recipe
 from forgetctl.scores import read_scores
 from forgetctl.seal.bundle import read_bundle
@@ -73,8 +72,6 @@ def recipe(data: bytes) -> None:
     with suppress(ForgetctlError):
         found = load_recipe(str(path))
         assert parse_recipe(found.to_yaml()) == found
-    with suppress(ForgetctlError):
-        load_recipe(None, overrides=[f"epochs={read_text(path)}", f"lora={read_text(path)}"])
 
 
 def scores(data: bytes) -> None:
