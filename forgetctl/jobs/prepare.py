@@ -116,7 +116,7 @@ def _unseen(job: Job, retain: Sequence[Row]) -> Sequence[Row]:
     rows = read_rows(file, job.options.fields)
     check_unseen(file, rows, chain(job.forget, retain))
     chosen = for_calibration(file, rows, settings.share, job.recipe.seed)
-    encode(job, chosen, file)
+    encode(job, chosen, file)  # refuses what does not fit the model, before it is loaded
     return chosen
 
 

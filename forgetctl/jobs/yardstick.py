@@ -37,8 +37,11 @@ LEAST_ROWS = 10
 
 @dataclass(frozen=True, repr=False)
 class Yardstick:
-    """job: of the recipe that is tuned. levels: in nats a token, where each forget row would lie had it not been seen.
-    kept: retain rows to measure on. known: the start model's mean probability of them, in (0, 1]."""
+    """job: of the recipe, calibrated, for the rows and the model. recipe: as it is tuned, calibrated or not.
+
+    levels: in nats a token, where each forget row would lie had it not been seen. kept: retain rows to measure on.
+    known: the start model's mean probability of them, in (0, 1].
+    """
 
     job: Job
     recipe: Recipe
@@ -99,7 +102,8 @@ def discard(place: Path) -> None:
     """Remove a trial's directory with what lies beside it, or what a trial that was broken off left there."""
     left = Run(place)
     for folder in (place, left.row_keys):
-        shutil.rmtree(folder, ignore_errors=False) if folder.exists() else None
+        if folder.exists():
+            shutil.rmtree(folder)
     for file in (left.key_file, place.parent / LATEST):
         file.unlink(missing_ok=True)
 

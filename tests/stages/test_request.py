@@ -208,7 +208,7 @@ def test_directory(tmp_path: Path) -> None:
 
 
 def test_name_longer_than_the_file_system_allows(tmp_path: Path) -> None:
-    refusal(tmp_path / ("a" * 300), None)
+    assert refusal(tmp_path / ("a" * 300), None) == "cannot be read: File name too long"
 
 
 @pytest.mark.timeout(20)
@@ -376,7 +376,8 @@ def test_hundred_thousand_brackets(tmp_path: Path) -> None:
 
 def test_number_too_long_for_python(tmp_path: Path) -> None:
     """Python refuses to read an integer of more than 4300 digits with a bare ValueError."""
-    refused_line(tmp_path, f'{{"text": "{PRIVATE}", "n": {"9" * 5000}}}'.encode())
+    line = f'{{"text": "{PRIVATE}", "n": {"9" * 5000}}}'.encode()
+    assert refused_line(tmp_path, line) == "holds a whole number that is too large"
 
 
 @pytest.mark.parametrize(
