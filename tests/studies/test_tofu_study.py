@@ -26,6 +26,7 @@ from forgetctl.studies.tofu.data import TofuData
 from forgetctl.studies.tofu.evaluation import Asker
 from tests.jobs.conftest import process
 from tests.studies.tofu_world import arguments
+from tests.world import write_lines
 
 Line = dict[str, Any]
 CPU = torch.device("cpu")
@@ -310,6 +311,26 @@ def test_a_run_that_diverges_is_a_finding(tofu: Path, tmp_path: Path) -> None:
     assert "1 of 1 runs are there already" in again.stderr
 
 
+def test_methods_that_end_at_levels(tofu: Path, tmp_path: Path) -> None:
+    """NPO with levels ends nearer to what nobody saw than without, and a row of the request is no holdout."""
+    names = [f"{first}{last}" for first in ("Ap", "Ber", "Cal", "Dun", "El") for last in ("os", "ina", "ek", "ur")]
+    asked = [("Where does", "lives in", "Norwick"), ("What is the job of", "works as", "clerk")]
+    rows = [
+        {"question": f"{ask} {name} stay?", "answer": f"{name} {kind} {what}."}
+        for name in names
+        for ask, kind, what in asked
+    ]
+    holdout = write_lines(tmp_path / "holdout.jsonl", rows)
+    more = ("--methods", "npo-rt,npo-rt+level", "--holdout", str(holdout))
+    assert study(tofu, tmp_path / "study", *more).exit_code == 0
+    ends = {line["method"]: line for line in lines_of(tmp_path / "study") if line["step"] == line["steps"]}
+    assert ends["npo-rt+level"]["forget_probability"] != ends["npo-rt"]["forget_probability"]
+    assert 0 <= ends["npo-rt+level"]["D_answers"] <= 1
+    seen = study(tofu, tmp_path / "other", *more[:3], str(tofu / "data" / "forget05.json"))
+    assert seen.exit_code == 2
+    assert "is no holdout" in seen.stderr
+
+
 # Wrong use
 
 
@@ -318,6 +339,8 @@ def test_a_run_that_diverges_is_a_finding(tofu: Path, tmp_path: Path) -> None:
     [
         (("--splits", "07"), "no split 07; there is 01, 05"),
         (("--methods", "npo,magic"), "no method magic"),
+        (("--methods", "magic+level"), "no method magic"),
+        (("--methods", "npo-rt+level"), "need --holdout"),
         (("--retain-weights", "1,-2"), "--retain-weights: -2 is not a number from 0 on"),
         (("--reference", "5=x"), "no split 5"),
         (("--reference", "05"), "--reference needs SPLIT=DIR"),

@@ -22,7 +22,10 @@ MEASURED, DIVERGED = "measured", "diverged"
 
 
 class RunKey(NamedTuple):
-    """Which run: a split such as "05", a method, the weight of its retain terms, a seed."""
+    """Which run: a split such as "05", a method, the weight of its retain terms, a seed.
+
+    A method that ends at levels has the retain weight of its own recipe, whatever stands here.
+    """
 
     split: str
     method: str
