@@ -23,7 +23,7 @@ UNLEARN = (
     "forgetctl.jobs.unlearn:first_record",
     "forgetctl.jobs.unlearn:bind",
     "forgetctl.run:commit_parts",
-    "forgetctl.jobs.unlearn:choose_fit",
+    "forgetctl.jobs.unlearn:find_fit",
     "forgetctl.stages.unlearn:shared_scores",
     "forgetctl.engine.trainer:UnlearnTrainer.training_step",
     "forgetctl.engine.trainer:UnlearnTrainer._save_checkpoint",
