@@ -2,6 +2,7 @@
 # make study-tofu: the paper's section 5 on a small model, over an hour on two cores; can be stopped and continued.
 # make calibrate: how often the verdict is right.  make browser: the report in Chromium (needs it, node and npm).
 # make bench: time and memory beside a textbook implementation.  make bench-gpu: the same questions for 1B and 7B models.
+# make test-gpu: what a GPU computes against a processor; skipped without one.
 # make faults: commands really killed and disks really full.  make distributed: two processes against one.
 # make privacy: request text searched for in all that is written, and many commands at once.
 # make fuzz: ten minutes of hostile input for every reader (FUZZ_SECONDS=600).  make hostile: 2 GB files, every command.
@@ -9,7 +10,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test studies study-tofu calibrate browser bench bench-gpu faults distributed privacy fuzz hostile lint clean
+.PHONY: demo test studies study-tofu calibrate browser bench bench-gpu test-gpu faults distributed privacy fuzz hostile lint clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -63,6 +64,9 @@ bench-gpu: .venv/installed
 faults: .venv/installed
 	$(BIN)/python -m tests.faults
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults
+
+test-gpu: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/gpu
 
 distributed: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -s tests/distributed

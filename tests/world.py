@@ -17,7 +17,7 @@ def write_lines(path: Path, values: Iterable[dict[str, Any]]) -> Path:
     return path
 
 
-def build_world(folder: Path) -> Path:
+def build_world(folder: Path, width: int = 32) -> Path:
     """Make model/ (knows everyone), reference/ (half trained on those who stay), and their row files in `folder`."""
     from forgetctl.demo.training import encoder_for, learn, make_tokenizer, save, tiny_llama
     from forgetctl.progress import Silent
@@ -33,7 +33,7 @@ def build_world(folder: Path) -> Path:
     tokenizer = make_tokenizer(f"{row.prompt} {row.response}" for row in known)
     encoder = encoder_for(tokenizer)
     for seed, (name, file) in enumerate((("model", everyone), ("reference", remaining))):
-        model = tiny_llama(len(tokenizer), seed, width=32)
+        model = tiny_llama(len(tokenizer), seed, width=width)
         taught = [encoder.encode(row) for row in read_rows(file)]
         learn(model, taught, epochs=25, learning_rate=1e-2, seed=seed, progress=Silent(), title="")
         save(model, tokenizer, folder / name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
 import psutil
@@ -21,10 +22,22 @@ from .models import ModelFacts, frozen_dtype
 from .schedule import Limits, PairedBatches
 from .simulation import Load, Way, model_packs, model_width, step_memory
 
-TOKENS = {"cpu": 1024, "cuda": 16384}
-"""Tokens at once where memory allows: beyond them a processor, and a GPU, gain next to nothing."""
-FEWEST = 512
-"""Tokens below which products of matrices become slow: activations are computed twice sooner than go below."""
+
+@dataclass(frozen=True)
+class Worth:
+    """What is worth to be computed at once on a kind of device, in tokens.
+
+    most: beyond them nothing is gained. fewest: below them products of matrices become slow, or a GPU waits for the
+    processor that tells it what to do; activations are computed twice sooner than go below. part: what a part costs
+    beside its tokens.
+    """
+
+    most: int
+    fewest: int
+    part: int
+
+
+WORTH = {"cpu": Worth(1024, 512, 64), "cuda": Worth(16384, 2048, 1024)}
 USABLE = 0.9
 """The part of the free memory that is planned for; the rest is for what no estimate sees."""
 NARROW = 512
@@ -51,6 +64,11 @@ class Fit:
     def autocast(self, device: torch.device) -> torch.autocast:
         """The precision that training computes in, for scores that training compares with."""
         return torch.autocast(device.type, dtype=DTYPES.get(self.precision), enabled=self.precision in DTYPES)
+
+    def repeats(self, device: torch.device) -> bool:
+        """Whether the same run gives the same weights, bit for bit. A GPU's attention in half precision adds up the
+        gradients of its keys in whatever order they come."""
+        return device.type == "cpu" or (device.type == "cuda" and self.precision == "fp32")
 
     def as_json(self) -> dict[str, Any]:
         """Plain values for the run directory."""
@@ -84,12 +102,13 @@ def choose_fit(
     whole = bool((loss.needs("forget") | loss.needs("retain")) & {"kl", "logits", "start_logits", "hidden"})
     room = int(USABLE * free) - static
     fit = None
-    padded = not model_packs(facts.path, device)
+    simulated = cache(lambda load, way: step_memory(facts.path, recipe.lora, load, way))
+    padded = not model_packs(facts.path, device, DTYPES.get(precision, torch.float32))
     for limits, checkpointing in _ways(forget, retain, recipe, device, padded):
         batches = PairedBatches(forget, retain, batch_size=recipe.batch_size, limits=limits, seed=recipe.seed)
         load = heaviest(batches, recipe.epochs)
         way = Way(DTYPES.get(precision), held_dtype(facts, recipe, precision), checkpointing, whole)
-        needed = step_memory(facts.path, recipe.lora, load, way)
+        needed = simulated(load, way)
         words = f"{limits.tokens} tokens at once, {precision} ({why})"
         words += ", activations computed twice to fit the memory" if checkpointing else ""
         fit = Fit(limits, precision, checkpointing, needed.bytes, needed.heap, words)
@@ -113,12 +132,13 @@ def _ways(
     """Limits with and without checkpointing, the fastest first."""
     longest = max(len(row.ids) for row in (*forget, *retain))
     rows = recipe.micro_batch_size or 2 * recipe.batch_size
-    most, fewest = max(TOKENS.get(device.type, TOKENS["cuda"]), longest), max(FEWEST, longest)
+    worth = WORTH.get(device.type, WORTH["cuda"])
+    most, fewest = max(worth.most, longest), max(worth.fewest, longest)
     halves = [most]
     while halves[-1] // 2 >= fewest:
         halves.append(halves[-1] // 2)
-    yield from ((Limits(rows, tokens, padded), False) for tokens in halves)
-    yield from ((Limits(rows, tokens, padded), True) for tokens in (*halves, longest))
+    yield from ((Limits(rows, tokens, padded, worth.part), False) for tokens in halves)
+    yield from ((Limits(rows, tokens, padded, worth.part), True) for tokens in (*halves, longest))
 
 
 def heaviest(batches: PairedBatches, epochs: int) -> Load:

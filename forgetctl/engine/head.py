@@ -17,7 +17,14 @@ import torch
 from torch import Tensor, nn
 
 BUFFER_VALUES = 2**20
-"""Values of logits turned over at once: few enough to stay in a processor's cache."""
+"""Values of logits that a processor turns over at once: few enough to stay in its cache."""
+GPU_BUFFER_VALUES = 2**25
+"""The same for a GPU: enough to keep it at work, and no more than 128 MiB in float32."""
+
+
+def rows_at_once(vocabulary: int, device: torch.device) -> int:
+    """Rows of logits that are turned over at once."""
+    return max(1, (BUFFER_VALUES if device.type == "cpu" else GPU_BUFFER_VALUES) // vocabulary)
 
 
 class _TargetLogp(torch.autograd.Function):
@@ -55,7 +62,7 @@ def target_logp(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
         hidden, weight = hidden.to(dtype), weight.to(dtype)
     if torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad):
         return _apply(hidden, weight, targets)
-    size = max(256, BUFFER_VALUES // len(weight))
+    size = max(256, rows_at_once(len(weight), hidden.device))
     parts = zip(torch.split(hidden, size), torch.split(targets, size), strict=True)
     return torch.cat([_apply(some, weight, wanted) for some, wanted in parts])
 
@@ -76,7 +83,7 @@ def _normalisers(logits: Tensor) -> Tensor:
 
 def _parts(logits: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """A few rows of logits at a time, with float32 room for as many, and the same rows of the others."""
-    size = max(1, BUFFER_VALUES // logits.shape[1])
+    size = rows_at_once(logits.shape[1], logits.device)
     scratch = torch.empty(min(size, len(logits)), logits.shape[1], device=logits.device)
     for part, *rest in zip(*(torch.split(values, size) for values in (logits, *others)), strict=True):
         yield part, scratch[: len(part)], *rest

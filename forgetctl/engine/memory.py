@@ -63,10 +63,11 @@ def _held(device: torch.device, limit: int | None) -> Iterator[None]:
     if limit is None or device.type != "cuda":
         yield
         return
-    before = torch.cuda.get_per_process_memory_fraction(device)
-    there = torch.cuda.get_device_properties(device).total_memory
-    torch.cuda.set_per_process_memory_fraction(min(before, limit / there), device)
+    index = torch.cuda.current_device() if device.index is None else device.index
+    before = torch.cuda.get_per_process_memory_fraction(index)
+    there = torch.cuda.get_device_properties(index).total_memory
+    torch.cuda.set_per_process_memory_fraction(min(before, limit / there), index)
     try:
         yield
     finally:
-        torch.cuda.set_per_process_memory_fraction(before, device)
+        torch.cuda.set_per_process_memory_fraction(before, index)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from .directories import inspect_model as inspect_model
 from .directories import resolve_model as resolve_model
 from .directories import weight_files as weight_files
 from .directories import weight_shapes as weight_shapes
+from .hardware import repeat_sums, settle_gpu
 from .memory import REFUSALS, out_of_memory
 from .packing import enable_packing
 from .quantised import NF4_BLOCK, QUANTISED, make_trainable, narrowest, quantising
@@ -35,7 +37,9 @@ def choose_device(name: str = "auto") -> torch.device:
     """The device to work on: `name`, or the accelerator if there is one. Raises ModelError for an unusable name."""
     if name == "auto":
         accelerator = torch.accelerator.current_accelerator()
-        return accelerator if accelerator is not None else torch.device("cpu")
+        name = "cpu" if accelerator is None else accelerator.type
+    if name.startswith("cuda"):
+        settle_gpu()
     try:
         torch.empty(0, device=name)
         return torch.device(name)
@@ -103,8 +107,11 @@ def load_for_training(facts: ModelFacts, device: torch.device, recipe: Recipe, c
     compute: what training computes in. Whole weights are float32, or split into bfloat16 and the bits that float32 has
     more (`engine.split`). Frozen weights are float32, or bfloat16 where nothing is lost by it. Under QLoRA they are
     NF4, and everything else is held in `compute`; the start model of the losses is then the quantised one. So the
-    start model's scores must be taken from what this returns. Raises as `load_model`.
+    start model's scores must be taken from what this returns. What a GPU computes in float32 from then on it computes
+    the same every time. Raises as `load_model`.
     """
+    if device.type == "cuda" and compute == torch.float32:
+        repeat_sums()
     if recipe.lora and recipe.lora.quantisation != "none":
         model = load_model(facts.path, device, compute, recipe.lora.quantisation)
         make_trainable(model)
@@ -146,6 +153,17 @@ def add_lora(model: Any, lora: Lora) -> Any:
         return get_peft_model(model, config)
     except ValueError:
         raise ModelError("lora.targets names a module of this model that can have no adapter") from None
+
+
+def inputs_as_they_are(model: Any, *, wanted: bool) -> AbstractContextManager[None]:
+    """While this lasts, adapters take what autocast computed as it is, where they would make a float32 copy of it that
+    autocast rounds again. wanted: False changes nothing."""
+    if not wanted:
+        return nullcontext()
+    from peft.helpers import disable_input_dtype_casting
+
+    casting: AbstractContextManager[None] = disable_input_dtype_casting(model)
+    return casting
 
 
 def unknown_targets(targets: str | Sequence[str], modules: Iterable[str]) -> list[str]:

@@ -23,9 +23,9 @@ def choose_optimizer(recipe: Recipe, model: nn.Module) -> tuple[type[Optimizer],
     options = {"lr": recipe.learning_rate, **ADAM}
     kind: type[Optimizer] = AdamW
     if recipe.optimizer == "adamw8bit":
-        from bitsandbytes.optim.adamw import AdamW8bit  # seconds to import
+        from .eight_bits import EightBitAdamW  # seconds to import
 
-        kind = AdamW8bit
+        kind = EightBitAdamW
     else:
         options["fused"] = True
     if any(is_split(weight) for weight in model.parameters()):

@@ -1,19 +1,23 @@
 """Rows one after another in one sequence, instead of padded to one length: nothing is computed but for a token.
 
-Attention stays within each row: it is computed row by row, rows of one length together, without any mask, where the
-usual block-diagonal mask would cost what padding costs and more. transformers hands a four-dimensional mask on as it
-is; here it carries the rows' lengths, so that it reaches every layer of every architecture, also when activation
-checkpointing computes a layer again, and is refused by any attention that is not ours.
+Attention stays within each row, without the block-diagonal mask that would cost what padding costs and more: on a GPU
+by torch's kernel for rows of any length, which computes in half precision; elsewhere row by row, rows of one length
+together. transformers hands a four-dimensional mask on as it is; here it carries the rows' lengths, so that it reaches
+every layer of every architecture, also when activation checkpointing computes a layer again, and is refused by any
+attention that is not ours.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache
+from inspect import signature
 from itertools import groupby
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
@@ -21,29 +25,42 @@ from transformers.masking_utils import sdpa_mask
 ATTENTION = "forgetctl_rows"
 STAYS_IN_ROW = {"full_attention", "sliding_attention"}
 """Kinds of layers in which only attention moves anything between tokens."""
+HALF = (torch.bfloat16, torch.float16)
 CLOSER = 0.1
 """A model packs if its logits differ by no more than this share of what they would if rows saw each other."""
 
 
-def packed(lengths: Sequence[int]) -> dict[str, Tensor]:
-    """What a model takes beside the ids (1, tokens) of rows of these lengths, one after another."""
+def packed(lengths: Sequence[int], device: torch.device) -> dict[str, Tensor]:
+    """What a model takes beside the ids (1, tokens) of rows of these lengths, one after another, on its device.
+
+    The lengths stay in the memory of the processor: attention on a GPU asks for them before it begins.
+    """
     positions = torch.cat([torch.arange(length) for length in lengths])[None]
-    return {"position_ids": positions, "attention_mask": torch.tensor(lengths, dtype=torch.int32)[None, None, None]}
+    mask = torch.tensor(lengths, dtype=torch.int32)[None, None, None]
+    return {"position_ids": positions.to(device), "attention_mask": mask}
 
 
 def packs(model: Any) -> bool:
-    """Whether `enable_packing` found that the model's rows can be packed."""
-    return bool(model.config.get_text_config()._attn_implementation == ATTENTION)
+    """Whether the model's rows are packed as it computes now: `enable_packing` found that they can be, and on a GPU it
+    computes in half precision."""
+    ours = model.config.get_text_config()._attn_implementation == ATTENTION
+    return bool(ours and (model.device.type == "cpu" or computing_dtype(model.device, model.dtype) in HALF))
 
 
-def could_pack(model: Any, device: torch.device) -> bool:
-    """Whether the model's parts are such that its rows may be packed; its weights are not looked at.
+def computing_dtype(device: torch.device, dtype: torch.dtype) -> torch.dtype:
+    """What products of matrices are computed in: autocast's precision if it is on, else that of the values."""
+    return torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else dtype
 
-    Only on a CPU, where it was measured: elsewhere a row at a time would leave a device waiting.
+
+def could_pack(model: Any, device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether the model's parts are such that its rows may be packed when it computes in `dtype` on the device; its
+    weights are not looked at.
+
+    Not in float32 on a GPU, for which torch has no kernel: a row at a time would leave the GPU waiting.
     """
     config = model.config.get_text_config()
     return (
-        device.type == "cpu"
+        (device.type == "cpu" or (device.type == "cuda" and dtype in HALF and _any_length()[0] is not None))
         and config._attn_implementation == "sdpa"
         and bool(model._supports_attention_backend)
         and set(getattr(config, "layer_types", None) or ()) <= STAYS_IN_ROW
@@ -52,10 +69,14 @@ def could_pack(model: Any, device: torch.device) -> bool:
 
 def enable_packing(model: Any) -> None:
     """Let the model take packed rows, if it gives the same with them, found out by what it does."""
-    if not could_pack(model, model.device):
+    device = model.device
+    half = model.dtype if model.dtype in HALF else torch.bfloat16
+    if not could_pack(model, device, half):
         return
     model.set_attn_implementation(ATTENTION)
-    if not _same_when_packed(model):
+    with torch.autocast(device.type, dtype=half, enabled=device.type == "cuda"):
+        same = _same_when_packed(model)
+    if not same:
         model.set_attn_implementation("sdpa")
 
 
@@ -63,11 +84,11 @@ def enable_packing(model: Any) -> None:
 def _same_when_packed(model: Any) -> bool:
     """Compares a row's logits behind another row, alone, and behind the other as if both were one row."""
     first, second = torch.arange(3, 8)[None], torch.arange(5, 9)[None]
-    both = torch.cat([first, second], dim=1) % model.config.get_text_config().vocab_size
+    both = torch.cat([first, second], dim=1).to(model.device) % model.config.get_text_config().vocab_size
     alone = model(input_ids=both[:, 5:], use_cache=False).logits
     seen = model(input_ids=both, use_cache=False).logits[:, 5:]
     try:
-        behind = model(input_ids=both, use_cache=False, **packed([5, 4])).logits[:, 5:]
+        behind = model(input_ids=both, use_cache=False, **packed([5, 4], model.device)).logits[:, 5:]
     except (RuntimeError, TypeError, ValueError):  # whatever a model does that expects another mask, it is not packed
         return False
     return bool((behind - alone).abs().max() <= CLOSER * (seen - alone).abs().max())
@@ -80,6 +101,8 @@ def _attention(
     heads, width)."""
     if attention_mask is None or attention_mask.dtype != torch.int32:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+    if query.device.type == "cuda" and not options.get("dropout"):
+        return _at_once(query, key, value, attention_mask, options)
     outputs = []
     for length, *rows in _by_length(attention_mask.flatten().tolist(), query, key, value):
         mask = _window(length, options.get("sliding_window"), query.device)
@@ -87,6 +110,42 @@ def _attention(
         output, _ = sdpa_attention_forward(module, query, key, value, mask, **options)
         outputs.append(output.flatten(0, 1))
     return torch.cat(outputs)[None], None
+
+
+def _at_once(
+    query: Tensor, key: Tensor, value: Tensor, lengths: Tensor, options: dict[str, Any]
+) -> tuple[Tensor, None]:
+    """All rows in one call of a GPU's kernel, in autocast's precision if it is on."""
+    dtype = computing_dtype(query.device, value.dtype)
+    states = [state[0].transpose(0, 1).to(dtype) for state in (query, key, value)]
+    ends, longest = _ends(lengths, query.device), int(lengths.max())
+    window = (options.get("sliding_window") or 0) - 1  # -1 is none
+    kernel, grouped = _any_length()
+    output = kernel(
+        *states, ends, ends, longest, longest, scale=options.get("scaling"), window_size=(window, 0), **grouped
+    )
+    return output[None], None
+
+
+def _ends(lengths: Tensor, device: torch.device) -> Tensor:
+    """Where each row ends, after a zero; made once for all layers, which are given the same lengths."""
+    ends: Tensor | None = getattr(lengths, "ends", None)
+    if ends is None:
+        ends = pad(lengths.flatten().cumsum(0, dtype=torch.int32), (1, 0)).to(device)
+        lengths.ends = ends  # type: ignore[attr-defined]
+    return ends
+
+
+@cache
+def _any_length() -> tuple[Any, dict[str, bool]]:
+    """torch's attention for rows of any length, and how it is told of heads that share keys; None where torch is too
+    old to have it with a window, which is how it is made causal."""
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return None, {}
+    known = signature(varlen_attn).parameters
+    return varlen_attn if "window_size" in known else None, {"enable_gqa": True} if "enable_gqa" in known else {}
 
 
 def _by_length(lengths: Sequence[int], *states: Tensor) -> Iterator[tuple[Any, ...]]:

@@ -20,9 +20,6 @@ from ..errors import MemoryExceeded
 from ..maths.objectives import Role
 from .encoding import Encoded
 
-PART_TOKENS = 64
-"""What a part costs beside its tokens, in tokens: launching it, and adding its gradients to the others'."""
-
 
 @dataclass(frozen=True)
 class Size:
@@ -35,11 +32,15 @@ class Size:
 @dataclass(frozen=True)
 class Limits:
     """The most that is computed at once: rows of both roles, and tokens, with padding if rows are padded to the longest
-    that they are computed with. A longer row comes alone."""
+    that they are computed with. A longer row comes alone.
+
+    part: what a part costs beside its tokens, in tokens: launching it, and adding its gradients to the others'.
+    """
 
     rows: int
     tokens: int
     padded: bool = True
+    part: int = 64
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,7 @@ def _size(rows: Sequence[Encoded], positions: Sequence[int]) -> Size:
 
 
 def cuts(lengths: Sequence[int], limits: Limits) -> list[slice]:
-    """The cut of falling `lengths` into consecutive parts that costs least: their tokens, and PART_TOKENS a part.
+    """The cut of falling `lengths` into consecutive parts that costs least: their tokens, and what a part costs beside.
 
     Of several such cuts the one with the most even parts, which need the least memory.
     """
@@ -209,7 +210,7 @@ def cuts(lengths: Sequence[int], limits: Limits) -> list[slice]:
             tokens = longest * count if limits.padded else tokens + length
             if count > 1 and tokens > limits.tokens:
                 break
-            reached, end = (cost + tokens + PART_TOKENS, unevenness + tokens**2), start + count
+            reached, end = (cost + tokens + limits.part, unevenness + tokens**2), start + count
             known = best[end]
             if known is None or reached < known:
                 best[end], back[end] = reached, start

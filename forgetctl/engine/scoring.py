@@ -83,7 +83,7 @@ def _forward(model: Any, batch: PaddedRows, **options: Any) -> Any:
     if packs(model):
         there = batch.attention_mask.bool()
         ids, scored = batch.input_ids[there][None], batch.predicts[there][None]
-        lengths = packed(batch.attention_mask.sum(1).tolist())
+        lengths = packed(batch.attention_mask.sum(1).tolist(), ids.device)
         return model(input_ids=ids, logits_to_keep=scored, use_cache=False, **lengths, **options)
     # Without a mask: rows are padded on the right, and what comes later is out of sight of causal attention anyway.
     # With one, attention would be computed over the padding too, and without the kernels for the causal case.

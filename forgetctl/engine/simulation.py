@@ -87,10 +87,10 @@ def model_width(path: Path) -> int:
     return int(_config(path).get_text_config().hidden_size)
 
 
-def model_packs(path: Path, device: torch.device) -> bool:
-    """Whether rows are likely to be packed, as far as a model without weights can tell."""
+def model_packs(path: Path, device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether rows are likely to be packed when computed in `dtype`, as far as a model without weights can tell."""
     with torch.device("meta"):
-        return could_pack(_empty(path, torch.float32), device)
+        return could_pack(_empty(path, torch.float32), device, dtype)
 
 
 def _config(path: Path) -> Any:

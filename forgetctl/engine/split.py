@@ -59,9 +59,9 @@ def split_into(high: Tensor, low: Tensor, master: Tensor) -> None:
     """
     bits = master.view(torch.int32)
     low.copy_(bits)  # wraps: the lower 16 bits, from -32768 to 32767
-    high.view(torch.int16).copy_(bits.sub_(low).bitwise_right_shift_(16))
+    high.copy_(bits.sub_(low).view(torch.float32))  # exact: the lower 16 bits are zero now
 
 
 def join(high: Tensor, low: Tensor) -> Tensor:
     """The float32 tensor that `split` cut."""
-    return torch.add(low, high.view(torch.int16).to(torch.int32), alpha=2**16).view(torch.float32)
+    return high.float().view(torch.int32).add_(low).view(torch.float32)

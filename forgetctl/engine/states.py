@@ -13,7 +13,7 @@ from torch.nn.functional import kl_div, log_softmax
 
 from ..errors import ModelError
 from .encoding import Encoded
-from .head import BUFFER_VALUES, head_inputs
+from .head import head_inputs, rows_at_once
 from .memory import in_halves
 from .scoring import answer_logits, length_batches, pad_rows
 
@@ -122,7 +122,7 @@ class AnswerStates:
         return total / sum(len(hidden) for hidden in self.hidden)
 
     def _pieces(self) -> Iterator[Tensor]:
-        return iter(torch.split(torch.cat(self.hidden), max(1, 4 * BUFFER_VALUES // self.vocabulary)))
+        return iter(torch.split(torch.cat(self.hidden), rows_at_once(self.vocabulary, self.head.weight.device)))
 
     def _distributions(self, hidden: Tensor) -> Tensor:
         return log_softmax(self._logits(hidden).float(), dim=-1)

@@ -52,11 +52,10 @@ def score_tokens(
         if not torch.isfinite(totals).all():
             raise ModelError("the model gives a log-probability that is not finite")
         logp, hits, standardised = _of_tokens(logits, batch.targets)
-        for position, index in enumerate(indices):
-            own = batch.row == position
-            found[index] = TokenScores(
-                float(totals[position]), logp[own].numpy(), hits[own].numpy(), standardised[own].numpy()
-            )
+        row = batch.row.cpu()
+        for position, (index, total) in enumerate(zip(indices, totals.tolist(), strict=True)):
+            own = row == position
+            found[index] = TokenScores(total, logp[own].numpy(), hits[own].numpy(), standardised[own].numpy())
         advance(len(indices))
 
     for indices in length_batches(rows):

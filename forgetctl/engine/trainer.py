@@ -37,6 +37,7 @@ from .extras import Extras
 from .fit import Fit
 from .guard import RetainGuard
 from .memory import REFUSALS, out_of_memory
+from .models import inputs_as_they_are
 from .optimizers import choose_optimizer
 from .packing import packs
 from .ranks import Ranks, shard_on_cpu
@@ -76,11 +77,15 @@ class UnlearnTrainer(Trainer):
         self.ranks = ranks or Ranks()
         self.assembler = Assembler(forget, retain, start_logp, extras or Extras())
         self.loss, self.on_halved = loss, on_halved
+        self.precision = partial(fit.autocast, model.device)
+        self.rounds_adapters = recipe.lora is not None and fit.precision != "fp32"
+        with self.precision():
+            packed = packs(model)
         self.batches = PairedBatches(
             forget,
             retain,
             batch_size=recipe.batch_size,
-            limits=replace(fit.limits, padded=not packs(model)),
+            limits=replace(fit.limits, padded=not packed),
             seed=recipe.seed,
             process=self.ranks.index,
             processes=self.ranks.count,
@@ -108,9 +113,8 @@ class UnlearnTrainer(Trainer):
             self.add_callback(Anchor(model, recipe.anchor, recipe.learning_rate))
         if guarded is not None:
             states: Any = WithinForward(guarded) if self.ranks.sharded else guarded
-            precision = partial(fit.autocast, model.device)
             every = len(self.batches)
-            self.add_callback(RetainGuard(states, recipe.max_retain_kl, every, precision, self.meter.note))
+            self.add_callback(RetainGuard(states, recipe.max_retain_kl, every, self.precision, self.meter.note))
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Optimizer steps chosen by PairedBatches rather than rows by a random sampler."""
@@ -175,16 +179,18 @@ class UnlearnTrainer(Trainer):
         return nullcontext() if self.is_fsdp_enabled else self.accelerator.no_sync(model)
 
     def _add_gradient(self, model: Any, part: dict[str, Any]) -> Tensor:
-        with self.compute_loss_context_manager():
-            loss = self.compute_loss(model, self._prepare_inputs(part))
-        self.accelerator.backward(loss * self.ranks.count)
+        with inputs_as_they_are(model, wanted=self.rounds_adapters):
+            with self.compute_loss_context_manager():
+                loss = self.compute_loss(model, self._prepare_inputs(part))
+            self.accelerator.backward(loss * self.ranks.count)
         return loss.detach()
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Tensor:
         """A part's share of the loss."""
-        batch = self.assembler.batch(model if model is self.model else Through(model, self.model), inputs)
+        with self.precision():  # the model's own forward is in it anyway, but not what decides whether rows are packed
+            batch = self.assembler.batch(model if model is self.model else Through(model, self.model), inputs)
         loss = self.loss(batch)
         if not inputs["part"].counts:
             return loss * 0

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ..engine.checkpoints import last_checkpoint
-from ..engine.fit import DTYPES, training_precision
+from ..engine.fit import DTYPES, Fit, training_precision
 from ..engine.memory import memory_within
 from ..engine.models import choose_device, load_for_training, resolve_model
 from ..engine.ranks import Ranks, join
@@ -115,12 +115,19 @@ def _resume(run: Run, options: UnlearnOptions, ranks: Ranks, progress: Progress)
         with ranks.agreed():
             job = prepare(options, read_recipe(run.recipe_file))
             model = _start(job, ranks)
+            _tell_if_inexact(run, model.device, progress)
         sample = job.sample or ranks.from_first(lambda: own_sample(job, model, progress))
         with ranks.agreed():
             if ranks.first:
                 _check_sample(run, job, sample)
         _train(run, job, sample, model, ranks, progress)
     return run
+
+
+def _tell_if_inexact(run: Run, device: torch.device, progress: Progress) -> None:
+    known = run.record.get("stages", {}).get("unlearn", {}).get("computing")
+    if known is not None and not Fit.from_json(known).repeats(device):
+        progress.say("On this device weights may end apart by rounding from those of a run that was not stopped.")
 
 
 def _tidy(run: Run) -> None:

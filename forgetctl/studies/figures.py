@@ -18,8 +18,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
-COLOURS = {"ga": "#b3382c", "npo": "#1f5fa8", "dpo": "#2d8a57", "idk": "#6b6b6b", "kto": "#8a5fb0"}
-DASHES: dict[str, Any] = {"": "-", "rt": (0, (5, 1.6)), "kl": (0, (1.2, 1.4))}
+COLOURS = {
+    "ga": "#b3382c", "npo": "#1f5fa8", "dpo": "#2d8a57", "idk": "#6b6b6b", "kto": "#8a5fb0", "simnpo": "#c77f1a",
+}  # fmt: skip
+DASHES: dict[str, Any] = {"": "-", "rt": (0, (5, 1.6)), "kl": (0, (1.2, 1.4)), "rt+level": (0, (6, 1.4, 1.2, 1.4))}
+WIDEST = 5
+"""Entries of a legend beside one another, at most."""
 SHADES = ("#9ecae9", "#6baed6", "#4a90c9", "#1f5fa8", "#0b3b73")
 UNIT = "KL(reference || model), nats"
 
@@ -160,8 +164,19 @@ def look(method: str) -> dict[str, Any]:
         "linestyle": DASHES.get(holds, "-"),
         "linewidth": 1.9 if own else 1.3,
         "zorder": 4 if own else 3,
-        "label": method.upper().replace("-", "+"),
+        "label": spelt(method),
     }
+
+
+def spelt(method: str) -> str:
+    """A method as papers write it."""
+    name, _, level = method.partition("+")
+    return name.upper().replace("-", "+").replace("SIM", "Sim") + (", levels" if level else "")
+
+
+def columns_for(entries: int) -> int:
+    """Columns of a legend of so many entries: two rows, more where they would not fit the width."""
+    return min(-(-entries // 2), WIDEST)
 
 
 def legend(figure: Figure, methods: Iterable[str]) -> None:
@@ -171,4 +186,4 @@ def legend(figure: Figure, methods: Iterable[str]) -> None:
         drawn = look(name)
         del drawn["zorder"]
         handles.append(Line2D([], [], **drawn))
-    figure.legend(handles=handles, loc="outside upper left", ncols=(len(names) + 1) // 2, columnspacing=1.4)
+    figure.legend(handles=handles, loc="outside upper left", ncols=columns_for(len(names)), columnspacing=1.4)

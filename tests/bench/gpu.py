@@ -29,7 +29,7 @@ from forgetctl.engine.estimate import static_bytes
 from forgetctl.engine.fit import DTYPES, Fit, choose_fit, free_memory
 from forgetctl.engine.guard import probes
 from forgetctl.engine.hardware import describe, peak_memory
-from forgetctl.engine.models import ModelFacts, add_lora, inspect_model, load_for_training, weight_shapes
+from forgetctl.engine.models import ModelFacts, add_lora, choose_device, inspect_model, load_for_training, weight_shapes
 from forgetctl.engine.scoring import score
 from forgetctl.engine.states import AnswerStates
 from forgetctl.engine.trainer import UnlearnTrainer
@@ -97,7 +97,7 @@ def main() -> None:
     if chosen.only == "build":
         build(chosen.shape[0], chosen.folder, chosen.device)
     elif chosen.only == "measure":
-        print(json.dumps(measure(chosen.shape[0], chosen.way[0], chosen.folder, torch.device(chosen.device))))
+        print(json.dumps(measure(chosen.shape[0], chosen.way[0], chosen.folder, choose_device(chosen.device))))
     else:
         results = [found for shape in chosen.shape for found in each_way(shape, chosen.way, chosen.device)]
         print(json.dumps({"machine": describe(), "results": results}, indent=1))

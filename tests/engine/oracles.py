@@ -13,7 +13,7 @@ VOCABULARY = 61
 
 def token_logp(model: Any, row: Encoded) -> Tensor:
     """Log-probability of each scored token, from all logits of the row alone."""
-    ids = torch.tensor([row.ids])
+    ids = torch.tensor([row.ids], device=model.device)
     logits = model(input_ids=ids, use_cache=False).logits[0].float()
     return torch.log_softmax(logits[row.start - 1 : -1], dim=-1).gather(1, ids[0, row.start :, None])[:, 0]
 

@@ -89,7 +89,7 @@ def chosen(path: Path, free: int, length: int = 40, **recipe: Any) -> Fit:
 
 def test_with_memory_enough_everything_is_kept(path: Path) -> None:
     found = chosen(path, 10**12)
-    assert (found.limits.tokens, found.checkpointing) == (fit.TOKENS["cpu"], False)
+    assert (found.limits.tokens, found.checkpointing) == (fit.WORTH["cpu"].most, False)
 
 
 def test_with_less_memory_less_at_once_then_twice_the_work(path: Path) -> None:
@@ -101,7 +101,7 @@ def test_with_less_memory_less_at_once_then_twice_the_work(path: Path) -> None:
         assert found.step_bytes <= fit.USABLE * free or found.checkpointing
     ways = list(dict.fromkeys(seen))
     assert len(ways) > 3
-    assert ways[0] == (False, -fit.TOKENS["cpu"])
+    assert ways[0] == (False, -fit.WORTH["cpu"].most)
     assert ways[-1][0]
     assert [tokens for twice, tokens in ways if not twice] == sorted(tokens for twice, tokens in ways if not twice)
 
@@ -153,3 +153,17 @@ def test_bf16_where_the_processor_gains_by_it(
     assert fit.training_precision(Recipe(method="npo-rt"), facts, CPU)[0] == expected
     assert fit.training_precision(Recipe(method="npo-rt", precision="fp32"), facts, CPU)[0] == "fp32"
     assert fit.training_precision(Recipe(method="npo-rt", weights="bfloat16"), facts, CPU)[0] == "bf16"
+
+
+@pytest.mark.parametrize(
+    ("precision", "device", "repeats"),
+    [
+        ("fp32", "cpu", True),
+        ("bf16", "cpu", True),
+        ("fp32", "cuda", True),
+        ("bf16", "cuda", False),
+        ("fp32", "mps", False),
+    ],
+)
+def test_what_gives_the_same_weights_again(precision: str, device: str, repeats: bool) -> None:
+    assert Fit(Limits(1, 1), precision, False, 0, 0, "").repeats(torch.device(device)) is repeats

@@ -31,6 +31,7 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda")
 def fractions(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """What a GPU of 80 GiB is told to give at most, the newest last."""
     told = [0.9]
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda _: told[-1])
     monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda part, _: told.append(part))
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=80 * 2**30))

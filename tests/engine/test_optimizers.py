@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 import torch
-from bitsandbytes.optim import AdamW8bit
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
+from forgetctl.engine.eight_bits import EightBitAdamW
 from forgetctl.engine.optimizers import SplitOptimizer, choose_optimizer
 from forgetctl.engine.split import is_split, join, join_weights, low_half, split, split_weights
 from forgetctl.recipe import Recipe
@@ -227,10 +227,10 @@ def test_what_the_recipe_names_is_chosen() -> None:
     cls, options = choose_optimizer(recipe(), model)
     assert (cls, options) == (AdamW, {"lr": RATE, "betas": (0.9, 0.999), "eps": 1e-8, "fused": True})
     cls, options = choose_optimizer(recipe(optimizer="adamw8bit"), model)
-    assert (cls, options) == (AdamW8bit, {"lr": RATE, "betas": (0.9, 0.999), "eps": 1e-8})
+    assert (cls, options) == (EightBitAdamW, {"lr": RATE, "betas": (0.9, 0.999), "eps": 1e-8})
     split_weights(model)
     cls, options = choose_optimizer(recipe(optimizer="adamw8bit"), model)
-    assert (cls, options["kind"]) == (SplitOptimizer, AdamW8bit)
+    assert (cls, options["kind"]) == (SplitOptimizer, EightBitAdamW)
 
 
 # Continuing

@@ -140,7 +140,9 @@ def test_kinds_of_layers_that_are_not_known_are_padded(kind: str) -> None:
 
 def test_other_attention_refuses_packed_rows_rather_than_take_them_for_one() -> None:
     with pytest.raises(RuntimeError):
-        cached_model("Llama")(torch.arange(8)[None] % VOCABULARY, use_cache=False, **packed([5, 3]))
+        cached_model("Llama")(
+            torch.arange(8)[None] % VOCABULARY, use_cache=False, **packed([5, 3], torch.device("cpu"))
+        )
 
 
 def test_a_loaded_model_packs_and_its_saved_config_does_not_say_so(world: Path, tmp_path: Path) -> None:
@@ -151,5 +153,7 @@ def test_a_loaded_model_packs_and_its_saved_config_does_not_say_so(world: Path, 
 
 
 def test_packing_is_foreseen_without_weights(world: Path) -> None:
-    assert model_packs(world / "model", torch.device("cpu"))
-    assert not model_packs(world / "model", torch.device("cuda"))
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert model_packs(world / "model", cpu, torch.float32)
+    assert model_packs(world / "model", gpu, torch.bfloat16)
+    assert not model_packs(world / "model", gpu, torch.float32)

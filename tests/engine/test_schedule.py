@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forgetctl.engine.encoding import Encoded
-from forgetctl.engine.schedule import PART_TOKENS, Limits, PairedBatches, Size, cuts, deal
+from forgetctl.engine.schedule import Limits, PairedBatches, Size, cuts, deal
 
 
 def rows(count: int) -> list[Encoded]:
@@ -127,7 +127,7 @@ def test_no_other_cut_costs_less(lengths: list[int], most: int, tokens: int, pad
             taken = lengths[start] * (end - start) if padded else sum(lengths[start:end])
             if end - start > 1 and (end - start > most or taken > tokens):
                 return float("inf")
-            total += taken + PART_TOKENS
+            total += taken + limits.part
         return total
 
     inner = range(1, len(lengths))

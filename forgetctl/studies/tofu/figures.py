@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator
 
-from ..figures import STYLE, grid, legend, look, plain_log
+from ..figures import STYLE, columns_for, grid, legend, look, plain_log, spelt
 from .summary import Summary
 from .table import REFERENCE, START
 
@@ -141,8 +141,7 @@ def retain_weights(swept: Splits) -> Figure:
         for split, summaries in swept.items():
             own = sorted(summaries, key=lambda one: float(one["retain_weight"]))
             weights = [one["retain_weight"] for one in own]
-            name = own[0]["method"].upper().replace("-", "+")
-            drawn: dict[str, Any] = {"marker": "o", "label": f"{name}, forget{split}"}
+            drawn: dict[str, Any] = {"marker": "o", "label": f"{spelt(own[0]['method'])}, forget{split}"}
             left.plot(weights, [quality(one["final"]) for one in own], **drawn)
             right.plot(weights, [one["final"]["utility"] for one in own], **drawn)
         left.set(xlabel="retain weight", ylabel="forget quality (KS p)")
@@ -182,11 +181,11 @@ def _marker_legend(figure: Figure, methods: Mapping[str, None]) -> None:
     handles = [
         Line2D([], [], linestyle="none", marker=marker, color=colour, markersize=size, label=label)
         for marker, colour, size, label in (
-            *((_marker(m), look(m)["color"], 5.5, m.upper().replace("-", "+")) for m in methods),
+            *((_marker(m), look(m)["color"], 5.5, spelt(m)) for m in methods),
             ("X", "black", 7, "start"),
             ("*", "black", 9, "reference"),
         )
     ]
     figure.legend(
-        handles=handles, loc="outside upper left", ncols=-(-len(handles) // 2), columnspacing=0.8, handlelength=1
+        handles=handles, loc="outside upper left", ncols=columns_for(len(handles)), columnspacing=0.8, handlelength=1
     )
