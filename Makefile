@@ -1,5 +1,5 @@
 # make demo: the main job on invented data.  make test: all quick tests.  make studies: the paper's studies in full.
-# make study-tofu: the paper's section 5 on a small model, over an hour on two cores; can be stopped and continued.
+# make study-tofu: the paper's section 5 on a small model, hours on two cores; can be stopped and continued (docs/tofu.md).
 # make calibrate: how often the verdict is right.  make browser: the report in Chromium (needs it, node and npm).
 # make bench: time and memory beside a textbook implementation.  make bench-gpu: the same questions for 1B and 7B models.
 # make test-gpu: what a GPU computes against a processor; skipped without one.
@@ -34,7 +34,9 @@ REFERENCE = OMP_NUM_THREADS=1 $(BIN)/forgetctl reference --base $(MINI)/base --r
 	--learning-rate 1e-3 --epochs 12 --warmup-epochs 0
 UNLEARN = OMP_NUM_THREADS=1 $(BIN)/forgetctl study tofu --model $(MINI)/full --data $(TOFU) --retain $(MINI)/train.jsonl \
 	--references $(STUDY)/references --reference 05=$(MINI)/retrain05 --recipe paper/tofu-mini --seeds 3 \
+	--holdout $(MINI)/holdout.jsonl --methods $(METHODS) \
 	--questions 200 --kept-questions 50 --every 2 --workers 2 --out $(STUDY)
+METHODS := ga,ga-rt,ga-kl,idk-rt,dpo,dpo-rt,dpo-kl,kto,kto-rt,npo,npo-rt,npo-kl,simnpo-rt,ga-rt+level,npo-rt+level,simnpo-rt+level
 
 # forget10 has twice the steps an epoch, so it gets half of the epochs.
 study-tofu: .venv/installed

@@ -21,6 +21,14 @@ from tests.world import write_lines
 GZIP, ZIP = b"\x1f\x8b\x08", b"PK\x03\x04"
 
 
+REGISTERED = {
+    "register channel": ("--channel", "{}"),
+    "register identity": ("--identity-method", "{}"),
+    "register artefact": ("--artefact", "backup:{}=pending"),
+}
+"""Texts of the register, which its own commands show to its owner and nothing else may."""
+
+
 def canary(name: str) -> str:
     """A string that occurs nowhere else; its letters outside ASCII look different in JSON, HTML and URLs."""
     return f"Zoë{hashlib.sha256(name.encode()).hexdigest()[:12]}ñ"
@@ -62,6 +70,8 @@ def plant(folder: Path, known: Iterable[Mapping[str, Any]]) -> Planted:
     kept = [{"prompt": text(f"kept prompt {n}"), "response": text(f"kept response {n}")} for n in range(6)]
     unseen = [{"prompt": text(f"unseen prompt {n}"), "response": text(f"unseen response {n}")} for n in range(6)]
     other = [{"prompt": text(f"rephrased prompt {n}"), "response": rows[n]["response"]} for n in range(4)]
+    for place in REGISTERED:
+        texts[place] = canary(place)
     refusals = folder / "refusals.txt"
     refusals.write_text("".join(text(f"refusal {n}", "I will not say.") + "\n" for n in range(3)), encoding="utf-8")
     return Planted(

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.jobs.conftest import finished as finished  # a fixture
-from tests.privacy.canaries import Planted, plant
+from tests.privacy.canaries import REGISTERED, Planted, plant
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = ("epochs=1", "batch_size=4", "learning_rate=1e-4", "verify.samples=1", "verify.answer_tokens=4")
@@ -83,8 +83,11 @@ def trial(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Trial:
     folder = tmp_path_factory.mktemp("owner")
     planted = plant(folder, known_rows(world)[20:40])
     register = ["--register", "register.sqlite"]
+    fields = [
+        part for place, (option, form) in REGISTERED.items() for part in (option, form.format(planted.texts[place]))
+    ]
     commands: list[Command] = [
-        (["requests", "add", "REQ-1", "--jurisdiction", "gdpr", *register], None),
+        (["requests", "add", "REQ-1", "--jurisdiction", "gdpr", *fields, *register], None),
         (unlearn(world, planted, "runs/a", "--request", "REQ-1", *register, "--track", "-v"), None),
         (verify(world, planted, "runs/a", "-v"), None),
         *((["report", "runs/a", f"--{kind}"], None) for kind in ("json", "md")),  # sealing makes the page

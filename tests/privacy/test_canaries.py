@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.privacy.canaries import canary, encoded, found_below, found_in
+from tests.privacy.canaries import REGISTERED, canary, encoded, found_below, found_in
 from tests.privacy.conftest import Trial
 
 
@@ -23,11 +23,15 @@ def test_everything_ran_as_it_should(trial: Trial) -> None:
 
 
 def test_no_canary_left_the_owners_files(trial: Trial) -> None:
-    assert found_below(trial.folder, trial.planted.texts, trial.owned) == {}
+    found = found_below(trial.folder, trial.planted.texts, trial.owned)
+    register = {place for name in list(found) if name.startswith("register.sqlite") for place, _ in found.pop(name)}
+    assert register == REGISTERED.keys()
+    assert found == {}
 
 
 def test_no_canary_reached_the_terminal(trial: Trial) -> None:
-    assert found_in(trial.output.encode(), trial.planted.texts) == set()
+    found = {place for place, _ in found_in(trial.output.encode(), trial.planted.texts)}
+    assert found <= REGISTERED.keys()  # `requests list` and `show` are there to tell them
 
 
 def test_no_plain_digest_of_the_request_is_kept(trial: Trial) -> None:
