@@ -53,11 +53,13 @@ def tune(progress: TerminalProgress, as_json: bool, **options: Any) -> None:
     recipe = recipe_of(options, method=options["method"], calibrated=not options["plain"])
     budget = Budget(options["trials"], options["minutes"], options["utility_loss"])
     found = run_tune(_asked(options), recipe, budget, options["out"], progress)
+    lacking = found.shortfall(budget)
     if as_json:
         trials = [asdict(trial) for trial in found.trials]
-        click.echo(json.dumps({"best": asdict(found.best), "complete": found.complete, "trials": trials}, indent=1))
+        facts = {"best": asdict(found.best), "shortfall": lacking, "complete": found.complete, "trials": trials}
+        click.echo(json.dumps(facts, indent=1))
         return
-    _show(found, options["out"] / "recipe.yaml")
+    _show(found, options["out"] / "recipe.yaml", lacking)
 
 
 def _asked(options: dict[str, Any]) -> Any:
@@ -68,7 +70,7 @@ def _asked(options: dict[str, Any]) -> Any:
     return UnlearnOptions(**{name: options[name] for name in names}, fields=fields, argv=tuple(sys.argv))
 
 
-def _show(found: Tuned, recipe: Path) -> None:
+def _show(found: Tuned, recipe: Path, lacking: str | None) -> None:
     from .console import out, table
 
     names = list(found.best.settings)
@@ -83,6 +85,8 @@ def _show(found: Tuned, recipe: Path) -> None:
         for trial in found.trials
     ]
     out().print(table(["setting", "rung", *names, "D from unseen", "kept"], rows))
+    if lacking:
+        click.echo(lacking)
     if not found.complete:
         click.echo("The time was used up before the last rung was done; the same command goes on.")
     click.echo(f"Recipe: {recipe}   (forgetctl unlearn --recipe {recipe} ...)")

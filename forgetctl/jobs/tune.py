@@ -19,6 +19,8 @@ from .yardstick import Yardstick, make_yardstick
 
 SPAN = 3.0
 """Weights and beta are tried between a third and three times the recipe's."""
+FAR = 0.5
+"""KS distance beyond which rows are not forgotten: half of them lie where next to no unseen row does."""
 RATES = (1e-6, 5e-3)
 """Learning rates that are tried: from what suits billions of weights to what suits a few million."""
 
@@ -46,6 +48,20 @@ class Tuned:
     best: Trial
     recipe: Recipe
     complete: bool
+
+    def shortfall(self, budget: Budget) -> str | None:
+        """What the best trial lacks, for its owner; None if it both keeps and forgets."""
+        kept, distance = self.best.utility or 0.0, self.best.distance
+        if kept < budget.least_utility:
+            return (
+                f"No setting kept {budget.least_utility:.0%} of the kept rows' probability; this one kept {kept:.0%}."
+            )
+        if distance is None or distance > FAR:
+            return (
+                "No setting that kept enough brought the rows near to where unseen ones lie; allow it to keep less "
+                "(--utility-loss), or let it end at levels (without --plain)."
+            )
+        return None
 
 
 def run_tune(

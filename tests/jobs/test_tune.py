@@ -120,3 +120,13 @@ def test_plain_methods_can_be_tuned_too(world: Path, strangers: Path, tmp_path: 
     result = forgetctl(*arguments(world, strangers, tmp_path / "tune", "--plain", "--trials", "1", "--set", "epochs=1"))
     assert result.exit_code == 0, result.output
     assert parse_recipe((tmp_path / "tune" / "recipe.yaml").read_text()).calibration is None
+
+
+@pytest.mark.parametrize(
+    ("distance", "kept", "words"),
+    [(0.2, 0.98, None), (0.2, 0.9, "this one kept 90%"), (0.9, 0.99, "brought the rows near"), (0.9, 0.9, "kept 90%")],
+)
+def test_a_choice_that_does_not_do_says_so(distance: float, kept: float, words: str | None) -> None:
+    best = Trial(0, 0, {}, distance, kept, 1.0)
+    said = tuning.Tuned((best,), best, load_recipe(), True).shortfall(tuning.Budget())
+    assert said is None if words is None else said is not None and words in said
