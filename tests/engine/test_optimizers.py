@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from bitsandbytes.optim import AdamW8bit
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -231,6 +232,17 @@ def test_what_the_recipe_names_is_chosen() -> None:
     split_weights(model)
     cls, options = choose_optimizer(recipe(optimizer="adamw8bit"), model)
     assert (cls, options["kind"]) == (SplitOptimizer, EightBitAdamW)
+
+
+def test_moments_in_8_bits_are_bitsandbytes_own() -> None:
+    """Bit by bit; only its waiting for a GPU is left out."""
+    found = []
+    for kind in (EightBitAdamW, AdamW8bit):
+        model = layers()
+        train(model, kind(model.parameters(), lr=RATE), 5)
+        found.append([weight.detach() for weight in model.parameters()])
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+    assert not torch.equal(found[0][0], layers()[0])  # type: ignore[index]
 
 
 # Continuing
