@@ -8,8 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from safetensors.numpy import load_file
 
+from forgetctl.cli import cli
+from forgetctl.engine.fit import Fit
 from forgetctl.run import Run
 from tests.faults.processes import Command, Ended, forgetctl
 from tests.jobs.conftest import process, unlearn_arguments
@@ -111,3 +114,18 @@ def test_a_verification_has_nothing_to_resume(tmp_path: Path) -> None:
     resumed = resume(tmp_path / "run")
     assert resumed.code == 2
     assert "verified a model that no run made; there is nothing to resume" in resumed.err
+
+
+@pytest.mark.parametrize("repeats", [True, False])
+def test_a_device_that_does_not_repeat_itself_is_told_of(
+    repeats: bool, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU in half precision, played by this processor."""
+    run = tmp_path / "run"
+    command = begin(world, run, 2)
+    command.signal(signal.SIGINT)
+    assert command.wait().code == 130
+    monkeypatch.setattr(Fit, "repeats", lambda _self, _device: repeats)
+    resumed = CliRunner().invoke(cli, ["unlearn", "--resume", str(run)])
+    assert resumed.exit_code == 0, resumed.output
+    assert ("may end apart by rounding" in resumed.output) is not repeats
