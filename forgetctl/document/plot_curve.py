@@ -25,17 +25,19 @@ SMALLEST = 1e-300
 """A p-value can come out as 0, which a logarithmic axis does not have."""
 
 
-def curve_plot(name: str, title: str, curve: Curve) -> str | None:
+def measured(curve: Curve) -> dict[str, Floats]:
+    """The lines that can be drawn: what was measured at one point at least, NaN where it was not."""
+    series = {key: floats([getattr(point, key) for point in curve.points]) for key in LINES}
+    return {key: values for key, values in series.items() if not np.isnan(values).all()}
+
+
+def curve_plot(name: str, title: str, curve: Curve) -> str:
     """Up to three panels over the optimizer steps: distance D, its p-value, and probabilities of the answers.
 
-    None where nothing of that was measured. `name` makes the ids unique in the page.
+    `name` makes the ids unique in the page. Something must be `measured`.
     """
-    steps = [point.step for point in curve.points]
-    series = {key: floats([getattr(point, key) for point in curve.points]) for key in LINES}
-    known = {key: values for key, values in series.items() if not np.isnan(values).all()}
+    steps, known = [point.step for point in curve.points], measured(curve)
     panels = {panel: shown for panel, keys in PANELS.items() if (shown := [key for key in keys if key in known])}
-    if not panels:
-        return None
     with figure_of(2.3, len(panels)) as (figure, places):
         for axes, (panel, keys) in zip(places, panels.items(), strict=True):
             _panel(axes, panel, steps, {key: known[key] for key in keys})

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator
 
 from .drawing import COLOURS, DASHES, INK, MARKERS, ROWS, WIDTHS, Floats, figure_of, floats, inline_svg, legend_above
-from .plot_curve import curve_plot
+from .plot_curve import curve_plot, measured
 from .records import Report
 from .sections import figures
 from .verdict_record import Verdict
@@ -21,25 +22,25 @@ EXTREME = 1e12
 """A truth ratio can overflow; beyond this (or its inverse) it is drawn at the edge."""
 
 
-def draw(report: Report) -> dict[str, str]:
-    """All plots whose data exist: truth_ratio, answer_logp, before_after, curve, training."""
-    named, plots = labels(report), {}
+def planned(report: Report) -> dict[str, Callable[[], str]]:
+    """What draws each plot whose data exist: truth_ratio, answer_logp, before_after, curve, training."""
+    named, plots = labels(report), dict[str, Callable[[], str]]()
     axes = {"truth_ratio": "truth ratio (logarithmic)", "answer_logp": "log-probability per token (nats)"}
     for kind, samples in report.distributions.items():
         if samples:
-            title = DISTRIBUTIONS[kind]
-            plots[kind] = distribution(kind, title, samples, named, axes[kind], log=kind == "truth_ratio")
+            title, log = DISTRIBUTIONS[kind], kind == "truth_ratio"
+            plots[kind] = partial(distribution, kind, title, samples, named, axes[kind], log=log)
     if verdict := report.verdict:
         if rows := _moved(verdict):
-            plots["before_after"] = before_after("before_after", "Before and after", rows, named)
-        if verdict.curve and (drawn := curve_plot("curve", "Over training", verdict.curve)):
-            plots["curve"] = drawn
+            plots["before_after"] = partial(before_after, "before_after", "Before and after", rows, named)
+        if verdict.curve and measured(verdict.curve):
+            plots["curve"] = partial(curve_plot, "curve", "Over training", verdict.curve)
     if report.steps:
         kinds = {"loss": "loss", "forget": "forget_logp_per_token", "retain": "retain_logp_per_token"}
         series = {kind: [getattr(step, key) for step in report.steps] for kind, key in kinds.items()}
         known = {kind: values for kind, values in series.items() if set(values) != {None}}
         if "loss" in known:
-            plots["training"] = training("training", "Training", [step.step for step in report.steps], known)
+            plots["training"] = partial(training, "training", "Training", [step.step for step in report.steps], known)
     return plots
 
 

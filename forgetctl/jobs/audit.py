@@ -17,7 +17,7 @@ from ..seal.checks import Finding, check_files, check_model, check_signers, chec
 from ..seal.keys import load_public
 from ..seal.statement import check_signatures
 from ..seal.weights import check_weights
-from ..stages.report import render_html, render_json, render_markdown
+from ..stages.report import render_json, render_markdown, render_words
 from .basis import bounds_of, measured_again
 from .consistency import (
     Records,
@@ -163,7 +163,7 @@ def _report_again(records: Records, *, other_version: bool) -> Iterator[Finding]
         return
     if place := first_difference(stored, render_json(report), words=True):
         yield Finding("report", "broken", f"{files['json']} has another {place} than the records")
-    pages: dict[Kind, str] = {"html": render_html(report), "md": render_markdown(report)}
+    pages: dict[Kind, str] = {"html": render_words(report), "md": render_markdown(report)}
     for kind, again in pages.items():
         if _words(records.bundle.data(files[kind])) != _words(again.encode()):
             yield Finding("report", "broken", f"{files[kind]} does not say what the records say")

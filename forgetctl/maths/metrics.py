@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import logsumexp
 
 Floats = NDArray[np.float64]
 
@@ -69,7 +68,7 @@ def truth_ratio(
         values = per_token(logp, tokens)
         if values.size == 0:
             raise ValueError("a row without perturbed answers has no truth ratio")
-        wrong[row] = logsumexp(values) - np.log(values.size) if arithmetic else values.mean()
+        wrong[row] = np.logaddexp.reduce(values) - np.log(values.size) if arithmetic else values.mean()
     return np.exp(wrong - right)
 
 

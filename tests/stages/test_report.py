@@ -17,7 +17,7 @@ from forgetctl.document.settings import MEANINGS, settings
 from forgetctl.document.words import LIMITS
 from forgetctl.errors import RunError
 from forgetctl.recipe import Calibration, Lora, Recipe
-from forgetctl.stages.report import build, render_html, render_json, render_markdown
+from forgetctl.stages.report import build, render_html, render_json, render_markdown, render_words
 from tests.stages.report_records import (
     BOUNDS,
     DIGEST,
@@ -81,6 +81,15 @@ def test_plots_are_labelled_unique_and_reproducible(run_dir: Path) -> None:
     used = set(re.findall(r"url\(#([^)]+)\)", " ".join(page.values("clip-path"))))
     assert used | {target[1:] for target in page.values("href")} <= set(ids)
     assert render_html(build(run_dir)) == render_html(build(run_dir))
+
+
+def test_the_words_are_the_page_without_its_plots(run_dir: Path) -> None:
+    page, words = render_html(build(run_dir)), render_words(build(run_dir))
+    plots = re.findall(r"<svg\b.*?</svg>", page, flags=re.DOTALL)
+    assert len(plots) > 3
+    for plot in plots:
+        page = page.replace(plot, "")
+    assert words == page
 
 
 def test_headings_and_tables_are_accessible(run_dir: Path) -> None:
