@@ -111,9 +111,9 @@ class Recipe(Settings):
             raise RecipeError(f"no term has a hyperparameter {', '.join(strange)}; there is {', '.join(sorted(known))}")
         if not any(OBJECTIVES[name].role == "forget" for name in terms):
             raise RecipeError("the loss has no term on the forget rows")
-        scale = {"forget": self.forget_weight, "retain": self.retain_weight}
+        scale = {"forget": self.forget_weight, "retain": self.retain_weight, "unseen": 1.0}
         weighted = {name: weight * scale[OBJECTIVES[name].role] for name, weight in terms.items()}
-        return weighted | ({"level": self.calibration.weight} if self.calibration else {})
+        return weighted | (self.calibration.terms if self.calibration else {})
 
     def all_hyperparameters(self) -> dict[str, float]:
         """Values for the objectives' keyword-only parameters; what is not set keeps the objective's default."""

@@ -50,10 +50,16 @@ class Retain(Settings):
 
 class Calibration(Settings):
     """Forgetting ends where a model that never saw the rows would be: at levels learned from holdout rows, see
-    `maths.unseen`."""
+    `maths.unseen`, and with prompts that bring what unseen ones do, see `engine.stand_ins`."""
 
     weight: float = Field(1.0, gt=0, description="of the pull of each forget row to its level")
+    stand_ins: float = Field(2.0, ge=0, description="weight of saying after forget prompts what unseen ones bring")
     share: float = Field(0.5, gt=0, lt=1, description="share of the holdout rows; the rest is left for the verdict")
+
+    @property
+    def terms(self) -> dict[str, float]:
+        """What it adds to the loss."""
+        return {"level": self.weight, **({"k_unseen": self.stand_ins} if self.stand_ins else {})}
 
 
 class Verify(Settings):

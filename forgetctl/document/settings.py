@@ -24,6 +24,7 @@ MEANINGS = {
     "anchor": "share of the way back to the start model's weights after every step",
     "calibration": "how forgetting ends at levels learned from a holdout; none: it does not",
     "calibration.weight": "weight of the pull of each forget row to its level",
+    "calibration.stand_ins": "weight of saying after forget prompts what the start model says after unseen ones",
     "calibration.share": "share of the holdout that levels are learned from; the rest is left for the verdict",
     "warmup_epochs": "epochs over which the step size rises",
     "max_grad_norm": "longer gradients are shortened to this",

@@ -26,12 +26,14 @@ class Assembler:
     retain: Sequence[Encoded]
     start_logp: Sequence[float] | None
     extras: Extras
+    unseen: Sequence[Encoded] = ()
     _ratio: tuple[object, Tensor] | None = field(default=None, init=False)
 
     def collate(self, part: Part) -> dict[str, Any]:
-        """The part's rows as one padded batch: forget rows, retain rows, uninformed answers of the forget rows."""
+        """The part's rows as one padded batch: those of each role, and uninformed answers of the forget rows."""
         other, other_start, other_tokens = self._alternatives(part)
-        rows = [*(self.forget[i] for i in part.forget), *(self.retain[i] for i in part.retain), *other]
+        own = ((self.forget, part.forget), (self.retain, part.retain), (self.unseen, part.unseen))
+        rows = [*(rows[i] for rows, places in own for i in places), *other]
         start = None
         if self.start_logp is not None:
             start = torch.tensor([self.start_logp[i] for i in part.forget])
@@ -56,11 +58,12 @@ class Assembler:
         forget = replace(forget, mismatched_ratio=self._mismatched(model, step))
         if self.extras.alternatives is not None:
             size = Size(step.forget_size.rows, inputs["alternative_tokens"])
-            alternative = forward.scores(n + len(part.retain), n, size)
+            alternative = forward.scores(len(part), n, size)
             forget = replace(forget, alternative=replace(alternative, start_logp=inputs["alternative_start"]))
-        if not step.retain:
-            return Batch(forget)
-        return Batch(forget, forward.rows("retain", part.retain, n, step.retain_size))
+        retain = forward.rows("retain", part.retain, n, step.retain_size) if step.retain else None
+        others = n + len(part.retain)
+        unseen = forward.rows("unseen", part.unseen, others, step.unseen_size) if step.unseen else None
+        return Batch(forget, retain, unseen)
 
     def _alternatives(self, part: Part) -> tuple[list[Encoded], Tensor | None, int]:
         """Uninformed answers of the forget rows, their start scores, and the tokens in the whole optimizer step."""

@@ -46,10 +46,12 @@ def estimate(
     recipe: Recipe,
     device: torch.device,
     *,
+    unseen: Sequence[Encoded] = (),
     free: int | None = None,
     limit: int | None = None,
 ) -> Estimate:
-    """Estimate a run; `retain` is empty for a loss that does not read it. free: as `choose_fit`. limit: as `plan`.
+    """Estimate a run; `retain` and `unseen` are empty for a loss that does not read them. free: as `choose_fit`.
+    limit: as `plan`.
 
     Memory: weights, gradients and AdamW's two moments, and what a simulated step needs beside them.
 
@@ -57,10 +59,10 @@ def estimate(
     weight gradients are negligible.
     """
     parameters = _count(weight_shapes(facts.path))
-    fit, memory = plan(facts, forget, retain, recipe, device, free=free, limit=limit)
+    fit, memory = plan(facts, forget, retain, recipe, device, unseen=unseen, free=free, limit=limit)
     steps = -(-len(forget) // recipe.batch_size) * recipe.epochs
-    longest = max(len(row.ids) for row in (*forget, *retain))
-    tokens = len(forget) * (_mean(forget) + _mean(retain)) * recipe.epochs
+    longest = max(len(row.ids) for row in (*forget, *retain, *unseen))
+    tokens = len(forget) * sum(map(_mean, (forget, retain, unseen))) * recipe.epochs
     seconds = (4 if recipe.lora else 6) * parameters * tokens / product_rate(device, DTYPES.get(fit.precision))
     return Estimate(memory, seconds, parameters, steps, longest, fit)
 
@@ -72,6 +74,7 @@ def plan(
     recipe: Recipe,
     device: torch.device,
     *,
+    unseen: Sequence[Encoded] = (),
     free: int | None = None,
     limit: int | None = None,
     holders: int = 1,
@@ -88,10 +91,14 @@ def plan(
         return static + fit.step_bytes + own
 
     if limit is None:
-        fit = choose_fit(facts, forget, retain, recipe, device, static=static, free=free)
+        fit = choose_fit(facts, forget, retain, recipe, device, unseen=unseen, static=static, free=free)
         return fit, peak(fit)
     fit = choose_fit(
-        facts, forget, retain, recipe, device, static=static, free=free, allowed=lambda way: peak(way) <= limit
+        *(facts, forget, retain, recipe, device),
+        unseen=unseen,
+        static=static,
+        free=free,
+        allowed=lambda way: peak(way) <= limit,
     )
     if peak(fit) > limit:
         raise MemoryExceeded(

@@ -87,6 +87,7 @@ def choose_fit(
     recipe: Recipe,
     device: torch.device,
     *,
+    unseen: Sequence[Encoded] = (),
     static: int,
     free: int | None = None,
     allowed: Callable[[Fit], bool] = lambda _: True,
@@ -99,13 +100,16 @@ def choose_fit(
     free = free_memory(device) if free is None else free
     precision, why = training_precision(recipe, facts, device)
     loss = WeightedSum(recipe.weighted_terms(), {})
-    whole = bool((loss.needs("forget") | loss.needs("retain")) & {"kl", "logits", "start_logits", "hidden"})
+    needs = loss.needs("forget") | loss.needs("retain") | loss.needs("unseen")
+    whole = bool(needs & {"kl", "logits", "start_logits", "hidden"})
     room = int(USABLE * free) - static
     fit = None
     simulated = cache(lambda load, way: step_memory(facts.path, recipe.lora, load, way))
     padded = not model_packs(facts.path, device, DTYPES.get(precision, torch.float32))
-    for limits, checkpointing in _ways(forget, retain, recipe, device, padded):
-        batches = PairedBatches(forget, retain, batch_size=recipe.batch_size, limits=limits, seed=recipe.seed)
+    for limits, checkpointing in _ways([*forget, *retain, *unseen], recipe, device, padded):
+        batches = PairedBatches(
+            forget, retain, unseen=unseen, batch_size=recipe.batch_size, limits=limits, seed=recipe.seed
+        )
         load = heaviest(batches, recipe.epochs)
         way = Way(DTYPES.get(precision), held_dtype(facts, recipe, precision), checkpointing, whole)
         needed = simulated(load, way)
@@ -126,19 +130,17 @@ def held_dtype(facts: ModelFacts, recipe: Recipe, precision: str) -> torch.dtype
     return compute if recipe.lora.quantisation == "nf4" else frozen_dtype(facts, recipe, compute)
 
 
-def _ways(
-    forget: Sequence[Encoded], retain: Sequence[Encoded], recipe: Recipe, device: torch.device, padded: bool
-) -> Iterator[tuple[Limits, bool]]:
+def _ways(rows: Sequence[Encoded], recipe: Recipe, device: torch.device, padded: bool) -> Iterator[tuple[Limits, bool]]:
     """Limits with and without checkpointing, the fastest first."""
-    longest = max(len(row.ids) for row in (*forget, *retain))
-    rows = recipe.micro_batch_size or 2 * recipe.batch_size
+    longest = max(len(row.ids) for row in rows)
+    most_rows = recipe.micro_batch_size or 3 * recipe.batch_size
     worth = WORTH.get(device.type, WORTH["cuda"])
     most, fewest = max(worth.most, longest), max(worth.fewest, longest)
     halves = [most]
     while halves[-1] // 2 >= fewest:
         halves.append(halves[-1] // 2)
-    yield from ((Limits(rows, tokens, padded, worth.part), False) for tokens in halves)
-    yield from ((Limits(rows, tokens, padded, worth.part), True) for tokens in (*halves, longest))
+    yield from ((Limits(most_rows, tokens, padded, worth.part), False) for tokens in halves)
+    yield from ((Limits(most_rows, tokens, padded, worth.part), True) for tokens in (*halves, longest))
 
 
 def heaviest(batches: PairedBatches, epochs: int) -> Load:
@@ -147,10 +149,7 @@ def heaviest(batches: PairedBatches, epochs: int) -> Load:
     for epoch in range(min(epochs, -(-LOOKED_AT // len(batches)))):
         batches.set_epoch(epoch)
         for step in itertools.islice(batches.steps(), LOOKED_AT):
-            parts += [
-                [*(batches.forget[i] for i in part.forget), *(batches.retain[i] for i in part.retain)]
-                for part in batches.parts(step)
-            ]
+            parts += [batches.of(part) for part in batches.parts(step)]
     taken = _padded if batches.limits.padded else _together
     largest = max(parts, key=taken)
     return Load(

@@ -45,9 +45,9 @@ class Limits:
 
 @dataclass(frozen=True)
 class Step:
-    """An optimizer step: positions of its forget rows and of their retain partners, in the order drawn.
+    """An optimizer step: positions of its forget rows and of their partners of other roles, in the order drawn.
 
-    retain is empty where the loss reads no retain row.
+    retain and unseen are empty where the loss reads no such row.
     """
 
     epoch: int
@@ -55,11 +55,13 @@ class Step:
     retain: tuple[int, ...]
     forget_size: Size
     retain_size: Size
+    unseen: tuple[int, ...] = ()
+    unseen_size: Size = Size(0, 0)
 
 
 @dataclass(frozen=True)
 class Part:
-    """What is computed at once of a step: positions of forget and of retain rows.
+    """What is computed at once of a step: positions of the rows of each role.
 
     counts: False for a row that another process counts, computed only to keep pace with it.
     """
@@ -67,7 +69,16 @@ class Part:
     step: Step
     forget: tuple[int, ...]
     retain: tuple[int, ...]
+    unseen: tuple[int, ...] = ()
     counts: bool = True
+
+    def __len__(self) -> int:
+        return len(self.forget) + len(self.retain) + len(self.unseen)
+
+
+def by_role(chosen: Step | Part) -> dict[Role, tuple[int, ...]]:
+    """The positions of its rows, role by role, in the order that they are computed in."""
+    return {"forget": chosen.forget, "retain": chosen.retain, "unseen": chosen.unseen}
 
 
 class Place(NamedTuple):
@@ -89,13 +100,14 @@ class PairedBatches:
         forget: Sequence[Encoded],
         retain: Sequence[Encoded],
         *,
+        unseen: Sequence[Encoded] = (),
         batch_size: int,
         limits: Limits,
         seed: int,
         process: int = 0,
         processes: int = 1,
     ) -> None:
-        self.forget, self.retain = forget, retain
+        self.rows: dict[Role, Sequence[Encoded]] = {"forget": forget, "retain": retain, "unseen": unseen}
         self.batch_size, self.limits, self.seed, self.epoch = batch_size, limits, seed, 0
         self.process, self.processes = process, processes
 
@@ -104,7 +116,7 @@ class PairedBatches:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return ceil(len(self.forget) / self.batch_size)
+        return ceil(len(self.rows["forget"]) / self.batch_size)
 
     def __iter__(self) -> Iterator[list[Step]]:
         for step in self.steps():
@@ -113,19 +125,23 @@ class PairedBatches:
     def steps(self) -> Iterator[Step]:
         """The epoch's optimizer steps."""
         random = np.random.default_rng([self.seed, self.epoch])
-        order = [int(i) for i in random.permutation(len(self.forget))]
-        partners = self._partners(random)
+        order = [int(i) for i in random.permutation(len(self.rows["forget"]))]
+        partners = self._partners("retain", random), self._partners("unseen", random)
         for start in range(0, len(order), self.batch_size):
             chosen = slice(start, start + self.batch_size)
-            forget, retain = tuple(order[chosen]), tuple(partners[chosen])
-            yield Step(self.epoch, forget, retain, _size(self.forget, forget), _size(self.retain, retain))
+            forget, retain, unseen = (tuple(places[chosen]) for places in (order, *partners))
+            sizes = (self._size("forget", forget), self._size("retain", retain))
+            yield Step(self.epoch, forget, retain, *sizes, unseen, self._size("unseen", unseen))
 
-    def _partners(self, random: np.random.Generator) -> list[int]:
-        """A retain row for each place in the epoch; none comes twice before all came once."""
+    def _size(self, role: Role, positions: Sequence[int]) -> Size:
+        return Size(len(positions), sum(self.rows[role][i].tokens for i in positions))
+
+    def _partners(self, role: Role, random: np.random.Generator) -> list[int]:
+        """A row of the role for each place in the epoch; none comes twice before all came once."""
         partners: list[int] = []
-        while self.retain and len(partners) < len(self.forget):
-            partners.extend(int(i) for i in random.permutation(len(self.retain)))
-        return partners[: len(self.forget)]
+        while self.rows[role] and len(partners) < len(self.rows["forget"]):
+            partners.extend(int(i) for i in random.permutation(len(self.rows[role])))
+        return partners[: len(self.rows["forget"])]
 
     def parts(self, step: Step) -> list[Part]:
         """This process's share of the step cut for computing, longest rows first.
@@ -133,8 +149,7 @@ class PairedBatches:
         As many parts as every other process has: where the model is spread over the processes, each computation needs
         all of them.
         """
-        places = [Place("forget", i, self._forget_lengths[i]) for i in step.forget]
-        places += [Place("retain", i, self._retain_lengths[i]) for i in step.retain]
+        places = [Place(role, i, self._lengths[role][i]) for role, rows in by_role(step).items() for i in rows]
         places.sort(key=lambda place: (-place.length, place.role, place.row))
         shares = deal([place.length for place in places], self.processes)
         cut = [self._cut(step, [places[position] for position in share]) for share in shares]
@@ -150,27 +165,27 @@ class PairedBatches:
 
         Raises MemoryExceeded if each holds a single row.
         """
-        if all(len(part.forget) + len(part.retain) == 1 for part in parts):
+        if all(len(part) == 1 for part in parts):
             longest = max(self._tokens(part) for part in parts)
             raise MemoryExceeded(
                 f"a row of {longest} tokens does not fit into the memory even alone; shorten rows with --set "
                 "max_length=..., or train adapters (--lora)"
             )
-        most = max(self._tokens(part) for part in parts if len(part.forget) + len(part.retain) > 1)
-        rows = max(len(part.forget) + len(part.retain) for part in parts)
+        most = max(self._tokens(part) for part in parts if len(part) > 1)
+        rows = max(map(len, parts))
         self.limits = replace(self.limits, rows=max(1, rows // 2), tokens=max(1, most // 2))
 
+    def of(self, chosen: Step | Part) -> list[Encoded]:
+        """The rows of a step or of a part."""
+        return [self.rows[role][i] for role, places in by_role(chosen).items() for i in places]
+
     def _tokens(self, part: Part) -> int:
-        lengths = [*(self._forget_lengths[i] for i in part.forget), *(self._retain_lengths[i] for i in part.retain)]
+        lengths = [len(row.ids) for row in self.of(part)]
         return max(lengths) * len(lengths) if self.limits.padded else sum(lengths)
 
     @cached_property
-    def _forget_lengths(self) -> list[int]:
-        return [len(row.ids) for row in self.forget]
-
-    @cached_property
-    def _retain_lengths(self) -> list[int]:
-        return [len(row.ids) for row in self.retain]
+    def _lengths(self) -> dict[Role, list[int]]:
+        return {role: [len(row.ids) for row in rows] for role, rows in self.rows.items()}
 
 
 def deal(lengths: Sequence[int], processes: int) -> list[list[int]]:
@@ -188,12 +203,8 @@ def deal(lengths: Sequence[int], processes: int) -> list[list[int]]:
 
 
 def _part(step: Step, places: Sequence[Place]) -> Part:
-    rows = {role: tuple(place.row for place in places if place.role == role) for role in ("forget", "retain")}
-    return Part(step, rows["forget"], rows["retain"])
-
-
-def _size(rows: Sequence[Encoded], positions: Sequence[int]) -> Size:
-    return Size(len(positions), sum(rows[i].tokens for i in positions))
+    rows = {role: tuple(place.row for place in places if place.role == role) for role in by_role(step)}
+    return Part(step, rows["forget"], rows["retain"], rows["unseen"])
 
 
 def cuts(lengths: Sequence[int], limits: Limits) -> list[slice]:

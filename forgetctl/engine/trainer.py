@@ -50,8 +50,8 @@ class UnlearnTrainer(Trainer):
     """Trains `model` to minimise `loss` on paired forget and retain rows.
 
     start_logp: the start model's summed answer log-probability of each forget row, None if the loss needs none.
-    extras: what else its terms declared that they need. guarded: the start model's states on some retain rows, from
-    which the model may not stray further than the recipe allows.
+    unseen: rows of that role, if a term reads any. extras: what else the terms declared that they need. guarded: the
+    start model's states on some retain rows, from which the model may not stray further than the recipe allows.
     on_step: receives the figures of every optimizer step, the same in every process. on_halved: receives what is
     computed at once, and the optimizer step, when memory did not suffice for more. ranks: the processes that train it
     together.
@@ -65,6 +65,7 @@ class UnlearnTrainer(Trainer):
         retain: Sequence[Encoded],
         start_logp: Sequence[float] | None,
         *,
+        unseen: Sequence[Encoded] = (),
         recipe: Recipe,
         fit: Fit,
         folder: Path,
@@ -75,7 +76,7 @@ class UnlearnTrainer(Trainer):
         ranks: Ranks | None = None,
     ) -> None:
         self.ranks = ranks or Ranks()
-        self.assembler = Assembler(forget, retain, start_logp, extras or Extras())
+        self.assembler = Assembler(forget, retain, start_logp, extras or Extras(), unseen)
         self.loss, self.on_halved = loss, on_halved
         self.precision = partial(fit.autocast, model.device)
         self.rounds_adapters = recipe.lora is not None and fit.precision != "fp32"
@@ -84,6 +85,7 @@ class UnlearnTrainer(Trainer):
         self.batches = PairedBatches(
             forget,
             retain,
+            unseen=unseen,
             batch_size=recipe.batch_size,
             limits=replace(fit.limits, padded=not packed),
             seed=recipe.seed,
@@ -154,7 +156,7 @@ class UnlearnTrainer(Trainer):
     def _begin_again(self, model: Any, parts: Sequence[Part]) -> None:
         """Forget what was added of the step, and compute less at once from now on."""
         if self.ranks.count > 1:
-            rows = max(len(part.forget) + len(part.retain) for part in parts)
+            rows = max(map(len, parts))
             raise MemoryExceeded(
                 f"process {self.ranks.index}: {rows} rows at once do not fit into the memory, and the other processes "
                 f"cannot begin the step again; start a new run with --set micro_batch_size={max(1, rows // 2)}"

@@ -20,9 +20,8 @@ from .prepare import Job, expected_retain
 def refuse_beyond(job: Job, device: torch.device, ranks: Ranks) -> None:
     """Raise MemoryExceeded if the job does not fit into what its owner allows, before anything is loaded."""
     if (limit := job.options.max_memory) is not None:
-        plan(
-            job.facts, job.encoded, expected_retain(job), job.recipe, device, limit=limit, holders=_holders(ranks)
-        )  # fmt: skip
+        rows, unseen = (job.encoded, expected_retain(job)), job.stand_ins.rows
+        plan(job.facts, *rows, job.recipe, device, unseen=unseen, limit=limit, holders=_holders(ranks))
 
 
 def usable_memory(model: Any, ranks: Ranks) -> int:
@@ -42,10 +41,11 @@ def find_fit(run: Run, job: Job, retain: Sequence[Encoded], model: Any, free: in
             return Fit.from_json(known)
         except (TypeError, KeyError):
             raise RunError(f"{run.record_file} is damaged: it does not say how the run was computed") from None
-    if not WeightedSum(job.recipe.weighted_terms(), {}).needs_retain:
+    if not WeightedSum(job.recipe.weighted_terms(), {}).reads("retain"):
         retain = []
     limit, holders = job.options.max_memory, _holders(ranks)
-    return plan(job.facts, job.encoded, retain, job.recipe, model.device, free=free, limit=limit, holders=holders)[0]
+    rows, unseen = (job.encoded, retain), job.stand_ins.rows
+    return plan(job.facts, *rows, job.recipe, model.device, unseen=unseen, free=free, limit=limit, holders=holders)[0]
 
 
 def _holders(ranks: Ranks) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 from ..engine.encoding import Encoded, Encoder, encode_rows, marked
 from ..engine.estimate import estimate
 from ..engine.models import ModelFacts, choose_device, inspect_model, load_tokenizer
+from ..engine.stand_ins import NO_STAND_INS, StandIns, make_stand_ins
 from ..engine.windows import by_row, row_tokens, told
 from ..errors import InputError, UsageError
 from ..maths.objectives import WeightedSum
@@ -47,7 +48,7 @@ class Job:
     start: the model to begin with, and the runs that made it. parts: the forget rows by the request that they belong
     to. encoded: what is trained on; a passage that is longer than a window is several. notes: what to tell the user of
     rows that were cut. sample is None where the start model has yet to make it; retained: its rows that are trained on,
-    encoded. unseen: holdout rows that calibrate.
+    encoded. unseen: holdout rows that calibrate; stand_ins: what is made of them, if the loss reads it.
     """
 
     options: UnlearnOptions
@@ -64,6 +65,7 @@ class Job:
     sample: Sample | None
     retained: tuple[Encoded, ...] = ()
     unseen: Sequence[Row] = ()
+    stand_ins: StandIns = NO_STAND_INS
 
     @property
     def refusals_file(self) -> Path:
@@ -94,6 +96,7 @@ def prepare(options: UnlearnOptions, recipe: Recipe) -> Job:
     check_terms(facts, recipe, forget, job.refusals, partial(_encode_whole, job), job.refusals_file, options.forget)
     retain = read_retain(options)
     job = replace(job, unseen=_unseen(job, retain))
+    job = replace(job, stand_ins=_stand_ins(job))
     if options.retain is None:
         return job
     sample = _choose(job, retain, str(options.retain))
@@ -120,6 +123,13 @@ def _unseen(job: Job, retain: Sequence[Row]) -> Sequence[Row]:
     return chosen
 
 
+def _stand_ins(job: Job) -> StandIns:
+    file = job.options.holdout
+    if file is None or not WeightedSum(job.recipe.weighted_terms(), {}).reads("unseen"):
+        return NO_STAND_INS
+    return make_stand_ins(job.forget, job.unseen, lambda rows: encode(job, rows, file))
+
+
 def _notes(encoded: Sequence[Encoded], cut: int, recipe: Recipe, name: str) -> Iterator[str]:
     if cut:
         yield f"{cut} of {len(row_tokens(encoded))} {name} rows are cut at {recipe.max_length} tokens."
@@ -137,7 +147,8 @@ def dry_run(options: UnlearnOptions, recipe: Recipe) -> tuple[dict[str, Any], tu
     if job.sample:
         look_at_texts(job, job.sample)
     device = choose_device(options.device)
-    cost = estimate(job.facts, job.encoded, expected_retain(job), recipe, device, limit=options.max_memory)
+    rows, unseen = (job.encoded, expected_retain(job)), job.stand_ins.rows
+    cost = estimate(job.facts, *rows, recipe, device, unseen=unseen, limit=options.max_memory)
     facts = {
         "forget_rows": len(job.forget),
         "rows_cut": job.cut,
@@ -157,7 +168,7 @@ def dry_run(options: UnlearnOptions, recipe: Recipe) -> tuple[dict[str, Any], tu
 
 def expected_retain(job: Job) -> Sequence[Encoded]:
     """The retain rows that the loss reads; a sample that has yet to be made is taken to be like the request."""
-    if not WeightedSum(job.recipe.weighted_terms(), {}).needs_retain:
+    if not WeightedSum(job.recipe.weighted_terms(), {}).reads("retain"):
         return []
     return job.retained if job.sample else job.encoded
 

@@ -206,6 +206,7 @@ def _train(run: Run, job: Job, sample: Sample, model: Any, ranks: Ranks, progres
         forget_rows=job.forget,
         refusals=job.refusals,
         levels=levels_of(run, job, encoded, model, ranks) if job.unseen else None,
+        stand_ins=job.stand_ins,
         encode=lambda rows: encode(job, rows, job.options.forget),
         fit=fit,
         reload=lambda: _load(job, torch.device("cpu"), model.device),

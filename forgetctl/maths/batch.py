@@ -15,7 +15,8 @@ from typing import Literal, TypeVar
 import torch
 from torch import Tensor
 
-Role = Literal["forget", "retain"]
+Role = Literal["forget", "retain", "unseen"]
+"""Unseen rows stand for what no model saw: see `engine.stand_ins`."""
 Need = Literal[
     "start",
     "alternative",
@@ -95,14 +96,15 @@ def needed(value: Value | None, what: str) -> Value:
 
 @dataclass(frozen=True)
 class Batch:
-    """What an objective sees: scored forget rows and, where a term asks for them, scored retain rows."""
+    """What an objective sees: scored forget rows and, where a term asks for them, scored rows of other roles."""
 
     forget: Rows
     retain: Rows | None = None
+    unseen: Rows | None = None
 
     def role(self, role: Role) -> Rows:
         """The rows of `role`. Raises ValueError if the batch has none."""
-        return needed(self.forget if role == "forget" else self.retain, f"{role} rows")
+        return needed({"forget": self.forget, "retain": self.retain, "unseen": self.unseen}[role], f"{role} rows")
 
 
 @dataclass(frozen=True)

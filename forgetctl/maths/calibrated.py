@@ -16,3 +16,15 @@ from .batch import Rows, needed, objective
 def level(rows: Rows) -> Tensor:
     """Pull each row's log-probability a token to its own level, from above and from below."""
     return rows.mean(huber_loss(rows.logp / rows.tokens, needed(rows.level, "the level of each row"), reduction="none"))
+
+
+@objective(
+    formula="sum KL(start, after an unseen prompt || model) / sum tokens, unseen rows",
+    source="forgetctl, engine/stand_ins.py",
+    role="unseen",
+    needs=("kl",),
+)
+def k_unseen(rows: Rows) -> Tensor:
+    """Say of what nobody saw, also after a forget prompt, what the start model says of it after a prompt that it never
+    saw: mean over tokens, full vocabulary."""
+    return rows.token_mean(needed(rows.kl, "start distributions"))

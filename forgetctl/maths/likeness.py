@@ -116,3 +116,8 @@ def similarity(queries: Sequence[str], texts: Sequence[str]) -> NDArray[np.uint8
     scores = np.asarray(process.cdist(first, near, scorer=fuzz.ratio, dtype=np.uint8, workers=-1))
     scores[:, far] = 0
     return scores
+
+
+def descending(scores: NDArray[np.uint8]) -> NDArray[np.intp]:
+    """Indices by falling score, equals in order."""
+    return np.argsort(-scores.astype(np.int16), kind="stable")

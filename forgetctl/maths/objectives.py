@@ -104,7 +104,6 @@ class WeightedSum:
             need for name in self.terms if OBJECTIVES[name].role == role for need in OBJECTIVES[name].needs
         )
 
-    @property
-    def needs_retain(self) -> bool:
-        """Whether any term reads retain rows."""
-        return any(OBJECTIVES[name].role == "retain" for name in self.terms)
+    def reads(self, role: Role) -> bool:
+        """Whether any term reads rows of `role`."""
+        return any(OBJECTIVES[name].role == role for name in self.terms)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UsageError
-from ..maths.likeness import NearDuplicates, Shortlist, Substrings, similarity
+from ..maths.likeness import NearDuplicates, Shortlist, Substrings, descending, similarity
 from ..maths.profiles import Profiles, pieces
 from ..recipe import Retain
 from ..rows import Row, normalise
@@ -227,8 +227,3 @@ def _normalised(row: Row) -> tuple[str, str]:
 def _key(prompt: str, response: str) -> str:
     """One text of both. No normalised text holds a line break, so that nothing is found across it."""
     return f"{prompt}\n{response}"
-
-
-def descending(scores: NDArray[np.uint8]) -> NDArray[np.intp]:
-    """Indices by falling score, equals in order."""
-    return np.argsort(-scores.astype(np.int16), kind="stable")

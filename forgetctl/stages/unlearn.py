@@ -27,6 +27,7 @@ from ..engine.models import ModelFacts, add_lora, save_model, trainable_paramete
 from ..engine.ranks import Ranks
 from ..engine.schedule import Limits
 from ..engine.shares import shared_scores
+from ..engine.stand_ins import NO_STAND_INS, StandIns
 from ..engine.states import AnswerStates
 from ..engine.tracking import Watch
 from ..engine.trainer import UnlearnTrainer
@@ -45,10 +46,10 @@ class Material:
     """What training needs: the start model, the encoded rows, and the means to make others of the forget rows.
 
     encode: ids of rows, within the model's context. fit: how it is computed here. refusals: uninformed answers to draw
-    from. levels: where each forget row is to end, in nats a token, if the loss asks for that. measure: scores
-    the model after every epoch; the scores are kept for the report and decide nothing. watch: what else looks at the
-    model on the way, made for the number of steps of an epoch. reload: the start model once more, in the memory of the
-    processor. ranks: the processes that do it together.
+    from. levels: where each forget row is to end, in nats a token, if the loss asks for that. stand_ins: what the term
+    k_unseen reads. measure: scores the model after every epoch; the scores are kept for the report and decide nothing.
+    watch: what else looks at the model on the way, made for the number of steps of an epoch. reload: the start model
+    once more, in the memory of the processor. ranks: the processes that do it together.
     """
 
     model: Any
@@ -62,6 +63,7 @@ class Material:
     fit: Fit
     reload: Callable[[], Any]
     levels: Sequence[float] | None = None
+    stand_ins: StandIns = NO_STAND_INS
     measure: Callable[[Any], Scores] | None = None
     watch: Callable[[int], Watch] | None = None
     ranks: Ranks = field(default_factory=Ranks)
@@ -90,8 +92,9 @@ def unlearn(run: Run, material: Material, recipe: Recipe, progress: Progress) ->
             model,
             loss,
             material.forget,
-            material.retain if loss.needs_retain else [],
+            material.retain if loss.reads("retain") else [],
             start_logp,
+            unseen=material.stand_ins.rows,
             recipe=recipe,
             fit=fit,
             folder=run.checkpoints,
@@ -223,6 +226,8 @@ def _extras(loss: WeightedSum, material: Material, recipe: Recipe, progress: Pro
         states["forget"] = _states(material, material.forget, recipe)
     if "kl" in loss.needs("retain"):
         states["retain"] = _states(material, material.retain, recipe)
+    if "kl" in loss.needs("unseen"):
+        states["unseen"] = _states(material, material.stand_ins.sources, recipe).subset(material.stand_ins.source_of)
     layer = None
     if "hidden" in needs | loss.needs("retain"):
         layer = watch_layer(model, material.retain, recipe.layer or default_layer(model), recipe.seed)

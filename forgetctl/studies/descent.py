@@ -54,7 +54,7 @@ class Unlearning:
     def __init__(self, world: World, start: Tensor, runs: Sequence[Run]) -> None:
         self.world, self.start, self.runs = world, start, runs
         self.roles: dict[Role, Sample] = {"forget": world.forget}
-        if any(run.loss.needs_retain for run in runs):
+        if any(run.loss.reads("retain") for run in runs):
             self.roles["retain"] = world.retain
         with torch.no_grad():
             self.start_logq = {
@@ -69,7 +69,7 @@ class Unlearning:
                 Batch(
                     self._rows("forget", logq["forget"][index], run.loss.needs("forget")),
                     self._rows("retain", logq["retain"][index], run.loss.needs("retain"))
-                    if run.loss.needs_retain
+                    if run.loss.reads("retain")
                     else None,
                 )
             )

@@ -259,10 +259,7 @@ def tokens_of(trainer: UnlearnTrainer) -> list[int]:
     """Real tokens of each step of the epoch."""
     batches = trainer.batches
     batches.set_epoch(0)
-    return [
-        sum(len(batches.forget[i].ids) for i in step.forget) + sum(len(batches.retain[i].ids) for i in step.retain)
-        for step in batches.steps()
-    ]
+    return [sum(len(row.ids) for row in batches.of(step)) for step in batches.steps()]
 
 
 def optimizer_name(trainer: UnlearnTrainer) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,10 +18,12 @@ from forgetctl.engine.assembly import Assembler
 from forgetctl.engine.encoding import Encoded
 from forgetctl.engine.extras import Alternatives, Extras, Mismatched, derangement, watch_layer
 from forgetctl.engine.models import load_model, load_tokenizer
-from forgetctl.engine.schedule import Limits, PairedBatches, Part, Size, Step
+from forgetctl.engine.schedule import Limits, PairedBatches, Part, Size, Step, by_role
 from forgetctl.engine.scoring import score
+from forgetctl.engine.stand_ins import StandIns, make_stand_ins
 from forgetctl.engine.states import AnswerStates
-from forgetctl.maths.objectives import METHODS, Batch, Rows, WeightedSum
+from forgetctl.maths.batch import needed
+from forgetctl.maths.objectives import METHODS, Batch, Role, Rows, WeightedSum
 from forgetctl.stages.request import read_rows
 
 CPU = torch.device("cpu")
@@ -57,7 +59,7 @@ def moved(world: Path) -> Any:
 
 
 @pytest.fixture(scope="module")
-def assembler(world: Path, start: Any) -> Assembler:
+def assembler(world: Path, start: Any, stand_ins: StandIns) -> Assembler:
     """With everything that any objective may need, from the start model."""
     encoder = encoder_for(load_tokenizer(world / "model"))
     rows = read_rows(world / "requests.jsonl")
@@ -71,14 +73,23 @@ def assembler(world: Path, start: Any) -> Assembler:
         encoder.encode(row.answering(rows[other].response))
         for row, other in zip(rows, derangement(len(rows), 3), strict=True)
     ]
+    states: dict[Role, AnswerStates] = {"forget": AnswerStates(start, forget), "retain": AnswerStates(start, retain)}
+    states["unseen"] = AnswerStates(start, stand_ins.sources).subset(stand_ins.source_of)
     extras = Extras(
         alternatives,
         Mismatched(pairs, score(start, pairs)),
-        {"forget": AnswerStates(start, forget), "retain": AnswerStates(start, retain)},
+        states,
         watch_layer(start, retain, 1, seed=3),
         logits=True,
     )
-    return Assembler(forget, retain, score(start, forget), extras)
+    return Assembler(forget, retain, score(start, forget), extras, stand_ins.rows)
+
+
+@pytest.fixture(scope="module")
+def stand_ins(world: Path) -> StandIns:
+    encoder = encoder_for(load_tokenizer(world / "model"))
+    forget, unseen = (read_rows(world / f"{name}.jsonl") for name in ("requests", "holdout"))
+    return make_stand_ins(forget, unseen, lambda rows: [encoder.encode(row) for row in rows])
 
 
 @pytest.fixture(autouse=True)
@@ -87,24 +98,35 @@ def fresh(assembler: Assembler) -> None:
     assembler._ratio = None
 
 
-def first_step(assembler: Assembler, batch_size: int = 8) -> Step:
-    batches = PairedBatches(assembler.forget, assembler.retain, batch_size=batch_size, limits=Limits(1, 1), seed=3)
+def first_step(assembler: Assembler, batch_size: int = 8, unseen: Sequence[Encoded] = ()) -> Step:
+    rows = (assembler.forget, assembler.retain)
+    batches = PairedBatches(*rows, unseen=unseen, batch_size=batch_size, limits=Limits(1, 1), seed=3)
     batches.set_epoch(EPOCH)
     return next(batches.steps())
 
 
 def parts_of(step: Step, micro: int) -> list[Part]:
-    """Cut so that parts hold different numbers of forget and retain rows, some none of a role."""
-    places = [("forget", i) for i in step.forget] + [("retain", i) for i in step.retain]
+    """Cut so that parts hold different numbers of rows of each role, some none of a role."""
+    places = [(role, i) for role, chosen in by_role(step).items() for i in chosen]
     places = [*places[::3], *places[1::3], *places[2::3]]
     cuts = [places[start : start + micro] for start in range(0, len(places), micro)]
-    return [Part(step, *(tuple(i for r, i in cut if r == role) for role in ("forget", "retain"))) for cut in cuts]
+    return [Part(step, *(tuple(i for r, i in cut if r == role) for role in by_role(step))) for cut in cuts]
 
 
-def assembled(assembler: Assembler, model: Any, micro: int, batch_size: int = 8) -> Iterator[tuple[Part, Batch]]:
+def assembled(
+    assembler: Assembler, model: Any, micro: int, batch_size: int = 8, unseen: Sequence[Encoded] = ()
+) -> Iterator[tuple[Part, Batch]]:
     """The first optimizer step, part by part."""
-    for part in parts_of(first_step(assembler, batch_size), micro):
+    for part in parts_of(first_step(assembler, batch_size, unseen), micro):
         yield part, assembler.batch(model, assembler.collate(part))
+
+
+def with_unseen(assembler: Assembler, model: Any, micro: int) -> Iterator[tuple[Part, Rows]]:
+    """The unseen rows of those parts of the first optimizer step that have some."""
+    for part, batch in assembled(assembler, model, micro, unseen=assembler.unseen):
+        assert batch.unseen is not None
+        if part.unseen:
+            yield part, batch.unseen
 
 
 def roles(assembler: Assembler, part: Part, batch: Batch) -> list[tuple[Rows, list[Encoded]]]:
@@ -184,7 +206,29 @@ def test_uninformed_answers_change_with_the_epoch(assembler: Assembler) -> None:
     assert one.shape != other.shape or not torch.equal(one, other)
 
 
+@pytest.mark.parametrize("micro", [3, 8])
+@torch.no_grad()
+def test_scores_of_unseen_rows_are_the_plain_ones(micro: int, assembler: Assembler, moved: Any) -> None:
+    for part, found in with_unseen(assembler, moved, micro):
+        rows = [assembler.unseen[i] for i in part.unseen]
+        torch.testing.assert_close(found.logp, plain_logp(moved, rows), atol=1e-4, rtol=1e-4)
+        assert found.batch_tokens == part.step.unseen_size.tokens
+
+
 # KL
+
+
+@pytest.mark.parametrize("micro", [3, 8])
+@torch.no_grad()
+def test_kl_of_a_stand_in_is_from_what_the_start_model_says_after_the_unseen_prompt(
+    micro: int, assembler: Assembler, start: Any, moved: Any, stand_ins: StandIns
+) -> None:
+    for part, rows in with_unseen(assembler, moved, micro):
+        for found, place in zip(needed(rows.kl, "KL"), part.unseen, strict=True):
+            (p,) = plain_logits(start, [stand_ins.sources[stand_ins.source_of[place]]])
+            (q,) = plain_logits(moved, [stand_ins.rows[place]])
+            plain = (p.softmax(-1) * (p.log_softmax(-1) - q.log_softmax(-1))).sum()
+            torch.testing.assert_close(found, plain, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("micro", [3, 8])
@@ -309,7 +353,7 @@ def loss_and_gradient(
     """Of one optimizer batch: shares and their gradients summed, as the trainer does."""
     # A beta at which the sigmoids of this model's ratios are neither flat nor straight.
     loss = WeightedSum(METHODS[method].terms, {"beta": 0.2})
-    retain = assembler.retain if loss.needs_retain else []
+    retain = assembler.retain if loss.reads("retain") else []
     needed = Assembler(assembler.forget, retain, assembler.start_logp, assembler.extras)
     model.zero_grad()
     total = 0.0

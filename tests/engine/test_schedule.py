@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forgetctl.engine.encoding import Encoded
-from forgetctl.engine.schedule import Limits, PairedBatches, Size, cuts, deal
+from forgetctl.engine.schedule import Limits, PairedBatches, Size, by_role, cuts, deal
 
 
 def rows(count: int) -> list[Encoded]:
@@ -22,6 +22,7 @@ def batches(
     forget: int,
     retain: int,
     *,
+    unseen: int = 0,
     batch_size: int = 8,
     micro: int = 4,
     seed: int = 1,
@@ -30,7 +31,9 @@ def batches(
     **place: int,
 ) -> PairedBatches:
     limits = Limits(micro, tokens)
-    made = PairedBatches(rows(forget), rows(retain), batch_size=batch_size, limits=limits, seed=seed, **place)
+    made = PairedBatches(
+        rows(forget), rows(retain), unseen=rows(unseen), batch_size=batch_size, limits=limits, seed=seed, **place
+    )
     made.set_epoch(epoch)
     return made
 
@@ -38,6 +41,7 @@ def batches(
 @st.composite
 def shapes(draw: Any) -> dict[str, int]:
     sizes = {"forget": st.integers(1, 70), "retain": st.integers(0, 50), "batch_size": st.integers(1, 40)}
+    sizes["unseen"] = st.integers(0, 50)
     rest = {"micro": st.integers(1, 40), "seed": st.integers(0, 2**32 - 1), "epoch": st.integers(0, 20)}
     return {name: draw(values) for name, values in (sizes | rest | {"tokens": st.integers(1, 400)}).items()}
 
@@ -70,13 +74,22 @@ def test_every_forget_row_comes_exactly_once(shape: dict[str, int]) -> None:
 
 
 @given(shapes())
-def test_no_retain_row_comes_twice_before_all_came_once(shape: dict[str, int]) -> None:
-    seen: Counter[int] = Counter()
-    for step in batches(**shape).steps():
-        assert len(step.retain) == (len(step.forget) if shape["retain"] else 0)
-        seen.update(step.retain)
-        times = [seen[index] for index in range(shape["retain"])] or [0]
-        assert max(times) - min(times) <= 1
+def test_no_partner_comes_twice_before_all_came_once(shape: dict[str, int]) -> None:
+    for role in ("retain", "unseen"):
+        seen: Counter[int] = Counter()
+        for step in batches(**shape).steps():
+            drawn = getattr(step, role)
+            assert len(drawn) == (len(step.forget) if shape[role] else 0)
+            seen.update(drawn)
+            times = [seen[index] for index in range(shape[role])] or [0]
+            assert max(times) - min(times) <= 1
+
+
+@given(shapes())
+def test_unseen_rows_change_nothing_else(shape: dict[str, int]) -> None:
+    with_them, without = batches(**shape), batches(**shape | {"unseen": 0})
+    pairs = [[(step.forget, step.retain) for step in made.steps()] for made in (with_them, without)]
+    assert pairs[0] == pairs[1]
 
 
 @given(shapes())
@@ -90,8 +103,9 @@ def test_length_is_what_iteration_yields(shape: dict[str, int]) -> None:
 def test_a_step_knows_its_size(shape: dict[str, int]) -> None:
     made = batches(**shape)
     for step in made.steps():
-        assert step.forget_size == Size(len(step.forget), sum(made.forget[i].tokens for i in step.forget))
-        assert step.retain_size == Size(len(step.retain), sum(made.retain[i].tokens for i in step.retain))
+        for role, positions in by_role(step).items():
+            size = Size(len(positions), sum(made.rows[role][i].tokens for i in positions))
+            assert getattr(step, f"{role}_size") == size
 
 
 @given(shapes())
@@ -100,11 +114,12 @@ def test_parts_cut_each_step(shape: dict[str, int]) -> None:
     made = batches(**shape)
     for step in made.steps():
         parts = made.parts(step)
-        for role in ("forget", "retain"):
+        for role in by_role(step):
             assert Counter(i for part in parts for i in getattr(part, role)) == Counter(getattr(step, role))
         for part in parts:
             assert part.step is step
-            lengths = [len(made.forget[i].ids) for i in part.forget] + [len(made.retain[i].ids) for i in part.retain]
+            lengths = [len(row.ids) for row in made.of(part)]
+            assert len(lengths) == len(part)
             assert len(lengths) == 1 or (
                 len(lengths) <= shape["micro"] and len(lengths) * max(lengths) <= shape["tokens"]
             )
@@ -166,9 +181,9 @@ def test_without_retain_rows() -> None:
     assert {(step.retain, step.retain_size) for step in batches(5, 0).steps()} == {((), Size(0, 0))}
 
 
-@pytest.mark.parametrize("role", ["forget", "retain"])
+@pytest.mark.parametrize("role", ["forget", "retain", "unseen"])
 def test_positions_are_plain_integers(role: str) -> None:
-    assert {type(value) for step in batches(9, 4).steps() for value in getattr(step, role)} == {int}
+    assert {type(value) for step in batches(9, 4, unseen=5).steps() for value in getattr(step, role)} == {int}
 
 
 # Several processes
@@ -191,11 +206,10 @@ def test_processes_share_each_step(shape: dict[str, int], processes: int) -> Non
         cut = [process.parts(step) for process in made]
         assert len({len(parts) for parts in cut}) == 1
         counted = [part for parts in cut for part in parts if part.counts]
-        for role in ("forget", "retain"):
+        for role in by_role(step):
             assert Counter(i for part in counted for i in getattr(part, role)) == Counter(getattr(step, role))
         for part in (part for parts in cut for part in parts):
-            lengths = [len(made[0].forget[i].ids) for i in part.forget]
-            lengths += [len(made[0].retain[i].ids) for i in part.retain]
+            lengths = [len(row.ids) for row in made[0].of(part)]
             assert len(lengths) == 1 or len(lengths) <= shape["micro"]
             assert part.counts or len(lengths) == 1
 

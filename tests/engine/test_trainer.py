@@ -70,7 +70,7 @@ def make(
 ) -> UnlearnTrainer:
     loss = WeightedSum(chosen.weighted_terms(), chosen.all_hyperparameters())
     start_logp = score(model, forget) if "start" in loss.needs("forget") else None
-    retain = retain if loss.needs_retain else []
+    retain = retain if loss.reads("retain") else []
     assert chosen.micro_batch_size is not None
     fit = Fit(Limits(chosen.micro_batch_size, 10_000), precision, checkpointing, 0, 0, "")
     return UnlearnTrainer(

@@ -74,7 +74,7 @@ def per_token(model: object, encoded: list[Encoded]) -> np.ndarray:
 
 def test_the_record_names_the_objective_and_the_holdout(calibrated: Path, strangers: Path) -> None:
     record = json.loads((calibrated / "run.json").read_text())
-    assert {term["name"] for term in record["objective"]["terms"]} == {"npo", "rt", "level"}
+    assert {term["name"] for term in record["objective"]["terms"]} == {"npo", "rt", "level", "k_unseen"}
     assert record["inputs"]["holdout"]["path"] == str(strangers)
     assert parse_recipe((calibrated / "recipe.yaml").read_text()).calibration is not None
 
@@ -148,7 +148,9 @@ def test_a_recipe_that_calibrates_needs_a_holdout(world: Path, tmp_path: Path, f
 
 def test_any_method_can_be_calibrated() -> None:
     recipe = load_recipe("npo-rt-calibrated", method="simnpo-rt")
-    assert set(recipe.weighted_terms()) == {"simnpo", "rt", "level"}
+    assert set(recipe.weighted_terms()) == {"simnpo", "rt", "level", "k_unseen"}
+    without = load_recipe("npo-rt-calibrated", overrides=["calibration.stand_ins=0"])
+    assert set(without.weighted_terms()) == {"npo", "rt", "level"}
 
 
 def test_it_is_reported_sealed_and_audited(calibrated: Path, world: Path, tmp_path: Path, forgetctl: Command) -> None:

@@ -259,7 +259,7 @@ def test_needs_of_the_methods(method: str) -> None:
     loss = WeightedSum(METHODS[method].terms, {})
     assert loss.needs("forget") == forget
     assert loss.needs("retain") == (retain or set())
-    assert loss.needs_retain == (retain is not None)
+    assert loss.reads("retain") == (retain is not None)
 
 
 def test_loss_keeps_the_precision_of_the_scores() -> None:

@@ -21,12 +21,14 @@ from ...engine.estimate import static_bytes
 from ...engine.fit import DTYPES, Fit, choose_fit, free_memory, training_precision
 from ...engine.levels import learn_levels
 from ...engine.models import choose_device, inspect_model, load_for_training, load_model, load_tokenizer
+from ...engine.stand_ins import NO_STAND_INS, make_stand_ins
 from ...engine.tracking import Watch
 from ...errors import DivergedError
 from ...files import write_bytes
 from ...maths.objectives import WeightedSum
 from ...progress import Progress, Silent
 from ...recipe import CALIBRATED_RECIPE, Recipe, load_recipe
+from ...rows import Row
 from ...run import Run
 from ...scores import Scores
 from ...stages.holdout import check_unseen, for_calibration
@@ -104,17 +106,14 @@ class Bench:
         states = self.asker.states(start, copy_head=False)
         return Yardstick(self._scores(REFERENCE, reference), self.asker.states(reference, copy_head=False), states)
 
-    def levels(
-        self, start: Any, recipe: Recipe, forget: Sequence[Encoded], retain: Sequence[Encoded]
-    ) -> list[float] | None:
-        """Where the forget rows are to end, if the recipe calibrates. Raises InputError for a holdout that is none."""
+    def unseen(self, recipe: Recipe) -> list[Row]:
+        """The holdout rows that calibrate, if the recipe does. Raises InputError for a holdout that is none."""
         file, settings = self.plan.holdout, recipe.calibration
         if file is None or settings is None:
-            return None
+            return []
         rows = read_rows(file)
         check_unseen(file, rows, [*self.rows.forget, *self.rows.retain])
-        unseen = for_calibration(file, rows, settings.share, recipe.seed)
-        return learn_levels(start, self.asker.encode(unseen), forget, retain)
+        return for_calibration(file, rows, settings.share, recipe.seed)
 
     def measure_ends(self) -> None:
         """The table's lines of the start model and of the reference, both as they are before any run."""
@@ -189,7 +188,10 @@ def do_run(bench: Bench, key: RunKey, progress: Progress | None = None) -> None:
 def _material(bench: Bench, key: RunKey, recipe: Recipe, run: Run) -> Material:
     precision, _ = training_precision(recipe, bench.facts, bench.device)
     model = load_for_training(bench.facts, bench.device, recipe, DTYPES.get(precision, torch.float32))
-    forget, retain = bench.asker.encode(bench.rows.forget), bench.asker.encode(bench.rows.retain)
+    asker, unseen = bench.asker, bench.unseen(recipe)
+    forget, retain = asker.encode(bench.rows.forget), asker.encode(bench.rows.retain)
+    reads = WeightedSum(recipe.weighted_terms(), {}).reads
+    stand_ins = make_stand_ins(bench.rows.forget, unseen, asker.encode) if reads("unseen") else NO_STAND_INS
     return Material(
         model=model,
         tokenizer=bench.encoder.tokenizer,
@@ -199,8 +201,9 @@ def _material(bench: Bench, key: RunKey, recipe: Recipe, run: Run) -> Material:
         forget_rows=bench.rows.forget,
         refusals=read_refusals(None),
         encode=bench.asker.encode,
-        levels=bench.levels(model, recipe, forget, retain),
-        fit=_fit(bench, recipe, run, forget, retain, model),
+        levels=learn_levels(model, asker.encode(unseen), forget, retain) if unseen else None,
+        stand_ins=stand_ins,
+        fit=_fit(bench, recipe, run, (forget, retain if reads("retain") else [], stand_ins.rows), model),
         reload=lambda: load_for_training(
             bench.facts, torch.device("cpu"), recipe, DTYPES.get(precision, torch.float32)
         ),
@@ -208,13 +211,18 @@ def _material(bench: Bench, key: RunKey, recipe: Recipe, run: Run) -> Material:
     )
 
 
-def _fit(bench: Bench, recipe: Recipe, run: Run, forget: Any, retain: Any, model: Any) -> Fit:
-    """How the run was computed before it was stopped, else what suits the machine."""
+def _fit(
+    bench: Bench,
+    recipe: Recipe,
+    run: Run,
+    rows: tuple[Sequence[Encoded], Sequence[Encoded], Sequence[Encoded]],
+    model: Any,
+) -> Fit:
+    """How the run was computed before it was stopped, else what suits the machine. rows: forget, retain, unseen."""
     known = run.record.get("stages", {}).get("unlearn", {}).get("computing")
     if known is not None:
         return Fit.from_json(known)
-    if not WeightedSum(recipe.weighted_terms(), {}).needs_retain:
-        retain = []
+    forget, retain, unseen = rows
     free = free_memory(bench.device) + int(model.get_memory_footprint())
     static = static_bytes(bench.facts, recipe, bench.device)
-    return choose_fit(bench.facts, forget, retain, recipe, bench.device, static=static, free=free)
+    return choose_fit(bench.facts, forget, retain, recipe, bench.device, unseen=unseen, static=static, free=free)
