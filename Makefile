@@ -34,17 +34,18 @@ REFERENCE = OMP_NUM_THREADS=1 $(BIN)/forgetctl reference --base $(MINI)/base --r
 	--learning-rate 1e-3 --epochs 12 --warmup-epochs 0
 UNLEARN = OMP_NUM_THREADS=1 $(BIN)/forgetctl study tofu --model $(MINI)/full --data $(TOFU) --retain $(MINI)/train.jsonl \
 	--references $(STUDY)/references --reference 05=$(MINI)/retrain05 --recipe paper/tofu-mini --seeds 3 \
-	--holdout $(MINI)/holdout.jsonl --methods $(METHODS) \
-	--questions 200 --kept-questions 50 --every 2 --workers 2 --out $(STUDY)
-METHODS := ga,ga-rt,ga-kl,idk-rt,dpo,dpo-rt,dpo-kl,kto,kto-rt,npo,npo-rt,npo-kl,simnpo-rt,ga-rt+level,npo-rt+level,simnpo-rt+level
+	--holdout $(MINI)/holdout.jsonl --questions 200 --kept-questions 50 --every 2 --workers 2
+PLAIN := ga,ga-rt,ga-kl,idk-rt,dpo,dpo-rt,dpo-kl,kto,kto-rt,npo,npo-rt,npo-kl,simnpo-rt
+LEVELS := ga-rt+level,npo-rt+level,simnpo-rt+level
 
-# forget10 has twice the steps an epoch, so it gets half of the epochs.
+# forget10 has twice the steps an epoch, so the plain methods get half of the epochs there.
 study-tofu: .venv/installed
 	@if [ ! -d $(MINI) ]; then echo "study-tofu is skipped: it needs the models and data of $(MINI) and $(TOFU)"; else set -ex; \
 	$(REFERENCE) --without $(TOFU)/forget01.json --out $(STUDY)/references/forget01; \
 	$(REFERENCE) --without $(TOFU)/forget10.json --out $(STUDY)/references/forget10; \
-	$(UNLEARN) --splits 10 --set epochs=5 --quiet; \
-	$(UNLEARN) --splits 05,01 --retain-weights 0,1,2,3,4,5; fi
+	$(UNLEARN) --methods $(PLAIN) --splits 10 --set epochs=5 --out $(STUDY) --quiet; \
+	$(UNLEARN) --methods $(LEVELS) --splits 10 --out $(STUDY)/levels10 --quiet; \
+	$(UNLEARN) --methods $(PLAIN),$(LEVELS) --splits 05,01 --retain-weights 0,1,2,3,4,5 --out $(STUDY); fi
 
 calibrate: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/forgetctl study calibration --out studies

@@ -8,12 +8,13 @@ than wrong ones, and text that nobody ever saw becomes less likely, too; hence a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..maths.likeness import descending, similarity
 from ..rows import Row, normalise
-from .encoding import Encoded
+from .encoding import Encoded, Encoder
+from .windows import by_row
 
 NEAREST = 2
 """Unseen rows whose answers each forget prompt is given: those with the most similar prompts."""
@@ -33,27 +34,31 @@ NO_STAND_INS = StandIns((), (), ())
 
 
 def make_stand_ins(
-    forget: Sequence[Row], unseen: Sequence[Row], encode: Callable[[Sequence[Row]], list[Encoded]]
+    forget: Sequence[Row], unseen: Sequence[Row], sources: Sequence[Encoded], encoder: Encoder, longest: int | None
 ) -> StandIns:
     """Each unseen row, and each forget prompt with the answers of the unseen rows that have the most similar prompts.
 
-    Rows without a prompt give none, and neither do answers that come out as other tokens after another prompt.
-    encode: ids of rows; one that is several windows is left out.
+    Passages have no prompt and give none of the latter, and neither do answers that come out as other tokens after
+    another prompt. sources: the `unseen` rows encoded. longest: tokens that a row may have, None for any number.
     """
-    sources = encode(unseen)
-    prompts = [normalise(row.prompt) for row in unseen]
+    places = [own[0] for own in by_row(sources, range(len(sources)))]
+    answering = [position for position, row in enumerate(unseen) if row.context]
+    prompts = [normalise(unseen[position].prompt) for position in answering]
     pairs = [
-        (row.answering(unseen[place].response), place)
+        (row.answering(unseen[answering[near]].response), places[answering[near]])
         for row in forget
         if row.context
-        for place in descending(similarity([normalise(row.prompt)], prompts)[0])[:NEAREST]
+        for near in descending(similarity([normalise(row.prompt)], prompts)[0])[:NEAREST]
     ]
-    encoded = encode([row for row, _ in pairs])
-    same = [
-        (row, place) for row, (_, place) in zip(encoded, pairs, strict=True) if _answer(row) == _answer(sources[place])
+    encoded = encoder.encode_texts([row for row, _ in pairs], [encoder.texts(row) for row, _ in pairs])
+    good = [
+        (row, place)
+        for row, (_, place) in zip(encoded, pairs, strict=True)
+        if _answer(row) == _answer(sources[place]) and (longest is None or len(row.ids) <= longest)
     ]
-    rows, places = [*sources, *(row for row, _ in same)], [*range(len(sources)), *(place for _, place in same)]
-    return StandIns(rows, sources, places)
+    return StandIns(
+        [*sources, *(row for row, _ in good)], sources, [*range(len(sources)), *(place for _, place in good)]
+    )
 
 
 def _answer(row: Encoded) -> tuple[int, ...]:

@@ -124,10 +124,10 @@ def _unseen(job: Job, retain: Sequence[Row]) -> Sequence[Row]:
 
 
 def _stand_ins(job: Job) -> StandIns:
-    file = job.options.holdout
-    if file is None or not WeightedSum(job.recipe.weighted_terms(), {}).reads("unseen"):
+    if job.options.holdout is None or not WeightedSum(job.recipe.weighted_terms(), {}).reads("unseen"):
         return NO_STAND_INS
-    return make_stand_ins(job.forget, job.unseen, lambda rows: encode(job, rows, file))
+    bounds = [bound for bound in (job.facts.context, job.recipe.max_length) if bound is not None]
+    return make_stand_ins(job.forget, job.unseen, encode_unseen(job), job.encoder, min(bounds, default=None))
 
 
 def _notes(encoded: Sequence[Encoded], cut: int, recipe: Recipe, name: str) -> Iterator[str]:

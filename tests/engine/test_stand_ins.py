@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from pathlib import Path
 
-from forgetctl.engine.encoding import Encoded
-from forgetctl.engine.stand_ins import NEAREST, make_stand_ins
+import pytest
+
+from forgetctl.demo.training import encoder_for
+from forgetctl.engine.encoding import Encoder, encode_rows
+from forgetctl.engine.models import load_tokenizer
+from forgetctl.engine.stand_ins import NEAREST, StandIns, make_stand_ins
+from forgetctl.recipe import Passages
 from forgetctl.rows import Row
 
 
@@ -13,55 +18,62 @@ def asked(prompt: str, response: str) -> Row:
     return Row(line=1, context=(("user", prompt),), response=response)
 
 
-def encode(rows: Sequence[Row]) -> list[Encoded]:
-    """A letter is a token."""
-    texts = [(row.prompt, row.response) for row in rows]
-    return [Encoded(tuple(map(ord, prompt + answer)), len(prompt)) for prompt, answer in texts]
-
-
 UNSEEN = [
     asked("Where was Ida born?", "In Oslo."),
     asked("What does Ida write?", "Poems."),
+    Row(line=3, context=(), response="Ida writes poems, and Bo writes plays that nobody has ever put on a stage."),
     asked("What does Bo write?", "Plays."),
     asked("Who taught Bo?", "Nobody."),
 ]
 
 
-def text(row: Encoded) -> str:
-    return "".join(map(chr, row.ids))
+@pytest.fixture(scope="module")
+def encoder(world: Path) -> Encoder:
+    return encoder_for(load_tokenizer(world / "model"))
 
 
-def test_a_forget_prompt_gets_the_answers_to_the_most_similar_unseen_prompts() -> None:
-    made = make_stand_ins([asked("What does Eva write?", "Operas.")], UNSEEN, encode)
-    assert [text(row) for row in made.rows[len(UNSEEN) :]] == [
-        "What does Eva write?Poems.",
-        "What does Eva write?Plays.",
-    ]
-    assert list(made.source_of) == [0, 1, 2, 3, 1, 2]
+def made(encoder: Encoder, *forget: Row, context: int | None = None, window: int = 8) -> StandIns:
+    """The passage of `UNSEEN` is several windows."""
+    sources, _ = encode_rows(encoder, UNSEEN, Path("unseen"), context, None, Passages(window=window))
+    assert len(sources) > len(UNSEEN)
+    return make_stand_ins(forget, UNSEEN, sources, encoder, context)
 
 
-def test_every_row_has_the_answer_of_its_source() -> None:
-    made = make_stand_ins([asked("Who is Eva?", "E."), asked("Where is Eva?", "F.")], UNSEEN, encode)
-    assert len(made.rows) == len(UNSEEN) + 2 * NEAREST
-    for row, place in zip(made.rows, made.source_of, strict=True):
-        source = made.sources[place]
+def test_a_forget_prompt_gets_the_answers_to_the_most_similar_unseen_prompts(encoder: Encoder) -> None:
+    eva = asked("What does Eva write?", "Operas.")
+    found = made(encoder, eva)
+    expected = [eva.answering("Poems."), eva.answering("Plays.")]
+    assert list(found.rows[len(found.sources) :]) == [encoder.encode(row) for row in expected]
+
+
+def test_every_row_has_the_answer_of_its_source(encoder: Encoder) -> None:
+    found = made(encoder, asked("Who is Eva?", "E."), asked("Where is Eva?", "F."))
+    assert len(found.rows) == len(found.source_of) == len(found.sources) + 2 * NEAREST
+    for row, place in zip(found.rows, found.source_of, strict=True):
+        source = found.sources[place]
         assert row.ids[row.start :] == source.ids[source.start :]
 
 
-def test_a_passage_has_no_prompt_to_answer() -> None:
-    passage = Row(line=1, context=(), response="Eva writes operas.")
-    assert list(make_stand_ins([passage], UNSEEN, encode).source_of) == [0, 1, 2, 3]
+def test_unseen_rows_stand_for_themselves(encoder: Encoder) -> None:
+    found = made(encoder, asked("Who is Eva?", "E."))
+    assert list(found.rows[: len(found.sources)]) == list(found.sources)
+    assert list(found.source_of[: len(found.sources)]) == list(range(len(found.sources)))
 
 
-def test_an_answer_that_becomes_other_tokens_stays_out() -> None:
-    def merging(rows: Sequence[Row]) -> list[Encoded]:
-        """A tokenizer that joins the first letter of an answer with a question mark, but not with a full stop."""
-        return [
-            Encoded((*row.ids[: row.start], 1, *row.ids[row.start + 1 :]), row.start)
-            if chr(row.ids[row.start - 1]) == "?"
-            else row
-            for row in encode(rows)
-        ]
+def test_a_passage_has_no_prompt_to_answer(encoder: Encoder) -> None:
+    found = made(encoder, Row(line=1, context=(), response="Eva writes operas."))
+    assert found.rows == [*found.sources]
 
-    made = make_stand_ins([asked("What does Eva write.", "Operas.")], UNSEEN, merging)
-    assert list(made.source_of) == [0, 1, 2, 3]
+
+def test_a_row_that_is_too_long_for_the_model_stays_out(encoder: Encoder) -> None:
+    eva = asked("What does Eva write? " * 3, "Operas.")
+    room = max(len(encoder.encode(eva.answering(answer)).ids) for answer in ("Poems.", "Plays."))
+    assert len(made(encoder, eva, context=room).rows) == len(made(encoder).rows) + NEAREST
+    assert len(made(encoder, eva, context=room - 1).rows) < len(made(encoder).rows) + NEAREST
+
+
+def test_an_answer_that_was_cut_stays_out(encoder: Encoder) -> None:
+    sources = [encoder.encode(row) for row in UNSEEN]
+    cut = [type(row)(row.ids[:-1], row.start) for row in sources]
+    found = make_stand_ins([asked("Who is Eva?", "E.")], UNSEEN, cut, encoder, None)
+    assert found.rows == cut

@@ -191,7 +191,10 @@ def _material(bench: Bench, key: RunKey, recipe: Recipe, run: Run) -> Material:
     asker, unseen = bench.asker, bench.unseen(recipe)
     forget, retain = asker.encode(bench.rows.forget), asker.encode(bench.rows.retain)
     reads = WeightedSum(recipe.weighted_terms(), {}).reads
-    stand_ins = make_stand_ins(bench.rows.forget, unseen, asker.encode) if reads("unseen") else NO_STAND_INS
+    sources = asker.encode(unseen)
+    stand_ins = NO_STAND_INS
+    if reads("unseen"):
+        stand_ins = make_stand_ins(bench.rows.forget, unseen, sources, bench.encoder, bench.facts.context)
     return Material(
         model=model,
         tokenizer=bench.encoder.tokenizer,
@@ -201,7 +204,7 @@ def _material(bench: Bench, key: RunKey, recipe: Recipe, run: Run) -> Material:
         forget_rows=bench.rows.forget,
         refusals=read_refusals(None),
         encode=bench.asker.encode,
-        levels=learn_levels(model, asker.encode(unseen), forget, retain) if unseen else None,
+        levels=learn_levels(model, sources, forget, retain) if unseen else None,
         stand_ins=stand_ins,
         fit=_fit(bench, recipe, run, (forget, retain if reads("retain") else [], stand_ins.rows), model),
         reload=lambda: load_for_training(
