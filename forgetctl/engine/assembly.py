@@ -14,8 +14,18 @@ from ..errors import DivergedError, ModelError
 from ..maths.objectives import Batch, Role, Rows
 from .encoding import Encoded
 from .extras import Extras, Mismatched
-from .schedule import Part, Size, Step
-from .scoring import PaddedRows, answer_activations, answer_logits, answer_logp, logp_of, pad_rows, score
+from .head import Compared
+from .schedule import Part, Size, Step, by_role
+from .scoring import (
+    PaddedRows,
+    answer_activations,
+    answer_logits,
+    answer_logp,
+    answer_logp_and_kl,
+    logp_of,
+    pad_rows,
+    score,
+)
 
 
 @dataclass
@@ -52,7 +62,7 @@ class Assembler:
         padded = PaddedRows(**{name: inputs[name] for name in PaddedRows.__dataclass_fields__})
         part: Part = inputs["part"]
         step, n = part.step, len(part.forget)
-        forward = _Forward(model, padded, inputs["tokens"], self.extras)
+        forward = _Forward(model, padded, inputs["tokens"], self.extras, part)
         forget = forward.rows("forget", part.forget, 0, step.forget_size)
         forget = replace(forget, start_logp=inputs["start_logp"], level=inputs["level"])
         forget = replace(forget, mismatched_ratio=self._mismatched(model, step))
@@ -97,15 +107,40 @@ class Assembler:
 class _Forward:
     """One forward of a padded batch, cut into the rows of each role. Logits are kept only where a term reads them."""
 
-    def __init__(self, model: Any, padded: PaddedRows, tokens: Tensor, extras: Extras) -> None:
+    def __init__(self, model: Any, padded: PaddedRows, tokens: Tensor, extras: Extras, part: Part) -> None:
         self.padded, self.tokens, self.extras = padded, tokens, extras
         self.logits: Tensor | None = None
         self.hidden: Tensor | None = None
+        self.kl: Tensor | None = None
         if extras.layer is not None:
             self.logits, self.hidden = answer_activations(model, padded, extras.layer.index)
-        elif extras.logits or extras.states:
+        elif extras.logits:
+            self.logits = answer_logits(model, padded)
+        elif (compared := self._compared(part)) is not None:
+            found = answer_logp_and_kl(model, padded, compared)
+            if found is not None:
+                self.logp, self.kl = found
+                return
             self.logits = answer_logits(model, padded)
         self.logp = answer_logp(model, padded) if self.logits is None else logp_of(self.logits, padded)
+
+    def _compared(self, part: Part) -> Compared | None:
+        """The positions of roles whose start distributions a term reads, with those distributions."""
+        there, found, offset = torch.zeros_like(self.padded.row, dtype=torch.bool), [], 0
+        for role, positions in by_role(part).items():
+            if role in self.extras.states and positions:
+                there |= self._positions(offset, len(positions))
+                found.append((self.extras.states[role], positions))
+            offset += len(positions)
+        if not found:
+            return None
+        hidden = torch.cat([states.states_of(positions) for states, positions in found])
+        distributions = found[0][0].distributions  # all are of the start model
+        return Compared(there, lambda where: distributions(hidden[where]))
+
+    def _positions(self, offset: int, count: int) -> Tensor:
+        """Which scored positions are of `count` rows from `offset`."""
+        return (self.padded.row >= offset) & (self.padded.row < offset + count)
 
     def scores(self, offset: int, count: int, size: Size) -> Rows:
         """Scores of `count` rows from `offset`."""
@@ -115,13 +150,16 @@ class _Forward:
     def rows(self, role: Role, positions: Sequence[int], offset: int, size: Size) -> Rows:
         """Scores of the rows of a role with what the loss's terms need beside them."""
         rows = self.scores(offset, len(positions), size)
-        there = (self.padded.row >= offset) & (self.padded.row < offset + len(positions))
-        if role in self.extras.states and self.logits is not None and positions:
-            start = self.extras.states[role].log_probabilities(positions)
-            now = log_softmax(self.logits[there].float(), dim=-1)
-            per_token = kl_div(now, start, reduction="none", log_target=True).sum(-1)
-            sums = per_token.new_zeros(len(positions)).index_add(0, self.padded.row[there] - offset, per_token)
-            rows = replace(rows, kl=sums, start_logits=start)
+        there = self._positions(offset, len(positions))
+        if role in self.extras.states and positions:
+            if self.kl is not None:
+                rows = replace(rows, kl=self.kl[offset : offset + len(positions)])
+            elif self.logits is not None:
+                start = self.extras.states[role].log_probabilities(positions)
+                now = log_softmax(self.logits[there].float(), dim=-1)
+                per_token = kl_div(now, start, reduction="none", log_target=True).sum(-1)
+                sums = per_token.new_zeros(len(positions)).index_add(0, self.padded.row[there] - offset, per_token)
+                rows = replace(rows, kl=sums, start_logits=start)
         if self.extras.logits and self.logits is not None and role == "forget":
             rows = replace(rows, logits=self.logits[there], targets=self.padded.targets[there])
         if self.hidden is not None and self.extras.layer is not None:

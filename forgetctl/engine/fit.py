@@ -101,7 +101,7 @@ def choose_fit(
     precision, why = training_precision(recipe, facts, device)
     loss = WeightedSum(recipe.weighted_terms(), {})
     needs = loss.needs("forget") | loss.needs("retain") | loss.needs("unseen")
-    whole = bool(needs & {"kl", "logits", "start_logits", "hidden"})
+    whole = bool(needs & {"logits", "start_logits", "hidden"})
     room = int(USABLE * free) - static
     fit = None
     simulated = cache(lambda load, way: step_memory(facts.path, recipe.lora, load, way))

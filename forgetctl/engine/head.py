@@ -8,13 +8,15 @@ float32 under autocast: on a CPU it took 1.4 times as long in float32 and twice 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import kl_div
 
 BUFFER_VALUES = 2**20
 """Values of logits that a processor turns over at once: few enough to stay in its cache."""
@@ -51,6 +53,68 @@ class _TargetLogp(torch.autograd.Function):
             part.copy_(softmax.mul_(-scale[:, None]))
         needs_hidden, needs_weight, _ = context.needs_input_grad
         return logits @ weight if needs_hidden else None, logits.T @ hidden if needs_weight else None, None
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Positions whose whole distribution is compared with another's. there: (n,), which of all positions they are.
+    start: the other's log-probabilities, (m, vocabulary) float32, of those among them that (m,) indices name."""
+
+    there: Tensor
+    start: Callable[[Tensor], Tensor]
+
+
+class _ComparedLogp(torch.autograd.Function):
+    """As `_TargetLogp`, and beside it KL(start || model) over the whole vocabulary: (n, 2), float32."""
+
+    @staticmethod
+    def forward(
+        context: Any, hidden: Tensor, weight: Tensor, targets: Tensor, start: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        logits = hidden @ weight.T
+        normaliser, every = _normalisers(logits), torch.arange(len(logits), device=logits.device)
+        context.save_for_backward(hidden, weight, targets, normaliser)
+        context.logits, context.start = logits, start
+        divergence = []
+        for part, scratch, norm, where in _parts(logits, normaliser, every):
+            there = start(where)
+            now = scratch.copy_(part).sub_(norm[:, None])
+            divergence.append(kl_div(now, there, reduction="none", log_target=True).sum(-1))
+        return torch.stack([logits.gather(1, targets[:, None])[:, 0].float() - normaliser, torch.cat(divergence)], 1)
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        hidden, weight, targets, normaliser = context.saved_tensors
+        logits, context.logits = context.logits, None
+        if logits is None:
+            raise RuntimeError("the logits were overwritten by an earlier backward pass")
+        of_logp, of_kl = gradients[0].unbind(1)
+        every = torch.arange(len(logits), device=logits.device)
+        for part, scratch, norm, first, second, wanted, where in _parts(
+            *(logits, normaliser, of_logp, of_kl, targets, every)
+        ):
+            slope = torch.exp(scratch.copy_(part).sub_(norm[:, None]), out=scratch).mul_((second - first)[:, None])
+            slope.scatter_add_(1, wanted[:, None], first[:, None])
+            part.copy_(slope.sub_(context.start(where).exp_().mul_(second[:, None])))
+        needs_hidden, needs_weight, *_ = context.needs_input_grad
+        return logits @ weight if needs_hidden else None, logits.T @ hidden if needs_weight else None, None, None
+
+
+def compared_logp(hidden: Tensor, weight: Tensor, targets: Tensor, compared: Compared) -> Tensor:
+    """`target_logp` of every position, and KL(start || model) in nats of those that are compared, else 0: (n, 2).
+
+    The start's distributions are made a few rows at a time, in either direction, and never kept.
+    """
+    kind, there = hidden.device.type, compared.there
+    others = target_logp(hidden[~there], weight, targets[~there])
+    if torch.is_autocast_enabled(kind):
+        dtype = torch.get_autocast_dtype(kind)
+        hidden, weight = hidden.to(dtype), weight.to(dtype)
+    both: Tensor = _ComparedLogp.apply(hidden[there], weight, targets[there], compared.start)  # type: ignore[no-untyped-call]
+    found = both.new_zeros(len(targets), 2)
+    found[there] = both
+    found[~there, 0] = others
+    return found
 
 
 def target_logp(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
@@ -90,13 +154,21 @@ def _parts(logits: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
 
 
 @contextmanager
-def head_gives_logp(model: Any, targets: Tensor) -> Iterator[None]:
-    """While this lasts the model's "logits" are the targets' log-probabilities, (n,), of the positions it keeps.
+def head_gives_logp(model: Any, targets: Tensor, compared: Compared | None = None) -> Iterator[None]:
+    """While this lasts the model's "logits" are the targets' log-probabilities, (n,), of the positions it keeps; with
+    `compared` what `compared_logp` gives, (n, 2).
 
     Computed within the head's own call, so that whatever gathers its weights before the call has done so.
     """
     head = model.get_output_embeddings()
-    head.forward = lambda hidden: target_logp(hidden.reshape(-1, hidden.shape[-1]), head.weight, targets)
+
+    def forward(hidden: Tensor) -> Tensor:
+        flat = hidden.reshape(-1, hidden.shape[-1])
+        if compared is None:
+            return target_logp(flat, head.weight, targets)
+        return compared_logp(flat, head.weight, targets, compared)
+
+    head.forward = forward
     try:
         yield
     finally:

@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy
 
 from ..errors import ModelError
 from .encoding import Encoded
-from .head import has_plain_head, head_gives_logp
+from .head import Compared, has_plain_head, head_gives_logp
 from .memory import in_halves
 from .packing import packed, packs
 
@@ -103,6 +103,16 @@ def answer_logp(model: Any, batch: PaddedRows) -> Tensor:
         return logp_of(answer_logits(model, batch), batch)
     with head_gives_logp(model, batch.targets):
         return sum_rows(_forward(model, batch).logits, batch)
+
+
+def answer_logp_and_kl(model: Any, batch: PaddedRows, compared: Compared) -> tuple[Tensor, Tensor] | None:
+    """Summed log-probability of each row's answer, and KL(start || model) summed over the positions of it that are
+    compared: (rows,) float32 each, with gradient. None for a model whose logits are not its head's product."""
+    if not has_plain_head(model, lambda: _forward(model, batch.first())):
+        return None
+    with head_gives_logp(model, batch.targets, compared):
+        logp, divergence = _forward(model, batch).logits.unbind(1)
+    return sum_rows(logp, batch), sum_rows(divergence, batch)
 
 
 def logp_of(logits: Tensor, batch: PaddedRows) -> Tensor:

@@ -59,7 +59,8 @@ class AnswerStates:
             )
 
     def _logits(self, hidden: Tensor) -> Tensor:
-        logits: Tensor = self.head(hidden)
+        # Not `self.head(hidden)`: one that is shared with the model may give log-probabilities for now (`engine.head`).
+        logits: Tensor = type(self.head).forward(self.head, hidden)
         if scale := getattr(self.config, "logits_scaling", None):
             logits = logits / scale
         if scale := getattr(self.config, "logit_scale", None):
@@ -81,10 +82,18 @@ class AnswerStates:
         part.hidden = [self.hidden[index] for index in indices]
         return part
 
-    @torch.no_grad()
     def log_probabilities(self, indices: Sequence[int]) -> Tensor:
         """Log-probabilities at the scored positions of these rows, (scored tokens, vocabulary)."""
-        return self._distributions(torch.cat([self.hidden[index] for index in indices]))
+        return self.distributions(self.states_of(indices))
+
+    def states_of(self, indices: Sequence[int]) -> Tensor:
+        """Hidden states at the scored positions of these rows, (scored tokens, width)."""
+        return torch.cat([self.hidden[index] for index in indices])
+
+    @torch.no_grad()
+    def distributions(self, hidden: Tensor) -> Tensor:
+        """Log-probabilities that belong to some of the states, (n, width): (n, vocabulary), float32."""
+        return log_softmax(self._logits(hidden).float(), dim=-1)
 
     def divergence_from(self, model: Any) -> float:
         """KL(model || these states): nats per answer token, over the full vocabulary, mean over all answer tokens.
@@ -117,12 +126,9 @@ class AnswerStates:
         total = 0.0
         for own, there in zip(self._pieces(), other._pieces(), strict=True):
             total += float(
-                kl_div(other._distributions(there), self._distributions(own), reduction="sum", log_target=True)
+                kl_div(other.distributions(there), self.distributions(own), reduction="sum", log_target=True)
             )
         return total / sum(len(hidden) for hidden in self.hidden)
 
     def _pieces(self) -> Iterator[Tensor]:
         return iter(torch.split(torch.cat(self.hidden), rows_at_once(self.vocabulary, self.head.weight.device)))
-
-    def _distributions(self, hidden: Tensor) -> Tensor:
-        return log_softmax(self._logits(hidden).float(), dim=-1)

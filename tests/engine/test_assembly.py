@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -245,6 +246,21 @@ def test_kl_is_the_plain_one_from_start_to_model(micro: int, assembler: Assemble
             assert found.kl is not None
             torch.testing.assert_close(found.kl, torch.stack(there), atol=1e-4, rtol=1e-4)
             assert (found.kl - torch.stack(back)).abs().max() > 2e-3
+
+
+@pytest.mark.parametrize("micro", [3, 8])
+def test_without_whole_logits_kl_and_its_gradient_are_the_same(micro: int, assembler: Assembler, moved: Any) -> None:
+    """Nothing but KL is asked for, of all roles, and it comes straight from the head."""
+    bare = Assembler(assembler.forget, assembler.retain, None, Extras(states=assembler.extras.states), assembler.unseen)
+    loss = WeightedSum({"ga": 0.1, "k_fg": 0.3, "k_rt": 1.0, "k_unseen": 2.0}, {})
+    found = []
+    for way in (assembler, bare):
+        with patch.object(forgetctl.engine.assembly, "answer_logits", side_effect=AssertionError):
+            parts = [batch for _, batch in assembled(way, moved, micro, unseen=assembler.unseen)]
+        gradients = torch.autograd.grad(torch.stack([loss(batch) for batch in parts]).sum(), [*moved.parameters()])
+        found.append([loss(batch).detach() for batch in parts] + list(gradients))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-3)
 
 
 @torch.no_grad()

@@ -9,13 +9,14 @@ from oracles import random_model, random_rows
 from torch import Tensor, distributed, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
-from torch.nn.functional import cross_entropy, linear
+from torch.nn.functional import cross_entropy, linear, log_softmax
 
 import forgetctl.engine.head
 import forgetctl.engine.scoring
-from forgetctl.engine.head import head_gives_logp, head_inputs, target_logp
+from forgetctl.engine.head import Compared, compared_logp, head_gives_logp, head_inputs, target_logp
 from forgetctl.engine.models import add_lora
-from forgetctl.engine.scoring import answer_logits, answer_logp, logp_of, pad_rows
+from forgetctl.engine.scoring import answer_logits, answer_logp, answer_logp_and_kl, logp_of, pad_rows
+from forgetctl.engine.states import AnswerStates
 from forgetctl.recipe import Lora
 
 POSITIONS, WIDTH, VOCABULARY = 37, 16, 101
@@ -68,6 +69,48 @@ def test_values_and_gradients_are_those_of_cross_entropy(scale: float) -> None:
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-5)
     for one, other in zip(gradients, wanted, strict=True):
         assert (one - other).norm() < 1e-4 * other.norm()
+
+
+@pytest.mark.usefixtures("buffer")
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0], ids=["none compared", "some", "all"])
+def test_divergences_and_their_gradients_are_those_of_whole_distributions(share: float) -> None:
+    hidden, weight, targets, upstream = inputs()
+    generator = torch.Generator().manual_seed(4)
+    there = torch.rand(POSITIONS, generator=generator) < share
+    start = log_softmax(torch.randn(int(there.sum()), VOCABULARY, generator=generator), dim=-1)
+    now = log_softmax(linear(hidden, weight), dim=-1)
+    divergence = torch.zeros(POSITIONS).masked_scatter(there, (start.exp() * (start - now[there])).sum(-1))
+    expected = torch.stack([plain(hidden, weight, targets), divergence], 1)
+    slopes = torch.stack([upstream, upstream.flip(0)], 1)
+    wanted = torch.autograd.grad(expected, (hidden, weight), slopes)
+    found = compared_logp(hidden, weight, targets, Compared(there, start.__getitem__))
+    gradients = torch.autograd.grad(found, (hidden, weight), slopes)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-5)
+    for one, other in zip(gradients, wanted, strict=True):
+        assert (one - other).norm() < 1e-4 * other.norm()
+
+
+def test_divergences_are_from_the_start_model_where_it_shares_the_head() -> None:
+    """Adapters leave the head as it is, so the start model's states use the very head that is replaced for a moment."""
+    rows, model = random_rows(6), random_model("Llama")
+    states = AnswerStates(model, rows)
+    assert states.head is model.get_output_embeddings()
+    adapted, batch = add_lora(model, Lora(rank=4)), pad_rows(rows)
+    with torch.no_grad():
+        for name, value in adapted.named_parameters():
+            if "lora_B" in name:
+                value.normal_(std=0.2, generator=torch.Generator().manual_seed(5))
+    hidden = states.states_of(range(6))
+    everywhere = Compared(
+        torch.ones_like(batch.row, dtype=torch.bool), lambda where: states.distributions(hidden[where])
+    )
+    found = answer_logp_and_kl(adapted, batch, everywhere)
+    assert found is not None
+    now, start = log_softmax(answer_logits(adapted, batch).float(), dim=-1), states.log_probabilities(range(6))
+    expected = torch.zeros(6).index_add(0, batch.row, (start.exp() * (start - now)).sum(-1))
+    assert expected.min() > 1e-2
+    torch.testing.assert_close(found[1], expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found[0], logp_of(answer_logits(adapted, batch), batch), atol=1e-4, rtol=1e-4)
 
 
 def test_gradients_by_finite_differences() -> None:
