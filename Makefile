@@ -44,8 +44,8 @@ study-tofu: .venv/installed
 	$(REFERENCE) --without $(TOFU)/forget01.json --out $(STUDY)/references/forget01; \
 	$(REFERENCE) --without $(TOFU)/forget10.json --out $(STUDY)/references/forget10; \
 	$(UNLEARN) --methods $(PLAIN) --splits 10 --set epochs=5 --out $(STUDY) --quiet; \
-	$(UNLEARN) --methods $(LEVELS) --splits 10 --out $(STUDY)/levels10 --quiet; \
-	$(UNLEARN) --methods $(PLAIN),$(LEVELS) --splits 05,01 --retain-weights 0,1,2,3,4,5 --out $(STUDY); fi
+	$(UNLEARN) --methods $(LEVELS) --splits 10,05,01 --out $(STUDY)/levels --quiet; \
+	$(UNLEARN) --methods $(PLAIN) --splits 05,01 --retain-weights 0,1,2,3,4,5 --out $(STUDY); fi
 
 calibrate: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/forgetctl study calibration --out studies
