@@ -77,3 +77,9 @@ def test_an_answer_that_was_cut_stays_out(encoder: Encoder) -> None:
     cut = [type(row)(row.ids[:-1], row.start) for row in sources]
     found = make_stand_ins([asked("Who is Eva?", "E.")], UNSEEN, cut, encoder, None)
     assert found.rows == cut
+
+
+def test_a_holdout_of_passages_stands_for_itself_only(encoder: Encoder) -> None:
+    passages = [row for row in UNSEEN if not row.context]
+    sources = [encoder.encode(row) for row in passages]
+    assert make_stand_ins([asked("Who is Eva?", "E.")], passages, sources, encoder, None).rows == sources
