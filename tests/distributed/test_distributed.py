@@ -24,6 +24,7 @@ from tests.distributed.launching import (
     workers,
 )
 from tests.jobs.conftest import process, unlearn_arguments
+from tests.jobs.conftest import strangers as strangers  # a fixture
 
 pytestmark = pytest.mark.slow
 LONG = ("--set", "epochs=40", "--set", "learning_rate=1e-3")
@@ -70,6 +71,20 @@ def test_two_processes_end_as_one(engine: str, kind: str, world: Path, tmp_path:
     check_same(run, whole)
     check_shares(noted, sharded=engine == "fsdp2")
     assert stage(run)["sharded"] == (engine == "fsdp2")
+
+
+@pytest.mark.parametrize("engine", ["ddp", "fsdp2"])
+def test_two_processes_end_at_levels_as_one(
+    engine: str, world: Path, strangers: Path, tmp_path: Path, alone: Alone
+) -> None:
+    """With stand-ins; weights that are spread over the processes cannot be anchored."""
+    settings = ("--holdout", str(strangers), "--set", "anchor=0", "--set", "epochs=3")
+    run, noted = tmp_path / "run", tmp_path / "noted"
+    noted.mkdir()
+    arguments = unlearn_arguments(world, run, *settings)
+    code, _, errors = ended(launch(engine, str(noted), *arguments, script=RECORDING))
+    assert code == 0, errors
+    check_same(run, alone(*settings))
 
 
 def test_three_processes(world: Path, tmp_path: Path, alone: Alone) -> None:
