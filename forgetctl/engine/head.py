@@ -29,6 +29,21 @@ def rows_at_once(vocabulary: int, device: torch.device) -> int:
     return max(1, (BUFFER_VALUES if device.type == "cpu" else GPU_BUFFER_VALUES) // vocabulary)
 
 
+def _taken(context: Any) -> Tensor:
+    """The logits that a forward left for its backward pass, which overwrites them."""
+    logits, context.logits = context.logits, None
+    if logits is None:
+        raise RuntimeError("the logits were overwritten by an earlier backward pass")
+    taken: Tensor = logits
+    return taken
+
+
+def _of_product(context: Any, slope: Tensor, hidden: Tensor, weight: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    """Gradients of hidden states and weight from that of their product, where they are asked for."""
+    needs_hidden, needs_weight, *_ = context.needs_input_grad
+    return slope @ weight if needs_hidden else None, slope.T @ hidden if needs_weight else None
+
+
 class _TargetLogp(torch.autograd.Function):
     """log softmax(hidden @ weight.T)[target] of every position, in float32."""
 
@@ -43,16 +58,13 @@ class _TargetLogp(torch.autograd.Function):
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, targets, normaliser = context.saved_tensors
-        logits, context.logits = context.logits, None
-        if logits is None:
-            raise RuntimeError("the logits were overwritten by an earlier backward pass")
+        logits = _taken(context)
         (gradient,) = gradients
         for part, scratch, norm, scale, wanted in _parts(logits, normaliser, gradient, targets):
             softmax = torch.exp(scratch.copy_(part).sub_(norm[:, None]), out=scratch)
             softmax.scatter_add_(1, wanted[:, None], torch.full_like(norm, -1)[:, None])
             part.copy_(softmax.mul_(-scale[:, None]))
-        needs_hidden, needs_weight, _ = context.needs_input_grad
-        return logits @ weight if needs_hidden else None, logits.T @ hidden if needs_weight else None, None
+        return *_of_product(context, logits, hidden, weight), None
 
 
 @dataclass(frozen=True)
@@ -85,9 +97,7 @@ class _ComparedLogp(torch.autograd.Function):
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, targets, normaliser = context.saved_tensors
-        logits, context.logits = context.logits, None
-        if logits is None:
-            raise RuntimeError("the logits were overwritten by an earlier backward pass")
+        logits = _taken(context)
         of_logp, of_kl = gradients[0].unbind(1)
         every = torch.arange(len(logits), device=logits.device)
         for part, scratch, norm, first, second, wanted, where in _parts(
@@ -96,8 +106,7 @@ class _ComparedLogp(torch.autograd.Function):
             slope = torch.exp(scratch.copy_(part).sub_(norm[:, None]), out=scratch).mul_((second - first)[:, None])
             slope.scatter_add_(1, wanted[:, None], first[:, None])
             part.copy_(slope.sub_(context.start(where).exp_().mul_(second[:, None])))
-        needs_hidden, needs_weight, *_ = context.needs_input_grad
-        return logits @ weight if needs_hidden else None, logits.T @ hidden if needs_weight else None, None, None
+        return *_of_product(context, logits, hidden, weight), None, None
 
 
 def compared_logp(hidden: Tensor, weight: Tensor, targets: Tensor, compared: Compared) -> Tensor:
