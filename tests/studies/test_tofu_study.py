@@ -341,6 +341,7 @@ def test_methods_that_end_at_levels(tofu: Path, tmp_path: Path) -> None:
         (("--methods", "npo,magic"), "no method magic"),
         (("--methods", "magic+level"), "no method magic"),
         (("--methods", "npo-rt+level"), "need --holdout"),
+        (("--set", "calibration.weight=1"), "a calibration needs --holdout"),
         (("--retain-weights", "1,-2"), "--retain-weights: -2 is not a number from 0 on"),
         (("--reference", "5=x"), "no split 5"),
         (("--reference", "05"), "--reference needs SPLIT=DIR"),

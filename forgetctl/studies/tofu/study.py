@@ -49,6 +49,8 @@ def _plan(options: TofuOptions) -> Plan:
         raise UsageError("the study trains whole weights; its recipe has lora")
     if options.holdout is None and any(method.endswith(CALIBRATED) for method in options.methods):
         raise UsageError(f"methods that end in {CALIBRATED} need --holdout: rows that no model saw")
+    if options.holdout is None and options.recipe.calibration is not None:
+        raise UsageError("a recipe with a calibration needs --holdout: rows that no model saw")
     model = resolve_model(options.model, allow_download=options.allow_download)
     inspect_model(model)
     folder = find_data(options.data, allow_download=options.allow_download)
