@@ -8,7 +8,7 @@ than wrong ones, and text that nobody ever saw becomes less likely, too; hence a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..maths.likeness import descending, similarity
@@ -34,13 +34,19 @@ NO_STAND_INS = StandIns((), (), ())
 
 
 def make_stand_ins(
-    forget: Sequence[Row], unseen: Sequence[Row], sources: Sequence[Encoded], encoder: Encoder, longest: int | None
+    forget: Sequence[Row],
+    unseen: Sequence[Row],
+    sources: Sequence[Encoded],
+    encoder: Encoder,
+    bounds: Iterable[int | None],
 ) -> StandIns:
     """Each unseen row, and each forget prompt with the answers of the unseen rows that have the most similar prompts.
 
     Passages have no prompt and give none of the latter, and neither do answers that come out as other tokens after
-    another prompt. sources: the `unseen` rows encoded. longest: tokens that a row may have, None for any number.
+    another prompt. sources: the `unseen` rows encoded. bounds: tokens that a row may have at most, None for any number;
+    longer ones are left out.
     """
+    longest = min((bound for bound in bounds if bound is not None), default=None)
     places = [own[0] for own in by_row(sources, range(len(sources)))]
     answering = [position for position, row in enumerate(unseen) if row.context]
     prompts = [normalise(unseen[position].prompt) for position in answering]

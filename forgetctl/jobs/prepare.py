@@ -126,8 +126,8 @@ def _unseen(job: Job, retain: Sequence[Row]) -> Sequence[Row]:
 def _stand_ins(job: Job) -> StandIns:
     if job.options.holdout is None or not WeightedSum(job.recipe.weighted_terms(), {}).reads("unseen"):
         return NO_STAND_INS
-    bounds = [bound for bound in (job.facts.context, job.recipe.max_length) if bound is not None]
-    return make_stand_ins(job.forget, job.unseen, encode_unseen(job), job.encoder, min(bounds, default=None))
+    bounds = (job.facts.context, job.recipe.max_length)
+    return make_stand_ins(job.forget, job.unseen, encode_unseen(job), job.encoder, bounds)
 
 
 def _notes(encoded: Sequence[Encoded], cut: int, recipe: Recipe, name: str) -> Iterator[str]:

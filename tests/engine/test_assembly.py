@@ -90,7 +90,7 @@ def assembler(world: Path, start: Any, stand_ins: StandIns) -> Assembler:
 def stand_ins(world: Path) -> StandIns:
     encoder = encoder_for(load_tokenizer(world / "model"))
     forget, unseen = (read_rows(world / f"{name}.jsonl") for name in ("requests", "holdout"))
-    return make_stand_ins(forget, unseen, [encoder.encode(row) for row in unseen], encoder, None)
+    return make_stand_ins(forget, unseen, [encoder.encode(row) for row in unseen], encoder, ())
 
 
 @pytest.fixture(autouse=True)

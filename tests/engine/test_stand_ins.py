@@ -36,7 +36,7 @@ def made(encoder: Encoder, *forget: Row, context: int | None = None, window: int
     """The passage of `UNSEEN` is several windows."""
     sources, _ = encode_rows(encoder, UNSEEN, Path("unseen"), context, None, Passages(window=window))
     assert len(sources) > len(UNSEEN)
-    return make_stand_ins(forget, UNSEEN, sources, encoder, context)
+    return make_stand_ins(forget, UNSEEN, sources, encoder, (None, context))
 
 
 def test_a_forget_prompt_gets_the_answers_to_the_most_similar_unseen_prompts(encoder: Encoder) -> None:
@@ -75,11 +75,11 @@ def test_a_row_that_is_too_long_for_the_model_stays_out(encoder: Encoder) -> Non
 def test_an_answer_that_was_cut_stays_out(encoder: Encoder) -> None:
     sources = [encoder.encode(row) for row in UNSEEN]
     cut = [type(row)(row.ids[:-1], row.start) for row in sources]
-    found = make_stand_ins([asked("Who is Eva?", "E.")], UNSEEN, cut, encoder, None)
+    found = make_stand_ins([asked("Who is Eva?", "E.")], UNSEEN, cut, encoder, ())
     assert found.rows == cut
 
 
 def test_a_holdout_of_passages_stands_for_itself_only(encoder: Encoder) -> None:
     passages = [row for row in UNSEEN if not row.context]
     sources = [encoder.encode(row) for row in passages]
-    assert make_stand_ins([asked("Who is Eva?", "E.")], passages, sources, encoder, None).rows == sources
+    assert make_stand_ins([asked("Who is Eva?", "E.")], passages, sources, encoder, ()).rows == sources

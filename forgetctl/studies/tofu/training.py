@@ -194,7 +194,8 @@ def _material(bench: Bench, key: RunKey, recipe: Recipe, run: Run) -> Material:
     sources = asker.encode(unseen)
     stand_ins = NO_STAND_INS
     if reads("unseen"):
-        stand_ins = make_stand_ins(bench.rows.forget, unseen, sources, bench.encoder, bench.facts.context)
+        bounds = (bench.facts.context, recipe.max_length)
+        stand_ins = make_stand_ins(bench.rows.forget, unseen, sources, bench.encoder, bounds)
     return Material(
         model=model,
         tokenizer=bench.encoder.tokenizer,
