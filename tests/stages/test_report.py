@@ -14,8 +14,9 @@ import pytest
 
 from forgetctl.document.card import card
 from forgetctl.document.settings import MEANINGS, settings
-from forgetctl.document.words import LIMITS
+from forgetctl.document.words import LIMITS, TERMS
 from forgetctl.errors import RunError
+from forgetctl.maths.objectives import OBJECTIVES
 from forgetctl.recipe import Calibration, Lora, Recipe
 from forgetctl.stages.report import build, render_html, render_json, render_markdown, render_words
 from tests.stages.report_records import (
@@ -81,6 +82,10 @@ def test_plots_are_labelled_unique_and_reproducible(run_dir: Path) -> None:
     used = set(re.findall(r"url\(#([^)]+)\)", " ".join(page.values("clip-path"))))
     assert used | {target[1:] for target in page.values("href")} <= set(ids)
     assert render_html(build(run_dir)) == render_html(build(run_dir))
+
+
+def test_every_term_of_a_loss_has_words() -> None:
+    assert set(TERMS) == set(OBJECTIVES)
 
 
 def test_the_words_are_the_page_without_its_plots(run_dir: Path) -> None:
