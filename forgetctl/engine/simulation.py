@@ -22,6 +22,7 @@ from torch.utils._pytree import tree_leaves
 
 from ..recipe import Lora
 from .head import head_gives_logp
+from .lean import make_lean
 from .models import add_lora
 from .packing import could_pack
 
@@ -61,6 +62,8 @@ def step_memory(path: Path, lora: Lora | None, load: Load, way: Way) -> Peak:
     """Peak of a forward and backward pass, without weights and the gradients that it adds to."""
     with torch.device("meta"):
         model = _empty(path, way.weights)
+    make_lean(model)
+    with torch.device("meta"):
         model = add_lora(model, lora) if lora else model
     if way.checkpointing:
         model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
