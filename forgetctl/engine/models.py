@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,8 @@ from .directories import resolve_model as resolve_model
 from .directories import weight_files as weight_files
 from .directories import weight_shapes as weight_shapes
 from .hardware import repeat_sums, settle_gpu
+from .lean import make_lean
+from .low_rank import add_in_place
 from .memory import REFUSALS, out_of_memory
 from .packing import enable_packing
 from .quantised import NF4_BLOCK, QUANTISED, make_trainable, narrowest, quantising
@@ -98,6 +99,7 @@ def load_model(path: Path, device: torch.device, dtype: torch.dtype, precision: 
         raise ModelError(f"{path}: has a layer of {narrow} inputs, nf4 needs {NF4_BLOCK}")
     model.eval()
     enable_packing(model)
+    make_lean(model)
     return model
 
 
@@ -150,20 +152,11 @@ def add_lora(model: Any, lora: Lora) -> Any:
         task_type="CAUSAL_LM",
     )
     try:
-        return get_peft_model(model, config)
+        adapted = get_peft_model(model, config)
     except ValueError:
         raise ModelError("lora.targets names a module of this model that can have no adapter") from None
-
-
-def inputs_as_they_are(model: Any, *, wanted: bool) -> AbstractContextManager[None]:
-    """While this lasts, adapters take what autocast computed as it is, where they would make a float32 copy of it that
-    autocast rounds again. wanted: False changes nothing."""
-    if not wanted:
-        return nullcontext()
-    from peft.helpers import disable_input_dtype_casting
-
-    casting: AbstractContextManager[None] = disable_input_dtype_casting(model)
-    return casting
+    add_in_place(adapted)
+    return adapted
 
 
 def unknown_targets(targets: str | Sequence[str], modules: Iterable[str]) -> list[str]:

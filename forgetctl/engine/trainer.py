@@ -37,7 +37,6 @@ from .extras import Extras
 from .fit import Fit
 from .guard import RetainGuard
 from .memory import REFUSALS, out_of_memory
-from .models import inputs_as_they_are
 from .optimizers import choose_optimizer
 from .packing import packs
 from .ranks import Ranks, shard_on_cpu
@@ -79,7 +78,6 @@ class UnlearnTrainer(Trainer):
         self.assembler = Assembler(forget, retain, start_logp, extras or Extras(), unseen)
         self.loss, self.on_halved = loss, on_halved
         self.precision = partial(fit.autocast, model.device)
-        self.rounds_adapters = recipe.lora is not None and fit.precision != "fp32"
         with self.precision():
             packed = packs(model)
         self.batches = PairedBatches(
@@ -181,10 +179,9 @@ class UnlearnTrainer(Trainer):
         return nullcontext() if self.is_fsdp_enabled else self.accelerator.no_sync(model)
 
     def _add_gradient(self, model: Any, part: dict[str, Any]) -> Tensor:
-        with inputs_as_they_are(model, wanted=self.rounds_adapters):
-            with self.compute_loss_context_manager():
-                loss = self.compute_loss(model, self._prepare_inputs(part))
-            self.accelerator.backward(loss * self.ranks.count)
+        with self.compute_loss_context_manager():
+            loss = self.compute_loss(model, self._prepare_inputs(part))
+        self.accelerator.backward(loss * self.ranks.count)
         return loss.detach()
 
     def compute_loss(
