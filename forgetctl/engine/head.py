@@ -50,20 +50,19 @@ class _TargetLogp(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
         logits = hidden @ weight.T
-        normaliser = _normalisers(logits)
-        context.save_for_backward(hidden, weight, targets, normaliser)
+        context.save_for_backward(hidden, weight, targets)
         context.logits = logits  # not an input or output, and overwritten by the backward pass
-        return logits.gather(1, targets[:, None])[:, 0].float() - normaliser
+        return torch.cat([_picked(_logp(part, room), wanted) for part, room, wanted in _parts(logits, targets)])
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        hidden, weight, targets, normaliser = context.saved_tensors
+        hidden, weight, targets = context.saved_tensors
         logits = _taken(context)
         (gradient,) = gradients
-        for part, scratch, norm, scale, wanted in _parts(logits, normaliser, gradient, targets):
-            softmax = torch.exp(scratch.copy_(part).sub_(norm[:, None]), out=scratch)
-            softmax.scatter_add_(1, wanted[:, None], torch.full_like(norm, -1)[:, None])
-            part.copy_(softmax.mul_(-scale[:, None]))
+        for part, room, scale, wanted in _parts(logits, gradient, targets):
+            softmax = torch.softmax(part, -1, dtype=torch.float32, out=room)
+            softmax.scatter_add_(1, wanted[:, None], torch.full_like(scale, -1)[:, None])
+            torch.mul(softmax, -scale[:, None], out=part)
         return *_of_product(context, logits, hidden, weight), None
 
 
@@ -84,28 +83,26 @@ class _ComparedLogp(torch.autograd.Function):
         context: Any, hidden: Tensor, weight: Tensor, targets: Tensor, start: Callable[[Tensor], Tensor]
     ) -> Tensor:
         logits = hidden @ weight.T
-        normaliser, every = _normalisers(logits), torch.arange(len(logits), device=logits.device)
-        context.save_for_backward(hidden, weight, targets, normaliser)
+        every = torch.arange(len(logits), device=logits.device)
+        context.save_for_backward(hidden, weight, targets)
         context.logits, context.start = logits, start
-        divergence = []
-        for part, scratch, norm, where in _parts(logits, normaliser, every):
-            there = start(where)
-            now = scratch.copy_(part).sub_(norm[:, None])
-            divergence.append(kl_div(now, there, reduction="none", log_target=True).sum(-1))
-        return torch.stack([logits.gather(1, targets[:, None])[:, 0].float() - normaliser, torch.cat(divergence)], 1)
+        scores, divergence = [], []
+        for part, room, wanted, where in _parts(logits, targets, every):
+            now = _logp(part, room)
+            scores.append(_picked(now, wanted))
+            divergence.append(kl_div(now, start(where), reduction="none", log_target=True).sum(-1))
+        return torch.stack([torch.cat(scores), torch.cat(divergence)], 1)
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        hidden, weight, targets, normaliser = context.saved_tensors
+        hidden, weight, targets = context.saved_tensors
         logits = _taken(context)
         of_logp, of_kl = gradients[0].unbind(1)
         every = torch.arange(len(logits), device=logits.device)
-        for part, scratch, norm, first, second, wanted, where in _parts(
-            *(logits, normaliser, of_logp, of_kl, targets, every)
-        ):
-            slope = torch.exp(scratch.copy_(part).sub_(norm[:, None]), out=scratch).mul_((second - first)[:, None])
+        for part, room, first, second, wanted, where in _parts(logits, of_logp, of_kl, targets, every):
+            slope = torch.softmax(part, -1, dtype=torch.float32, out=room).mul_((second - first)[:, None])
             slope.scatter_add_(1, wanted[:, None], first[:, None])
-            part.copy_(slope.sub_(context.start(where).exp_().mul_(second[:, None])))
+            torch.sub(slope, context.start(where).exp_().mul_(second[:, None]), out=part)
         return *_of_product(context, logits, hidden, weight), None, None
 
 
@@ -145,21 +142,21 @@ def _apply(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     return scores
 
 
-def _normalisers(logits: Tensor) -> Tensor:
-    """log sum exp of each row, (n,) float32."""
-    found = []
-    for part, scratch in _parts(logits):
-        largest = part.amax(-1, keepdim=True).float()
-        found.append(largest[:, 0] + scratch.copy_(part).sub_(largest).exp_().sum(-1).log())
-    return torch.cat(found)
-
-
 def _parts(logits: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """A few rows of logits at a time, with float32 room for as many, and the same rows of the others."""
     size = rows_at_once(logits.shape[1], logits.device)
-    scratch = torch.empty(min(size, len(logits)), logits.shape[1], device=logits.device)
+    room = torch.empty(min(size, len(logits)), logits.shape[1], device=logits.device)
     for part, *rest in zip(*(torch.split(values, size) for values in (logits, *others)), strict=True):
-        yield part, scratch[: len(part)], *rest
+        yield part, room[: len(part)], *rest
+
+
+def _logp(logits: Tensor, room: Tensor) -> Tensor:
+    return torch.log_softmax(logits, -1, dtype=torch.float32, out=room)
+
+
+def _picked(values: Tensor, places: Tensor) -> Tensor:
+    """One value of each row."""
+    return values.gather(1, places[:, None])[:, 0]
 
 
 @contextmanager
