@@ -16,7 +16,7 @@ from .fit import DTYPES, Fit, choose_fit, held_dtype, training_precision
 from .models import ModelFacts, weight_shapes
 
 FLOAT, HALF = 4, 2
-HEAP_WASTE, KERNELS = 1.1, 300 * 2**20
+HEAP_WASTE, KERNELS = 0.5, 300 * 2**20
 """Measured with glibc: gaps in the heap for each byte of a step's blocks, and kernels for bfloat16 of many sizes."""
 EIGHT_BIT_MOMENTS = 2 * (1 + FLOAT / 256)
 """Bytes a weight of two moments in 8 bits, with a scale for every 256."""

@@ -37,11 +37,19 @@ class Worth:
     part: int
 
 
-WORTH = {"cpu": Worth(1024, 512, 64), "cuda": Worth(16384, 2048, 1024)}
+WORTH = {
+    "cpu": Worth(1024, 512, 64),
+    "cpu, bf16": Worth(2048, 512, 64),
+    "cpu, narrow": Worth(4096, 512, 64),
+    "gpu": Worth(32768, 4096, 1024),
+}
+"""Where products are fast, or small as in a narrow model, what a part costs beside them counts for more: copies of the
+weights in bfloat16, gradients added up, calls."""
 USABLE = 0.9
 """The part of the free memory that is planned for; the rest is for what no estimate sees."""
 NARROW = 512
-"""Widths below which bfloat16 gains nothing on a CPU: converting costs what the products save."""
+"""Widths below which bfloat16 gains nothing on a CPU, since converting costs what the products save, and a part of
+many tokens is still small."""
 LOOKED_AT = 100
 """Steps in which the largest part is looked for."""
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -106,7 +114,8 @@ def choose_fit(
     fit = None
     simulated = cache(lambda load, way: step_memory(facts.path, recipe.lora, load, way))
     padded = not model_packs(facts.path, device, DTYPES.get(precision, torch.float32))
-    for limits, checkpointing in _ways([*forget, *retain, *unseen], recipe, device, padded):
+    worth = _worth(facts, device, precision)
+    for limits, checkpointing in _ways([*forget, *retain, *unseen], recipe, worth, padded):
         batches = PairedBatches(
             forget, retain, unseen=unseen, batch_size=recipe.batch_size, limits=limits, seed=recipe.seed
         )
@@ -130,11 +139,18 @@ def held_dtype(facts: ModelFacts, recipe: Recipe, precision: str) -> torch.dtype
     return compute if recipe.lora.quantisation == "nf4" else frozen_dtype(facts, recipe, compute)
 
 
-def _ways(rows: Sequence[Encoded], recipe: Recipe, device: torch.device, padded: bool) -> Iterator[tuple[Limits, bool]]:
+def _worth(facts: ModelFacts, device: torch.device, precision: str) -> Worth:
+    if device.type != "cpu":
+        return WORTH["gpu"]
+    if model_width(facts.path) < NARROW:
+        return WORTH["cpu, narrow"]
+    return WORTH["cpu, bf16" if precision == "bf16" else "cpu"]
+
+
+def _ways(rows: Sequence[Encoded], recipe: Recipe, worth: Worth, padded: bool) -> Iterator[tuple[Limits, bool]]:
     """Limits with and without checkpointing, the fastest first."""
     longest = max(len(row.ids) for row in rows)
     most_rows = recipe.micro_batch_size or 3 * recipe.batch_size
-    worth = WORTH.get(device.type, WORTH["cuda"])
     most, fewest = max(worth.most, longest), max(worth.fewest, longest)
     halves = [most]
     while halves[-1] // 2 >= fewest:

@@ -89,7 +89,7 @@ def chosen(path: Path, free: int, length: int = 40, **recipe: Any) -> Fit:
 
 def test_with_memory_enough_everything_is_kept(path: Path) -> None:
     found = chosen(path, 10**12)
-    assert (found.limits.tokens, found.checkpointing) == (fit.WORTH["cpu"].most, False)
+    assert (found.limits.tokens, found.checkpointing) == (fit.WORTH["cpu, narrow"].most, False)
 
 
 def test_with_less_memory_less_at_once_then_twice_the_work(path: Path) -> None:
@@ -101,7 +101,7 @@ def test_with_less_memory_less_at_once_then_twice_the_work(path: Path) -> None:
         assert found.step_bytes <= fit.USABLE * free or found.checkpointing
     ways = list(dict.fromkeys(seen))
     assert len(ways) > 3
-    assert ways[0] == (False, -fit.WORTH["cpu"].most)
+    assert ways[0] == (False, -fit.WORTH["cpu, narrow"].most)
     assert ways[-1][0]
     assert [tokens for twice, tokens in ways if not twice] == sorted(tokens for twice, tokens in ways if not twice)
 
