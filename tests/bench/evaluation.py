@@ -30,7 +30,7 @@ from forgetctl.scores import GREEDY, ScoreSet
 from forgetctl.stages.request import Fields, read_rows
 from forgetctl.stages.verify import RowSets, Scorer
 
-from . import textbook_evaluation
+from . import textbook, textbook_evaluation
 from .shapes import SHARED
 from .textbook_evaluation import Measures
 
@@ -77,7 +77,7 @@ def _measures(found: ScoreSet) -> Measures:
 
 def run_textbook(model: Path, sets: RowSets) -> dict[str, Measures]:
     """The same from the textbook."""
-    loaded = load_model(model, CPU, torch.float32)
+    loaded = textbook.load(model)
     encoder = Encoder(load_tokenizer(model), load_recipe(method="npo-rt").prompt_format)
     return {
         name: textbook_evaluation.evaluate(loaded, encoder, rows, memorisation=name == "forget")

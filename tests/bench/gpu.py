@@ -14,7 +14,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from math import prod
 from pathlib import Path
 from statistics import median
@@ -29,6 +30,7 @@ from forgetctl.engine.estimate import static_bytes
 from forgetctl.engine.fit import DTYPES, Fit, choose_fit, free_memory
 from forgetctl.engine.guard import probes
 from forgetctl.engine.hardware import describe, peak_memory
+from forgetctl.engine.memory import memory_within
 from forgetctl.engine.models import ModelFacts, add_lora, choose_device, inspect_model, load_for_training, weight_shapes
 from forgetctl.engine.scoring import score
 from forgetctl.engine.states import AnswerStates
@@ -81,8 +83,8 @@ SHAPES: dict[str, tuple[dict[str, Any], int, int, int]] = {
     "tiny": (TINY, 4, 16, 48),
 }
 RECIPES = {"full": "npo-rt-large", "lora": "npo-rt-lora", "qlora": "npo-rt-qlora"}
-CARD = {"full": 80 * GB, "lora": 24 * GB, "qlora": 12 * GB}
-"""Bytes that a way of training should need at most in the shape of 7B, and may take in any."""
+CARD = {"full": 80 * 2**30, "lora": 24 * 2**30, "qlora": 12 * 2**30}
+"""Bytes that a way of training should need at most in the shape of 7B, and is held to in any."""
 
 
 def main() -> None:
@@ -99,19 +101,23 @@ def main() -> None:
     elif chosen.only == "measure":
         print(json.dumps(measure(chosen.shape[0], chosen.way[0], chosen.folder, choose_device(chosen.device))))
     else:
-        results = [found for shape in chosen.shape for found in each_way(shape, chosen.way, chosen.device)]
+        results = []
+        for found in chain.from_iterable(each_way(shape, chosen.way, chosen.device) for shape in chosen.shape):
+            print(json.dumps(found), file=sys.stderr, flush=True)
+            results.append(found)
         print(json.dumps({"machine": describe(), "results": results}, indent=1))
         sys.exit(any("failed" in found for found in results))
 
 
-def each_way(shape: str, ways: Sequence[str], device: str) -> list[dict[str, Any]]:
+def each_way(shape: str, ways: Sequence[str], device: str) -> Iterator[dict[str, Any]]:
     """One shape: built once, each way in a fresh process. On a CPU only the tiny shape is more than estimated."""
     with tempfile.TemporaryDirectory() as folder:
         if device == "cpu" and shape != "tiny":
             hollow(shape, Path(folder))
-            return [estimated(shape, way, Path(folder)) for way in ways]
+            yield from (estimated(shape, way, Path(folder)) for way in ways)
+            return
         fresh_process("build", shape, ways[0], Path(folder), device)
-        return [json.loads(fresh_process("measure", shape, way, Path(folder), device)) for way in ways]
+        yield from (json.loads(fresh_process("measure", shape, way, Path(folder), device)) for way in ways)
 
 
 def fresh_process(only: str, shape: str, way: str, folder: Path, device: str) -> str:
@@ -170,15 +176,6 @@ def recipe_of(shape: str, way: str) -> Recipe:
     return load_recipe(RECIPES[way], options=options)
 
 
-def fit_for(
-    facts: ModelFacts, forget: list[Encoded], retain: list[Encoded], recipe: Recipe, device: torch.device, way: str
-) -> Fit:
-    """How `forgetctl unlearn` would compute this on a card of the size that the way should fit on."""
-    static = static_bytes(facts, recipe, device)
-    free = min(free_memory(device), CARD[way])
-    return choose_fit(facts, forget, retain, recipe, device, static=static, free=free)
-
-
 def estimated(shape: str, way: str, folder: Path) -> dict[str, Any]:
     """Memory of a GPU by forgetctl's own estimator, from shapes alone."""
     forget, retain = rows_of(shape)
@@ -197,24 +194,17 @@ def estimated(shape: str, way: str, folder: Path) -> dict[str, Any]:
 
 
 def measure(shape: str, way: str, folder: Path, device: torch.device) -> dict[str, Any]:
-    """Train some steps as `forgetctl unlearn` does."""
-    forget, retain = rows_of(shape)
+    """Train some steps as `forgetctl unlearn` does on a card of the size that the way should fit on, and hold a GPU to
+    that size. Raises MemoryExceeded where that does not suffice."""
     recipe, facts = recipe_of(shape, way), inspect_model(folder)
-    fit = fit_for(facts, forget, retain, recipe, device, way)
-    model = load_for_training(facts, device, recipe, DTYPES[fit.precision])
-    with fit.autocast(device):
-        start = score(model, forget)
-        chosen = [retain[place] for place in probes([len(row.ids) for row in retain])]
-        guarded = AnswerStates(model, chosen, copy_head=recipe.lora is None)
-    model = add_lora(model, recipe.lora) if recipe.lora else model
-    loss = WeightedSum(recipe.weighted_terms(), recipe.all_hyperparameters())
-    clock = Clock(device)
-    trainer = UnlearnTrainer(
-        model, loss, forget, retain, start,
-        recipe=recipe, fit=fit, folder=folder / "checkpoints", on_step=lambda _: None, guarded=guarded,
-    )  # fmt: skip
-    trainer.add_callback(clock)
-    trainer.train()
+    rows, static = rows_of(shape), static_bytes(facts, recipe, device)
+    fit = choose_fit(facts, *rows, recipe, device, static=static, free=min(free_memory(device), CARD[way]))
+    clock, halved = Clock(device), []
+    with memory_within(device, CARD[way]):
+        trainer = trainer_of(facts, rows, recipe, fit, device)
+        trainer.on_halved = lambda limits, _step: halved.append(limits.tokens)
+        trainer.add_callback(clock)
+        trainer.train()
     tokens = tokens_of(trainer)
     parameters = sum(prod(dimensions) for dimensions in weight_shapes(folder).values())
     seconds = [after - before for before, after in zip(clock.times, clock.times[1:], strict=False)][WARM_UP:]
@@ -226,11 +216,30 @@ def measure(shape: str, way: str, folder: Path, device: torch.device) -> dict[st
         "parameters": parameters,
         "optimizer": optimizer_name(trainer),
         "computing": fit.why,
+        "begun_again_with_tokens": halved,
         "tokens_a_step": round(median(tokens)),
         "step_seconds": round(median(seconds), 4),
         **utilisation(operations, device),
-        **memory(shape, way, device),
+        **memory(shape, way, device, static + fit.step_bytes),
     }
+
+
+def trainer_of(
+    facts: ModelFacts, rows: tuple[list[Encoded], list[Encoded]], recipe: Recipe, fit: Fit, device: torch.device
+) -> UnlearnTrainer:
+    """The model as it is trained, with what is measured of it before."""
+    forget, retain = rows
+    model = load_for_training(facts, device, recipe, DTYPES[fit.precision])
+    with fit.autocast(device):
+        start = score(model, forget)
+        chosen = [retain[place] for place in probes([len(row.ids) for row in retain])]
+        guarded = AnswerStates(model, chosen, copy_head=recipe.lora is None)
+    model = add_lora(model, recipe.lora) if recipe.lora else model
+    loss = WeightedSum(recipe.weighted_terms(), recipe.all_hyperparameters())
+    return UnlearnTrainer(
+        model, loss, forget, retain, start,
+        recipe=recipe, fit=fit, folder=facts.path / "checkpoints", on_step=lambda _: None, guarded=guarded,
+    )  # fmt: skip
 
 
 class Clock(TrainerCallback):
@@ -280,10 +289,10 @@ def utilisation(operations: float, device: torch.device) -> dict[str, Any]:
     return found
 
 
-def memory(shape: str, way: str, device: torch.device) -> dict[str, Any]:
+def memory(shape: str, way: str, device: torch.device, estimate: int) -> dict[str, Any]:
     """Peak of the whole process: of tensors, and on a GPU of what torch took from the card for them."""
     peak = peak_memory(device)
-    found = {"peak_gb": round(peak / GB, 2)}
+    found = {"peak_gb": round(peak / GB, 2), "estimate_over_peak": round(estimate / peak, 2)}
     if device.type == "cuda":
         peak = torch.cuda.max_memory_reserved(device)
         found["peak_reserved_gb"] = round(peak / GB, 2)
@@ -294,7 +303,7 @@ def under_target(shape: str, way: str, peak: int, label: str) -> dict[str, Any]:
     """Whether 7B fit on the card that they should fit on."""
     if shape != "llama-7b":
         return {}
-    return {f"{label}target_gb": CARD[way] / GB, f"{label}target_reached": peak < CARD[way]}
+    return {f"{label}target_gib": CARD[way] / 2**30, f"{label}target_reached": peak < CARD[way]}
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from transformers import TrainerCallback, TrainingArguments
 from forgetctl.engine.estimate import product_rate
 from forgetctl.engine.fit import DTYPES
 from forgetctl.engine.hardware import peak_memory
-from forgetctl.engine.models import add_lora, load_model, weight_shapes
+from forgetctl.engine.models import weight_shapes
 from forgetctl.engine.schedule import Limits, PairedBatches
 from forgetctl.jobs.options import UnlearnOptions
 from forgetctl.jobs.prepare import Job, dry_run, prepare
@@ -151,11 +151,11 @@ def run_textbook(case: Case, recipe: Recipe, folder: Path) -> dict[str, Any]:
     job = prepare(_options(case, folder), recipe)
     pairs, tokens = _pairs(job)
     started = time.perf_counter()
-    model = load_model(job.facts.path, CPU, torch.float32)
+    model = textbook.load(job.facts.path)
     start = textbook.start_model(model)
     if recipe.lora:
         torch.manual_seed(recipe.seed)
-        model = add_lora(model, recipe.lora)
+        model = textbook.with_adapters(model, recipe.lora)
     clock, losses = Clock(), []
     micro = case.shape.textbook_rows
     arguments = TrainingArguments(

@@ -8,18 +8,33 @@ to their longest row as they come, cross-entropy over the logits of every positi
 from __future__ import annotations
 
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import torch
+from peft import LoraConfig, get_peft_model
 from torch import Tensor
 from torch.nn.functional import cross_entropy, logsigmoid
 from torch.utils.data import DataLoader, Dataset
-from transformers import Trainer
+from transformers import AutoModelForCausalLM, Trainer
 
 from forgetctl.engine.encoding import Encoded
+from forgetctl.recipe import Lora
 
 IGNORED = -100
 BETA = 0.1
+
+
+def load(path: Path) -> Any:
+    """The model in float32, with the layers that transformers gives it; the benchmark's have no dropout."""
+    return AutoModelForCausalLM.from_pretrained(str(path), dtype=torch.float32)
+
+
+def with_adapters(model: Any, lora: Lora) -> Any:
+    """peft's adapters, in every layer that the recipe names."""
+    targets = lora.targets if isinstance(lora.targets, str) else list(lora.targets)
+    config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets)
+    return get_peft_model(model, config)
 
 
 class Pairs(Dataset[tuple[Encoded, Encoded]]):
