@@ -34,7 +34,8 @@ def make_lean(model: nn.Module) -> None:
 
 def _lean_forward(module: Any) -> Callable[..., Any] | None:
     kind: Any = type(module)
-    if hasattr(module, "weight") and (hasattr(module, "variance_epsilon") or hasattr(module, "eps")):
+    weighs = isinstance(getattr(module, "weight", None), nn.Parameter)
+    if weighs and (hasattr(module, "variance_epsilon") or hasattr(module, "eps")):
         return _norm_of(kind)
     if hasattr(module, "act_fn") and hasattr(module, "gate_proj"):
         return _gated if _is_gated(kind, module.act_fn) else None

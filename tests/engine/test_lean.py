@@ -92,7 +92,7 @@ def kept_bytes(model: Any) -> int:
 
 
 def test_less_is_kept_for_the_backward_pass() -> None:
-    assert kept_bytes(lean(random_model("Llama"))) < 0.75 * kept_bytes(random_model("Llama"))
+    assert kept_bytes(lean(random_model("Llama"))) < 0.8 * kept_bytes(random_model("Llama"))
 
 
 def test_a_copy_computes_with_its_own_weights() -> None:
