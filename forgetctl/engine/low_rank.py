@@ -1,8 +1,7 @@
 """Layers with adapters of low rank (Hu et al. 2021), whose products are added up where the layer's own lies already.
 
-peft writes an adapter's product, scales it and adds it to the layer's: three passes over states as wide as the layer,
-more than everything else but the products takes under adapters on all layers. A product of matrices can scale and add
-by itself.
+peft writes an adapter's product, scales it and adds it to the layer's: three passes over states as wide as the layer.
+A product of matrices can scale and add by itself.
 """
 
 from __future__ import annotations
