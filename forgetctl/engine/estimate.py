@@ -12,17 +12,17 @@ import torch
 from ..errors import MemoryExceeded
 from ..recipe import Recipe
 from .encoding import Encoded
-from .fit import DTYPES, Fit, choose_fit, held_dtype, training_precision
+from .fit import DTYPES, HEAP_WASTE, Fit, choose_fit, held_dtype, training_precision
 from .models import ModelFacts, weight_shapes
 
 FLOAT, HALF = 4, 2
-HEAP_WASTE, KERNELS = 0.5, 300 * 2**20
-"""Measured with glibc: gaps in the heap for each byte of a step's blocks, and kernels for bfloat16 of many sizes."""
+KERNELS = 300 * 2**20
+"""Bytes of oneDNN's kernels for bfloat16 of many sizes, measured."""
 EIGHT_BIT_MOMENTS = 2 * (1 + FLOAT / 256)
 """Bytes a weight of two moments in 8 bits, with a scale for every 256."""
 NF4 = 0.5 + 1 / 64 + FLOAT / (64 * 256)
 """Bytes a weight of NF4 with double quantisation: a byte of scale for every 64, and a scale for 256 of those."""
-RUNTIME = 550 * 2**20
+RUNTIME = 450 * 2**20
 """Bytes that the interpreter takes with torch, transformers and peft loaded, measured on Linux."""
 
 
@@ -87,8 +87,7 @@ def plan(
     static = static_bytes(facts, recipe, device) // holders
 
     def peak(fit: Fit) -> int:
-        own = RUNTIME + _waste(facts, recipe, fit) if device.type == "cpu" else 0
-        return static + fit.step_bytes + own
+        return static + fit.step_bytes + (_beside(fit) if device.type == "cpu" else 0)
 
     if limit is None:
         fit = choose_fit(facts, forget, retain, recipe, device, unseen=unseen, static=static, free=free)
@@ -143,15 +142,9 @@ def static_bytes(facts: ModelFacts, recipe: Recipe, device: torch.device) -> int
     return int(adapters) + _count(shapes) * held.itemsize
 
 
-def _waste(facts: ModelFacts, recipe: Recipe, fit: Fit) -> int:
-    """What a C library's heap and oneDNN's kernels take beside the tensors of a step.
-
-    Freed blocks stay in the heap, cut up by parts of other sizes. Gradients and moments of the layers fill the gaps.
-    """
-    shapes = weight_shapes(facts.path)
-    inner = _count({name: shape for name, shape in shapes.items() if not _is_outer(name)})
-    filled = 0 if recipe.lora else 3 * FLOAT * inner
-    return max(0, int(HEAP_WASTE * fit.heap_bytes) - filled) + (0 if fit.precision == "fp32" else KERNELS)
+def _beside(fit: Fit) -> int:
+    """What a process takes beside its tensors."""
+    return RUNTIME + int(HEAP_WASTE * fit.step_bytes) + (0 if fit.precision == "fp32" else KERNELS)
 
 
 def _count(shapes: Mapping[str, Sequence[int]]) -> int:

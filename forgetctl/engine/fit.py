@@ -47,6 +47,9 @@ WORTH = {
 weights in bfloat16, gradients added up, calls."""
 USABLE = 0.9
 """The part of the free memory that is planned for; the rest is for what no estimate sees."""
+HEAP_WASTE = 0.75
+"""Gaps in a C library's heap for each byte of a step, since freed blocks stay in it, cut up by parts of other sizes;
+measured with glibc."""
 NARROW = 512
 """Widths below which bfloat16 gains nothing on a CPU, since converting costs what the products save, and a part of
 many tokens is still small."""
@@ -59,14 +62,12 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 class Fit:
     """limits: of what is computed at once. precision: fp32, bf16 or fp16, with float32 weights. checkpointing: inner
     activations are computed again for the backward pass. step_bytes: estimated for a part of a step, beside weights,
-    gradients and optimizer; heap_bytes: how many of them are in blocks of the heap. why: in a few words, for the
-    owner."""
+    gradients and optimizer. why: in a few words, for the owner."""
 
     limits: Limits
     precision: str
     checkpointing: bool
     step_bytes: int
-    heap_bytes: int
     why: str
 
     def autocast(self, device: torch.device) -> torch.autocast:
@@ -110,7 +111,7 @@ def choose_fit(
     loss = WeightedSum(recipe.weighted_terms(), {})
     needs = loss.needs("forget") | loss.needs("retain") | loss.needs("unseen")
     whole = bool(needs & {"logits", "start_logits", "hidden"})
-    room = int(USABLE * free) - static
+    room = (int(USABLE * free) - static) / (1 + HEAP_WASTE if device.type == "cpu" else 1)
     fit = None
     simulated = cache(lambda load, way: step_memory(facts.path, recipe.lora, load, way))
     padded = not model_packs(facts.path, device, DTYPES.get(precision, torch.float32))
@@ -124,8 +125,8 @@ def choose_fit(
         needed = simulated(load, way)
         words = f"{limits.tokens} tokens at once, {precision} ({why})"
         words += ", activations computed twice to fit the memory" if checkpointing else ""
-        fit = Fit(limits, precision, checkpointing, needed.bytes, needed.heap, words)
-        if needed.bytes <= room and allowed(fit):
+        fit = Fit(limits, precision, checkpointing, needed, words)
+        if needed <= room and allowed(fit):
             break
     assert fit is not None  # noqa: S101  there is always a way to try
     return fit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import resource
@@ -10,6 +11,9 @@ from importlib.metadata import version
 
 import torch
 
+MMAP_MAX, TRIM_THRESHOLD = -4, -1
+"""Names by which glibc's malloc.h calls its settings: how many blocks it gets from the system one by one, and how many
+free bytes at the end of its heap it gives back; -1 for none."""
 PACKAGES = ("forgetctl", "torch", "transformers", "peft", "accelerate", "numpy", "scipy")
 
 
@@ -28,6 +32,18 @@ def settle_gpu() -> None:
     """Leave out cuDNN's attention, which takes milliseconds to plan for every new shape: hardly two parts of a step
     have the same."""
     torch.backends.cuda.enable_cudnn_sdp(False)
+
+
+def keep_freed_memory() -> bool:
+    """Let this process's C library keep what is freed, and say whether it does; only glibc can be told so.
+
+    It would get every block of more than 32 MiB from the system and give it back, and the system empties each of its
+    pages. Logits and gradients of embeddings are such blocks, in every part of a step.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    library = ctypes.CDLL(None)
+    return bool(library.mallopt(MMAP_MAX, 0) and library.mallopt(TRIM_THRESHOLD, -1))
 
 
 def repeat_sums() -> None:

@@ -24,7 +24,7 @@ from .directories import inspect_model as inspect_model
 from .directories import resolve_model as resolve_model
 from .directories import weight_files as weight_files
 from .directories import weight_shapes as weight_shapes
-from .hardware import repeat_sums, settle_gpu
+from .hardware import keep_freed_memory, repeat_sums, settle_gpu
 from .lean import make_lean
 from .low_rank import add_in_place
 from .memory import REFUSALS, out_of_memory
@@ -72,6 +72,8 @@ def load_model(path: Path, device: torch.device, dtype: torch.dtype, precision: 
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
+    if device.type == "cpu":
+        keep_freed_memory()
     disable_progress_bar()  # type: ignore[no-untyped-call]  # a library must not draw on its user's terminal
     try:
         config = AutoConfig.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)

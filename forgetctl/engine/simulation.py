@@ -26,9 +26,6 @@ from .lean import make_lean
 from .models import add_lora
 from .packing import could_pack
 
-HEAP_BLOCK = 32 * 2**20
-"""Larger blocks glibc gets from the system one by one, and gives back when they are freed."""
-
 
 @dataclass(frozen=True)
 class Load:
@@ -50,16 +47,8 @@ class Way:
     logits: bool = False
 
 
-@dataclass(frozen=True)
-class Peak:
-    """Bytes of tensors at the moment when there are most of them, and how many of these are in blocks of the heap."""
-
-    bytes: int
-    heap: int
-
-
-def step_memory(path: Path, lora: Lora | None, load: Load, way: Way) -> Peak:
-    """Peak of a forward and backward pass, without weights and the gradients that it adds to."""
+def step_memory(path: Path, lora: Lora | None, load: Load, way: Way) -> int:
+    """Most bytes of tensors in a forward and backward pass, without weights and the gradients that it adds to."""
     with torch.device("meta"):
         model = _empty(path, way.weights)
     make_lean(model)
@@ -81,7 +70,7 @@ def step_memory(path: Path, lora: Lora | None, load: Load, way: Way) -> Peak:
             with torch.autocast("cpu", dtype=way.dtype, enabled=way.dtype is not None):
                 loss = (_with_logits if way.logits else _with_scores)(model, ids, kept, targets)
             loss.backward()  # type: ignore[no-untyped-call]
-    peak: Peak = live.peak
+    peak: int = live.peak
     return peak
 
 
@@ -145,8 +134,7 @@ class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
         there += [weight.grad for weight in model.parameters() if weight.grad is not None]
         # A view shows the storage of a weight as if it were new.
         given = [tensor.untyped_storage() for tensor in there]
-        self.bytes = self.heap = 0
-        self.peak = Peak(0, 0)
+        self.bytes = self.peak = 0
         self.known: dict[int, Any] = {id(storage): storage for storage in given}
 
     def __torch_dispatch__(
@@ -172,6 +160,4 @@ class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _add(self, size: int) -> None:
         self.bytes += size
-        self.heap += size if abs(size) < HEAP_BLOCK else 0
-        if self.bytes > self.peak.bytes:
-            self.peak = Peak(self.bytes, self.heap)
+        self.peak = max(self.peak, self.bytes)

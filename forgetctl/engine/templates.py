@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import resource
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, NoReturn
 
 import psutil
@@ -65,7 +67,7 @@ def template_digest(tokenizer: Any) -> str | None:
 def _bounded() -> Iterator[None]:
     """Bounds for this process while a template runs: on time in the main thread only, where signals arrive."""
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    most = psutil.Process().memory_info().vms + MEMORY
+    most = _process(os.getpid()).memory_info().vms + MEMORY
     timed = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGVTALRM, _stop) if timed else None
     try:
@@ -79,6 +81,12 @@ def _bounded() -> Iterator[None]:
             signal.setitimer(signal.ITIMER_VIRTUAL, 0)
             signal.signal(signal.SIGVTALRM, before)
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+@cache
+def _process(pid: int) -> psutil.Process:
+    """Looked up once: that takes as long as rendering a short conversation."""
+    return psutil.Process(pid)
 
 
 def _stop(_number: int, _frame: object) -> NoReturn:

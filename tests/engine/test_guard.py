@@ -30,7 +30,7 @@ def trained(precision: str, folder: Path, rate: float = 1e-4, limit: float = 5.0
         {"method": "ga-rt", "learning_rate": rate, "epochs": 2, "warmup_epochs": 0.0, "batch_size": len(ROWS)}
         | {"max_retain_kl": limit}
     )
-    fit = Fit(Limits(64, 1000), precision, False, 0, 0, "")
+    fit = Fit(Limits(64, 1000), precision, False, 0, "")
     with fit.autocast(model.device):
         guarded = AnswerStates(model, ROWS, copy_head=True)
     loss = WeightedSum(recipe.weighted_terms(), recipe.all_hyperparameters())

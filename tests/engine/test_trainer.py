@@ -72,7 +72,7 @@ def make(
     start_logp = score(model, forget) if "start" in loss.needs("forget") else None
     retain = retain if loss.reads("retain") else []
     assert chosen.micro_batch_size is not None
-    fit = Fit(Limits(chosen.micro_batch_size, 10_000), precision, checkpointing, 0, 0, "")
+    fit = Fit(Limits(chosen.micro_batch_size, 10_000), precision, checkpointing, 0, "")
     return UnlearnTrainer(
         model, loss, forget, retain, start_logp, recipe=chosen, fit=fit, folder=folder, on_step=on_step
     )

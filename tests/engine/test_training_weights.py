@@ -278,7 +278,7 @@ def trainer_of(
     start: ModelFacts, chosen: Recipe, rows: list[Encoded], retain: list[Encoded], folder: Path, precision: str
 ) -> UnlearnTrainer:
     compute = HALF if precision == "bf16" else FULL
-    fit = Fit(Limits(8, 1000), precision, False, 0, 0, "")
+    fit = Fit(Limits(8, 1000), precision, False, 0, "")
     model = load_for_training(start, CPU, chosen, compute)
     with fit.autocast(CPU):
         before = score(model, rows)
