@@ -38,7 +38,7 @@ def _lean_forward(module: Any) -> Callable[..., Any] | None:
     if weighs and (hasattr(module, "variance_epsilon") or hasattr(module, "eps")):
         return _norm_of(kind)
     if hasattr(module, "act_fn") and hasattr(module, "gate_proj"):
-        return _gated if _is_gated(kind, module.act_fn) else None
+        return gated if _is_gated(kind, module.act_fn) else None
     return _turning(kind)
 
 
@@ -122,7 +122,13 @@ def _is_gated(kind: Any, activation: nn.Module) -> bool:
     return _same(lambda: kind.forward(stand_in, states), -silu(states.sin()) * states.cos())
 
 
-def _gated(self: Any, states: Tensor) -> Tensor:
+def is_lean_gate(module: Any) -> bool:
+    """Whether `make_lean` found a gate here."""
+    return getattr(module.forward, "__func__", None) is gated
+
+
+def gated(self: Any, states: Tensor) -> Tensor:
+    """What a lean gate computes of states, (..., width)."""
     product: Tensor = _Gate.apply(self.gate_proj(states), self.up_proj(states))  # type: ignore[no-untyped-call]
     found: Tensor = self.down_proj(product)
     return found

@@ -25,6 +25,7 @@ from .directories import resolve_model as resolve_model
 from .directories import weight_files as weight_files
 from .directories import weight_shapes as weight_shapes
 from .hardware import keep_freed_memory, repeat_sums, settle_gpu
+from .last_gate import leave_out_unread
 from .lean import make_lean
 from .low_rank import add_in_place
 from .memory import REFUSALS, out_of_memory
@@ -102,6 +103,7 @@ def load_model(path: Path, device: torch.device, dtype: torch.dtype, precision: 
     model.eval()
     enable_packing(model)
     make_lean(model)
+    leave_out_unread(model)
     return model
 
 

@@ -19,6 +19,7 @@ from torch.nn.functional import cross_entropy
 from ..errors import ModelError
 from .encoding import Encoded
 from .head import Compared, has_plain_head, head_gives_logp
+from .last_gate import reading
 from .memory import in_halves
 from .packing import packed, packs
 
@@ -83,11 +84,14 @@ def _forward(model: Any, batch: PaddedRows, **options: Any) -> Any:
     if packs(model):
         there = batch.attention_mask.bool()
         ids, scored = batch.input_ids[there][None], batch.predicts[there][None]
-        lengths = packed(batch.attention_mask.sum(1).tolist(), ids.device)
-        return model(input_ids=ids, logits_to_keep=scored, use_cache=False, **lengths, **options)
-    # Without a mask: rows are padded on the right, and what comes later is out of sight of causal attention anyway.
-    # With one, attention would be computed over the padding too, and without the kernels for the causal case.
-    return model(input_ids=batch.input_ids, logits_to_keep=batch.predicts, use_cache=False, **options)
+        options |= packed(batch.attention_mask.sum(1).tolist(), ids.device)
+    else:
+        # Without a mask: rows are padded on the right, and what comes later is out of sight of causal attention
+        # anyway. With one, attention would be computed over the padding too, and without the kernels for the causal
+        # case.
+        ids, scored = batch.input_ids, batch.predicts
+    with reading(model, scored):
+        return model(input_ids=ids, logits_to_keep=scored, use_cache=False, **options)
 
 
 def _answer_logits(model: Any, output: Any, batch: PaddedRows) -> Tensor:

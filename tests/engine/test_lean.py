@@ -38,7 +38,7 @@ def lean(model: Any) -> Any:
 
 
 def replaced(model: nn.Module) -> dict[str, int]:
-    kinds = {"_gated": "gate", "_norm": "norm", "_norm_around_one": "norm", "forward": "attention"}
+    kinds = {"gated": "gate", "_norm": "norm", "_norm_around_one": "norm", "forward": "attention"}
     names = [kinds[module.__dict__["forward"].__name__] for module in model.modules() if "forward" in module.__dict__]
     return {name: names.count(name) for name in sorted(set(names))}
 

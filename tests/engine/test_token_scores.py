@@ -14,6 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import ARCHITECTURES, VOCABULARY, random_model, random_rows
+from torch import nn
 from transformers import LlamaConfig
 
 import forgetctl.engine.token_scores
@@ -65,16 +66,17 @@ def agree(found: TokenScores, expected: Plain) -> None:
     assert found.total == pytest.approx(sum(logp), abs=1e-3)
 
 
-class Fixed:
+class Fixed(nn.Module):
     """A stand-in for a model that answers every position with the logits it is given, (vocabulary,)."""
 
     device = CPU
     config = LlamaConfig()
 
     def __init__(self, logits: Sequence[float] | torch.Tensor) -> None:
+        super().__init__()
         self.logits = torch.as_tensor(logits, dtype=torch.float32)
 
-    def __call__(self, logits_to_keep: torch.Tensor, **_: Any) -> SimpleNamespace:
+    def forward(self, logits_to_keep: torch.Tensor, **_: Any) -> SimpleNamespace:
         return SimpleNamespace(logits=self.logits.expand(int(logits_to_keep.sum()), -1))
 
 

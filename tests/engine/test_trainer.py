@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import os
 import shutil
 import signal
 from collections.abc import Callable, Sequence
@@ -369,12 +368,13 @@ def test_real_checkpoints_are_marked_whole_and_the_last_two_kept(
 
 
 def interrupting(numbers: Sequence[int], at: int) -> Callable[[Figures], None]:
-    """Sends signals to this very process once step `at` is logged."""
+    """Sends signals to this very thread once step `at` is logged, one after the other: the kernel may make one of two
+    that are on their way to a process."""
 
     def on_step(figures: Figures) -> None:
         if figures["step"] == at:
             for number in numbers:
-                os.kill(os.getpid(), number)
+                signal.raise_signal(number)
 
     return on_step
 

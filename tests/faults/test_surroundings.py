@@ -94,7 +94,7 @@ def test_a_step_that_does_not_fit_the_memory_is_begun_again_in_halves(tmp_path: 
     settings = ("--set", "epochs=1", "--set", "batch_size=16", "--set", "learning_rate=1e-3", "--set", "precision=fp32")
     files = ("--model", world / "model", "--forget", world / "requests.jsonl", "--retain", world / "employees.jsonl")
     assert forgetctl("unlearn", *files, *settings, "--out", free).code == 0
-    crowd = At("*/tight/checkpoints", partial(little_memory, 90 * 2**20))
+    crowd = At("*/tight/checkpoints", partial(little_memory, 30 * 2**20))
     ended = forgetctl("unlearn", *files, *settings, "--out", tight, prepare=crowd)
     assert ended.code == 0, ended.err
     assert "Step 1 did not fit into the memory: going on with" in ended.err

@@ -88,10 +88,10 @@ def test_what_does_not_fit_is_refused_with_what_would_help(
     options: tuple[str, ...], helps: str, forgetctl: Forgetctl, world: Path, tmp_path: Path
 ) -> None:
     """Before anything is written."""
-    arguments = unlearn_arguments(world, tmp_path / "run", "--max-memory", "500MB", *options)
+    arguments = unlearn_arguments(world, tmp_path / "run", "--max-memory", "400MB", *options)
     found = forgetctl(*arguments)
     assert found.exit_code == 1
-    assert "--max-memory 0.47 GiB does not suffice: about 0." in found.stderr
+    assert "--max-memory 0.37 GiB does not suffice: about 0." in found.stderr
     assert f"less would do with {helps}\n" in found.stderr
     assert "Traceback" not in found.stderr
     assert list(tmp_path.iterdir()) == []
