@@ -5,9 +5,11 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import re
 import resource
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import torch
 
@@ -61,5 +63,17 @@ def peak_memory(device: torch.device) -> int:
     """Highest memory so far in bytes: of the accelerator where there is one, else of the process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    if (found := _peak_since_start()) is not None:
+        return found
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _peak_since_start() -> int | None:
+    """As Linux tells it; what it gives as `ru_maxrss` may be of the process that started this one."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return None
+    found = re.search(r"^VmHWM:\s*(\d+) kB$", status, re.MULTILINE)
+    return int(found[1]) * 1024 if found else None
