@@ -47,7 +47,7 @@ WORTH = {
 weights in bfloat16, gradients added up, calls."""
 USABLE = 0.9
 """The part of the free memory that is planned for; the rest is for what no estimate sees."""
-HEAP_WASTE = 0.75
+HEAP_WASTE = 0.7
 """Gaps in a C library's heap for each byte of a step, since freed blocks stay in it, cut up by parts of other sizes;
 measured with glibc."""
 NARROW = 512
