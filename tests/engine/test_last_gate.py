@@ -10,7 +10,7 @@ from cached_models import cached_model
 from oracles import plain_logp, random_model, random_rows
 from torch import Tensor, nn
 
-from forgetctl.engine.last_gate import leave_out_unread, reading
+from forgetctl.engine.last_gate import leave_out_unread
 from forgetctl.engine.lean import make_lean
 from forgetctl.engine.models import add_lora
 from forgetctl.engine.packing import enable_packing, packs
@@ -65,8 +65,6 @@ def test_it_is_computed_at_the_scored_positions_and_no_other() -> None:
     model, seen = prepared(random_model("Llama")), []
     for layer in model.model.layers:
         layer.mlp.down_proj.register_forward_hook(lambda _module, _inputs, output: seen.append(output[..., 0].numel()))
-    with reading(model, torch.ones(1, 1, dtype=torch.bool)):
-        pass
     answer_logp(model, pad_rows(ROWS[:1]))  # the head is looked at once
     seen.clear()
     answer_logp(model, pad_rows(ROWS))
