@@ -106,6 +106,13 @@ def test_with_less_memory_less_at_once_then_twice_the_work(path: Path) -> None:
     assert [tokens for twice, tokens in ways if not twice] == sorted(tokens for twice, tokens in ways if not twice)
 
 
+def test_gaps_in_the_heap_need_room_too(path: Path) -> None:
+    whole = chosen(path, 10**12)
+    needed = whole.step_bytes * (1 + fit.HEAP_WASTE) / fit.USABLE
+    assert chosen(path, int(1.01 * needed)).limits == whole.limits
+    assert chosen(path, int(0.99 * needed)).limits.tokens < whole.limits.tokens
+
+
 def test_memory_that_never_suffices_gives_the_smallest_way(path: Path) -> None:
     found = chosen(path, 1)
     assert (found.limits.tokens, found.checkpointing) == (40, True)
