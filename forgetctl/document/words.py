@@ -79,6 +79,10 @@ DIVERGENCES_EXPLAINED = {
 
 ELICITED = {
     "greedy": ("Asked", "The prompt as it is, answered with the likeliest tokens."),
+    "without thought": (
+        "Without a thought",
+        "The prompt with an empty thought behind it, for a model that thinks.",
+    ),
     "first tokens": ("Beginning given", "The first tokens of the response are given away; does the rest come out?"),
     "affirmative": ("Made willing", "The answer is made to begin willingly; does the response come out?"),
     "sampled": ("Sampled", "Several answers drawn at random, for some of the rows; the best one counts."),

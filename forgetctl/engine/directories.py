@@ -24,18 +24,40 @@ LARGEST_HEADER = 100_000_000
 """Bytes, as for safetensors itself."""
 NO_LIMIT = int(1e30)
 """What transformers writes for the length of a tokenizer that has none."""
+UNQUANTISED = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "BOOL")
+"""Types of tensors, by safetensors' names, in which a model stores weights and buffers as they are."""
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+
+
+LONGEST_INPUT = (
+    "max_position_embeddings",
+    "n_positions",
+    "max_seq_len",
+    "n_ctx",
+    "max_sequence_length",
+    "max_target_positions",
+    "seq_length",
+)
+"""What configs of transformers call the longest input."""
 
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What can be said of a model directory without loading its weights."""
+    """What can be said of a model directory without loading its weights.
+
+    context: the longest input in tokens, None if there is no bound. vocabulary: number of embeddings. stops: ids of
+    tokens at which the model's generation settings end an answer. quantised: how its weights are quantised, None if
+    they are not.
+    """
 
     path: Path
     bytes: int
     context: int | None
     layers: int | None
     dtype: torch.dtype
+    vocabulary: int | None = None
+    stops: tuple[int, ...] = ()
+    quantised: str | None = None
 
 
 def resolve_model(name: str, *, allow_download: bool) -> Path:
@@ -76,6 +98,21 @@ def inspect_model(path: Path) -> ModelFacts:
     return inspect_base(path)
 
 
+def inspect_trainable(path: Path) -> ModelFacts:
+    """The same of a model whose weights are to be changed. Raises ModelError also where they are quantised."""
+    return trainable(inspect_model(path))
+
+
+def trainable(facts: ModelFacts) -> ModelFacts:
+    """These facts, if the model's weights can be changed. Raises ModelError where they are quantised."""
+    if facts.quantised:
+        raise ModelError(
+            f"{facts.path}: its weights are quantised ({facts.quantised}), too coarse for steps of training; "
+            "give the model that it was quantised from, or dequantise it first (transformers: model.dequantize())"
+        )
+    return facts
+
+
 def inspect_base(path: Path) -> ModelFacts:
     """The same of the model alone, whatever adapter lies beside it."""
     config = read_config(path / "config.json")
@@ -91,25 +128,92 @@ def inspect_base(path: Path) -> ModelFacts:
             raise ModelError(f"{path}: its {which} asks for remote code (auto_map), which forgetctl never runs")
     if not any((path / name).exists() for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")):
         raise ModelError(f"{path}: has no tokenizer")
+    quantised = quantisation(path)
     for file in weights:
         with opened(file):  # its header is checked
             pass
-    context = _count(path, config, "max_position_embeddings", "n_positions")
+        if quantised is None:
+            _refuse_strange_types(file)
     named = getattr(torch, str(config.get("dtype") or config.get("torch_dtype")), None)
     dtype = named if isinstance(named, torch.dtype) else _stored_dtype(weights[0])
-    layers = _count(path, config, "num_hidden_layers", "n_layer")
-    return ModelFacts(path, sum(item.stat().st_size for item in weights), context, layers, dtype)
+    text = _text_config(path)
+    layers, vocabulary = (_count(path, text, name) for name in ("num_hidden_layers", "vocab_size"))
+    return ModelFacts(
+        path=path,
+        bytes=sum(item.stat().st_size for item in weights),
+        context=_count(path, text, *LONGEST_INPUT),
+        layers=layers,
+        dtype=dtype,
+        vocabulary=vocabulary,
+        stops=_stop_ids(path, text),
+        quantised=quantised,
+    )
 
 
-def _count(path: Path, config: dict[str, Any], *names: str) -> int | None:
-    """The first of these keys that a config has. Raises ModelError if it is no number of anything."""
-    part = config.get("text_config", config)
-    found = next((part[name] for name in names if name in part), None) if isinstance(part, dict) else -1
+def _text_config(path: Path) -> Any:
+    """What transformers makes of the config, with its own values for what the file leaves out: of the language model
+    alone, where there is more. Raises ModelError for what is no causal language model."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING
+
+    try:
+        config = AutoConfig.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(
+            f"{path / 'config.json'}: is no config that transformers knows ({type(error).__name__})"
+        ) from None
+    kind = str(config.model_type)
+    if type(config) not in AutoModelForCausalLM._model_mapping:
+        raise ModelError(f"{path}: is no causal language model: transformers has none of the kind {kind}")
+    if config.is_encoder_decoder:
+        raise ModelError(f"{path}: is no causal language model, but an encoder and a decoder ({kind})")
+    if type(config) in MODEL_FOR_MASKED_LM_MAPPING and getattr(config, "is_decoder", None) is False:
+        raise ModelError(f"{path}: is no causal language model: every token sees those after it ({kind})")
+    return config.get_text_config(decoder=True)
+
+
+def _count(path: Path, config: Any, *names: str) -> int | None:
+    """The first of these that a config has. Raises ModelError if it is no number of anything."""
+    name, found = next(((n, v) for n in names if (v := getattr(config, n, None)) is not None), ("", None))
     if found is None:
         return None
     if type(found) is not int or not 0 < found < 2**31:
-        raise ModelError(f"{path / 'config.json'}: has no usable {names[0]}")
+        raise ModelError(f"{path / 'config.json'}: has no usable {name}")
     return found
+
+
+def _stop_ids(path: Path, config: Any) -> tuple[int, ...]:
+    """Where `generate` would end an answer: at one token, or at any of several."""
+    file = path / "generation_config.json"
+    named = read_config(file).get("eos_token_id") if file.is_file() else None
+    if named is None:
+        file, named = path / "config.json", config.eos_token_id
+    ids = named if isinstance(named, list) else [] if named is None else [named]
+    if not all(type(id) is int and 0 <= id < 2**31 for id in ids):
+        raise ModelError(f"{file}: has no usable eos_token_id")
+    return tuple(ids)
+
+
+def quantisation(path: Path) -> str | None:
+    """The method by which a model's config says that its weights are quantised, None if it says nothing of it. Raises
+    ModelError if there is no config."""
+    config = read_config(path / "config.json")
+    text = config.get("text_config")
+    for part in (config, text if isinstance(text, dict) else {}):
+        named = part.get("quantization_config", part.get("compression_config"))
+        if named is not None:
+            return str(named.get("quant_method") or "unnamed") if isinstance(named, dict) else "unnamed"
+    return None
+
+
+def _refuse_strange_types(file: Path) -> None:
+    """Raise ModelError for weights of a type that says nothing without its scales."""
+    with opened(file) as tensors:
+        for name in tensors.keys():  # noqa: SIM118
+            if (stored := tensors.get_slice(name).get_dtype()) not in UNQUANTISED:
+                raise ModelError(
+                    f"{file}: holds quantised weights ({stored}), and the config does not say how to read them"
+                )
 
 
 def weight_files(path: Path) -> list[Path]:

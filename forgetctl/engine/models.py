@@ -18,12 +18,14 @@ from torch import nn
 from ..errors import MemoryExceeded, ModelError
 from ..outside import read_bytes
 from ..recipe import Lora, Recipe
-from .directories import ADAPTER_WEIGHTS
+from .directories import ADAPTER_WEIGHTS, quantisation
 from .directories import ModelFacts as ModelFacts  # these are part of this module's own interface
 from .directories import inspect_model as inspect_model
+from .directories import inspect_trainable as inspect_trainable
 from .directories import resolve_model as resolve_model
 from .directories import weight_files as weight_files
 from .directories import weight_shapes as weight_shapes
+from .encoding import Encoder
 from .hardware import keep_freed_memory, repeat_sums, settle_gpu
 from .last_gate import leave_out_unread
 from .lean import make_lean
@@ -33,6 +35,8 @@ from .packing import enable_packing
 from .quantised import NF4_BLOCK, QUANTISED, make_trainable, narrowest, quantising
 from .quantised import PRECISIONS as PRECISIONS  # part of this module's own interface
 from .split import join_weights, split_weights
+
+EXTRA_OUTPUTS = ("output_router_logits", "output_attentions", "output_hidden_states", "torchscript")
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -59,26 +63,49 @@ def load_tokenizer(path: Path) -> Any:
         raise ModelError(f"{path}: its tokenizer cannot be loaded ({type(error).__name__})") from None
 
 
+def load_encoder(facts: ModelFacts, prompt_format: str) -> Encoder:
+    """What turns rows into this model's token ids. Raises ModelError if its tokenizer cannot be used."""
+    return Encoder(load_tokenizer(facts.path), prompt_format, facts.stops, facts.vocabulary)
+
+
 def load_model(path: Path, device: torch.device, dtype: torch.dtype, precision: str | None = None) -> Any:
     """A causal language model with its dropout off, in evaluation mode.
 
-    precision: one of PRECISIONS to round or quantise the weights to, None to keep them; dtype is what is computed in.
+    precision: one of PRECISIONS to round or quantise the weights to, None to keep them, also where they are quantised
+    already; dtype is what is computed in.
 
     Dropout is off because losses compare with the start model: at the start the ratio must be exactly one.
-    Raises ModelError if the directory cannot be loaded, weights are missing from it, or it cannot have the precision;
-    MemoryExceeded if there is no room for it.
+    Raises ModelError if the directory cannot be loaded, weights are missing from it, it cannot have the precision, or
+    its tokens see those behind them; MemoryExceeded if there is no room for it.
     """
     if precision not in (None, *PRECISIONS):
         raise ModelError(f"no precision {precision}; there is {', '.join(PRECISIONS)}")
+    quantised = quantisation(path)
+    if quantised and precision is not None:
+        raise ModelError(f"{path}: its weights are quantised already ({quantised}); leave out --precision {precision}")
+    if device.type == "cpu":
+        keep_freed_memory()
+    model = _loaded(path, device, dtype, precision, placed=bool(quantised) or precision in QUANTISED)
+    model.config.use_cache = False
+    if precision == "nf4" and (narrow := narrowest(model)) < NF4_BLOCK:
+        raise ModelError(f"{path}: has a layer of {narrow} inputs, nf4 needs {NF4_BLOCK}")
+    model.eval()
+    if not _is_causal(model):
+        raise ModelError(f"{path}: is no causal language model: its tokens see those behind them")
+    enable_packing(model)
+    make_lean(model)
+    leave_out_unread(model)
+    return model
+
+
+def _loaded(path: Path, device: torch.device, dtype: torch.dtype, precision: str | None, *, placed: bool) -> Any:
+    """As transformers loads it. placed: right onto its device, since quantised weights cannot be moved."""
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
-    if device.type == "cpu":
-        keep_freed_memory()
     disable_progress_bar()  # type: ignore[no-untyped-call]  # a library must not draw on its user's terminal
     try:
         config = AutoConfig.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
-        dropout = {key: 0.0 for key, value in config.to_dict().items() if _is_dropout(key, value)}
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             str(path),
             dtype=torch.bfloat16 if precision == "bf16" else dtype,
@@ -86,25 +113,40 @@ def load_model(path: Path, device: torch.device, dtype: torch.dtype, precision: 
             trust_remote_code=False,
             use_safetensors=True,
             output_loading_info=True,
-            **quantising(precision, device, dtype),
-            **dropout,
+            **({"device_map": {"": device}} if placed else {}),
+            **quantising(precision, dtype),
+            **_switched_off(config),
         )
         model, report = loaded
-        model = model if precision in QUANTISED else model.to(device)
-    except (*REFUSALS, ValueError, KeyError, SafetensorError) as error:
+        model = model if placed else model.to(device)
+    except (*REFUSALS, ValueError, KeyError, ImportError, SafetensorError) as error:
         if out_of_memory(error):
             raise MemoryExceeded(f"{path}: the model does not fit into the free memory") from None
+        if isinstance(error, ImportError) and (quantised := quantisation(path)):
+            raise ModelError(f"{path}: a package for its quantised weights ({quantised}) is not installed") from None
         raise ModelError(f"{path}: cannot be loaded as a causal language model ({type(error).__name__})") from None
     if missing := sorted(report["missing_keys"]):
         raise ModelError(f"{path}: {len(missing)} weights are missing, the first is {missing[0]}")
-    model.config.use_cache = False
-    if precision == "nf4" and (narrow := narrowest(model)) < NF4_BLOCK:
-        raise ModelError(f"{path}: has a layer of {narrow} inputs, nf4 needs {NF4_BLOCK}")
-    model.eval()
-    enable_packing(model)
-    make_lean(model)
-    leave_out_unread(model)
     return model
+
+
+def _switched_off(config: Any) -> dict[str, Any]:
+    """Settings of a config that would blur scores, or have the model return something else than logits."""
+    named = config.to_dict()
+    dropout = {key: 0.0 for key, value in named.items() if _is_dropout(key, value)}
+    # Of mixtures of experts: an auxiliary loss, computed from a mask of positions that is none here.
+    return dropout | {key: False for key in EXTRA_OUTPUTS if named.get(key)} | {"return_dict": True}
+
+
+@torch.no_grad()
+def _is_causal(model: Any) -> bool:
+    """Whether a token's logits stay as they are when the one behind it changes."""
+    ids = torch.arange(3, 11, device=model.device)[None] % model.config.get_text_config(decoder=True).vocab_size
+    other = ids.clone()
+    other[0, -1] = ids[0, 0]
+    first, second = (model(input_ids=each, use_cache=False).logits[0, :-1].float() for each in (ids, other))
+    rounding = torch.finfo(model.dtype).eps ** 0.5  # experts of a mixture round otherwise beside other tokens
+    return bool((first - second).abs().max() <= rounding * first.std())
 
 
 def load_for_training(facts: ModelFacts, device: torch.device, recipe: Recipe, compute: torch.dtype) -> Any:

@@ -9,6 +9,7 @@ attention that is not ours.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cache
 from inspect import signature
@@ -80,18 +81,36 @@ def enable_packing(model: Any) -> None:
         model.set_attn_implementation("sdpa")
 
 
+def _windows(model: Any) -> Counter[int]:
+    """How many layers have which sliding window, by the model's config."""
+    config = model.config.get_text_config()
+    window = getattr(config, "sliding_window", None)
+    if window is None or getattr(config, "use_sliding_window", True) is False:
+        return Counter()
+    kinds = getattr(config, "layer_types", None) or ["sliding_attention"] * config.num_hidden_layers
+    return Counter(window for kind in kinds if kind == "sliding_attention")
+
+
 @torch.no_grad()
 def _same_when_packed(model: Any) -> bool:
-    """Compares a row's logits behind another row, alone, and behind the other as if both were one row."""
+    """Compares a row's logits behind another row, alone, and behind the other as if both were one row.
+
+    These rows are shorter than a sliding window, so it is also looked at whether layers ask for theirs: some
+    architectures keep to it by the mask alone, which packed rows do without.
+    """
     first, second = torch.arange(3, 8)[None], torch.arange(5, 9)[None]
     both = torch.cat([first, second], dim=1).to(model.device) % model.config.get_text_config().vocab_size
     alone = model(input_ids=both[:, 5:], use_cache=False).logits
     seen = model(input_ids=both, use_cache=False).logits[:, 5:]
     try:
-        behind = model(input_ids=both, use_cache=False, **packed([5, 4], model.device)).logits[:, 5:]
+        inputs = packed([5, 4], model.device)
+        windows: list[int] = []
+        inputs["attention_mask"].windows = windows  # type: ignore[attr-defined]
+        behind = model(input_ids=both, use_cache=False, **inputs).logits[:, 5:]
     except (RuntimeError, TypeError, ValueError):  # whatever a model does that expects another mask, it is not packed
         return False
-    return bool((behind - alone).abs().max() <= CLOSER * (seen - alone).abs().max())
+    close = bool((behind - alone).abs().max() <= CLOSER * (seen - alone).abs().max())
+    return close and Counter(windows) == _windows(model)
 
 
 def _attention(
@@ -101,6 +120,8 @@ def _attention(
     heads, width)."""
     if attention_mask is None or attention_mask.dtype != torch.int32:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+    if options.get("sliding_window") is not None and hasattr(attention_mask, "windows"):
+        attention_mask.windows.append(options["sliding_window"])
     if query.device.type == "cuda" and not options.get("dropout"):
         return _at_once(query, key, value, attention_mask, options)
     outputs = []

@@ -15,8 +15,8 @@ QUANTISED = ("int8", "nf4")
 NF4_BLOCK = 64
 
 
-def quantising(precision: str | None, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
-    """What transformers must be told to quantise while loading; a quantised model cannot be moved afterwards.
+def quantising(precision: str | None, dtype: torch.dtype) -> dict[str, Any]:
+    """What transformers must be told to quantise while loading.
 
     dtype: what quantised layers compute in.
     """
@@ -31,7 +31,7 @@ def quantising(precision: str | None, device: torch.device, dtype: torch.dtype) 
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
     )
-    return {"quantization_config": config, "device_map": {"": device}}
+    return {"quantization_config": config}
 
 
 def narrowest(model: nn.Module) -> int:

@@ -8,7 +8,8 @@ as it is; what is not seen is scratch memory within a kernel.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.functional import kl_div, log_softmax
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from transformers.integrations import moe
 
 from ..recipe import Lora
 from .head import head_gives_logp
@@ -57,7 +59,7 @@ def step_memory(path: Path, lora: Lora | None, load: Load, way: Way) -> int:
     if way.checkpointing:
         model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
     model.train()
-    with FakeTensorMode():
+    with FakeTensorMode(), _without_grouped_kernel():
         _materialise(model)
         for parameter in model.parameters():
             if parameter.requires_grad:
@@ -72,6 +74,18 @@ def step_memory(path: Path, lora: Lora | None, load: Load, way: Way) -> int:
             loss.backward()  # type: ignore[no-untyped-call]
     peak: int = live.peak
     return peak
+
+
+@contextmanager
+def _without_grouped_kernel() -> Iterator[None]:
+    """Let mixtures of experts take transformers' own grouped product: of torch's, which computes in any precision, the
+    shapes are known in bfloat16 alone. Both make tensors of the same sizes."""
+    own = moe._can_use_grouped_mm
+    moe._can_use_grouped_mm = lambda *_: False
+    try:
+        yield
+    finally:
+        moe._can_use_grouped_mm = own
 
 
 def model_width(path: Path) -> int:

@@ -15,7 +15,7 @@ from ..errors import ModelError
 from .encoding import Encoded
 from .head import head_inputs, rows_at_once
 from .memory import in_halves
-from .scoring import answer_logits, length_batches, pad_rows
+from .scoring import answer_logits, length_batches, pad_rows, short_input
 
 
 class AnswerStates:
@@ -34,7 +34,7 @@ class AnswerStates:
         self.head = deepcopy(head).requires_grad_(False) if copy_head else head
         self.config = model.config.get_text_config()
         self.hidden: list[Tensor] = [torch.empty(0)] * len(rows)
-        for number, indices in enumerate(length_batches(rows)):
+        for number, indices in enumerate(length_batches(rows, apart=short_input(model))):
             if number == 0:
                 self._check(model, pad_rows([self.rows[indices[-1]]]).to(model.device))
             in_halves(indices, partial(self._capture, model))

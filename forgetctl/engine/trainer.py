@@ -41,6 +41,7 @@ from .optimizers import choose_optimizer
 from .packing import packs
 from .ranks import Ranks, shard_on_cpu
 from .schedule import Limits, PairedBatches, Part, Step
+from .scoring import short_input
 from .states import AnswerStates
 from .wrapping import Through, WithinForward
 
@@ -85,7 +86,7 @@ class UnlearnTrainer(Trainer):
             retain,
             unseen=unseen,
             batch_size=recipe.batch_size,
-            limits=replace(fit.limits, padded=not packed),
+            limits=replace(fit.limits, padded=not packed, apart=short_input(model)),
             seed=recipe.seed,
             process=self.ranks.index,
             processes=self.ranks.count,

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..engine.encoding import Encoded, Encoder, encode_rows, marked
 from ..engine.estimate import estimate
-from ..engine.models import ModelFacts, choose_device, inspect_model, load_tokenizer
+from ..engine.models import ModelFacts, choose_device, inspect_trainable, load_encoder
 from ..engine.stand_ins import NO_STAND_INS, StandIns, make_stand_ins
 from ..engine.windows import by_row, row_tokens, told
 from ..errors import InputError, UsageError
@@ -86,9 +86,9 @@ def prepare(options: UnlearnOptions, recipe: Recipe) -> Job:
     start = find_start(options.model, allow_download=options.allow_download)
     if start.lineage:
         options = replace(options, model=str(start.path))  # what a resumed run and `verify` load
-    facts = inspect_model(start.path)
+    facts = inspect_trainable(start.path)
     choose_device(options.device)
-    encoder = Encoder(load_tokenizer(facts.path), recipe.prompt_format)
+    encoder = load_encoder(facts, recipe.prompt_format)
     encoded, cut = encode_rows(encoder, forget, options.forget, facts.context, recipe.max_length, recipe.passages)
     refusals, notes = read_refusals(options.refusals), tuple(_notes(encoded, cut, recipe, "forget"))
     job = Job(options, recipe, start, facts, encoder, forget, parts, encoded, cut, refusals, notes, None)

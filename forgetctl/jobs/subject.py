@@ -10,9 +10,8 @@ from typing import Any
 
 import torch
 
-from ..engine.encoding import Encoder
 from ..engine.hardware import describe, versions
-from ..engine.models import choose_device, inspect_model, load_model, load_tokenizer, resolve_model
+from ..engine.models import choose_device, inspect_model, load_encoder, load_model, resolve_model
 from ..errors import InputError, RunError, UsageError
 from ..files import file_digest, model_digest, read_json
 from ..progress import Progress
@@ -241,7 +240,7 @@ def _same_rows(path: Path, fields: Fields, known: list[Row]) -> list[Row]:
 def _own_rows(start: Path, recipe: Recipe, device: torch.device, progress: Progress) -> list[Row]:
     """The start model's answers to the neutral prompts, made again."""
     facts = inspect_model(start)
-    encoder = Encoder(load_tokenizer(start), recipe.prompt_format)
+    encoder = load_encoder(facts, recipe.prompt_format)
     model = load_model(start, device, torch.float32)
     with progress.bar("Asking the start model", 300) as bar:
         return own_answers(model, encoder, recipe.retain.answer_tokens, facts.context, bar.advance)

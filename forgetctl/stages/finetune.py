@@ -11,10 +11,10 @@ from typing import Any
 import torch
 
 from ..engine.checkpoints import saving
-from ..engine.encoding import Encoder, encode_rows
+from ..engine.encoding import encode_rows
 from ..engine.finetune import fine_tune
 from ..engine.hardware import versions
-from ..engine.models import inspect_model, load_model, load_tokenizer, save_model
+from ..engine.models import inspect_trainable, load_encoder, load_model, save_model
 from ..errors import RunError, UsageError
 from ..files import flush_folder, model_digest, now, read_json, write_json
 from ..progress import Progress
@@ -58,7 +58,7 @@ def make_model(
 
     Raises UsageError if something else is there, ModelError and InputError for a base or rows that cannot be used.
     """
-    facts = inspect_model(base)
+    facts = inspect_trainable(base)
     wanted = {
         "base_sha256": model_digest(base),
         "rows": len(lessons.rows),
@@ -69,7 +69,7 @@ def make_model(
     if _made(out, wanted):
         progress.say(f"{out} is there already, of the same base, rows and settings.")
         return False
-    encoder = Encoder(load_tokenizer(base), tuning.prompt_format)
+    encoder = load_encoder(facts, tuning.prompt_format)
     encoded, _ = encode_rows(encoder, lessons.rows, lessons.origin, facts.context, tuning.max_length)
     model = load_model(base, device, torch.float32)
     with progress.bar(f"Training {out.name}", tuning.epochs * -(-len(encoded) // tuning.batch_size)) as bar:

@@ -16,11 +16,11 @@ from typing import Any
 
 import torch
 
-from ...engine.encoding import Encoded, Encoder
+from ...engine.encoding import Encoded
 from ...engine.estimate import static_bytes
 from ...engine.fit import DTYPES, Fit, choose_fit, free_memory, training_precision
 from ...engine.levels import learn_levels
-from ...engine.models import choose_device, inspect_model, load_for_training, load_model, load_tokenizer
+from ...engine.models import choose_device, inspect_trainable, load_encoder, load_for_training, load_model
 from ...engine.stand_ins import NO_STAND_INS, make_stand_ins
 from ...engine.tracking import Watch
 from ...errors import DivergedError
@@ -94,9 +94,9 @@ class Bench:
     def __init__(self, plan: Plan, split: str) -> None:
         self.plan, self.split = plan, split
         self.rows: SplitRows = plan.data.split(split)
-        self.facts = inspect_model(plan.model)
+        self.facts = inspect_trainable(plan.model)
         self.device = choose_device(plan.device)
-        self.encoder = Encoder(load_tokenizer(plan.model), plan.recipe.prompt_format)
+        self.encoder = load_encoder(self.facts, plan.recipe.prompt_format)
         self.asker = Asker(self.rows, self.facts, self.encoder, plan.recipe)
 
     @cached_property
