@@ -175,6 +175,10 @@ class Run(RunFiles):
         if self.record["inputs"][name][field] != digest:
             raise RunError(f"{path} has changed since {self.path} was started; start a new run")
 
+    def check_start(self, path: Path) -> None:
+        """Raise RunError if the model at `path` is not the one that the run was started with."""
+        self.check_unchanged("model", path, model_digest(path))
+
     def log(self, figures: dict[str, float]) -> None:
         """Append one line to log.jsonl. Raises RunError if it cannot be written."""
         with writing(self.log_file), open(self.log_file, "a", encoding="utf-8", opener=private) as file:

@@ -16,7 +16,7 @@ from ..engine.finetune import fine_tune
 from ..engine.hardware import versions
 from ..engine.models import inspect_model, load_model, load_tokenizer, save_model
 from ..errors import RunError, UsageError
-from ..files import flush_folder, model_digest, now, read_json, write_json
+from ..files import ModelFiles, flush_folder, model_digest, now, read_json, write_json
 from ..progress import Progress
 from ..rows import Row
 
@@ -58,7 +58,7 @@ def make_model(
 
     Raises UsageError if something else is there, ModelError and InputError for a base or rows that cannot be used.
     """
-    facts = inspect_model(base)
+    facts, files = inspect_model(base), ModelFiles.of(base)
     wanted = {
         "base_sha256": model_digest(base),
         "rows": len(lessons.rows),
@@ -72,6 +72,7 @@ def make_model(
     encoder = Encoder(load_tokenizer(base), tuning.prompt_format)
     encoded, _ = encode_rows(encoder, lessons.rows, lessons.origin, facts.context, tuning.max_length)
     model = load_model(base, device, torch.float32)
+    files.check()  # the digest in the record is of what was loaded
     with progress.bar(f"Training {out.name}", tuning.epochs * -(-len(encoded) // tuning.batch_size)) as bar:
         fine_tune(
             model,

@@ -1,0 +1,54 @@
+"""What a file system refuses, told in words: a full disk above all, also where a library hides it in another error."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+from pathlib import Path
+
+from .errors import RunError
+
+FULL = "no space left on the disk"
+_WORDS = {errno.ENOSPC: FULL, errno.EDQUOT: f"{FULL} for this user (quota)"}
+_RUST = re.compile(r"\(os error (\d{1,4})\)")
+"""How Rust's standard library ends what it says of an error of the system; safetensors and tokenizers pass it on."""
+_TORCH = ("inline_container.cc", "PytorchStreamWriter")
+"""What stands in the errors of torch's writer of archives, which keeps to itself what the system said."""
+_NEARLY_FULL = 2**20
+"""Bytes: where fewer are free, a write that failed for a reason that nobody told failed for want of space."""
+
+
+def refusal(error: OSError) -> str:
+    """Why the file system refused, in words."""
+    return _WORDS.get(error.errno or 0) or error.strerror or type(error).__name__
+
+
+def wrapped_refusal(error: BaseException, place: Path) -> str | None:
+    """The same for an error of safetensors, tokenizers or torch while `place` is written; None if it is about something
+    else. Their messages are searched and never shown."""
+    text = str(error)
+    if told := _RUST.search(text):
+        return refusal(OSError(int(told[1]), os.strerror(int(told[1]))))
+    if isinstance(error, RuntimeError) and any(word in text for word in _TORCH):
+        return FULL if free_bytes(place) < _NEARLY_FULL else "the file system refused"
+    return None
+
+
+def free_bytes(place: Path) -> int:
+    """Bytes that this user can still write where `place` is, or will be."""
+    there = next(folder for folder in (place, *place.absolute().parents) if folder.is_dir())
+    return shutil.disk_usage(there).free
+
+
+def refuse_beyond_disk(place: Path, needed: int, what: str) -> None:
+    """Raise RunError if `needed` bytes, which `what` is known to take, cannot be written to `place`."""
+    if (free := free_bytes(place)) < needed:
+        raise RunError(
+            f"{place}: {FULL} for {what}: about {_megabytes(needed)} are needed and {_megabytes(free)} are free"
+        )
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB" if count < 1e9 else f"{count / 1e9:,.1f} GB"
