@@ -22,6 +22,8 @@ from .strict_json import read_object
 WEIGHTS = ".safetensors"
 CARD = "README.md"
 """Of a model: says what was found of it later, so it is none of the files that are scored and sealed."""
+MANIFEST, SEAL = "manifest.json", "seal.json"
+"""Of a sealed bundle, which nothing but another signature may ever change."""
 MOST_FILES, DEEPEST = 100_000, 32
 """Files of a model and folders in one another; links could make any number of both out of a few."""
 SETTLED = 1.0
@@ -153,6 +155,19 @@ class ModelFiles:
                 f"{changed[0]} was changed while the model was in use, so nobody knows what was read; "
                 "repeat the command when nothing else writes there"
             )
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether a directory is a sealed bundle."""
+    return os.path.lexists(path / SEAL) and os.path.lexists(path / MANIFEST)
+
+
+def refuse_in_bundle(place: Path) -> None:
+    """Raise UsageError if `place` is a bundle or lies in one: whatever is written there breaks it."""
+    named, real = place.absolute(), Path(os.path.realpath(place))
+    for folder in (named, *named.parents, real, *real.parents):
+        if is_bundle(folder):
+            raise UsageError(f"{folder} is a sealed bundle, in which nothing may be written; choose another place")
 
 
 def text_digest(parts: Iterable[str]) -> str:

@@ -14,7 +14,21 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from .errors import InputError, RunError, UsageError
-from .files import file_digest, model_digest, now, private, private_files, read_json, write_bytes, write_json, writing
+from .disk import refusal
+from .files import (
+    MANIFEST,
+    SEAL,
+    file_digest,
+    model_digest,
+    now,
+    private,
+    private_files,
+    read_json,
+    refuse_in_bundle,
+    write_bytes,
+    write_json,
+    writing,
+)
 from .layout import RunFiles
 from .outside import read_bytes
 from .seal.commitments import Part, commit_file, commit_parts, make_key, read_key
@@ -53,7 +67,7 @@ class Run(RunFiles):
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
             path.chmod(0o700)
         except OSError as error:
-            raise UsageError(f"{path} cannot be made: {error.strerror}") from None
+            raise UsageError(f"{path} cannot be made: {refusal(error)}") from None
         run = cls(path)
         run.record = {"schema": SCHEMA, "id": path.name, "uid": secrets.token_hex(6), "created": now(), **record}
         run.save_record()
@@ -67,6 +81,8 @@ class Run(RunFiles):
         run = cls(resolved := _named(path))
         if not resolved.is_dir():
             raise UsageError(f"no run at {path}" + (": nothing has been run here yet" if path.name == LATEST else ""))
+        if any(os.path.lexists(resolved / name) for name in (SEAL, MANIFEST)):
+            raise UsageError(f"{path} is a sealed bundle, not a run, and nothing may change it; give the run itself")
         if not run.record_file.is_file():
             raise UsageError(f"{path} is not a run directory: it has no {run.record_file.name}")
         run.load_record()
@@ -238,7 +254,8 @@ def new_run_path(runs: Path, method: str) -> Path:
 
 
 def refuse_used(path: Path) -> None:
-    """Raise UsageError if `path` is a file or a directory with something in it."""
+    """Raise UsageError if `path` is a file, a directory with something in it, or within a sealed bundle."""
+    refuse_in_bundle(path)
     if path.name == LATEST:
         raise UsageError(f"{path}: '{LATEST}' is the name of the link to the newest run; choose another --out")
     if path.is_file() or (path.is_dir() and any(path.iterdir())):

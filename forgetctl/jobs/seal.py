@@ -11,16 +11,14 @@ from filelock import FileLock
 
 from .. import __version__
 from ..errors import RunError, UsageError
-from ..files import now, read_json, write_bytes
+from ..files import SEAL, is_bundle, now, read_json, write_bytes
 from ..run import Run
 from ..seal.bundle import (
-    SEAL,
     TIMESTAMP,
     WEIGHTS_SIGNATURE,
     Contents,
     copy_files,
     drafted,
-    is_bundle,
     read_bundle,
     seal_draft,
 )

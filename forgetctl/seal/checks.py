@@ -88,7 +88,8 @@ def check_signers(
     known = {key.keyid for key in keys}
     for keyid in bundle.envelope.signatures:
         if keyid not in known:
-            yield Finding("signatures", "note", f"also signed with a key that you did not give: {keyid[:16]}")
+            why = "you did not give that key, so it was not checked and counts for nothing"
+            yield Finding("signatures", "note", f"an unverified signature in the name of key {keyid[:16]}: {why}")
     if len(good) < threshold:
         yield Finding("signatures", "policy", f"{len(good)} of your keys have signed, {threshold} must")
 
