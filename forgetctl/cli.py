@@ -14,7 +14,7 @@ from .plain_text import printable
 from .reference_cli import reference
 from .requests_cli import requests
 from .seal_cli import audit, keygen, prove, purge, seal
-from .startup import quick_imports
+from .startup import no_core_files, quick_imports
 from .study_cli import study
 from .tune_cli import tune
 from .unlearn_cli import unlearn
@@ -168,4 +168,5 @@ for command in (unlearn, tune, verify, reference, requests, study, keygen, seal,
 
 def main() -> None:
     """The console script."""
+    no_core_files()
     cli()

@@ -62,7 +62,9 @@ class Commands(click.Group):
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             raise Failure(ForgetctlError(f"{where}{error.strerror or type(error).__name__}")) from None
-        except Exception as error:  # noqa: BLE001  Python would print its message, which may quote rows
+        except (SystemExit, GeneratorExit):
+            raise
+        except BaseException as error:  # noqa: BLE001  Python would print its message, which may quote rows
             raise Failure(ForgetctlError(told(error, verbose=ctx.meta.get(VERBOSE, False)))) from None
 
 

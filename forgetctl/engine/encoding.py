@@ -17,6 +17,7 @@ from typing import Any
 from ..errors import InputError, ModelError, TemplateRefusal
 from ..recipe import Passages
 from ..rows import Row
+from .panics import panics_unheard
 from .templates import render
 
 
@@ -123,7 +124,10 @@ class Encoder:
         return set(self.tokenizer.all_special_ids) | set(self.tokenizer.added_tokens_decoder)
 
     def _ids(self, texts: list[str]) -> list[list[int]]:
-        return [list(ids) for ids in self.tokenizer(texts, add_special_tokens=False)["input_ids"]] if texts else []
+        if not texts:
+            return []
+        with panics_unheard():
+            return [list(ids) for ids in self.tokenizer(texts, add_special_tokens=False)["input_ids"]]
 
     def _lead(self, row: Row) -> list[int]:
         """The beginning-of-sequence id where the tokenizer would add one and no template does."""
@@ -132,7 +136,8 @@ class Encoder:
     @cached_property
     def _begun(self) -> list[int]:
         bos = self.tokenizer.bos_token_id
-        return [bos] if bos is not None and self.tokenizer("a")["input_ids"][:1] == [bos] else []
+        with panics_unheard():
+            return [bos] if bos is not None and self.tokenizer("a")["input_ids"][:1] == [bos] else []
 
     def texts(self, row: Row) -> tuple[str, str]:
         """What is given to the model and what is scored. Raises TemplateRefusal, and ModelError for a template that
@@ -243,4 +248,5 @@ def _lines(rows: Sequence[Row], indices: Sequence[int], one: str, several: str) 
 def marked(encoder: Encoder, encoded: Encoded) -> tuple[str, str]:
     """The row as the model sees it, decoded: what is given, and what is scored."""
     decode = encoder.tokenizer.decode
-    return decode(encoded.ids[: encoded.start]), decode(encoded.ids[encoded.start :])
+    with panics_unheard():
+        return decode(encoded.ids[: encoded.start]), decode(encoded.ids[encoded.start :])

@@ -1,7 +1,7 @@
 """Private keys under a passphrase: PKCS #8 with PBES2, whose key comes of scrypt (RFC 5958, 8018 and 7914).
 
-`cryptography` reads this and cannot write it: for PKCS #8 it derives the key with 2048 rounds of PBKDF2, which somebody
-who has the file can try two million passphrases a second against. So the 200 bytes of DER are put together here.
+`cryptography` reads this and cannot write it: for PKCS #8 it derives the key with 2048 rounds of PBKDF2, where OWASP
+asks for 600,000. So the 200 bytes of DER are put together here.
 """
 
 from __future__ import annotations
