@@ -12,9 +12,10 @@ from .errors import RunError
 
 FULL = "no space left on the disk"
 _WORDS = {errno.ENOSPC: FULL, errno.EDQUOT: f"{FULL} for this user (quota)"}
+_CODES = (*_WORDS, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES, errno.ENAMETOOLONG)
 _RUST = re.compile(r"\(os error (\d{1,4})\)")
-"""How Rust's standard library ends what it says of an error of the system; safetensors and tokenizers pass it on."""
-_TORCH = ("inline_container.cc", "PytorchStreamWriter")
+"""How Rust's standard library ends what it says of an error of the system; safetensors passes it on."""
+_TORCH = ("inline_container.cc", "PytorchStreamWriter", "iostream error")
 """What stands in the errors of torch's writer of archives, which keeps to itself what the system said."""
 _NEARLY_FULL = 2**20
 """Bytes: where fewer are free, a write that failed for a reason that nobody told failed for want of space."""
@@ -22,18 +23,26 @@ _NEARLY_FULL = 2**20
 
 def refusal(error: OSError) -> str:
     """Why the file system refused, in words."""
-    return _WORDS.get(error.errno or 0) or error.strerror or type(error).__name__
+    return _word(error.errno or 0) or error.strerror or type(error).__name__
 
 
 def wrapped_refusal(error: BaseException, place: Path) -> str | None:
-    """The same for an error of safetensors, tokenizers or torch while `place` is written; None if it is about something
-    else. Their messages are searched and never shown."""
+    """The same for what safetensors or torch raise while `place` is written; None for an error about something else.
+    Their messages are searched and never shown."""
     text = str(error)
     if told := _RUST.search(text):
-        return refusal(OSError(int(told[1]), os.strerror(int(told[1]))))
-    if isinstance(error, RuntimeError) and any(word in text for word in _TORCH):
-        return FULL if free_bytes(place) < _NEARLY_FULL else "the file system refused"
-    return None
+        return _word(int(told[1]))
+    if code := next((code for code in _CODES if os.strerror(code) in text), None):
+        return _word(code)
+    if not (isinstance(error, RuntimeError) and any(word in text for word in _TORCH)):
+        return None
+    if isinstance(error.__context__, OSError):  # what torch was told by the file that it wrote to
+        return refusal(error.__context__)
+    return FULL if free_bytes(place) < _NEARLY_FULL else "the file system refused"
+
+
+def _word(code: int) -> str:
+    return _WORDS.get(code) or (os.strerror(code) if code else "")
 
 
 def free_bytes(place: Path) -> int:

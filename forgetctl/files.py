@@ -88,7 +88,7 @@ def known_digest(path: Path) -> str:
     Raises InputError as `file_digest`, and if the file was changed while it was read.
     """
     before, begun = stamp(path), time.time_ns()
-    key = (os.path.abspath(path), before)
+    key = (str(path.absolute()), before)
     if key in _KNOWN:
         return _KNOWN[key]
     digest = file_digest(path)

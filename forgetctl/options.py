@@ -17,6 +17,7 @@ import click
 
 from .abuse import RULES
 from .crash import told
+from .disk import refusal, wrapped_refusal
 from .errors import EndedElsewhere, ForgetctlError, Interrupted
 from .files import private_files
 from .plain_text import printable
@@ -61,11 +62,12 @@ class Commands(click.Group):
             raise  # whoever reads our output has enough; click ends quietly
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
-            raise Failure(ForgetctlError(f"{where}{error.strerror or type(error).__name__}")) from None
+            raise Failure(ForgetctlError(f"{where}{refusal(error)}")) from None
         except (SystemExit, GeneratorExit):
             raise
         except BaseException as error:  # noqa: BLE001  Python would print its message, which may quote rows
-            raise Failure(ForgetctlError(told(error, verbose=ctx.meta.get(VERBOSE, False)))) from None
+            words = wrapped_refusal(error, Path()) or told(error, verbose=ctx.meta.get(VERBOSE, False))
+            raise Failure(ForgetctlError(words)) from None
 
 
 @contextmanager

@@ -13,8 +13,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from .errors import InputError, RunError, UsageError
 from .disk import refusal
+from .errors import InputError, RunError, UsageError
 from .files import (
     MANIFEST,
     SEAL,

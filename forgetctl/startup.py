@@ -45,9 +45,9 @@ PR_SET_DUMPABLE = 4
 def no_core_files() -> None:
     """Let no crash write this process's memory to a disk: it holds rows, answers and keys.
 
-    The limit on core files goes on to every process that is started from here. Where the kernel hands cores to a program
-    instead, that limit does not count, and what keeps it from them is that the process is not dumpable, nor can other
-    processes of the same user then read its memory.
+    The limit on core files goes on to every process that is started from here. Where the kernel hands cores to a
+    program instead, that limit does not count: what keeps them from it is that the process is not dumpable. Nor can
+    other processes of the same user then read its memory.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":

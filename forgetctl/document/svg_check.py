@@ -1,8 +1,8 @@
 """Whether what stands in a plot's place of somebody else's page can be nothing but a drawing, with the words it should.
 
-An allow-list of elements, attributes and values: whatever is not named here is refused, so nothing can run, fetch, link,
-lie over the page or take the place of another part of it. Read as XML, which is stricter than a browser: what passes
-means the same to both.
+An allow-list of elements, attributes and values: whatever is not named here is refused, so nothing can run, fetch,
+link, lie over the page or take the place of another part of it. Read as XML, which is stricter than a browser: what
+passes means the same to both.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from accelerate import PartialState
 from safetensors import SafetensorError
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from ..disk import wrapped_refusal
 from ..errors import InputError, RunError
 from ..files import file_digest, writing
 from ..strict_json import read_object
@@ -50,9 +51,9 @@ def saving(folder: Path) -> Iterator[None]:
             yield
     except (SafetensorError, RuntimeError) as error:
         # Neither library has a class of its own for what the file system says; torch keeps even that to itself.
-        if not isinstance(error, SafetensorError) and "PytorchStreamWriter" not in str(error):
+        if (why := wrapped_refusal(error, folder)) is None:
             raise
-        raise RunError(f"{folder} cannot be written: the disk may be full") from None
+        raise RunError(f"{folder} cannot be written: {why}") from None
 
 
 def _remove_others(newest: Path) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import torch
 
-from ..disk import refusal
+from ..disk import refusal, refuse_beyond_disk
+from ..engine.checkpoints import saving
 from ..engine.directories import ADAPTER_WEIGHTS, inspect_base
 from ..engine.memory import memory_within
 from ..engine.merging import check_adapter, merge_adapter
@@ -26,15 +27,17 @@ def run_merge(base: Path, adapter: Path, out: Path) -> dict[str, str]:
     refuse_in_bundle(out)
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise UsageError(f"{out} is in use; choose another --out")
-    inspect_base(base)  # before anything is loaded or made
+    facts = inspect_base(base)  # before anything is loaded or made
     check_adapter(adapter)
+    refuse_beyond_disk(out, facts.bytes, "the merged model")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{out.name}.draft-", dir=out.parent))
     except OSError as error:
         raise UsageError(f"{out} cannot be made: {refusal(error)}") from None
     try:
-        merge_adapter(base, adapter, draft)
+        with saving(draft):
+            merge_adapter(base, adapter, draft)
         draft.replace(out)
     finally:
         shutil.rmtree(draft, ignore_errors=True)

@@ -47,9 +47,7 @@ class Subject:
     @property
     def models(self) -> tuple[ModelSource, ...]:
         """Every model that is given by its directory."""
-        return tuple(
-            one for one in (self.model, self.start, *self.references) if isinstance(one, ModelSource)
-        )
+        return tuple(one for one in (self.model, self.start, *self.references) if isinstance(one, ModelSource))
 
 
 def find_subject(options: VerifyOptions, recipe: Recipe, device: torch.device, progress: Progress) -> Subject:

@@ -34,7 +34,7 @@ from .computing import find_fit, refuse_beyond, usable_memory
 from .levels import levels_of
 from .options import UnlearnOptions
 from .precheck import look_at_scores, look_at_texts
-from .prepare import Job, Sample, encode, encode_retain, encode_unseen, own_sample, prepare
+from .prepare import Job, Sample, encode, encode_retain, encode_unseen, own_sample, prepare, refuse_full_disk
 from .record import first_record
 
 
@@ -57,6 +57,7 @@ def _run(options: UnlearnOptions, recipe: Recipe, ranks: Ranks, progress: Progre
         looked = look_at_texts(job, job.sample) if job.sample else None
         unseen = encode_unseen(job)
         refuse_beyond(job, _device(options, ranks), ranks)
+        refuse_full_disk(job)
         model = _start(job, ranks)
     for note in job.notes:
         progress.say(note)

@@ -50,5 +50,7 @@ def _integer(value: int) -> bytes:
 def _der(tag: int, content: bytes) -> bytes:
     """A value with its tag and length; as nothing here is longer than 64 KiB, the length has at most three bytes."""
     size = len(content)
-    length = bytes([size]) if size < 0x80 else bytes([0x81, size]) if size < 0x100 else b"\x82" + size.to_bytes(2, "big")
+    length = (
+        bytes([size]) if size < 0x80 else bytes([0x81, size]) if size < 0x100 else b"\x82" + size.to_bytes(2, "big")
+    )
     return bytes([tag]) + length + content

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ..disk import refuse_beyond_disk
 from ..engine.checkpoints import saving
 from ..engine.encoding import Encoder, encode_rows
 from ..engine.finetune import fine_tune
@@ -69,6 +70,7 @@ def make_model(
     if _made(out, wanted):
         progress.say(f"{out} is there already, of the same base, rows and settings.")
         return False
+    refuse_beyond_disk(out, facts.bytes, "the model")
     encoder = Encoder(load_tokenizer(base), tuning.prompt_format)
     encoded, _ = encode_rows(encoder, lessons.rows, lessons.origin, facts.context, tuning.max_length)
     model = load_model(base, device, torch.float32)

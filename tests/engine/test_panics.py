@@ -77,9 +77,13 @@ def test_a_panic_is_one_line_without_its_message(
 
 
 def test_standard_error_is_there_again_and_other_errors_pass(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(KeyboardInterrupt), panics_unheard():
-        os.write(2, b"unheard\n")
-        raise KeyboardInterrupt
+    def stopped() -> None:
+        with panics_unheard():
+            os.write(2, b"unheard\n")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
     os.write(2, b"heard\n")
     assert capfd.readouterr().err == "heard\n"
 
@@ -101,6 +105,9 @@ def test_several_threads_leave_standard_error_as_it_was(capfd: pytest.CaptureFix
 
 def test_what_begins_the_line() -> None:
     panic = type("PanicException", (BaseException,), {})
-    with pytest.raises(ForgetctlError, match="^here: its tokenizer gives up") as caught, panics_unheard("here: its tokenizer"):
+    with (
+        pytest.raises(ForgetctlError, match=r"^here: its tokenizer gives up") as caught,
+        panics_unheard("here: its tokenizer"),
+    ):
         raise panic(NAME)
     assert NAME not in str(caught.value)
