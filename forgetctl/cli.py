@@ -10,7 +10,7 @@ import click
 
 from . import __version__
 from .options import Commands, common, json_option
-from .plain_text import printable
+from .plain_text import one_line
 from .reference_cli import reference
 from .requests_cli import requests
 from .seal_cli import audit, keygen, prove, purge, seal
@@ -59,7 +59,7 @@ def merge(progress: TerminalProgress, as_json: bool, base: Path, adapter: Path, 
         click.echo(json.dumps({"model": str(out), **digests}, indent=1))
         return
     click.echo(
-        printable(f"Merged model: {out}") + f"\nSHA-256: {digests['sha256']} (adapter: {digests['adapter_sha256']})"
+        one_line(f"Merged model: {out}") + f"\nSHA-256: {digests['sha256']} (adapter: {digests['adapter_sha256']})"
     )
 
 
@@ -75,7 +75,7 @@ def report(progress: TerminalProgress, run: Path, kind: Any) -> None:
 
     file, text = run_report(run, kind)
     if kind == "html":
-        click.echo(printable(f"Report: {file}"))
+        click.echo(one_line(f"Report: {file}"))
     else:
         click.echo(text, nl=False)
 

@@ -88,9 +88,9 @@ MAY = {
     "startup": set(),
     "requests_cli": {"options", "console", "requests_console", "register"},
     "seal_cli": {"options", "console", "plain_text", "jobs", "stages", "seal"},
-    "study_cli": {"options", "console", "recipe", "studies"},
-    "reference_cli": {"options", "console", "jobs", "stages"},
-    "tune_cli": {"options", "console", "jobs", "stages"},
+    "study_cli": {"options", "plain_text", "console", "recipe", "studies"},
+    "reference_cli": {"options", "plain_text", "console", "jobs", "stages"},
+    "tune_cli": {"options", "plain_text", "console", "jobs", "stages"},
     "unlearn_cli": {"options", "console", "plain_text", "startup", "recipe", "jobs", "stages"},
     "verify_cli": {"options", "console", "startup", "jobs", "stages"},
     "cli": {

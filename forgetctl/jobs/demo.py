@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..console import out
+from ..console import one_line, out
 from ..demo.people import invent, requests, rows
 from ..demo.training import encoder_for, learn, make_tokenizer, save, tiny_llama
 from ..errors import ForgetctlError
@@ -89,7 +89,7 @@ def _train(folder: Path, progress: Progress) -> None:
 def _command(*arguments: str, silent: bool, allowed: tuple[int, ...] = (0,)) -> None:
     """Run a real command in a process of its own, as a user would."""
     if not silent:
-        out().print(f"\n$ forgetctl {shlex.join(arguments)}", markup=False, style="bold")
+        out().print(f"\n$ forgetctl {one_line(shlex.join(arguments))}", markup=False, style="bold")
     done = subprocess.run(  # noqa: S603
         [sys.executable, "-m", "forgetctl", *arguments], check=False, stdout=sys.stderr if silent else None
     )
@@ -128,4 +128,4 @@ def _explain(verdict: dict[str, Any], folder: Path) -> None:
         )
     lines.append(f"Report: {folder / 'run' / 'report.html'}")
     for line in lines:
-        out().print(line, markup=False)
+        out().print(one_line(line), markup=False)
