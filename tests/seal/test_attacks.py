@@ -411,7 +411,7 @@ def test_a_signature_that_nobody_verified_is_called_so(sealed: Evidence, copy_of
     assert code == 0
     told = [finding for finding in found if finding.check == "signatures" and finding.status != "ok"]
     keyid = forged_by(sealed.engineer)["keyid"][:16]
-    why = "you did not give that key, so it was not checked and counts for nothing"
+    why = "you did not give that key, so it cannot be verified and counts for nothing"
     expected = [("note", f"an unverified signature in the name of key {keyid}: {why}")]
     assert [(one.status, one.text) for one in told] == expected
     both = (sealed.public(sealed.officer), sealed.public(sealed.engineer))
@@ -484,3 +484,19 @@ def test_keys_that_were_encrypted_before_still_open(tmp_path: Path) -> None:
     private = Ed25519PrivateKey.generate()
     key.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"old")))
     assert load_signer(key, "old").public_key.keyid
+
+
+def test_weights_in_the_hubs_cache_can_be_signed(tmp_path: Path, model: Path) -> None:
+    pytest.importorskip("model_signing")
+    from forgetctl.seal.weights import check_weights, generate_weights_key, sign_weights
+
+    snapshot = tmp_path / "snapshot"
+    snapshot.mkdir()
+    for file in model.iterdir():
+        (snapshot / file.name).symlink_to(file)
+    public = generate_weights_key(tmp_path / "key")
+    sign_weights(snapshot, tmp_path / "signature", tmp_path / "key")
+    assert check_weights(snapshot, tmp_path / "signature", public)
+    assert check_weights(model, tmp_path / "signature", public)
+    (model / "model.safetensors").write_text("other")
+    assert not check_weights(snapshot, tmp_path / "signature", public)
