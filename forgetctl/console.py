@@ -13,8 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
-from .plain_text import one_line as one_line  # these are part of this module's own interface
-from .plain_text import printable as printable
+from .plain_text import one_line as one_line  # part of this module's own interface
+from .plain_text import printable
 from .progress import Bar, Silent
 
 STYLES = {"PASS": "bold green", "FAIL": "bold red", "INCONCLUSIVE": "bold yellow"}

@@ -8,7 +8,7 @@ import re
 import shutil
 from pathlib import Path
 
-from .errors import RunError
+from .errors import ForgetctlError, RunError, UsageError
 
 FULL = "no space left on the disk"
 _WORDS = {errno.ENOSPC: FULL, errno.EDQUOT: f"{FULL} for this user (quota)"}
@@ -24,6 +24,12 @@ _NEARLY_FULL = 2**20
 def refusal(error: OSError) -> str:
     """Why the file system refused, in words."""
     return _word(error.errno or 0) or error.strerror or type(error).__name__
+
+
+def unmade(place: Path, error: OSError, what: str = "cannot be made") -> ForgetctlError:
+    """The error for a place that somebody chose and that cannot be used: it is a wrong choice, or the disk is full."""
+    kind = RunError if error.errno in _WORDS else UsageError
+    return kind(f"{place} {what}: {refusal(error)}")
 
 
 def wrapped_refusal(error: BaseException, place: Path) -> str | None:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .disk import refusal
+from .disk import refusal, unmade
 from .errors import InputError, RunError, UsageError
 from .outside import opened
 from .strict_json import read_object
@@ -242,13 +242,14 @@ def draft_prefix(path: Path) -> str:
 
 
 def write_new(path: Path, data: bytes) -> None:
-    """Write a private file (0600) that must not exist yet. Raises UsageError if it does, or cannot be made."""
+    """Write a private file (0600) that must not exist yet. Raises UsageError if it does, or cannot be made, RunError if
+    the disk is full."""
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     except FileExistsError:
         raise UsageError(f"{path} exists and is not overwritten") from None
     except OSError as error:
-        raise UsageError(f"{path} cannot be made: {refusal(error)}") from None
+        raise unmade(path, error) from None
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -256,7 +257,7 @@ def write_new(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
     except OSError as error:
         path.unlink()  # a part of it would be in the way of the next attempt
-        raise UsageError(f"{path} cannot be written: {refusal(error)}") from None
+        raise unmade(path, error, "cannot be written") from None
 
 
 @contextmanager

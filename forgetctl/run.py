@@ -13,7 +13,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from .disk import refusal
+from .disk import unmade
 from .errors import InputError, RunError, UsageError
 from .files import (
     MANIFEST,
@@ -31,6 +31,7 @@ from .files import (
 )
 from .layout import RunFiles
 from .outside import read_bytes
+from .plain_text import one_line
 from .seal.commitments import Part, commit_file, commit_parts, make_key, read_key
 from .seal.events import append_event
 from .strict_json import parse_json
@@ -67,9 +68,15 @@ class Run(RunFiles):
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
             path.chmod(0o700)
         except OSError as error:
-            raise UsageError(f"{path} cannot be made: {refusal(error)}") from None
+            raise unmade(path, error) from None
         run = cls(path)
-        run.record = {"schema": SCHEMA, "id": path.name, "uid": secrets.token_hex(6), "created": now(), **record}
+        run.record = {
+            "schema": SCHEMA,
+            "id": one_line(path.name),
+            "uid": secrets.token_hex(6),
+            "created": now(),
+            **record,
+        }
         run.save_record()
         run.event("created", kind=record.get("kind"))
         run._point_latest()

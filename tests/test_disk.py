@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 from safetensors.torch import save_file
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 from forgetctl import disk
 from forgetctl.cli import cli
@@ -20,7 +23,7 @@ from forgetctl.disk import FULL, refusal, refuse_beyond_disk, wrapped_refusal
 from forgetctl.engine.checkpoints import saving
 from forgetctl.engine.estimate import disk_bytes
 from forgetctl.engine.models import inspect_model
-from forgetctl.errors import RunError
+from forgetctl.errors import RunError, UsageError
 from forgetctl.files import write_bytes, write_new, writing
 from forgetctl.recipe import load_recipe
 from tests.world import write_lines
@@ -53,6 +56,7 @@ SAVING: dict[str, Callable[[Path], object]] = {
     "torch to a file": saved_to_a_file,
     "torch as before": lambda place: torch.save(WEIGHTS, place / "x.pt", _use_new_zipfile_serialization=False),
     "safetensors": lambda place: save_file(WEIGHTS, place / "x.safetensors"),
+    "tokenizers": lambda place: Tokenizer(WordLevel({f"word {n}": n for n in range(20_000)})).save(str(place / "x")),
     "bytes": lambda place: (place / "x").write_bytes(bytes(2 * SIZE)),
 }
 
@@ -67,8 +71,8 @@ def test_what_saves_weights_says_what_the_disk_said(name: str, left: int, small:
 
 
 def test_a_record_on_a_full_disk(small: Path) -> None:
-    for write, error in ((write_bytes, RunError), (write_new, Exception)):
-        with pytest.raises(error, match=r"record\.json cannot be written: no space left on the disk"):
+    for write in (write_bytes, write_new):
+        with pytest.raises(RunError, match=r"record\.json cannot be written: no space left on the disk"):
             write(small / "record.json", bytes(2 * SIZE))
     assert list(small.iterdir()) == []
 
@@ -95,6 +99,21 @@ def test_every_refusal_has_its_words_however_it_is_wrapped(code: int, words: str
     assert wrapped_refusal(archive, tmp_path) == words
     with pytest.raises(RunError, match=f"^{tmp_path} cannot be written: "), writing(tmp_path):
         raise error
+
+
+def test_a_place_that_cannot_be_used_is_a_wrong_choice_unless_its_disk_is_full(tmp_path: Path) -> None:
+    full = disk.unmade(tmp_path, OSError(errno.ENOSPC, "No space left on device"))
+    assert (type(full), str(full)) == (RunError, f"{tmp_path} cannot be made: no space left on the disk")
+    assert type(disk.unmade(tmp_path, OSError(errno.EACCES, "Permission denied"))) is UsageError
+
+
+def test_output_that_nobody_can_take(tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("only Linux has a disk that is always full")
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "forgetctl", "methods", "--json"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "Error: no space left on the disk\n")
 
 
 def test_an_error_about_something_else_stays_one(tmp_path: Path) -> None:

@@ -15,8 +15,15 @@ from rich.console import Console
 
 from forgetctl.cli import cli
 from forgetctl.console import TerminalProgress
+from forgetctl.jobs.audit import AuditOptions, exit_code, run_audit
+from forgetctl.jobs.purge import PurgeOptions, plan_purge, run_purge
+from forgetctl.jobs.report import Kind, run_report
+from forgetctl.jobs.seal import SealOptions, run_seal
 from forgetctl.plain_text import one_line, printable
+from forgetctl.seal.keys import generate_key
 from tests.seal.conftest import Evidence, sealed  # noqa: F401  a fixture
+from tests.seal.test_owner_tampering import rewrite
+from tests.seal.verified import verified_run
 
 FORGED = "Bundle: sound"
 NAME = f"a\n{FORGED}\r\x1b[2K\x1b]0;title\x07\x85{FORGED}\u2028{FORGED}\u202eb\u200b\t\x0b\x0c"
@@ -117,3 +124,27 @@ def test_whatever_the_name_a_refusal_is_one_line(sealed: Evidence, tmp_path: Pat
         shown = list(lines(*command))
         assert len(shown) == 1
         assert forged(shown) == []
+
+
+def test_records_and_pages_hold_no_name_that_breaks_a_line(tmp_path: Path) -> None:
+    run = verified_run(tmp_path, NAME)
+    key = tmp_path / "key"
+    generate_key(key)
+    bundle = run_seal(SealOptions(run.path, key))
+    for name in ("events.jsonl", "run.json", "manifest.json", "seal.json", "report.html", "report.md", "report.json"):
+        text = (bundle / name).read_text()
+        assert [line for line in text.splitlines() if line.strip().startswith(FORGED)] == [], name
+        assert "\u202e" not in text, name
+        assert "\x1b" not in text, name
+    assert exit_code(run_audit(AuditOptions(bundle, (tmp_path / "key.pub",)))) == 0
+    run_purge(plan_purge(PurgeOptions(run.path, keys=True)))
+    assert "\u202e" not in run.events_file.read_text()
+
+
+def test_a_command_line_with_line_breaks_is_one_line_of_a_page(tmp_path: Path) -> None:
+    run = verified_run(tmp_path)
+    rewrite(run.record_file, lambda record: record.update(argv=["forgetctl", NAME]))
+    pages: tuple[Kind, ...] = ("html", "md")
+    for kind in pages:
+        _, text = run_report(run.path, kind)
+        assert [line for line in text.splitlines() if FORGED in line and "forgetctl" not in line] == []

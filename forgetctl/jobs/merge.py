@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from ..disk import refusal, refuse_beyond_disk
+from ..disk import refuse_beyond_disk, unmade
 from ..engine.checkpoints import saving
 from ..engine.directories import ADAPTER_WEIGHTS, inspect_base
 from ..engine.memory import memory_within
@@ -34,7 +34,7 @@ def run_merge(base: Path, adapter: Path, out: Path) -> dict[str, str]:
         out.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{out.name}.draft-", dir=out.parent))
     except OSError as error:
-        raise UsageError(f"{out} cannot be made: {refusal(error)}") from None
+        raise unmade(out, error) from None
     try:
         with saving(draft):
             merge_adapter(base, adapter, draft)

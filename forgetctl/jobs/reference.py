@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..disk import refusal
+from ..disk import unmade
 from ..engine.models import choose_device, resolve_model
 from ..errors import InputError, UsageError
 from ..files import refuse_in_bundle, text_digest
@@ -43,7 +43,7 @@ def run_reference(options: ReferenceOptions, tuning: Tuning, progress: Progress 
     try:
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"{options.out} cannot be made: {refusal(error)}") from None
+        raise unmade(options.out, error) from None
     made = [options.out / f"seed-{seed}" for seed in range(1, options.seeds + 1)]
     for seed, out in enumerate(made, start=1):
         make_model(base, lessons, tuning, seed, out, device, progress)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from ..disk import FULL, refusal
+from ..disk import FULL, unmade
 from ..errors import ForgetctlError, InputError, RunError, UsageError
 from ..files import refuse_in_bundle
 from .migrations import APPLICATION_ID, MIGRATIONS, migrate, version
@@ -88,7 +88,7 @@ def explained(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         raise _in_words(path, error) from None
     except OSError as error:
-        raise UsageError(f"{path} cannot be used as a register: {refusal(error)}") from None
+        raise unmade(path, error, "cannot be used as a register") from None
 
 
 def _in_words(path: Path, error: sqlite3.Error) -> ForgetctlError:

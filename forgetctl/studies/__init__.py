@@ -19,8 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..disk import refusal
-from ..errors import InputError
+from ..disk import unmade
 from ..files import refuse_in_bundle
 from ..progress import Progress
 from .outcome import Outcome, Table
@@ -77,7 +76,7 @@ def _check_writable(name: str, out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
         (out / f"{name}.json").touch()
     except OSError as error:
-        raise InputError(out, f"cannot be written to: {refusal(error)}") from None
+        raise unmade(out, error, "cannot be written to") from None
 
 
 def write_outcome(name: str, outcome: Outcome, out: Path) -> tuple[Path, ...]:
