@@ -38,9 +38,11 @@ def wrapped_refusal(error: BaseException, place: Path) -> str | None:
     text = str(error)
     if told := _RUST.search(text):
         return _word(int(told[1]))
+    if not isinstance(error, RuntimeError):
+        return None
     if code := next((code for code in _CODES if os.strerror(code) in text), None):
         return _word(code)
-    if not (isinstance(error, RuntimeError) and any(word in text for word in _TORCH)):
+    if not any(word in text for word in _TORCH):
         return None
     if isinstance(error.__context__, OSError):  # what torch was told by the file that it wrote to
         return refusal(error.__context__)

@@ -117,6 +117,7 @@ def test_output_that_nobody_can_take(tmp_path: Path) -> None:
 
 
 def test_an_error_about_something_else_stays_one(tmp_path: Path) -> None:
+    assert wrapped_refusal(ValueError("a row that says Permission denied"), tmp_path) is None
     assert wrapped_refusal(RuntimeError("mat1 and mat2 shapes cannot be multiplied"), tmp_path) is None
     with pytest.raises(RuntimeError, match="shapes"), saving(tmp_path):
         raise RuntimeError("shapes")

@@ -116,8 +116,8 @@ def audit_contents(bundle: Bundle, *, other_version: bool = False) -> list[Findi
     return found
 
 
-UNFIT = (ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError, ForgetctlError)
-"""What records of the right shape can still raise where figures are worked out: an auditor reads what others made."""
+UNFIT = (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError, ForgetctlError)
+"""What records of the right shape can still raise where figures are worked out and drawn: they are made by others."""
 
 
 def exit_code(found: Sequence[Finding]) -> int:
