@@ -17,9 +17,10 @@ import click
 
 from .abuse import RULES
 from .crash import told
+from .disk import refusal, wrapped_refusal
 from .errors import EndedElsewhere, ForgetctlError, Interrupted
 from .files import private_files
-from .plain_text import printable
+from .plain_text import one_line, printable
 
 if TYPE_CHECKING:
     from .recipe import Recipe
@@ -33,8 +34,9 @@ VERBOSE = "forgetctl.verbose"
 class Failure(click.ClickException):
     """An error of ours as one line on standard error."""
 
-    def __init__(self, error: ForgetctlError) -> None:
-        super().__init__(printable(str(error)))
+    def __init__(self, error: ForgetctlError, lines: str | None = None) -> None:
+        """lines: what is told in place of the error's own message, if it may be more than a line."""
+        super().__init__(one_line(str(error)) if lines is None else printable(lines))
         setattr(self, "exit_code", error.exit_code)  # noqa: B010 (click declares it on the class)
 
 
@@ -47,7 +49,7 @@ class Commands(click.Group):
             with _terminable(), private_files():
                 return super().invoke(ctx)
         except click.ClickException as error:
-            setattr(error, "message", printable(error.message))  # noqa: B010 (click declares it final)
+            setattr(error, "message", one_line(error.message))  # noqa: B010 (click declares it final)
             raise
         except (click.exceptions.Exit, click.Abort):
             raise
@@ -61,9 +63,12 @@ class Commands(click.Group):
             raise  # whoever reads our output has enough; click ends quietly
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
-            raise Failure(ForgetctlError(f"{where}{error.strerror or type(error).__name__}")) from None
-        except Exception as error:  # noqa: BLE001  Python would print its message, which may quote rows
-            raise Failure(ForgetctlError(told(error, verbose=ctx.meta.get(VERBOSE, False)))) from None
+            raise Failure(ForgetctlError(f"{where}{refusal(error)}")) from None
+        except (SystemExit, GeneratorExit):
+            raise
+        except BaseException as error:  # noqa: BLE001  Python would print its message, which may quote rows
+            words = wrapped_refusal(error, Path()) or told(error, verbose=ctx.meta.get(VERBOSE, False))
+            raise Failure(ForgetctlError(), words) from None
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from .options import (
     recipe_of,
     request_options,
 )
-from .plain_text import printable
+from .plain_text import one_line
 from .startup import quick_imports
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def unlearn(
     if as_json:
         click.echo(json.dumps({"run": str(run.path), "model": str(run.model_dir), **run.record["stages"]}, indent=1))
         return
-    click.echo(printable(f"Unlearned model: {run.model_dir}"))
+    click.echo(one_line(f"Unlearned model: {run.model_dir}"))
     which = f"{run.path} " if options["out"] or resume else ""
     progress.say(
         f"Next: forgetctl verify {which}--reference DIR   (or --holdout FILE), then: forgetctl report {which}--html"

@@ -18,6 +18,7 @@ from typing import Any
 from ..errors import InputError, ModelError, TemplateRefusal
 from ..recipe import Passages
 from ..rows import Row, Turn
+from .panics import panics_unheard
 from .templates import render
 
 
@@ -157,7 +158,10 @@ class Encoder:
         return set(self.tokenizer.all_special_ids) | set(self.tokenizer.added_tokens_decoder)
 
     def _ids(self, texts: list[str]) -> list[list[int]]:
-        return [list(ids) for ids in self.tokenizer(texts, add_special_tokens=False)["input_ids"]] if texts else []
+        if not texts:
+            return []
+        with panics_unheard():
+            return [list(ids) for ids in self.tokenizer(texts, add_special_tokens=False)["input_ids"]]
 
     def _lead(self, row: Row) -> list[int]:
         """What the tokenizer puts before a text, where no template does."""
@@ -166,7 +170,9 @@ class Encoder:
     @cached_property
     def _begun(self) -> list[int]:
         """The ids before a text: the beginning of sequence, or several, as GLM-4's [gMASK] <sop>."""
-        whole, (alone,) = list(self.tokenizer("a")["input_ids"]), self._ids(["a"])
+        with panics_unheard():
+            whole = list(self.tokenizer("a")["input_ids"])
+        (alone,) = self._ids(["a"])
         places = range(len(whole) - len(alone) + 1)
         return whole[: next((place for place in places if whole[place : place + len(alone)] == alone), 0)]
 
@@ -238,7 +244,8 @@ class Encoder:
 
     @cached_property
     def _stop_texts(self) -> list[str]:
-        return [text for id in self._stops if (text := self.tokenizer.decode([id], skip_special_tokens=False))]
+        with panics_unheard():
+            return [text for id in self._stops if (text := self.tokenizer.decode([id], skip_special_tokens=False))]
 
     def _render_prompt(self, context: tuple[Turn, ...]) -> str:
         return self._render(_turns(context), True)
@@ -337,4 +344,5 @@ def _lines(rows: Sequence[Row], indices: Sequence[int], one: str, several: str) 
 def marked(encoder: Encoder, encoded: Encoded) -> tuple[str, str]:
     """The row as the model sees it, decoded: what is given, and what is scored."""
     decode = encoder.tokenizer.decode
-    return decode(encoded.ids[: encoded.start]), decode(encoded.ids[encoded.start :])
+    with panics_unheard():
+        return decode(encoded.ids[: encoded.start]), decode(encoded.ids[encoded.start :])

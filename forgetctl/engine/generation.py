@@ -16,6 +16,7 @@ from ..rows import Row
 from .decoding import Choose, cache_bytes, can_decode, decode, pad_left, until_end
 from .encoding import Encoder
 from .memory import in_halves
+from .panics import panics_unheard
 from .scoring import short_input
 
 BATCH_ROWS = 128
@@ -213,5 +214,6 @@ def draw(logits: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
 
 
 def _answer(encoder: Encoder, tokens: Sequence[int], room: int) -> Answer:
-    text = encoder.tokenizer.decode(tokens, skip_special_tokens=True).strip()
+    with panics_unheard():
+        text = encoder.tokenizer.decode(tokens, skip_special_tokens=True).strip()
     return Answer(text, complete=len(tokens) < room)

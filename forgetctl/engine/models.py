@@ -32,6 +32,7 @@ from .lean import make_lean
 from .low_rank import add_in_place
 from .memory import REFUSALS, out_of_memory
 from .packing import enable_packing
+from .panics import panics_unheard
 from .quantised import NF4_BLOCK, QUANTISED, make_trainable, narrowest, quantising
 from .quantised import PRECISIONS as PRECISIONS  # part of this module's own interface
 from .split import join_weights, split_weights
@@ -54,11 +55,12 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def load_tokenizer(path: Path) -> Any:
-    """The model's own tokenizer. Raises ModelError if it cannot be read."""
+    """The model's own tokenizer. Raises ModelError if it cannot be read, ForgetctlError where its library panics."""
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
+        with panics_unheard(f"{path}: its tokenizer"):
+            return AutoTokenizer.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{path}: its tokenizer cannot be loaded ({type(error).__name__})") from None
 

@@ -23,6 +23,7 @@ from ..rows import Row, normalise
 from ..scores import GREEDY, SAMPLED, Elicited, ScoreSet
 from .encoding import Encoded, Encoder
 from .generation import Answer, Decoding, continuations
+from .panics import panics_unheard
 from .ranks import Ranks
 from .scoring import score
 from .shared_prompts import score_answers
@@ -194,7 +195,8 @@ class RowScorer:
         return None
 
     def _text(self, ids: Sequence[int]) -> str:
-        return str(self.encoder.tokenizer.decode(ids, skip_special_tokens=True))
+        with panics_unheard():
+            return str(self.encoder.tokenizer.decode(ids, skip_special_tokens=True))
 
 
 def _joined(windows: Sequence[TokenScores]) -> TokenScores:

@@ -84,12 +84,12 @@ class _Today(datetime):
 @contextmanager
 def _stopped_clock() -> Iterator[None]:
     """Let transformers' `strftime_now` tell TODAY: no function can be handed to a template instead."""
-    own = chat_template_utils.datetime
-    chat_template_utils.datetime = _Today  # type: ignore[misc]
+    module: Any = chat_template_utils
+    own, module.datetime = module.datetime, _Today
     try:
         yield
     finally:
-        chat_template_utils.datetime = own  # type: ignore[misc]
+        module.datetime = own
 
 
 @contextmanager

@@ -9,8 +9,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from ..disk import refuse_beyond_disk
 from ..engine.encoding import Encoded, Encoder, encode_rows, marked
-from ..engine.estimate import estimate
+from ..engine.estimate import disk_bytes, estimate
 from ..engine.models import ModelFacts, choose_device, inspect_trainable, load_encoder
 from ..engine.stand_ins import NO_STAND_INS, StandIns, make_stand_ins
 from ..engine.windows import by_row, row_tokens, told
@@ -19,7 +20,7 @@ from ..maths.objectives import WeightedSum
 from ..progress import Progress
 from ..recipe import Recipe
 from ..rows import Row
-from ..run import refuse_used
+from ..run import DEFAULT_RUNS, refuse_used
 from ..seal.commitments import Part, split_requests
 from ..stages.holdout import check_unseen, for_calibration
 from ..stages.neutral import ORIGIN, own_answers
@@ -144,6 +145,7 @@ def dry_run(options: UnlearnOptions, recipe: Recipe) -> tuple[dict[str, Any], tu
     NeedsApproval for a request whose text was flagged, MemoryExceeded if the job does not fit into what it may take.
     """
     job = prepare(options, recipe)
+    refuse_full_disk(job)
     if job.sample:
         look_at_texts(job, job.sample)
     device = choose_device(options.device)
@@ -164,6 +166,11 @@ def dry_run(options: UnlearnOptions, recipe: Recipe) -> tuple[dict[str, Any], tu
         "seconds": round(cost.seconds, 1),
     }
     return facts, marked(job.encoder, job.encoded[0])
+
+
+def refuse_full_disk(job: Job) -> None:
+    """Raise RunError if the job's checkpoints and its model cannot all be written where the run will be."""
+    refuse_beyond_disk(job.options.out or DEFAULT_RUNS, disk_bytes(job.facts, job.recipe), "checkpoints and the model")
 
 
 def expected_retain(job: Job) -> Sequence[Encoded]:

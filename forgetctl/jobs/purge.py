@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import RunError
 from ..files import draft_prefix, read_json
+from ..plain_text import one_line
 from ..run import Run
 from ..seal.events import read_chain
 
@@ -104,7 +105,7 @@ def _destroy(path: Path) -> None:
 
 def _name(run: Run, path: Path) -> str:
     """A name for the record: below the run, or beside it."""
-    return path.relative_to(run.path if path.is_relative_to(run.path) else run.path.parent).as_posix()
+    return one_line(path.relative_to(run.path if path.is_relative_to(run.path) else run.path.parent).as_posix())
 
 
 def _linked(links: list[Path]) -> Iterator[tuple[str, str]]:

@@ -10,13 +10,14 @@ from typing import Any
 
 import torch
 
+from ..disk import refuse_beyond_disk
 from ..engine.checkpoints import saving
 from ..engine.encoding import encode_rows
 from ..engine.finetune import fine_tune
 from ..engine.hardware import versions
 from ..engine.models import inspect_trainable, load_encoder, load_model, save_model
 from ..errors import RunError, UsageError
-from ..files import flush_folder, model_digest, now, read_json, write_json
+from ..files import ModelFiles, flush_folder, model_digest, now, read_json, write_json
 from ..progress import Progress
 from ..rows import Row
 
@@ -58,7 +59,7 @@ def make_model(
 
     Raises UsageError if something else is there, ModelError and InputError for a base or rows that cannot be used.
     """
-    facts = inspect_trainable(base)
+    facts, files = inspect_trainable(base), ModelFiles.of(base)
     wanted = {
         "base_sha256": model_digest(base),
         "rows": len(lessons.rows),
@@ -69,9 +70,11 @@ def make_model(
     if _made(out, wanted):
         progress.say(f"{out} is there already, of the same base, rows and settings.")
         return False
+    refuse_beyond_disk(out, facts.bytes, "the model")
     encoder = load_encoder(facts, tuning.prompt_format)
     encoded, _ = encode_rows(encoder, lessons.rows, lessons.origin, facts.context, tuning.max_length)
     model = load_model(base, device, torch.float32)
+    files.check()  # the digest in the record is of what was loaded
     with progress.bar(f"Training {out.name}", tuning.epochs * -(-len(encoded) // tuning.batch_size)) as bar:
         fine_tune(
             model,

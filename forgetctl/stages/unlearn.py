@@ -281,6 +281,7 @@ def _save(run: Run, model: Any, material: Material) -> None:
     shutil.rmtree(draft, ignore_errors=True)
     with saving(draft):
         save_model(model, material.tokenizer, material.facts, draft)
+    run.check_start(material.facts.path)  # parts of it were read again, hours after the first time
     flush_folder(draft)  # before the record says that it is there, and the checkpoints go
     shutil.rmtree(run.model_dir, ignore_errors=True)
     draft.replace(run.model_dir)
