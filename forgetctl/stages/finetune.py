@@ -14,7 +14,8 @@ from ..engine.checkpoints import saving
 from ..engine.encoding import Encoder, encode_rows
 from ..engine.finetune import fine_tune
 from ..engine.hardware import versions
-from ..engine.models import inspect_model, load_model, load_tokenizer, save_model
+from ..engine.export import left_out_words, save_model
+from ..engine.models import inspect_model, load_model, load_tokenizer
 from ..errors import RunError, UsageError
 from ..files import flush_folder, model_digest, now, read_json, write_json
 from ..progress import Progress
@@ -89,7 +90,9 @@ def make_model(
     draft = out.with_name(f".{out.name}-draft")
     shutil.rmtree(draft, ignore_errors=True)
     with saving(draft):
-        save_model(model, encoder.tokenizer, facts, draft)
+        shipped = save_model(model, facts, draft)
+    if shipped.left_out:
+        progress.say(left_out_words(shipped.left_out))
     made: dict[str, Any] = {"model_sha256": model_digest(draft), "created": now(), "versions": versions()}
     write_json(draft / RECORD, {**wanted, **made})
     flush_folder(draft)
