@@ -24,6 +24,7 @@ SHARED = {
     "progress",
     "maths",
     "abuse",
+    "plain_text",
 }
 READING = {"outside", "strict_json"}
 MAY = {
@@ -145,7 +146,7 @@ def test_stages_do_not_import_each_other() -> None:
 @pytest.mark.parametrize(
     ("package", "homes"),
     [
-        ("peft", {"engine/models.py"}),
+        ("peft", {"engine/adapters.py"}),
         (
             "torch",
             {

@@ -1,8 +1,8 @@
 """The model card: README.md beside the weights, with Hugging Face's metadata.
 
 It may be published with the model, so of the records it takes only figures, settings, digests and fixed words: no
-paths, no command line, no ids of requests, no line numbers, no names of runs, of references or of files, but of those that lay beside the start
-model.
+paths, no command line, no ids of requests, no line numbers, no names of runs or of references, and of files only the
+names of those that lay beside the start model and were left out.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,14 +9,14 @@ from typing import Any
 
 import torch
 
-from ..engine.checkpoints import saving
+from ..engine.checkpoints import drafted
 from ..engine.encoding import Encoder, encode_rows
+from ..engine.export import left_out_words, save_model
 from ..engine.finetune import fine_tune
 from ..engine.hardware import versions
-from ..engine.export import left_out_words, save_model
 from ..engine.models import inspect_model, load_model, load_tokenizer
 from ..errors import RunError, UsageError
-from ..files import flush_folder, model_digest, now, read_json, write_json
+from ..files import model_digest, now, read_json, write_json
 from ..progress import Progress
 from ..rows import Row
 
@@ -87,16 +86,12 @@ def make_model(
             micro_batch=tuning.micro_batch,
             advance=bar.advance,
         )
-    draft = out.with_name(f".{out.name}-draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    with saving(draft):
+    with drafted(out.with_name(f".{out.name}-draft"), out) as draft:
         shipped = save_model(model, facts, draft)
+        made: dict[str, Any] = {"model_sha256": model_digest(draft), "created": now(), "versions": versions()}
+        write_json(draft / RECORD, {**wanted, **made})
     if shipped.left_out:
         progress.say(left_out_words(shipped.left_out))
-    made: dict[str, Any] = {"model_sha256": model_digest(draft), "created": now(), "versions": versions()}
-    write_json(draft / RECORD, {**wanted, **made})
-    flush_folder(draft)
-    draft.replace(out)
     return True
 
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -17,16 +16,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..engine.adapters import keep_adapter
 from ..engine.callbacks import Figures
-from ..engine.checkpoints import checkpoint_step, last_checkpoint, saving
+from ..engine.checkpoints import checkpoint_step, drafted, last_checkpoint
+from ..engine.companions import ADAPTER_WEIGHTS
 from ..engine.encoding import Encoded
+from ..engine.export import Shipped, save_model
 from ..engine.extras import Alternatives, Extras, Mismatched, default_layer, derangement, watch_layer
 from ..engine.fit import Fit
 from ..engine.guard import probes
 from ..engine.hardware import peak_memory
-from ..engine.adapters import keep_adapter
-from ..engine.companions import ADAPTER_WEIGHTS
-from ..engine.export import Shipped, save_model
 from ..engine.models import ModelFacts, add_lora, trainable_parameters
 from ..engine.ranks import Ranks
 from ..engine.schedule import Limits
@@ -36,7 +35,7 @@ from ..engine.states import AnswerStates
 from ..engine.tracking import Watch
 from ..engine.trainer import UnlearnTrainer
 from ..errors import DivergedError, Interrupted, RunError
-from ..files import file_digest, flush_folder, model_digest, read_json, write_json
+from ..files import file_digest, model_digest, read_json, write_json
 from ..maths.objectives import Role, WeightedSum
 from ..plain_text import printable
 from ..progress import Bar, Progress
@@ -286,23 +285,12 @@ def _show(run: Run, bar: Bar, figures: Figures) -> None:
 
 
 def _save(run: Run, model: Any, material: Material) -> Shipped:
-    with _drafted(run.model_draft, run.model_dir) as draft:
+    with drafted(run.model_draft, run.model_dir) as draft:
         return save_model(model, material.facts, draft)
 
 
 def _save_adapter(run: Run, model: Any, base: str) -> str:
     """Returns the SHA-256 of the adapter's weights."""
-    with _drafted(run.adapter_draft, run.adapter_dir) as draft:
+    with drafted(run.adapter_draft, run.adapter_dir) as draft:
         keep_adapter(model, base, draft)
     return file_digest(run.adapter_dir / ADAPTER_WEIGHTS)
-
-
-@contextmanager
-def _drafted(draft: Path, directory: Path) -> Iterator[Path]:
-    """Write under another name first: a model directory is either whole or not there."""
-    shutil.rmtree(draft, ignore_errors=True)
-    with saving(draft):
-        yield draft
-    flush_folder(draft)  # before the record says that it is there, and the checkpoints go
-    shutil.rmtree(directory, ignore_errors=True)
-    draft.replace(directory)
