@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
@@ -18,67 +19,114 @@ from .companions import ADAPTER_WEIGHTS
 from .low_rank import add_in_place
 
 ALL = "all-linear"
+PARAMETER = "parameter_name"
+"""Attribute of an adapter that is on a weight and not on a layer: peft has such ones for experts of mixtures."""
 QUANTISED_LAYERS = ("Linear4bit", "Linear8bitLt")
 
 
 def add_lora(model: Any, lora: Lora) -> Any:
-    """Wrap `model` with fresh adapters that leave its output unchanged. Raises ModelError as `check_targets`."""
-    from peft import LoraConfig, get_peft_model
-
-    check_targets(model, lora)
-    targets = lora.targets if isinstance(lora.targets, str) else list(lora.targets)
-    config = LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=targets,
-        task_type="CAUSAL_LM",
-    )
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the orientation of GPT-2's weights, which it then sets right itself
-            adapted = get_peft_model(model, config)
-    except ValueError as error:
-        raise ModelError(f"lora.targets cannot be used on this model: {str(error).splitlines()[0]}") from None
+    """Wrap `model` with fresh adapters that leave its output unchanged. Raises ModelError, naming the module, unless
+    every target can have an adapter that merges into its weight."""
+    adapted = _wrapped(model, lora)
+    _refuse_shared(adapted, ())
     add_in_place(adapted)
     return adapted
 
 
-def check_targets(model: Any, lora: Lora, stored: Collection[str] = ()) -> None:
-    """Raise ModelError, naming the module, unless every target can have an adapter that merges into its weight.
+def check_lora(model: Any, lora: Lora, stored: Collection[str]) -> str | None:
+    """The same, tried on a model on the device "meta", which is wrapped by it. Returns what the user should know of it.
 
-    stored: weights of a model that was not loaded which have numbers of their own, even where its config ties them.
+    stored: weights that have numbers of their own in the files, even where the model's config ties them.
     """
+    with torch.device("meta"):
+        adapted = _wrapped(model, lora)
+    _refuse_shared(adapted, stored)
+    return _left_alone(adapted) if lora.targets == ALL else None
+
+
+def _wrapped(model: Any, lora: Lora) -> Any:
+    from peft import LoraConfig, get_peft_model
+
     if unknown := unknown_targets(lora.targets, (name for name, _ in model.named_modules())):
         raise ModelError(f"lora.targets: the model has no module {', '.join(unknown)}")
+    if lora.targets != ALL:
+        for name, module in model.named_modules():
+            if _is_named(lora.targets, name) and not _can_have_adapter(module):
+                raise ModelError(f"lora.targets: {name} is a {type(module).__name__}, which can have no adapter")
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=lora.targets if isinstance(lora.targets, str) else list(lora.targets),
+        task_type="CAUSAL_LM",
+    )
+    try:
+        with warnings.catch_warnings():
+            # Of the orientation of GPT-2's weights, which peft then sets right itself, and of tied ones, see below.
+            warnings.simplefilter("ignore")
+            adapted = get_peft_model(model, config)
+    except ValueError as error:
+        raise ModelError(f"lora.targets cannot be used on this model: {str(error).splitlines()[0]}") from None
+    for name, layer in adapted_weights(adapted).items():
+        if not hasattr(layer, PARAMETER) and not _can_have_adapter(base := layer.get_base_layer()):
+            module = name.rpartition(".")[0]
+            raise ModelError(f"lora.targets: {module} is a {type(base).__name__}, which can have no adapter")
+    return adapted
+
+
+def adapted_weights(model: Any) -> dict[str, Any]:
+    """The layers of a wrapped model that have an adapter, by the names of the weights that it changes."""
+    return {
+        f"{_own_name(name)}.{getattr(layer, PARAMETER, 'weight')}".removeprefix("."): layer
+        for name, layer in model.get_base_model().named_modules()
+        if hasattr(layer, "get_delta_weight")
+    }
+
+
+def _own_name(name: str) -> str:
+    """The name of a module or weight in a model without adapters."""
+    return ".".join(part for part in name.split(".") if part != "base_layer")
+
+
+def _refuse_shared(adapted: Any, stored: Collection[str]) -> None:
+    """Raise ModelError for an adapter on one of two weights that are the same: merged, it would change the other too.
+
+    peft would also train it as if it were on that one alone.
+    """
     owners: dict[int, list[str]] = {}
-    for name, weight in model.named_parameters(remove_duplicate=False):
-        owners.setdefault(id(weight), []).append(name)
-    for name, module in targeted(model, lora):
-        if not _can_have_adapter(module):
-            raise ModelError(f"lora.targets: {name} is a {type(module).__name__}, which can have no adapter")
-        shared = owners[id(module.weight)]
-        if len(shared) > 1 and not set(stored).issuperset(shared):
-            other = next(each for each in shared if each != f"{name}.weight").removesuffix(".weight")
+    for name, weight in adapted.get_base_model().named_parameters(remove_duplicate=False):
+        owners.setdefault(id(weight), []).append(_own_name(name))
+    changed = adapted_weights(adapted)
+    for names in owners.values():
+        if len(names) > 1 and not changed.keys().isdisjoint(names) and not set(stored).issuperset(names):
+            name = next(each for each in names if each in changed)
+            other = next(each for each in names if each != name)
             raise ModelError(
-                f"lora.targets: {name} shares its weight with {other}, so an adapter on it cannot be merged; "
-                "leave it out"
+                f"lora.targets: {name.removesuffix('.weight')} shares its weight with {other.removesuffix('.weight')}, "
+                "so an adapter on it cannot be merged; leave it out"
             )
 
 
-def targeted(model: Any, lora: Lora) -> list[tuple[str, Any]]:
-    """The modules that get an adapter, with their names: of all-linear every linear layer but the output's."""
-    modules = list(model.named_modules())
-    if lora.targets == ALL:
-        head = model.get_output_embeddings()
-        return [(name, each) for name, each in modules if _is_linear(each) and each is not head]
-    return [(name, each) for name, each in modules if _is_named(lora.targets, name)]
-
-
-def _is_linear(module: nn.Module) -> bool:
-    from transformers.pytorch_utils import Conv1D
-
-    return isinstance(module, (nn.Linear, Conv1D))
+def _left_alone(adapted: Any) -> str | None:
+    """What to tell of matrices without an adapter, such as a mixture's experts, which are in no linear layer."""
+    model = adapted.get_base_model()
+    outside = [model.get_input_embeddings(), model.get_output_embeddings()]
+    outside += [module for module in model.modules() if isinstance(module, (nn.Embedding, nn.Conv1d, nn.Conv2d))]
+    ignored = {id(weight) for module in outside if module is not None for weight in module.parameters()}
+    changed, total = adapted_weights(adapted), 0
+    alone: dict[str, int] = {}
+    for name, weight in model.named_parameters():
+        if weight.requires_grad:  # the adapters' own
+            continue
+        total += weight.numel()
+        if weight.ndim > 1 and id(weight) not in ignored and _own_name(name) not in changed:
+            alone[_own_name(name)] = weight.numel()
+    if not alone:
+        return None
+    return (
+        f"lora.targets: {ALL} leaves {sum(alone.values()) / total:.0%} of the weights without adapters, "
+        f"{max(alone, key=lambda name: alone[name])} the largest of them: they do not change."
+    )
 
 
 def _can_have_adapter(module: nn.Module) -> bool:
@@ -108,22 +156,6 @@ def _is_named(targets: str | Sequence[str], module: str) -> bool:
         except re.error:
             raise ModelError("lora.targets is no regular expression") from None
     return any(f".{module}".endswith(f".{target}") for target in targets)
-
-
-def without_adapters(model: Any, lora: Lora) -> str | None:
-    """What to tell of weights that adapters leave alone because they are in no linear layer, as a mixture's experts."""
-    inside = tuple(f"{name}." for name, _ in targeted(model, lora))
-    weights = dict(model.named_parameters())
-    alone = [name for name, weight in weights.items() if weight.ndim == 3 and not name.startswith(inside)]
-    convolutions = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Conv1d)}
-    alone = [name for name in alone if name not in convolutions]
-    if not alone:
-        return None
-    share = sum(weights[name].numel() for name in alone) / sum(weight.numel() for weight in weights.values())
-    return (
-        f"The adapters leave {share:.0%} of the weights alone, {alone[0]} the first of them: "
-        "they are in no layers that lora.targets can name."
-    )
 
 
 def put_on(model: Any, adapter: Path) -> Any:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..errors import ModelError
 from ..outside import opened, read_bytes
+from .adapters import adapted_weights
 from .companions import Companions, companions, copy_companions, of_tokenizer
 from .directories import INDEX, ModelFacts, Stored, read_header, weight_files
 from .placement import FLOATS, Part, Placement
@@ -103,11 +104,7 @@ def _joined(weight: Tensor) -> Tensor:
 
 def _with_adapters(model: Any, placement: Placement) -> Trained:
     """The start model's weights with what the adapters of a model add to them."""
-    layers = {
-        f"{name}.weight": layer
-        for name, layer in model.get_base_model().named_modules()
-        if hasattr(layer, "get_delta_weight")
-    }
+    layers = adapted_weights(model)
     if lost := layers.keys() - {name for part in placement.parts for name in part.weights}:
         raise ModelError(f"{placement.path}: an adapter changes {min(lost)}, which is not stored")
 

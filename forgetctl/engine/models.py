@@ -15,7 +15,6 @@ from torch import nn
 from ..errors import MemoryExceeded, ModelError
 from ..recipe import Recipe
 from .adapters import add_lora as add_lora  # these are part of this module's own interface
-from .adapters import check_targets
 from .adapters import merged as merged
 from .adapters import put_on as put_on
 from .adapters import unknown_targets as unknown_targets
@@ -124,12 +123,9 @@ def load_for_training(facts: ModelFacts, device: torch.device, recipe: Recipe, c
     if recipe.lora and recipe.lora.quantisation != "none":
         model = load_model(facts.path, device, compute, recipe.lora.quantisation)
         make_trainable(model)
-        check_targets(model, recipe.lora)
         return model
     if recipe.lora:
-        model = load_model(facts.path, device, frozen_dtype(facts, recipe, compute))
-        check_targets(model, recipe.lora)
-        return model
+        return load_model(facts.path, device, frozen_dtype(facts, recipe, compute))
     if recipe.weights != "bfloat16":
         return load_model(facts.path, device, torch.float32)
     model = load_model(facts.path, device, facts.dtype if facts.dtype == torch.bfloat16 else torch.float32)

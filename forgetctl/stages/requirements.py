@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..engine.adapters import check_targets, without_adapters
+from ..engine.adapters import check_lora
 from ..engine.export import beside_weights, left_out_words
 from ..engine.models import ModelFacts
 from ..engine.placement import Placement
@@ -31,12 +31,11 @@ def check_weights(facts: ModelFacts, recipe: Recipe) -> list[str]:
         )
     if recipe.lora is None:
         return notes
-    model, placed = placement.model, {name for part in placement.parts for name in part.weights}
+    placed = {name for part in placement.parts for name in part.weights}
     try:
-        check_targets(model, recipe.lora, placed)
+        alone = check_lora(placement.model, recipe.lora, placed)
     except ModelError as error:
         raise RecipeError(str(error)) from None
-    alone = without_adapters(model, recipe.lora)
     return [*notes, alone] if alone else notes
 
 
