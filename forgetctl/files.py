@@ -224,7 +224,7 @@ def flush_folder(folder: Path) -> None:
     Raises RunError if the file system refuses.
     """
     with writing(folder):
-        for path in (*folder.iterdir(), folder, folder.parent):
+        for path in (*folder.rglob("*"), folder, folder.parent):
             _flush(path)
 
 

@@ -243,3 +243,5 @@ def _calm_libraries(level: str) -> None:
     logging.getLogger("bitsandbytes").setLevel(level.upper())
     if level == "error":
         warnings.simplefilter("ignore", FutureWarning)  # addressed to whoever maintains the libraries
+        # peft writes embeddings beside an adapter on them, in checkpoints that go when the run is done.
+        warnings.filterwarnings("ignore", "Setting `save_embedding_layers`", UserWarning)

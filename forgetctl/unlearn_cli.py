@@ -53,6 +53,7 @@ PLACE = click.Path(path_type=Path)
 @click.option("--refusals", type=PLACE, metavar="FILE", help="Uninformed answers, one a line; else ours.")
 @click.option("--method", metavar="NAME", help="Unlearning method; `forgetctl methods` lists them.  [default: npo-rt]")
 @click.option("--lora", is_flag=True, help="Train low-rank adapters and merge them, instead of all weights.")
+@click.option("--keep-adapter", is_flag=True, help="With --lora or --qlora: write the adapter, too.")
 @memory_options
 @click.option(
     "--out",
@@ -135,6 +136,7 @@ def _unlearn_options(model: str, forget: Path, **options: Any) -> Any:
         track=options["track"],
         approve=options["approve"],
         max_memory=options["max_memory"],
+        keep_adapter=options["keep_adapter"],
         argv=tuple(sys.argv),
     )
 

@@ -25,6 +25,7 @@ SHARED = {
     "progress",
     "maths",
     "abuse",
+    "plain_text",
 }
 READING = {"outside", "strict_json"}
 MAY = {
@@ -160,7 +161,7 @@ def test_stages_do_not_import_each_other() -> None:
 @pytest.mark.parametrize(
     ("package", "homes"),
     [
-        ("peft", {"engine/models.py"}),
+        ("peft", {"engine/adapters.py"}),
         (
             "torch",
             {

@@ -42,6 +42,12 @@ PUBLISHING = (
     "forgotten: whoever has both can compare them."
 )
 
+KEPT_ADAPTER = (
+    "The adapter was kept, too. It protects nobody by itself: the base model alone still knows the rows, wherever it "
+    "is served without the adapter or can be. And whoever has this model and the adapter can take one off the other, "
+    "which leaves the model from before."
+)
+
 MEASURES = {
     "forget_probability": "Forget rows: probability",
     "truth_ratio": "Forget rows: truth ratio",

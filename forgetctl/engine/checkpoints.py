@@ -14,7 +14,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from ..disk import wrapped_refusal
 from ..errors import ForgetctlError, InputError, RunError
-from ..files import file_digest, writing
+from ..files import file_digest, flush_folder, writing
 from ..strict_json import read_object
 
 COMPLETE = "complete.json"
@@ -55,6 +55,17 @@ def saving(folder: Path) -> Iterator[None]:
         if (why := wrapped_refusal(error, folder)) is None:
             raise
         raise RunError(f"{folder} cannot be written: {why}") from None
+
+
+@contextmanager
+def drafted(draft: Path, directory: Path) -> Iterator[Path]:
+    """Fill a directory under another name first: it is either whole or not there. Raises as `saving`."""
+    shutil.rmtree(draft, ignore_errors=True)
+    with saving(draft):
+        yield draft
+    flush_folder(draft)  # before anybody is told that it is there, and what it was made from goes
+    shutil.rmtree(directory, ignore_errors=True)
+    draft.replace(directory)
 
 
 def _remove_others(newest: Path) -> None:

@@ -19,6 +19,9 @@ from .. import outside
 from ..errors import InputError, ModelError
 from ..files import WEIGHTS
 from ..strict_json import LooseJSONError, parse_json, read_object
+from .companions import ADAPTER_CONFIG as ADAPTER_CONFIG  # these are part of this module's own interface
+from .companions import ADAPTER_WEIGHTS as ADAPTER_WEIGHTS
+from .companions import wanted_from_hub
 
 LARGEST_HEADER = 100_000_000
 """Bytes, as for safetensors itself."""
@@ -26,7 +29,7 @@ NO_LIMIT = int(1e30)
 """What transformers writes for the length of a tokenizer that has none."""
 UNQUANTISED = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "BOOL")
 """Types of tensors, by safetensors' names, in which a model stores weights and buffers as they are."""
-ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+INDEX = "model.safetensors.index.json"
 
 
 LONGEST_INPUT = (
@@ -76,7 +79,8 @@ def resolve_model(name: str, *, allow_download: bool) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=["*.safetensors", "*.json", "*.model", "*.jinja", "*.txt"]))
+        wanted, unwanted = map(list, wanted_from_hub())
+        return Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=unwanted))
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         raise ModelError(f"{name}: could not be downloaded ({type(error).__name__})") from None
 
@@ -220,7 +224,7 @@ def weight_files(path: Path) -> list[Path]:
     """The safetensors files that transformers would load; a directory may hold the same weights twice."""
     if (path / "model.safetensors").is_file():
         return [path / "model.safetensors"]
-    index = path / "model.safetensors.index.json"
+    index = path / INDEX
     if index.is_file():
         try:
             listed = read_object(index).get("weight_map")
@@ -237,13 +241,40 @@ def weight_files(path: Path) -> list[Path]:
     return sorted(path.glob("*.safetensors"))
 
 
-def weight_shapes(path: Path) -> dict[str, list[int]]:
-    """Names and shapes of all weights, from the files' headers. Raises ModelError for a damaged file."""
-    shapes: dict[str, list[int]] = {}
+@dataclass(frozen=True)
+class Stored:
+    """Where a weight lies: from byte `begin` to `end` of a safetensors file. dtype: safetensors' name of its type."""
+
+    file: Path
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+def stored_weights(path: Path) -> dict[str, Stored]:
+    """All weights of a model by name, from the files' headers.
+
+    Raises ModelError for a damaged file, and for a weight that two files have: one of them would be read by nobody.
+    """
+    found: dict[str, Stored] = {}
     for file in weight_files(path):
-        with opened(file) as weights:
-            shapes.update({name: weights.get_slice(name).get_shape() for name in weights.keys()})  # noqa: SIM118
-    return shapes
+        with opened(file):  # checked as a whole: no gaps, no overlaps, not cut off
+            pass
+        header, length = read_header(file)
+        for name, entry in header.items():
+            if name == "__metadata__":
+                continue
+            if name in found:
+                raise ModelError(f"{path}: {found[name].file.name} and {file.name} both hold {name}")
+            begin, end = (8 + length + offset for offset in entry["data_offsets"])
+            found[name] = Stored(file, entry["dtype"], tuple(entry["shape"]), begin, end)
+    return found
+
+
+def weight_shapes(path: Path) -> dict[str, list[int]]:
+    """Names and shapes of all weights, from the files' headers. Raises as `stored_weights`."""
+    return {name: list(stored.shape) for name, stored in stored_weights(path).items()}
 
 
 def _stored_dtype(file: Path) -> torch.dtype:
@@ -258,7 +289,7 @@ def _stored_dtype(file: Path) -> torch.dtype:
 @contextmanager
 def opened(file: Path) -> Iterator[Any]:
     """A safetensors file. Raises ModelError if it is none, or not a whole one, or has two weights of one name."""
-    _refuse_loose_header(file)
+    read_header(file)
     try:
         with safe_open(str(file), framework="pt") as weights:
             yield weights
@@ -266,15 +297,17 @@ def opened(file: Path) -> Iterator[Any]:
         raise ModelError(f"{file}: is not a whole safetensors file") from None
 
 
-def _refuse_loose_header(file: Path) -> None:
-    """What safetensors lets pass: of two weights of one name it takes the last, and another reader the first."""
+def read_header(file: Path) -> tuple[dict[str, Any], int]:
+    """A safetensors file's header and its length in bytes. Raises ModelError for one that is no strict JSON.
+
+    safetensors lets more pass: of two weights of one name it takes the last, and another reader the first.
+    """
     try:
         with outside.opened(file) as raw:
             (length,) = struct.unpack("<Q", raw.read(8).ljust(8, b"\xff"))
             # It refuses a longer header itself, and one that is no JSON.
             header = raw.read(length) if length <= LARGEST_HEADER else b""
-        if header:
-            parse_json(header.decode())
+        return (parse_json(header.decode()) if header else {}), length
     except InputError as error:
         raise ModelError(str(error)) from None
     except (LooseJSONError, UnicodeDecodeError):

@@ -14,18 +14,19 @@ from torch import Tensor, nn
 
 
 def add_in_place(model: nn.Module) -> None:
-    """Replace the forward of every layer of the model that has one plain adapter, without dropout."""
+    """Replace the forward of every linear layer of the model that has one plain adapter, without dropout."""
     for layer in model.modules():
         if hasattr(layer, "lora_A") and _is_plain(layer):
             layer.forward = MethodType(_adapted, layer)
 
 
 def _is_plain(layer: Any) -> bool:
+    if not isinstance(layer.base_layer, nn.Linear):  # an embedding's adapter has its parts under other names
+        return False
     (name, *others) = layer.lora_A
     return (
         not others
         and not layer.lora_variant
-        and isinstance(layer.base_layer, nn.Linear)
         and isinstance(layer.lora_dropout[name], nn.Identity)
         and layer.lora_B[name].bias is None
     )

@@ -1,41 +1,42 @@
-"""Load, adapt, merge and save models: the only importer of peft.
+"""Load models, as they are or as training needs them.
 
 Safetensors only, no remote code, no silent download.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
 from ..errors import MemoryExceeded, ModelError
-from ..outside import read_bytes
-from ..recipe import Lora, Recipe
-from .directories import ADAPTER_WEIGHTS, quantisation
-from .directories import ModelFacts as ModelFacts  # these are part of this module's own interface
+from ..recipe import Recipe
+from .adapters import add_lora as add_lora  # these are part of this module's own interface
+from .adapters import merged as merged
+from .adapters import put_on as put_on
+from .adapters import unknown_targets as unknown_targets
+from .directories import ModelFacts as ModelFacts
 from .directories import inspect_model as inspect_model
 from .directories import inspect_trainable as inspect_trainable
+from .directories import quantisation
 from .directories import resolve_model as resolve_model
 from .directories import weight_files as weight_files
 from .directories import weight_shapes as weight_shapes
 from .encoding import Encoder
+from .export import save_model as save_model
 from .hardware import keep_freed_memory, repeat_sums, settle_gpu
 from .last_gate import leave_out_unread
 from .lean import make_lean
-from .low_rank import add_in_place
 from .memory import REFUSALS, out_of_memory
 from .packing import enable_packing
 from .panics import panics_unheard
 from .quantised import NF4_BLOCK, QUANTISED, make_trainable, narrowest, quantising
-from .quantised import PRECISIONS as PRECISIONS  # part of this module's own interface
-from .split import join_weights, split_weights
+from .quantised import PRECISIONS as PRECISIONS
+from .split import split_weights
+from .stored_types import hold_stored_types, most_stored, restore_stored
 
 EXTRA_OUTPUTS = ("output_router_logits", "output_attentions", "output_hidden_states", "torchscript")
 
@@ -96,6 +97,8 @@ def load_model(path: Path, device: torch.device, dtype: torch.dtype, precision: 
         raise ModelError(f"{path}: is no causal language model: its tokens see those behind them")
     enable_packing(model)
     make_lean(model)
+    if precision is None and not quantised:
+        hold_stored_types(model, path)
     leave_out_unread(model)
     return model
 
@@ -171,13 +174,14 @@ def load_for_training(facts: ModelFacts, device: torch.device, recipe: Recipe, c
     if recipe.weights != "bfloat16":
         return load_model(facts.path, device, torch.float32)
     model = load_model(facts.path, device, facts.dtype if facts.dtype == torch.bfloat16 else torch.float32)
+    restore_stored(model, facts.path)
     split_weights(model)
     return model
 
 
 def frozen_dtype(facts: ModelFacts, recipe: Recipe, compute: torch.dtype) -> torch.dtype:
     """What weights under adapters are held in."""
-    lossless = facts.dtype == compute == torch.bfloat16 and recipe.weights == "auto"
+    lossless = most_stored(facts.path) == compute == torch.bfloat16 and recipe.weights == "auto"
     return torch.bfloat16 if lossless or recipe.weights == "bfloat16" else torch.float32
 
 
@@ -185,104 +189,6 @@ def _is_dropout(key: str, value: object) -> bool:
     return ("dropout" in key or key.endswith("pdrop")) and isinstance(value, float)
 
 
-def add_lora(model: Any, lora: Lora) -> Any:
-    """Wrap `model` with fresh adapters that leave its output unchanged. Raises ModelError for unknown targets."""
-    from peft import LoraConfig, get_peft_model
-
-    if unknown := unknown_targets(lora.targets, (name for name, _ in model.named_modules())):
-        raise ModelError(f"lora.targets: the model has no module {', '.join(unknown)}")
-    targets = lora.targets if isinstance(lora.targets, str) else list(lora.targets)
-    config = LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=targets,
-        task_type="CAUSAL_LM",
-    )
-    try:
-        adapted = get_peft_model(model, config)
-    except ValueError:
-        raise ModelError("lora.targets names a module of this model that can have no adapter") from None
-    add_in_place(adapted)
-    return adapted
-
-
-def unknown_targets(targets: str | Sequence[str], modules: Iterable[str]) -> list[str]:
-    """Those of `lora.targets` that no module has: the ends of names, or a pattern of a whole name. Raises ModelError
-    if that is no regular expression."""
-    names = list(modules)
-    if isinstance(targets, str):
-        try:
-            found = targets == "all-linear" or any(re.fullmatch(targets, name) for name in names)
-        except re.error:
-            raise ModelError("lora.targets is no regular expression") from None
-        return [] if found else [targets]
-    return [target for target in targets if not any(f".{name}".endswith(f".{target}") for name in names)]
-
-
-def put_on(model: Any, adapter: Path) -> Any:
-    """`model` with the LoRA adapter of a directory, read from safetensors only and by nothing but names and shapes.
-
-    Raises ModelError if it is of another kind or does not belong to this model.
-    """
-    from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
-
-    try:
-        config = LoraConfig.from_pretrained(str(adapter), local_files_only=True)
-        config.inference_mode, config.base_model_name_or_path = True, None  # this base is the one it is put on
-        adapted = get_peft_model(model, config)
-        report: Any = set_peft_model_state_dict(adapted, load_file(adapter / ADAPTER_WEIGHTS))
-    except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError, OSError) as error:
-        raise ModelError(f"{adapter}: does not fit this base model ({type(error).__name__})") from None
-    missing = [name for name in report.missing_keys if "lora_" in name or "modules_to_save" in name]
-    if strange := sorted([*missing, *report.unexpected_keys]):
-        raise ModelError(f"{adapter}: does not fit this base model: {len(strange)} weights, the first is {strange[0]}")
-    return adapted.eval()
-
-
-def merged(model: Any) -> Any:
-    """The model with adapters folded into its weights; a model without adapters as it is."""
-    return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
-
-
-def finished(model: Any, start: ModelFacts) -> Any:
-    """The model as it ships, before it is rounded to the start model's precision.
-
-    Split weights are joined, and adapters folded in. Adapters on weights that were rounded or quantised for training
-    are added to the start model's own weights, read from disk again: the adapters' change is then all that differs from
-    the start, and no damage of quantisation ships. It also means that under QLoRA the shipped model's scores are near
-    those that training saw, on NF4 weights, but not the same; `verify` scores the saved model and no other.
-    """
-    join_weights(model)
-    frozen = [weight for weight in model.parameters() if not weight.requires_grad]
-    if all(weight.dtype == torch.float32 for weight in frozen):
-        return merged(model)
-    return _added_to_start(model, start)
-
-
-@torch.no_grad()
-def _added_to_start(model: Any, start: ModelFacts) -> Any:
-    fresh = load_model(start.path, torch.device("cpu"), start.dtype)
-    for name, layer in model.get_base_model().named_modules():
-        if hasattr(layer, "get_delta_weight"):  # a layer with an adapter
-            weight = fresh.get_submodule(name).weight
-            (adapter,) = layer.active_adapters
-            weight.copy_(weight.float() + layer.get_delta_weight(adapter).float().cpu())  # rounded once, at the end
-    return fresh
-
-
 def trainable_parameters(model: nn.Module) -> int:
     """Number of parameters that training changes."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-
-
-def save_model(model: Any, tokenizer: Any, start: ModelFacts, directory: Path) -> None:
-    """Write model and tokenizer as a Hugging Face directory in safetensors, in the start model's precision.
-
-    The config is the start model's own, so that nothing but the weights differs between the two.
-    """
-    finished(model, start).to(start.dtype).save_pretrained(str(directory), safe_serialization=True)
-    tokenizer.save_pretrained(str(directory))
-    for name in ("config.json", "generation_config.json"):
-        if (start.path / name).is_file():
-            (directory / name).write_bytes(read_bytes(start.path / name))

@@ -27,6 +27,7 @@ from .head import head_gives_logp
 from .lean import make_lean
 from .models import add_lora
 from .packing import could_pack
+from .skeleton import empty_model, model_config
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Way:
 def step_memory(path: Path, lora: Lora | None, load: Load, way: Way) -> int:
     """Most bytes of tensors in a forward and backward pass, without weights and the gradients that it adds to."""
     with torch.device("meta"):
-        model = _empty(path, way.weights)
+        model = empty_model(path, way.weights)
     make_lean(model)
     with torch.device("meta"):
         model = add_lora(model, lora) if lora else model
@@ -90,26 +91,13 @@ def _without_grouped_kernel() -> Iterator[None]:
 
 def model_width(path: Path) -> int:
     """Width of the hidden states, from the model's config."""
-    return int(_config(path).get_text_config().hidden_size)
+    return int(model_config(path).get_text_config().hidden_size)
 
 
 def model_packs(path: Path, device: torch.device, dtype: torch.dtype) -> bool:
     """Whether rows are likely to be packed when computed in `dtype`, as far as a model without weights can tell."""
     with torch.device("meta"):
-        return could_pack(_empty(path, torch.float32), device, dtype)
-
-
-def _config(path: Path) -> Any:
-    from transformers import AutoConfig
-
-    return AutoConfig.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
-
-
-def _empty(path: Path, dtype: torch.dtype) -> Any:
-    from transformers import AutoModelForCausalLM
-
-    classes: Any = AutoModelForCausalLM
-    return classes.from_config(_config(path), dtype=dtype, trust_remote_code=False)
+        return could_pack(empty_model(path, torch.float32), device, dtype)
 
 
 def _with_scores(model: Any, ids: Tensor, kept: Tensor, targets: Tensor) -> Tensor:

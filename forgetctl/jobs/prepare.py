@@ -27,7 +27,7 @@ from ..stages.neutral import ORIGIN, own_answers
 from ..stages.pairing import Pairing, choose_retain
 from ..stages.refusals import SHIPPED, read_refusals
 from ..stages.request import RowFile, read_rows
-from ..stages.requirements import check_lora, check_terms
+from ..stages.requirements import check_terms, check_weights
 from .binding import check_requests
 from .lineage import Start, find_start
 from .options import UnlearnOptions, VerifyOptions
@@ -79,6 +79,8 @@ def prepare(options: UnlearnOptions, recipe: Recipe) -> Job:
 
     Raises UsageError (InputError, ModelError) naming the file, and the line, of whatever is wrong.
     """
+    if options.keep_adapter and recipe.lora is None:
+        raise UsageError("--keep-adapter: there is none without --lora or --qlora")
     if options.out is not None:
         refuse_used(options.out)
     forget = read_rows(options.forget, options.fields)
@@ -92,8 +94,8 @@ def prepare(options: UnlearnOptions, recipe: Recipe) -> Job:
     encoder = load_encoder(facts, recipe.prompt_format)
     encoded, cut = encode_rows(encoder, forget, options.forget, facts.context, recipe.max_length, recipe.passages)
     refusals, notes = read_refusals(options.refusals), tuple(_notes(encoded, cut, recipe, "forget"))
+    notes = (*check_weights(facts, recipe), *notes)
     job = Job(options, recipe, start, facts, encoder, forget, parts, encoded, cut, refusals, notes, None)
-    check_lora(facts, recipe)
     check_terms(facts, recipe, forget, job.refusals, partial(_encode_whole, job), job.refusals_file, options.forget)
     retain = read_retain(options)
     job = replace(job, unseen=_unseen(job, retain))

@@ -83,7 +83,8 @@ def _wanted(run: Run, options: PurgeOptions) -> Iterator[Path]:
         files += [*run.score_files().values(), *run.tracked_files().values()]
     if options.keys:
         files += [run.key_file, *_matching(run.row_keys, "request-*.key")]
-    yield from (run.checkpoints, run.model_draft, *_matching(run.bundle.parent, f"{draft_prefix(run.bundle)}*"))
+    yield from (run.checkpoints, run.model_draft, run.adapter_draft)
+    yield from _matching(run.bundle.parent, f"{draft_prefix(run.bundle)}*")
     for file in files:
         yield file
         yield from _matching(file.parent, f"{draft_prefix(file)}*")
@@ -127,6 +128,8 @@ def _remaining(run: Run, options: PurgeOptions) -> Iterator[tuple[str, str]]:
         yield retain, "the retain rows: a whole training set holds the forget rows too"
     for bundle in dict.fromkeys(_bundles(run)):
         yield bundle, "sealed: made to be kept, and it holds the scores by row"
+    if run.adapter_dir.exists():
+        yield str(run.adapter_dir), "taken off the unlearned model again it leaves the model from before"
     if not options.keys and run.row_keys.exists():
         yield str(run.row_keys), "keys of the commitments; with --keys they go too"
     yield "backups and copies", "of these files, of the earlier model, and of adapters or quantised models made from it"

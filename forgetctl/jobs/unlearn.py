@@ -204,7 +204,6 @@ def _train(run: Run, job: Job, sample: Sample, model: Any, ranks: Ranks, progres
         progress.say(f"{ranks.count} processes compute a share of every step each.")
     material = Material(
         model=model,
-        tokenizer=job.encoder.tokenizer,
         facts=job.facts,
         forget=job.encoded,
         retain=encoded,
@@ -215,6 +214,7 @@ def _train(run: Run, job: Job, sample: Sample, model: Any, ranks: Ranks, progres
         encode=lambda rows: encode(job, rows, job.options.forget),
         fit=fit,
         reload=lambda: _load(job, torch.device("cpu"), model.device),
+        adapter_of=_base_name(job) if job.options.keep_adapter else None,
         measure=_measure(job, sample) if job.options.track else None,
         ranks=ranks,
     )
@@ -223,6 +223,12 @@ def _train(run: Run, job: Job, sample: Sample, model: Any, ranks: Ranks, progres
     with ranks.agreed():
         if ranks.first:
             write_card(run)
+
+
+def _base_name(job: Job) -> str:
+    """What the start model is called where others read it: its id on the hub, or the name of its directory."""
+    given = job.options.model
+    return job.start.name if Path(given).is_dir() else given
 
 
 def _start(job: Job, ranks: Ranks) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,13 +10,14 @@ from typing import Any
 import torch
 
 from ..disk import refuse_beyond_disk
-from ..engine.checkpoints import saving
+from ..engine.checkpoints import drafted
 from ..engine.encoding import encode_rows
+from ..engine.export import left_out_words, save_model
 from ..engine.finetune import fine_tune
 from ..engine.hardware import versions
-from ..engine.models import inspect_trainable, load_encoder, load_model, save_model
+from ..engine.models import inspect_trainable, load_encoder, load_model
 from ..errors import RunError, UsageError
-from ..files import ModelFiles, flush_folder, model_digest, now, read_json, write_json
+from ..files import ModelFiles, model_digest, now, read_json, write_json
 from ..progress import Progress
 from ..rows import Row
 
@@ -89,14 +89,12 @@ def make_model(
             micro_batch=tuning.micro_batch,
             advance=bar.advance,
         )
-    draft = out.with_name(f".{out.name}-draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    with saving(draft):
-        save_model(model, encoder.tokenizer, facts, draft)
-    made: dict[str, Any] = {"model_sha256": model_digest(draft), "created": now(), "versions": versions()}
-    write_json(draft / RECORD, {**wanted, **made})
-    flush_folder(draft)
-    draft.replace(out)
+    with drafted(out.with_name(f".{out.name}-draft"), out) as draft:
+        shipped = save_model(model, facts, draft)
+        made: dict[str, Any] = {"model_sha256": model_digest(draft), "created": now(), "versions": versions()}
+        write_json(draft / RECORD, {**wanted, **made})
+    if shipped.left_out:
+        progress.say(left_out_words(shipped.left_out))
     return True
 
 

@@ -198,7 +198,6 @@ def _material(bench: Bench, key: RunKey, recipe: Recipe, run: Run) -> Material:
         stand_ins = make_stand_ins(bench.rows.forget, unseen, sources, bench.encoder, bounds)
     return Material(
         model=model,
-        tokenizer=bench.encoder.tokenizer,
         facts=bench.facts,
         forget=forget,
         retain=retain,
