@@ -25,12 +25,11 @@ from .directories import resolve_model as resolve_model
 from .directories import weight_files as weight_files
 from .directories import weight_shapes as weight_shapes
 from .hardware import keep_freed_memory, repeat_sums, settle_gpu
-from .last_gate import leave_out_unread
 from .lean import make_lean
 from .low_rank import add_in_place
 from .memory import REFUSALS, out_of_memory
 from .packing import enable_packing
-from .quantised import NF4_BLOCK, QUANTISED, make_trainable, narrowest, quantising
+from .quantised import NF4_BLOCK, QUANTISED, narrowest, quantising, settle_layers
 from .quantised import PRECISIONS as PRECISIONS  # part of this module's own interface
 from .split import join_weights, split_weights
 
@@ -100,10 +99,10 @@ def load_model(path: Path, device: torch.device, dtype: torch.dtype, precision: 
     model.config.use_cache = False
     if precision == "nf4" and (narrow := narrowest(model)) < NF4_BLOCK:
         raise ModelError(f"{path}: has a layer of {narrow} inputs, nf4 needs {NF4_BLOCK}")
+    settle_layers(model)
     model.eval()
     enable_packing(model)
     make_lean(model)
-    leave_out_unread(model)
     return model
 
 
@@ -120,8 +119,7 @@ def load_for_training(facts: ModelFacts, device: torch.device, recipe: Recipe, c
         repeat_sums()
     if recipe.lora and recipe.lora.quantisation != "none":
         model = load_model(facts.path, device, compute, recipe.lora.quantisation)
-        make_trainable(model)
-        return model
+        return model.requires_grad_(False)
     if recipe.lora:
         return load_model(facts.path, device, frozen_dtype(facts, recipe, compute))
     if recipe.weights != "bfloat16":
