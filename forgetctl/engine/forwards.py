@@ -13,22 +13,23 @@ from typing import Any
 
 from torch import nn
 
-Maker = Callable[[Any], Callable[..., Any]]
-"""Makes a forward for the modules of a class. Picklable, as a function of a module is; the same for equal arguments."""
+Maker = Callable[[Any], Callable[..., Any] | None]
+"""Makes a forward for the modules of a class. A function of a module, so that it can be pickled by its name."""
 
 
 def replace_forward(module: nn.Module, make: Maker) -> None:
     """Let the module compute by what `make` gives for its class. Done again it changes nothing."""
-    if getattr(type(module), "forward_maker", None) is not make:
-        module.__class__ = _subclass(type(module), make)
+    kind: Any = type(module)
+    if getattr(kind, "forward_maker", None) is not make:
+        module.__class__ = _subclass(kind, make)
 
 
 @cache
 def _subclass(kind: Any, make: Maker) -> Any:
     def reduced(self: Any, protocol: Any) -> tuple[Any, ...]:
         """For pickle, which would look for the class by its name and find the one that it is made from."""
-        _, _, *state = object.__reduce_ex__(self, protocol)
-        return _unmade, (kind, make), *state
+        parts: Any = object.__reduce_ex__(self, protocol)
+        return _unmade, (kind, make), *parts[2:]
 
     own = {name: getattr(kind, name) for name in ("__module__", "__qualname__", "__doc__")}
     parts = {"forward": make(kind), "forward_maker": staticmethod(make), "__reduce_ex__": reduced}
