@@ -19,6 +19,7 @@ from .. import outside
 from ..errors import InputError, ModelError
 from ..files import WEIGHTS
 from ..strict_json import LooseJSONError, parse_json, read_object
+from .configs import told_foreign
 
 LARGEST_HEADER = 100_000_000
 """Bytes, as for safetensors itself."""
@@ -29,13 +30,14 @@ ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetens
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What can be said of a model directory without loading its weights."""
+    """What can be said of a model directory without loading its weights. notes: what to tell its owner of it."""
 
     path: Path
     bytes: int
     context: int | None
     layers: int | None
     dtype: torch.dtype
+    notes: tuple[str, ...] = ()
 
 
 def resolve_model(name: str, *, allow_download: bool) -> Path:
@@ -98,7 +100,9 @@ def inspect_base(path: Path) -> ModelFacts:
     named = getattr(torch, str(config.get("dtype") or config.get("torch_dtype")), None)
     dtype = named if isinstance(named, torch.dtype) else _stored_dtype(weights[0])
     layers = _count(path, config, "num_hidden_layers", "n_layer")
-    return ModelFacts(path, sum(item.stat().st_size for item in weights), context, layers, dtype)
+    return ModelFacts(
+        path, sum(item.stat().st_size for item in weights), context, layers, dtype, tuple(told_foreign(config))
+    )
 
 
 def _count(path: Path, config: dict[str, Any], *names: str) -> int | None:

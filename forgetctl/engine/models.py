@@ -18,6 +18,7 @@ from torch import nn
 from ..errors import MemoryExceeded, ModelError
 from ..outside import read_bytes
 from ..recipe import Lora, Recipe
+from .configs import load_config
 from .directories import ADAPTER_WEIGHTS
 from .directories import ModelFacts as ModelFacts  # these are part of this module's own interface
 from .directories import inspect_model as inspect_model
@@ -69,24 +70,26 @@ def load_model(path: Path, device: torch.device, dtype: torch.dtype, precision: 
     """
     if precision not in (None, *PRECISIONS):
         raise ModelError(f"no precision {precision}; there is {', '.join(PRECISIONS)}")
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
     if device.type == "cpu":
         keep_freed_memory()
     disable_progress_bar()  # type: ignore[no-untyped-call]  # a library must not draw on its user's terminal
+    config = load_config(path)
+    for key, value in config.to_dict().items():
+        if _is_dropout(key, value):
+            setattr(config, key, 0.0)
     try:
-        config = AutoConfig.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
-        dropout = {key: 0.0 for key, value in config.to_dict().items() if _is_dropout(key, value)}
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             str(path),
+            config=config,
             dtype=torch.bfloat16 if precision == "bf16" else dtype,
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
             output_loading_info=True,
             **quantising(precision, device, dtype),
-            **dropout,
         )
         model, report = loaded
         model = model if precision in QUANTISED else model.to(device)

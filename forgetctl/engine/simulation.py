@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ..recipe import Lora
+from .configs import load_config
 from .head import head_gives_logp
 from .lean import make_lean
 from .models import add_lora
@@ -76,7 +77,7 @@ def step_memory(path: Path, lora: Lora | None, load: Load, way: Way) -> int:
 
 def model_width(path: Path) -> int:
     """Width of the hidden states, from the model's config."""
-    return int(_config(path).get_text_config().hidden_size)
+    return int(load_config(path).get_text_config().hidden_size)
 
 
 def model_packs(path: Path, device: torch.device, dtype: torch.dtype) -> bool:
@@ -85,17 +86,11 @@ def model_packs(path: Path, device: torch.device, dtype: torch.dtype) -> bool:
         return could_pack(_empty(path, torch.float32), device, dtype)
 
 
-def _config(path: Path) -> Any:
-    from transformers import AutoConfig
-
-    return AutoConfig.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
-
-
 def _empty(path: Path, dtype: torch.dtype) -> Any:
     from transformers import AutoModelForCausalLM
 
     classes: Any = AutoModelForCausalLM
-    return classes.from_config(_config(path), dtype=dtype, trust_remote_code=False)
+    return classes.from_config(load_config(path), dtype=dtype, trust_remote_code=False)
 
 
 def _with_scores(model: Any, ids: Tensor, kept: Tensor, targets: Tensor) -> Tensor:

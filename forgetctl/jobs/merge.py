@@ -13,10 +13,11 @@ from ..engine.memory import memory_within
 from ..engine.merging import check_adapter, merge_adapter
 from ..errors import UsageError
 from ..files import file_digest, model_digest
+from ..progress import Progress, Silent
 
 
 @memory_within(torch.device("cpu"))
-def run_merge(base: Path, adapter: Path, out: Path) -> dict[str, str]:
+def run_merge(base: Path, adapter: Path, out: Path, progress: Progress | None = None) -> dict[str, str]:
     """Merge and return the SHA-256 digests of the model, as runs record it, and of the adapter's weights.
 
     The directory is either whole or not there. Raises UsageError if its place is in use, ModelError for what cannot be
@@ -24,7 +25,8 @@ def run_merge(base: Path, adapter: Path, out: Path) -> dict[str, str]:
     """
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise UsageError(f"{out} is in use; choose another --out")
-    inspect_base(base)  # before anything is loaded or made
+    for note in inspect_base(base).notes:  # before anything is loaded or made
+        (progress or Silent()).say(note)
     check_adapter(adapter)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

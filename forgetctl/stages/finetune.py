@@ -71,6 +71,8 @@ def make_model(
         return False
     encoder = Encoder(load_tokenizer(base), tuning.prompt_format)
     encoded, _ = encode_rows(encoder, lessons.rows, lessons.origin, facts.context, tuning.max_length)
+    for note in facts.notes:
+        progress.say(f"{base}: {note}")
     model = load_model(base, device, torch.float32)
     with progress.bar(f"Training {out.name}", tuning.epochs * -(-len(encoded) // tuning.batch_size)) as bar:
         fine_tune(
