@@ -21,6 +21,7 @@ from .disk import refusal, wrapped_refusal
 from .errors import EndedElsewhere, ForgetctlError, Interrupted
 from .files import private_files
 from .plain_text import one_line, printable
+from .startup import isolated
 
 if TYPE_CHECKING:
     from .recipe import Recipe
@@ -99,7 +100,8 @@ def common(command: Callable[..., Any]) -> Callable[..., Any]:
 
         click.get_current_context().meta[VERBOSE] = verbose
         _calm_libraries("warning" if verbose else "error")
-        return command(*args, progress=TerminalProgress(quiet=quiet), **options)
+        with isolated(allow_download=options.get("allow_download", False)):
+            return command(*args, progress=TerminalProgress(quiet=quiet), **options)
 
     return wrapped
 
@@ -241,6 +243,7 @@ def _calm_libraries(level: str) -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     logging.getLogger("bitsandbytes").setLevel(level.upper())
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel("ERROR")  # misses the package that it cannot have
     if level == "error":
         warnings.simplefilter("ignore", FutureWarning)  # addressed to whoever maintains the libraries
         # peft writes embeddings beside an adapter on them, in checkpoints that go when the run is done.

@@ -1,4 +1,5 @@
-"""What a command does first: to start sooner, and to leave nothing behind if it crashes."""
+"""What a command sets in its process before anything else: to start sooner, to stay offline, and to leave nothing
+behind if it crashes."""
 
 from __future__ import annotations
 
@@ -12,6 +13,41 @@ from contextlib import contextmanager
 
 NO_COMPILER = "TORCHDYNAMO_DISABLE"
 """torch's own switch: `torch.compile` gives back what it is given."""
+
+OFFLINE = "HF_HUB_OFFLINE"
+"""huggingface_hub's own switch, which it reads when it is imported: every request to a hub is an error."""
+HUB_KERNELS = "kernels"
+"""The package by which bitsandbytes and transformers fetch binary code from a hub and load it, where it is installed:
+bitsandbytes whenever it is imported on a processor with AVX-512 BF16, transformers where a config asks for it."""
+
+
+@contextmanager
+def isolated(*, allow_download: bool) -> Iterator[None]:
+    """While this lasts no library can reach a hub, unless a download is allowed, nor load code from one, ever."""
+    missing = object()
+    before, known = os.environ.get(OFFLINE), sys.modules.get(HUB_KERNELS, missing)
+    sys.modules[HUB_KERNELS] = None  # type: ignore[assignment]  # Python's own way to make an import fail
+    if not allow_download:
+        _set_offline("1")
+    try:
+        yield
+    finally:
+        if known is missing:
+            del sys.modules[HUB_KERNELS]
+        else:
+            sys.modules[HUB_KERNELS] = known  # type: ignore[assignment]
+        if not allow_download:
+            _set_offline(before)
+
+
+def _set_offline(value: str | None) -> None:
+    """Also where huggingface_hub was imported before."""
+    if value is None:
+        os.environ.pop(OFFLINE, None)
+    else:
+        os.environ[OFFLINE] = value
+    if constants := sys.modules.get("huggingface_hub.constants"):
+        setattr(constants, OFFLINE, (value or "").upper() in {"1", "ON", "YES", "TRUE"})
 
 
 @contextmanager

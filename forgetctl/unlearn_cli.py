@@ -103,7 +103,7 @@ def unlearn(
     else:
         recipe = recipe_of(options, method=options["method"], calibrated=options["holdout"] is not None)
         if dry_run:
-            _dry_run(chosen, recipe, as_json)
+            _dry_run(chosen, recipe, progress, as_json)
             return
         run = run_unlearn(chosen, recipe, progress)
     if not speaks():
@@ -141,11 +141,11 @@ def _unlearn_options(model: str, forget: Path, **options: Any) -> Any:
     )
 
 
-def _dry_run(options: Any, recipe: Recipe, as_json: bool) -> None:
+def _dry_run(options: Any, recipe: Recipe, progress: TerminalProgress, as_json: bool) -> None:
     from .console import show_dry_run
     from .jobs.prepare import dry_run
 
-    facts, row = dry_run(options, recipe)
+    facts, row = dry_run(options, recipe, progress)
     if as_json:
         click.echo(json.dumps(facts, indent=1))
     else:

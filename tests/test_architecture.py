@@ -86,7 +86,7 @@ MAY = {
     },
     "console": {"plain_text", "progress"},
     "requests_console": {"console", "register"},
-    "options": {"abuse", "console", "crash", "disk", "files", "plain_text", "recipe", "stages"},
+    "options": {"abuse", "console", "crash", "disk", "files", "plain_text", "recipe", "stages", "startup"},
     "startup": set(),
     "requests_cli": {"options", "console", "requests_console", "register"},
     "seal_cli": {"options", "console", "plain_text", "jobs", "stages", "seal"},

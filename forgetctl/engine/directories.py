@@ -22,6 +22,7 @@ from ..strict_json import LooseJSONError, parse_json, read_object
 from .companions import ADAPTER_CONFIG as ADAPTER_CONFIG  # these are part of this module's own interface
 from .companions import ADAPTER_WEIGHTS as ADAPTER_WEIGHTS
 from .companions import wanted_from_hub
+from .configs import load_config, told_foreign
 
 LARGEST_HEADER = 100_000_000
 """Bytes, as for safetensors itself."""
@@ -50,7 +51,7 @@ class ModelFacts:
 
     context: the longest input in tokens, None if there is no bound. vocabulary: number of embeddings. stops: ids of
     tokens at which the model's generation settings end an answer. quantised: how its weights are quantised, None if
-    they are not.
+    they are not. notes: what to tell its owner of it.
     """
 
     path: Path
@@ -61,6 +62,7 @@ class ModelFacts:
     vocabulary: int | None = None
     stops: tuple[int, ...] = ()
     quantised: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 def resolve_model(name: str, *, allow_download: bool) -> Path:
@@ -151,21 +153,17 @@ def inspect_base(path: Path) -> ModelFacts:
         vocabulary=vocabulary,
         stops=_stop_ids(path, text),
         quantised=quantised,
+        notes=tuple(told_foreign(config)),
     )
 
 
 def _text_config(path: Path) -> Any:
     """What transformers makes of the config, with its own values for what the file leaves out: of the language model
     alone, where there is more. Raises ModelError for what is no causal language model."""
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING
 
-    try:
-        config = AutoConfig.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(
-            f"{path / 'config.json'}: is no config that transformers knows ({type(error).__name__})"
-        ) from None
+    config = load_config(path)
     kind = str(config.model_type)
     if type(config) not in AutoModelForCausalLM._model_mapping:
         raise ModelError(f"{path}: is no causal language model: transformers has none of the kind {kind}")

@@ -18,6 +18,7 @@ from .adapters import add_lora as add_lora  # these are part of this module's ow
 from .adapters import merged as merged
 from .adapters import put_on as put_on
 from .adapters import unknown_targets as unknown_targets
+from .configs import load_config
 from .directories import ModelFacts as ModelFacts
 from .directories import inspect_model as inspect_model
 from .directories import inspect_trainable as inspect_trainable
@@ -28,17 +29,17 @@ from .directories import weight_shapes as weight_shapes
 from .encoding import Encoder
 from .export import save_model as save_model
 from .hardware import keep_freed_memory, repeat_sums, settle_gpu
-from .last_gate import leave_out_unread
 from .lean import make_lean
 from .memory import REFUSALS, out_of_memory
 from .packing import enable_packing
 from .panics import panics_unheard
-from .quantised import NF4_BLOCK, QUANTISED, make_trainable, narrowest, quantising
+from .quantised import NF4_BLOCK, QUANTISED, narrowest, quantising, settle_layers
 from .quantised import PRECISIONS as PRECISIONS
 from .split import split_weights
 from .stored_types import hold_stored_types, most_stored, restore_stored
 
 EXTRA_OUTPUTS = ("output_router_logits", "output_attentions", "output_hidden_states", "torchscript")
+"""The first is of mixtures of experts: a loss of its own, from a mask of positions that is none here."""
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -92,6 +93,7 @@ def load_model(path: Path, device: torch.device, dtype: torch.dtype, precision: 
     model.config.use_cache = False
     if precision == "nf4" and (narrow := narrowest(model)) < NF4_BLOCK:
         raise ModelError(f"{path}: has a layer of {narrow} inputs, nf4 needs {NF4_BLOCK}")
+    settle_layers(model)
     model.eval()
     if not _is_causal(model):
         raise ModelError(f"{path}: is no causal language model: its tokens see those behind them")
@@ -99,20 +101,21 @@ def load_model(path: Path, device: torch.device, dtype: torch.dtype, precision: 
     make_lean(model)
     if precision is None and not quantised:
         hold_stored_types(model, path)
-    leave_out_unread(model)
     return model
 
 
 def _loaded(path: Path, device: torch.device, dtype: torch.dtype, precision: str | None, *, placed: bool) -> Any:
     """As transformers loads it. placed: right onto its device, since quantised weights cannot be moved."""
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # type: ignore[no-untyped-call]  # a library must not draw on its user's terminal
+    config = load_config(path)
+    _switch_off(config)
     try:
-        config = AutoConfig.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             str(path),
+            config=config,
             dtype=torch.bfloat16 if precision == "bf16" else dtype,
             local_files_only=True,
             trust_remote_code=False,
@@ -120,7 +123,6 @@ def _loaded(path: Path, device: torch.device, dtype: torch.dtype, precision: str
             output_loading_info=True,
             **({"device_map": {"": device}} if placed else {}),
             **quantising(precision, dtype),
-            **_switched_off(config),
         )
         model, report = loaded
         model = model if placed else model.to(device)
@@ -135,12 +137,14 @@ def _loaded(path: Path, device: torch.device, dtype: torch.dtype, precision: str
     return model
 
 
-def _switched_off(config: Any) -> dict[str, Any]:
-    """Settings of a config that would blur scores, or have the model return something else than logits."""
-    named = config.to_dict()
-    dropout = {key: 0.0 for key, value in named.items() if _is_dropout(key, value)}
-    # Of mixtures of experts: an auxiliary loss, computed from a mask of positions that is none here.
-    return dropout | {key: False for key in EXTRA_OUTPUTS if named.get(key)} | {"return_dict": True}
+def _switch_off(config: Any) -> None:
+    """Set aside what a config asks for that would blur scores, or have the model return something else than logits."""
+    for key, value in config.to_dict().items():
+        if _is_dropout(key, value):
+            setattr(config, key, 0.0)
+        elif key in EXTRA_OUTPUTS and value:
+            setattr(config, key, False)
+    config.return_dict = True
 
 
 @torch.no_grad()
@@ -167,8 +171,7 @@ def load_for_training(facts: ModelFacts, device: torch.device, recipe: Recipe, c
         repeat_sums()
     if recipe.lora and recipe.lora.quantisation != "none":
         model = load_model(facts.path, device, compute, recipe.lora.quantisation)
-        make_trainable(model)
-        return model
+        return model.requires_grad_(False)
     if recipe.lora:
         return load_model(facts.path, device, frozen_dtype(facts, recipe, compute))
     if recipe.weights != "bfloat16":

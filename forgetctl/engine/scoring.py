@@ -19,7 +19,6 @@ from torch.nn.functional import cross_entropy
 from ..errors import ModelError
 from .encoding import Encoded
 from .head import Compared, has_plain_head, head_gives_logp
-from .last_gate import reading
 from .memory import in_halves
 from .packing import packed, packs
 
@@ -90,8 +89,7 @@ def _forward(model: Any, batch: PaddedRows, **options: Any) -> Any:
         # anyway. With one, attention would be computed over the padding too, and without the kernels for the causal
         # case.
         ids, scored = batch.input_ids, batch.predicts
-    with reading(model, scored):
-        return model(input_ids=ids, logits_to_keep=scored, use_cache=False, **options)
+    return model(input_ids=ids, logits_to_keep=scored, use_cache=False, **options)
 
 
 def _answer_logits(model: Any, output: Any, batch: PaddedRows) -> Tensor:

@@ -23,11 +23,12 @@ from torch.utils._pytree import tree_leaves
 from transformers.integrations import moe
 
 from ..recipe import Lora
+from .configs import load_config
 from .head import head_gives_logp
 from .lean import make_lean
 from .models import add_lora
 from .packing import could_pack
-from .skeleton import empty_model, model_config
+from .skeleton import empty_model
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def _without_grouped_kernel() -> Iterator[None]:
 
 def model_width(path: Path) -> int:
     """Width of the hidden states, from the model's config."""
-    return int(model_config(path).get_text_config().hidden_size)
+    return int(load_config(path).get_text_config().hidden_size)
 
 
 def model_packs(path: Path, device: torch.device, dtype: torch.dtype) -> bool:

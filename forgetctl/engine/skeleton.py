@@ -1,4 +1,4 @@
-"""A model's class and config without its weights: which modules and weights it has, and of which shapes."""
+"""A model's class without its weights: which modules and weights it has, and of which shapes."""
 
 from __future__ import annotations
 
@@ -7,12 +7,7 @@ from typing import Any
 
 import torch
 
-
-def model_config(path: Path) -> Any:
-    """The config of a model directory, as transformers reads it."""
-    from transformers import AutoConfig
-
-    return AutoConfig.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
+from .configs import load_config
 
 
 def empty_model(path: Path, dtype: torch.dtype) -> Any:
@@ -20,4 +15,4 @@ def empty_model(path: Path, dtype: torch.dtype) -> Any:
     from transformers import AutoModelForCausalLM
 
     classes: Any = AutoModelForCausalLM
-    return classes.from_config(model_config(path), dtype=dtype, trust_remote_code=False)
+    return classes.from_config(load_config(path), dtype=dtype, trust_remote_code=False)

@@ -15,10 +15,11 @@ from ..engine.memory import memory_within
 from ..engine.merging import check_adapter, merge_adapter
 from ..errors import UsageError
 from ..files import file_digest, model_digest, refuse_in_bundle
+from ..progress import Progress, Silent
 
 
 @memory_within(torch.device("cpu"))
-def run_merge(base: Path, adapter: Path, out: Path) -> dict[str, str]:
+def run_merge(base: Path, adapter: Path, out: Path, progress: Progress | None = None) -> dict[str, str]:
     """Merge and return the SHA-256 digests of the model, as runs record it, and of the adapter's weights.
 
     The directory is either whole or not there. Raises UsageError if its place is in use, ModelError for what cannot be
@@ -28,6 +29,8 @@ def run_merge(base: Path, adapter: Path, out: Path) -> dict[str, str]:
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise UsageError(f"{out} is in use; choose another --out")
     facts = inspect_base(base)  # before anything is loaded or made
+    for note in facts.notes:
+        (progress or Silent()).say(note)
     check_adapter(adapter)
     refuse_beyond_disk(out, facts.bytes, "the merged model")
     try:

@@ -17,7 +17,7 @@ from ..engine.stand_ins import NO_STAND_INS, StandIns, make_stand_ins
 from ..engine.windows import by_row, row_tokens, told
 from ..errors import InputError, UsageError
 from ..maths.objectives import WeightedSum
-from ..progress import Progress
+from ..progress import Progress, Silent
 from ..recipe import Recipe
 from ..rows import Row
 from ..run import DEFAULT_RUNS, refuse_used
@@ -48,8 +48,9 @@ class Job:
 
     start: the model to begin with, and the runs that made it. parts: the forget rows by the request that they belong
     to. encoded: what is trained on; a passage that is longer than a window is several. notes: what to tell the user of
-    rows that were cut. sample is None where the start model has yet to make it; retained: its rows that are trained on,
-    encoded. unseen: holdout rows that calibrate; stand_ins: what is made of them, if the loss reads it.
+    the model and of rows that were cut. sample is None where the start model has yet to make it; retained: its rows
+    that are trained on, encoded. unseen: holdout rows that calibrate; stand_ins: what is made of them, if the loss
+    reads it.
     """
 
     options: UnlearnOptions
@@ -93,8 +94,8 @@ def prepare(options: UnlearnOptions, recipe: Recipe) -> Job:
     choose_device(options.device)
     encoder = load_encoder(facts, recipe.prompt_format)
     encoded, cut = encode_rows(encoder, forget, options.forget, facts.context, recipe.max_length, recipe.passages)
-    refusals, notes = read_refusals(options.refusals), tuple(_notes(encoded, cut, recipe, "forget"))
-    notes = (*check_weights(facts, recipe), *notes)
+    refusals = read_refusals(options.refusals)
+    notes = (*facts.notes, *check_weights(facts, recipe), *_notes(encoded, cut, recipe, "forget"))
     job = Job(options, recipe, start, facts, encoder, forget, parts, encoded, cut, refusals, notes, None)
     check_terms(facts, recipe, forget, job.refusals, partial(_encode_whole, job), job.refusals_file, options.forget)
     retain = read_retain(options)
@@ -140,13 +141,17 @@ def _notes(encoded: Sequence[Encoded], cut: int, recipe: Recipe, name: str) -> I
         yield words
 
 
-def dry_run(options: UnlearnOptions, recipe: Recipe) -> tuple[dict[str, Any], tuple[str, str]]:
+def dry_run(
+    options: UnlearnOptions, recipe: Recipe, progress: Progress | None = None
+) -> tuple[dict[str, Any], tuple[str, str]]:
     """Check everything, train nothing: the facts of the job with its cost, and its first row decoded.
 
     The row comes as what the model is given and what is scored. Memory is in bytes. Raises as `prepare`, and
     NeedsApproval for a request whose text was flagged, MemoryExceeded if the job does not fit into what it may take.
     """
     job = prepare(options, recipe)
+    for note in job.notes:
+        (progress or Silent()).say(note)
     refuse_full_disk(job)
     if job.sample:
         look_at_texts(job, job.sample)

@@ -163,6 +163,7 @@ def _score(
     ]
     start = subject.start
     started = scorer.start(start.path) if isinstance(start, ModelSource) else start.scores if start else None
+    scorer.states.clear()  # nothing more is compared with them, and the head is a model's largest weight
     relearned, unmeasured = _relearn(subject, sets, scorer, unlearned, references) if options.deep else ({}, [])
     return (
         Collected(

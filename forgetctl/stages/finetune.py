@@ -73,6 +73,8 @@ def make_model(
     refuse_beyond_disk(out, facts.bytes, "the model")
     encoder = load_encoder(facts, tuning.prompt_format)
     encoded, _ = encode_rows(encoder, lessons.rows, lessons.origin, facts.context, tuning.max_length)
+    for note in facts.notes:
+        progress.say(f"{base}: {note}")
     model = load_model(base, device, torch.float32)
     files.check()  # the digest in the record is of what was loaded
     with progress.bar(f"Training {out.name}", tuning.epochs * -(-len(encoded) // tuning.batch_size)) as bar:

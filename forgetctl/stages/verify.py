@@ -105,6 +105,7 @@ class Scorer:
     kl: dict[str, float | None] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     states: dict[str, SharedStates] = field(default_factory=dict)
+    seen: set[Path] = field(default_factory=set)
 
     def unlearned(self, path: Path) -> Scores:
         """Score the model under test and keep its states."""
@@ -198,6 +199,9 @@ class Scorer:
         # Small steps would be rounded away in half precision, so an attack would look weaker than it is.
         dtype = facts.dtype if self.device.type == "cuda" and not training else torch.float32
         encoder = load_encoder(facts, self.recipe.prompt_format)
+        for note in () if path in self.seen else facts.notes:
+            self.progress.say(f"{path}: {note}")
+        self.seen.add(path)
         model = load_model(path, self.device, dtype, precision)
         return _Loaded(facts, encoder, model, self.sets, self.recipe, precision)
 
