@@ -16,12 +16,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 from torch.nn.functional import kl_div, log_softmax
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers.integrations import moe
 
+from ..errors import ModelError
 from ..recipe import Lora
 from .configs import load_config
 from .head import head_gives_logp
@@ -29,6 +30,9 @@ from .lean import make_lean
 from .models import add_lora
 from .packing import could_pack
 from .skeleton import empty_model
+
+UNKNOWN_VALUES = (DataDependentOutputException, DynamicOutputShapeException)
+"""What tensors without values raise where code asks for one, or makes as many numbers as a value says."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,10 @@ class Way:
 
 
 def step_memory(path: Path, lora: Lora | None, load: Load, way: Way) -> int:
-    """Most bytes of tensors in a forward and backward pass, without weights and the gradients that it adds to."""
+    """Most bytes of tensors in a forward and backward pass, without weights and the gradients that it adds to.
+
+    Raises ModelError for a model whose code goes by values, which these tensors have not.
+    """
     with torch.device("meta"):
         model = empty_model(path, way.weights)
     make_lean(model)
@@ -61,6 +68,14 @@ def step_memory(path: Path, lora: Lora | None, load: Load, way: Way) -> int:
     if way.checkpointing:
         model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
     model.train()
+    try:
+        return _peak(model, load, way)
+    except UNKNOWN_VALUES:
+        kind = load_config(path).model_type
+        raise ModelError(f"{path}: the memory of a training step cannot be foreseen for models of {kind}") from None
+
+
+def _peak(model: nn.Module, load: Load, way: Way) -> int:
     with FakeTensorMode(), _without_grouped_kernel():
         _materialise(model)
         for parameter in model.parameters():
