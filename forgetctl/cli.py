@@ -54,7 +54,7 @@ def merge(progress: TerminalProgress, as_json: bool, base: Path, adapter: Path, 
     with quick_imports():
         from .jobs.merge import run_merge
 
-    digests = run_merge(base, adapter, out)
+    digests = run_merge(base, adapter, out, progress)
     if as_json:
         click.echo(json.dumps({"model": str(out), **digests}, indent=1))
         return

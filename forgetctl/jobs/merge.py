@@ -9,14 +9,16 @@ from pathlib import Path
 import torch
 
 from ..engine.directories import ADAPTER_WEIGHTS, inspect_base
+from ..engine.export import left_out_words
 from ..engine.memory import memory_within
 from ..engine.merging import check_adapter, merge_adapter
 from ..errors import UsageError
 from ..files import file_digest, model_digest
+from ..progress import Progress
 
 
 @memory_within(torch.device("cpu"))
-def run_merge(base: Path, adapter: Path, out: Path) -> dict[str, str]:
+def run_merge(base: Path, adapter: Path, out: Path, progress: Progress | None = None) -> dict[str, str]:
     """Merge and return the SHA-256 digests of the model, as runs record it, and of the adapter's weights.
 
     The directory is either whole or not there. Raises UsageError if its place is in use, ModelError for what cannot be
@@ -32,8 +34,10 @@ def run_merge(base: Path, adapter: Path, out: Path) -> dict[str, str]:
     except OSError as error:
         raise UsageError(f"{out} cannot be made: {error.strerror}") from None
     try:
-        merge_adapter(base, adapter, draft)
+        shipped = merge_adapter(base, adapter, draft)
         draft.replace(out)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+    if progress and shipped.left_out:
+        progress.say(left_out_words(shipped.left_out))
     return {"sha256": model_digest(out), "adapter_sha256": file_digest(adapter / ADAPTER_WEIGHTS)}

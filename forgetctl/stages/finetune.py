@@ -11,10 +11,11 @@ import torch
 
 from ..engine.checkpoints import drafted
 from ..engine.encoding import Encoder, encode_rows
-from ..engine.export import left_out_words, save_model
+from ..engine.export import beside_weights, left_out_words, save_model
 from ..engine.finetune import fine_tune
 from ..engine.hardware import versions
 from ..engine.models import inspect_model, load_model, load_tokenizer
+from ..engine.placement import Placement
 from ..errors import RunError, UsageError
 from ..files import model_digest, now, read_json, write_json
 from ..progress import Progress
@@ -69,6 +70,9 @@ def make_model(
     if _made(out, wanted):
         progress.say(f"{out} is there already, of the same base, rows and settings.")
         return False
+    Placement(base)  # raises for what could not be saved in the end
+    if left_out := beside_weights(base).left_out:
+        progress.say(left_out_words(left_out))
     encoder = Encoder(load_tokenizer(base), tuning.prompt_format)
     encoded, _ = encode_rows(encoder, lessons.rows, lessons.origin, facts.context, tuning.max_length)
     model = load_model(base, device, torch.float32)
@@ -87,11 +91,9 @@ def make_model(
             advance=bar.advance,
         )
     with drafted(out.with_name(f".{out.name}-draft"), out) as draft:
-        shipped = save_model(model, facts, draft)
+        save_model(model, facts, draft)
         made: dict[str, Any] = {"model_sha256": model_digest(draft), "created": now(), "versions": versions()}
         write_json(draft / RECORD, {**wanted, **made})
-    if shipped.left_out:
-        progress.say(left_out_words(shipped.left_out))
     return True
 
 
