@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..engine.models import choose_device, resolve_model
+from ..engine.ranks import Ranks
 from ..errors import InputError, UsageError
 from ..files import text_digest
-from ..progress import Progress, Silent
+from ..progress import Progress
 from ..rows import Row, normalise
 from ..stages.finetune import Lessons, Tuning, make_model
 from ..stages.request import Fields, read_rows
+from .bystander import told_by
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,8 @@ def run_reference(options: ReferenceOptions, tuning: Tuning, progress: Progress 
 
     Raises UsageError for inputs that cannot be used, or where OUT holds models of other inputs.
     """
-    progress = progress or Silent()
     base, device = resolve_model(options.base, allow_download=options.allow_download), choose_device(options.device)
+    progress = told_by(Ranks(), progress, device)
     lessons = _lessons(options)
     progress.say(f"{len(lessons.rows)} rows to learn.")
     try:

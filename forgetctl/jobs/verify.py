@@ -49,7 +49,8 @@ def run_verify(
         raise UsageError(f"no precision {', '.join(strange)}; there is {', '.join(PRECISIONS)}")
     asked = choose_device(options.device)
     ranks = join(asked)
-    device, progress = ranks.device or asked, told_by(ranks, progress)
+    device = ranks.device or asked
+    progress = told_by(ranks, progress, device)
     with memory_within(device), ranks.spoken_once(), ExitStack() as held:
         known = ranks.from_first(lambda: _begin(options, recipe or load_recipe(), device, progress, held))
         if known.stored is not None:
