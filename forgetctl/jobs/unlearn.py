@@ -214,7 +214,7 @@ def _train(run: Run, job: Job, sample: Sample, model: Any, ranks: Ranks, progres
         measure=_measure(job, sample) if job.options.track else None,
         ranks=ranks,
     )
-    with ranks.spoken_once():
+    with ranks.spoken_once(), progress.logged(run.progress_file):
         unlearn(run, material, job.recipe, progress)
     with ranks.agreed():
         if ranks.first:

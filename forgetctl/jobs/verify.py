@@ -55,7 +55,8 @@ def run_verify(
         known = ranks.from_first(lambda: _begin(options, recipe or load_recipe(), device, progress, held))
         if known.stored is not None:
             return known.stored
-        measured = _measure(known, options, device, progress, ranks)
+        with progress.logged(known.subject.run.progress_file):
+            measured = _measure(known, options, device, progress, ranks)
         return ranks.from_first(lambda: _conclude(known, options, measured))
 
 
