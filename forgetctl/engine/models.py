@@ -6,6 +6,7 @@ Safetensors only, no remote code, no silent download.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,11 @@ from .packing import enable_packing
 from .quantised import NF4_BLOCK, QUANTISED, make_trainable, narrowest, quantising
 from .quantised import PRECISIONS as PRECISIONS  # part of this module's own interface
 from .split import join_weights, split_weights
+
+
+ALL_LINEAR = "all-linear"
+FUSED = {"falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"}
+"""Kinds of models whose kernels read the weight of `out_proj` past any adapter, which peft therefore refuses."""
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -147,12 +153,12 @@ def add_lora(model: Any, lora: Lora) -> Any:
 
     if unknown := unknown_targets(lora.targets, (name for name, _ in model.named_modules())):
         raise ModelError(f"lora.targets: the model has no module {', '.join(unknown)}")
-    targets = lora.targets if isinstance(lora.targets, str) else list(lora.targets)
+    targets: Any = lora.targets if isinstance(lora.targets, str) else list(lora.targets)
     config = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules=targets,
+        target_modules=linear_layers(model) if targets == ALL_LINEAR else targets,
         task_type="CAUSAL_LM",
     )
     try:
@@ -163,13 +169,34 @@ def add_lora(model: Any, lora: Lora) -> Any:
     return adapted
 
 
+def linear_layers(model: Any) -> list[str]:
+    """Names of the layers that "all-linear" means: all that do nothing but multiply, without the output head.
+
+    As for peft, but for layers that some models make of `nn.Linear` and that give something else, such as routers, and
+    for layers that share their weights (Zamba), into which their adapters could not be merged each for itself.
+    """
+    from transformers.pytorch_utils import Conv1D
+
+    head, fused = model.get_output_embeddings(), getattr(model.config, "model_type", None) in FUSED
+    weights = Counter(id(weight) for _, weight in model.named_parameters(remove_duplicate=False))
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear | Conv1D)
+        and module is not head
+        and not type(module).forward.__module__.startswith("transformers.models.")
+        and not (fused and name.endswith(".out_proj"))
+        and weights[id(module.weight)] == 1
+    ]
+
+
 def unknown_targets(targets: str | Sequence[str], modules: Iterable[str]) -> list[str]:
     """Those of `lora.targets` that no module has: the ends of names, or a pattern of a whole name. Raises ModelError
     if that is no regular expression."""
     names = list(modules)
     if isinstance(targets, str):
         try:
-            found = targets == "all-linear" or any(re.fullmatch(targets, name) for name in names)
+            found = targets == ALL_LINEAR or any(re.fullmatch(targets, name) for name in names)
         except re.error:
             raise ModelError("lora.targets is no regular expression") from None
         return [] if found else [targets]
