@@ -35,7 +35,6 @@ from .quantised import NF4_BLOCK, QUANTISED, make_trainable, narrowest, quantisi
 from .quantised import PRECISIONS as PRECISIONS  # part of this module's own interface
 from .split import join_weights, split_weights
 
-
 ALL_LINEAR = "all-linear"
 FUSED = {"falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"}
 """Kinds of models whose kernels read the weight of `out_proj` past any adapter, which peft therefore refuses."""

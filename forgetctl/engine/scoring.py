@@ -1,8 +1,9 @@
 """THE definition of an answer's log-probability, shared by training and verification.
 
 logp(answer | prompt) = sum over the answer's tokens, end of turn included, of log softmax(logits)[token], in
-float32. Logits are computed at answer positions only, by models that can restrict them. Rows are computed one after another in one sequence where the
-model can (`engine.packing`), padded on the right to the longest where it cannot; what pads changes no score.
+float32. Logits are computed at answer positions only, by models that can restrict them. Rows are computed one after
+another in one sequence where the model can (`engine.packing`), padded on the right to the longest where it cannot; what
+pads changes no score.
 """
 
 from __future__ import annotations

@@ -174,7 +174,9 @@ def test_only_adapters_train(rows: list[Encoded]) -> None:
 def test_adapters_train_with_their_dropout_and_come_back_in_evaluation(rows: list[Encoded]) -> None:
     model = add_lora(random_model("Llama"), Lora(rank=2, alpha=4, dropout=0.5))
     dropouts, modes = [module for module in model.modules() if isinstance(module, torch.nn.Dropout)], []
-    fine_tune(model, rows[:2], epochs=2, learning_rate=RATE, seed=0, advance=lambda *_: modes.append(dropouts[0].training))
+    fine_tune(
+        model, rows[:2], epochs=2, learning_rate=RATE, seed=0, advance=lambda *_: modes.append(dropouts[0].training)
+    )
     assert modes == [True, True]
     assert not any(module.training for module in model.modules())
 

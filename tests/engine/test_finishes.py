@@ -28,7 +28,10 @@ CONFIGS: dict[str, tuple[Any, dict[str, Any]]] = {
     "scaled behind it": (GraniteConfig, {**HEADS, "logits_scaling": 3.0}),
     "multiplied": (FalconH1Config, {**HEADS, **STATES, "lm_head_multiplier": 0.4}),
     "capped": (Gemma2Config, {**HEADS, "head_dim": 8, "final_logit_softcapping": 2.0}),
-    "capped by another name": (RecurrentGemmaConfig, {"num_attention_heads": 2, "logits_soft_cap": 2.0, "lru_width": 16}),
+    "capped by another name": (
+        RecurrentGemmaConfig,
+        {"num_attention_heads": 2, "logits_soft_cap": 2.0, "lru_width": 16},
+    ),
 }
 
 

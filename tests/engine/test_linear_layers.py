@@ -22,7 +22,11 @@ FOUND: dict[str, tuple[Any, dict[str, Any], set[str]]] = {
     "a router of its own kind": (Llama4TextConfig, {**HEADS, **LLAMA4}, QUERY | GATE),
     "a fused kernel": (MambaConfig, {"state_size": 4}, {"in_proj", "x_proj", "dt_proj"}),
     # Two layers share one transformer block.
-    "shared weights": (Zamba2Config, {**ZAMBA2, "num_attention_heads": 2, "chunk_size": 8}, {"linear", "in_proj", "out_proj"}),
+    "shared weights": (
+        Zamba2Config,
+        {**ZAMBA2, "num_attention_heads": 2, "chunk_size": 8},
+        {"linear", "in_proj", "out_proj"},
+    ),
 }
 
 
