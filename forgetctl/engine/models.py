@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -152,12 +153,13 @@ def add_lora(model: Any, lora: Lora) -> Any:
 
     if unknown := unknown_targets(lora.targets, (name for name, _ in model.named_modules())):
         raise ModelError(f"lora.targets: the model has no module {', '.join(unknown)}")
-    targets: Any = lora.targets if isinstance(lora.targets, str) else list(lora.targets)
+    targets = lora.targets if isinstance(lora.targets, str) else list(lora.targets)
     config = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules=linear_layers(model) if targets == ALL_LINEAR else targets,
+        target_modules=targets,
+        exclude_modules=unfit_layers(model) if targets == ALL_LINEAR else None,
         task_type="CAUSAL_LM",
     )
     try:
@@ -168,25 +170,38 @@ def add_lora(model: Any, lora: Lora) -> Any:
     return adapted
 
 
-def linear_layers(model: Any) -> list[str]:
-    """Names of the layers that "all-linear" means: all that do nothing but multiply, without the output head.
+def unfit_layers(model: Any) -> list[str]:
+    """Names of the linear layers that "all-linear" leaves out beside the output head.
 
-    As for peft, but for layers that some models make of `nn.Linear` and that give something else, such as routers, and
-    for layers that share their weights (Zamba), into which their adapters could not be merged each for itself.
+    Those that some models make of `nn.Linear` and that give something else than a product, such as routers; those
+    that peft refuses; and those that share their weights (Zamba), into which their adapters could not be merged each
+    for itself.
     """
-    from transformers.pytorch_utils import Conv1D
-
-    head, fused = model.get_output_embeddings(), getattr(model.config, "model_type", None) in FUSED
+    fused = getattr(model.config, "model_type", None) in FUSED
     weights = Counter(id(weight) for _, weight in model.named_parameters(remove_duplicate=False))
+    head = model.get_output_embeddings()
     return [
         name
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | Conv1D)
+        if isinstance(module, nn.Linear)
         and module is not head
-        and not type(module).forward.__module__.startswith("transformers.models.")
-        and not (fused and name.endswith(".out_proj"))
-        and weights[id(module.weight)] == 1
+        and (not _multiplies(type(module)) or weights[id(module.weight)] > 1 or (fused and name.endswith(".out_proj")))
     ]
+
+
+@cache
+def _multiplies(kind: Any) -> bool:
+    """Whether layers of the class give states @ weight.T, told by what they do if the class is a model's own."""
+    if not kind.__module__.startswith("transformers.models."):
+        return True
+    layer, states, weight = kind.__new__(kind), torch.ones(2, 3, 5), torch.arange(20.0).view(4, 5)
+    nn.Module.__init__(layer)
+    layer.weight, layer.bias = nn.Parameter(weight, requires_grad=False), None
+    try:
+        found = kind.forward(layer, states)
+    except (AttributeError, TypeError, ValueError, RuntimeError):  # it expects more than a layer has
+        return False
+    return isinstance(found, torch.Tensor) and torch.equal(found, states @ weight.T)
 
 
 def unknown_targets(targets: str | Sequence[str], modules: Iterable[str]) -> list[str]:

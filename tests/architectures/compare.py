@@ -20,7 +20,15 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from forgetctl.engine.encoding import Encoded, Encoder
 from forgetctl.engine.generation import Decoding, greedy_answers
-from forgetctl.engine.models import add_lora, inspect_model, load_model, load_tokenizer, merged, weight_shapes
+from forgetctl.engine.models import (
+    add_lora,
+    inspect_model,
+    load_model,
+    load_tokenizer,
+    merged,
+    unfit_layers,
+    weight_shapes,
+)
 from forgetctl.engine.modes import set_training
 from forgetctl.engine.scoring import answer_logp, pad_rows, score
 from forgetctl.engine.shared_prompts import score_answers
@@ -310,8 +318,13 @@ def gradients(start: Start) -> dict[str, float]:
 
 def lora(start: Start) -> dict[str, float]:
     model = add_lora(_load(start), LORA)
-    adapted = [name.removeprefix("base_model.model.") for name, m in model.named_modules() if hasattr(m, "lora_A")]
-    config = LoraConfig(r=LORA.rank, lora_alpha=LORA.alpha, target_modules=adapted, task_type="CAUSAL_LM")
+    config = LoraConfig(
+        r=LORA.rank,
+        lora_alpha=LORA.alpha,
+        target_modules=LORA.targets,
+        exclude_modules=unfit_layers(load_plain(start.path)),
+        task_type="CAUSAL_LM",
+    )
     plain = get_peft_model(load_plain(start.path), config).eval()
     _draw_adapters(plain, dict(plain.named_parameters()))
     # Some models read a layer's weight past its adapter, which then never learns.
