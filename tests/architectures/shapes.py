@@ -50,7 +50,8 @@ SIZES: dict[str, int] = {
     **_named(8, "qk_rope_head_dim"),
     **_named(4, "rotary_dim"),
     **_named(16, "qk_head_dim"),
-    **_named(2, "index_n_heads"),
+    # So many that no score is zero in all of them: ties are broken by the length of the input.
+    **_named(16, "index_n_heads"),
     **_named(8, "index_head_dim index_topk"),
     # Experts.
     **_named(4, "num_experts n_routed_experts num_local_experts moe_num_experts zero_expert_num"),
@@ -103,7 +104,7 @@ _QWEN4 = {
     "heads_per_ngram": 2,
     "split_ngram_parts": 2,
     "make_ngram_vocab_size_divisible_by": 8,
-    "indexer_n_heads": 2,
+    "indexer_n_heads": 16,
     "indexer_kv_heads": 1,
     "indexer_head_dim": 8,
     "indexer_budget": 8,
