@@ -8,6 +8,7 @@ import math
 import traceback
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -173,19 +174,12 @@ def _tokenizer() -> Any:
 
 
 def load_plain(path: Path) -> Any:
-    """The model as plain transformers loads it, in float32, with attention written out where the model can."""
-    wanted: list[dict[str, Any]] = [
-        {"attn_implementation": "eager", "experts_implementation": "eager"},
-        {"attn_implementation": "eager"},
-        {},
-    ]
-    for options in wanted:
-        try:
-            return AutoModelForCausalLM.from_pretrained(str(path), dtype=torch.float32, **options).eval()
-        except (ValueError, ImportError, TypeError):
-            if not options:
-                raise
-    raise AssertionError
+    """The model as plain transformers loads it, in float32, with its experts one after another where it has any."""
+    load = partial(AutoModelForCausalLM.from_pretrained, str(path), dtype=torch.float32)
+    try:
+        return load(experts_implementation="eager").eval()
+    except (ValueError, TypeError):
+        return load().eval()
 
 
 def token_logp(model: Any, row: Encoded) -> Tensor:

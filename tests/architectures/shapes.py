@@ -233,7 +233,6 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "deepseek_v2 (no query rank)": ("deepseek_v2", {"q_lora_rank": None}),
     "granitemoehybrid (attention alone)": ("granitemoehybrid", {"layer_types": ["full_attention", "full_attention"]}),
     "xlm (causal)": ("xlm", {"causal": True}),
-    "xlnet (one way)": ("xlnet", {"attn_type": "uni"}),
 }
 """Further models of an architecture that compute in another way: the architecture, and its config's fields."""
 
@@ -242,8 +241,10 @@ def _decoders() -> dict[str, tuple[str, dict[str, Any]]]:
     """Architectures that are masked language models unless their config calls them decoders."""
     found = {}
     for name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        given = signature(CONFIG_MAPPING[name]).parameters.get("is_decoder")
-        if given is not None and given.default is False and name != "reformer":
+        fields = signature(CONFIG_MAPPING[name]).parameters
+        masked = "is_decoder" in fields and fields["is_decoder"].default is False
+        # Reformer is built as a decoder anyway, and decoders of translators are decoders.
+        if masked and name != "reformer" and not fields["is_encoder_decoder"].default:
             found[f"{name} (decoder)"] = (name, {"is_decoder": True})
     return found
 
