@@ -10,11 +10,11 @@ import click
 
 from . import __version__
 from .options import Commands, common, json_option
-from .plain_text import printable
+from .plain_text import one_line
 from .reference_cli import reference
 from .requests_cli import requests
 from .seal_cli import audit, keygen, prove, purge, seal
-from .startup import quick_imports
+from .startup import no_core_files, quick_imports
 from .study_cli import study
 from .tune_cli import tune
 from .unlearn_cli import unlearn
@@ -54,12 +54,12 @@ def merge(progress: TerminalProgress, as_json: bool, base: Path, adapter: Path, 
     with quick_imports():
         from .jobs.merge import run_merge
 
-    digests = run_merge(base, adapter, out)
+    digests = run_merge(base, adapter, out, progress)
     if as_json:
         click.echo(json.dumps({"model": str(out), **digests}, indent=1))
         return
     click.echo(
-        printable(f"Merged model: {out}") + f"\nSHA-256: {digests['sha256']} (adapter: {digests['adapter_sha256']})"
+        one_line(f"Merged model: {out}") + f"\nSHA-256: {digests['sha256']} (adapter: {digests['adapter_sha256']})"
     )
 
 
@@ -75,7 +75,7 @@ def report(progress: TerminalProgress, run: Path, kind: Any) -> None:
 
     file, text = run_report(run, kind)
     if kind == "html":
-        click.echo(printable(f"Report: {file}"))
+        click.echo(one_line(f"Report: {file}"))
     else:
         click.echo(text, nl=False)
 
@@ -168,4 +168,5 @@ for command in (unlearn, tune, verify, reference, requests, study, keygen, seal,
 
 def main() -> None:
     """The console script."""
+    no_core_files()
     cli()

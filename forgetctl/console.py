@@ -13,7 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
-from .plain_text import printable as printable  # part of this module's own interface
+from .plain_text import one_line as one_line  # part of this module's own interface
+from .plain_text import printable
 from .progress import Bar, Silent
 
 STYLES = {"PASS": "bold green", "FAIL": "bold red", "INCONCLUSIVE": "bold yellow"}
@@ -43,7 +44,7 @@ class TerminalProgress:
 
     def say(self, text: str) -> None:
         """Print a line."""
-        self.console.print(printable(text), markup=False)
+        self.console.print(one_line(text), markup=False)
 
     @contextmanager
     def bar(self, title: str, total: int) -> Iterator[Bar]:
@@ -59,7 +60,7 @@ class TerminalProgress:
             TextColumn("{task.fields[note]}", style="dim", markup=False),
         )
         with Progress(*columns, console=self.console) as progress:
-            yield _RichBar(progress, progress.add_task(title, total=total or None, note=""))
+            yield _RichBar(progress, progress.add_task(one_line(title), total=total or None, note=""))
 
 
 class _RichBar:
@@ -67,7 +68,7 @@ class _RichBar:
         self.progress, self.task = progress, task
 
     def advance(self, steps: int = 1, note: str = "") -> None:
-        self.progress.update(self.task, advance=steps, note=note)
+        self.progress.update(self.task, advance=steps, note=one_line(note))
 
     def resize(self, total: int, done: int = 0) -> None:
         self.progress.update(self.task, total=total, completed=done)
@@ -84,7 +85,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | No
     for index, column in enumerate(columns):
         grid.add_column(column, style="bold" if index == 0 else "", no_wrap=index == 0, overflow="fold")
     for row in rows:
-        grid.add_row(*(Text(printable(cell)) for cell in row))
+        grid.add_row(*(Text(one_line(cell)) for cell in row))
     return grid
 
 
@@ -123,7 +124,7 @@ def show_verdict(verdict: Mapping[str, Any]) -> None:
     console.print(f"KL, nats a token:    {kl}")
     console.print(_checks(verdict["checks"]))
     for item in verdict["skipped"]:
-        console.print(Text(printable(f"not measured: {item['check']}: {item['reason']}"), "dim"))
+        console.print(Text(one_line(f"not measured: {item['check']}: {item['reason']}"), "dim"))
     console.print(Text.assemble("Verdict: ", (verdict["verdict"], STYLES[verdict["verdict"]]), _decisive(verdict)))
 
 
@@ -137,7 +138,7 @@ def show_audit(found: Sequence[tuple[str, str, str]], code: int) -> None:
     console = out()
     grid = table(["check", "", "finding"], [])
     for check, status, text in found:
-        grid.add_row(Text(printable(check)), Text(AUDIT_MARKS[status], AUDIT_STYLES[status]), Text(printable(text)))
+        grid.add_row(Text(one_line(check)), Text(AUDIT_MARKS[status], AUDIT_STYLES[status]), Text(one_line(text)))
     console.print(grid)
     console.print(Text.assemble("Bundle: ", AUDIT_WORDS.get(code, ("policy unmet", "bold yellow"))))
 
@@ -147,7 +148,7 @@ def show_purge(targets: Sequence[str], remaining: Sequence[tuple[str, str]], *, 
     console = out()
     console.print("Would be destroyed:" if dry_run else "Destroyed:" if targets else "Nothing was left to destroy.")
     for target in targets:
-        console.print(Text(f"  {printable(target)}"))
+        console.print(Text(f"  {one_line(target)}"))
     console.print(table(["yours to delete", "why"], remaining))
     console.print(
         Text("Files were removed from the file system; a disk, its snapshots and backups may keep their blocks.", "dim")
@@ -159,15 +160,15 @@ def _checks(checks: Sequence[Mapping[str, str]]) -> Table:
     name, mark, _ = grid.columns
     name.no_wrap, name.max_width, mark.no_wrap = False, WIDEST_NAME, True
     for check in checks:
-        cells = (Text(printable(check["name"])), Text(MARKS[check["status"]], MARK_STYLES.get(check["status"], "")))
-        grid.add_row(*cells, Text(printable(check["text"])))
+        cells = (Text(one_line(check["name"])), Text(MARKS[check["status"]], MARK_STYLES.get(check["status"], "")))
+        grid.add_row(*cells, Text(one_line(check["text"])))
     return grid
 
 
 def _decisive(verdict: Mapping[str, Any]) -> str:
     """Names of the checks that kept a verdict from being a PASS: in a long list they have scrolled away."""
     kinds = {"FAIL": {"fail"}, "INCONCLUSIVE": {"unknown", "fail"}}.get(verdict["verdict"], set())
-    names = [printable(check["name"]) for check in verdict["checks"] if check["status"] in kinds]
+    names = [one_line(check["name"]) for check in verdict["checks"] if check["status"] in kinds]
     return f" ({'; '.join(names)})" if names else ""
 
 

@@ -6,17 +6,28 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from .disk import refusal, unmade
 from .errors import InputError, RunError, UsageError
 from .outside import opened
 from .strict_json import read_object
 
 WEIGHTS = ".safetensors"
+CARD = "README.md"
+"""Of a model: says what was found of it later, so it is none of the files that are scored and sealed."""
+MANIFEST, SEAL = "manifest.json", "seal.json"
+"""Of a sealed bundle, which nothing but another signature may ever change."""
+MOST_FILES, DEEPEST = 100_000, 32
+"""Files of a model and folders in one another; links could make any number of both out of a few."""
+SETTLED = 1.0
+"""Seconds after which the next change of a file gets another time from the file system."""
 
 
 def now() -> str:
@@ -32,7 +43,7 @@ def file_digest(path: Path) -> str:
 
 def model_digest(directory: Path) -> str:
     """SHA-256 over the names and contents of a model's weight files and its config, hexadecimal."""
-    return model_digest_of({path.name: file_digest(path) for path in directory.iterdir() if _counts(path.name)})
+    return model_digest_of({path.name: known_digest(path) for path in directory.iterdir() if _counts(path.name)})
 
 
 def model_digest_of(digests: Mapping[str, str]) -> str:
@@ -42,6 +53,121 @@ def model_digest_of(digests: Mapping[str, str]) -> str:
 
 def _counts(name: str) -> bool:
     return name.endswith(WEIGHTS) or name == "config.json"
+
+
+class Stamp(NamedTuple):
+    """What tells without reading that a file is the one that it was. entry, entry_time: inode and ctime of the name,
+    which may be a link; the rest is of the file. Times in nanoseconds."""
+
+    entry: int
+    entry_time: int
+    device: int
+    inode: int
+    size: int
+    mtime: int
+    ctime: int
+
+
+def stamp(path: Path) -> Stamp:
+    """The stamp of a file. Raises InputError if there is none."""
+    try:
+        entry, file = path.lstat(), path.stat()
+    except OSError as error:
+        raise InputError(path, f"cannot be read: {error.strerror}") from None
+    times = (file.st_size, file.st_mtime_ns, file.st_ctime_ns)
+    return Stamp(entry.st_ino, entry.st_ctime_ns, file.st_dev, file.st_ino, *times)
+
+
+_KNOWN: dict[tuple[str, Stamp], str] = {}
+"""Digests of models' files that this process has read: a command names the digest of a model in several places."""
+
+
+def known_digest(path: Path) -> str:
+    """`file_digest`, worked out once in a process for as long as the file's stamp stays.
+
+    Raises InputError as `file_digest`, and if the file was changed while it was read.
+    """
+    before, begun = stamp(path), time.time_ns()
+    key = (str(path.absolute()), before)
+    if key in _KNOWN:
+        return _KNOWN[key]
+    digest = file_digest(path)
+    if stamp(path) != before:
+        raise InputError(path, "was changed while it was read")
+    if begun - max(before.mtime, before.ctime) > SETTLED * 1e9:
+        _KNOWN[key] = digest
+    return digest
+
+
+def model_files(directory: Path) -> Iterator[Path]:
+    """Every file of a model but its card, sorted: hidden ones too, and those that links lead to, since transformers
+    reads them all. A snapshot in the hub's cache is nothing but links.
+
+    Raises InputError for a directory that cannot be read, that holds something else than files and folders, or in which
+    links lead round in a circle.
+    """
+    if not directory.is_dir():
+        raise InputError(directory, "no such model directory")
+    for count, path in enumerate(_below(directory, ()), start=1):
+        if count > MOST_FILES:
+            raise InputError(directory, f"holds more than {MOST_FILES} files")
+        if not path.is_file():
+            raise InputError(path, "is no regular file")
+        if path != directory / CARD:
+            yield path
+
+
+def _below(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
+    try:
+        status, inside = folder.stat(), sorted(folder.iterdir())
+    except OSError as error:
+        raise InputError(folder, f"cannot be read: {error.strerror}") from None
+    here = (status.st_dev, status.st_ino)
+    if here in above:
+        raise InputError(folder, "is a link to a folder that it lies in")
+    if len(above) > DEEPEST:
+        raise InputError(folder, f"lies more than {DEEPEST} folders deep")
+    for path in inside:
+        if path.is_dir():
+            yield from _below(path, (*above, here))
+        else:
+            yield path
+
+
+@dataclass(frozen=True, repr=False)
+class ModelFiles:
+    """A model's files as they were before they were read, so that it can be told whether they stayed so."""
+
+    directory: Path
+    stamps: Mapping[Path, Stamp]
+
+    @classmethod
+    def of(cls, directory: Path) -> ModelFiles:
+        """The files as they are now. Raises InputError as `model_files`."""
+        return cls(directory, {path: stamp(path) for path in model_files(directory)})
+
+    def check(self) -> None:
+        """Raise RunError naming the first file that was changed, added or removed since. Reads none of them."""
+        now = ModelFiles.of(self.directory).stamps
+        changed = sorted(path for path in self.stamps.keys() | now.keys() if self.stamps.get(path) != now.get(path))
+        if changed:
+            raise RunError(
+                f"{changed[0]} was changed while the model was in use, so nobody knows what was read; "
+                "repeat the command when nothing else writes there"
+            )
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether a directory is a sealed bundle."""
+    return os.path.lexists(path / SEAL) and os.path.lexists(path / MANIFEST)
+
+
+def refuse_in_bundle(place: Path) -> None:
+    """Raise UsageError if `place` is a bundle or lies in one: whatever is written there breaks it."""
+    named, real = place.absolute(), Path(os.path.realpath(place))
+    for folder in (named, *named.parents, real, *real.parents):
+        if is_bundle(folder):
+            raise UsageError(f"{folder} is a sealed bundle, in which nothing may be written; choose another place")
 
 
 def text_digest(parts: Iterable[str]) -> str:
@@ -63,7 +189,7 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RunError(f"{path} cannot be written: {error.strerror or type(error).__name__}") from None
+        raise RunError(f"{path} cannot be written: {refusal(error)}") from None
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
@@ -98,7 +224,7 @@ def flush_folder(folder: Path) -> None:
     Raises RunError if the file system refuses.
     """
     with writing(folder):
-        for path in (*folder.iterdir(), folder, folder.parent):
+        for path in (*folder.rglob("*"), folder, folder.parent):
             _flush(path)
 
 
@@ -116,13 +242,14 @@ def draft_prefix(path: Path) -> str:
 
 
 def write_new(path: Path, data: bytes) -> None:
-    """Write a private file (0600) that must not exist yet. Raises UsageError if it does, or cannot be made."""
+    """Write a private file (0600) that must not exist yet. Raises UsageError if it does, or cannot be made, RunError if
+    the disk is full."""
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     except FileExistsError:
         raise UsageError(f"{path} exists and is not overwritten") from None
     except OSError as error:
-        raise UsageError(f"{path} cannot be made: {error.strerror}") from None
+        raise unmade(path, error) from None
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -130,7 +257,7 @@ def write_new(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
     except OSError as error:
         path.unlink()  # a part of it would be in the way of the next attempt
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
+        raise unmade(path, error, "cannot be written") from None
 
 
 @contextmanager

@@ -17,9 +17,11 @@ import click
 
 from .abuse import RULES
 from .crash import told
+from .disk import refusal, wrapped_refusal
 from .errors import EndedElsewhere, ForgetctlError, Interrupted
 from .files import private_files
-from .plain_text import printable
+from .plain_text import one_line, printable
+from .startup import isolated
 
 if TYPE_CHECKING:
     from .recipe import Recipe
@@ -33,8 +35,9 @@ VERBOSE = "forgetctl.verbose"
 class Failure(click.ClickException):
     """An error of ours as one line on standard error."""
 
-    def __init__(self, error: ForgetctlError) -> None:
-        super().__init__(printable(str(error)))
+    def __init__(self, error: ForgetctlError, lines: str | None = None) -> None:
+        """lines: what is told in place of the error's own message, if it may be more than a line."""
+        super().__init__(one_line(str(error)) if lines is None else printable(lines))
         setattr(self, "exit_code", error.exit_code)  # noqa: B010 (click declares it on the class)
 
 
@@ -47,7 +50,7 @@ class Commands(click.Group):
             with _terminable(), private_files():
                 return super().invoke(ctx)
         except click.ClickException as error:
-            setattr(error, "message", printable(error.message))  # noqa: B010 (click declares it final)
+            setattr(error, "message", one_line(error.message))  # noqa: B010 (click declares it final)
             raise
         except (click.exceptions.Exit, click.Abort):
             raise
@@ -61,9 +64,12 @@ class Commands(click.Group):
             raise  # whoever reads our output has enough; click ends quietly
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
-            raise Failure(ForgetctlError(f"{where}{error.strerror or type(error).__name__}")) from None
-        except Exception as error:  # noqa: BLE001  Python would print its message, which may quote rows
-            raise Failure(ForgetctlError(told(error, verbose=ctx.meta.get(VERBOSE, False)))) from None
+            raise Failure(ForgetctlError(f"{where}{refusal(error)}")) from None
+        except (SystemExit, GeneratorExit):
+            raise
+        except BaseException as error:  # noqa: BLE001  Python would print its message, which may quote rows
+            words = wrapped_refusal(error, Path()) or told(error, verbose=ctx.meta.get(VERBOSE, False))
+            raise Failure(ForgetctlError(), words) from None
 
 
 @contextmanager
@@ -94,7 +100,8 @@ def common(command: Callable[..., Any]) -> Callable[..., Any]:
 
         click.get_current_context().meta[VERBOSE] = verbose
         _calm_libraries("warning" if verbose else "error")
-        return command(*args, progress=TerminalProgress(quiet=quiet), **options)
+        with isolated(allow_download=options.get("allow_download", False)):
+            return command(*args, progress=TerminalProgress(quiet=quiet), **options)
 
     return wrapped
 
@@ -236,5 +243,8 @@ def _calm_libraries(level: str) -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     logging.getLogger("bitsandbytes").setLevel(level.upper())
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel("ERROR")  # misses the package that it cannot have
     if level == "error":
         warnings.simplefilter("ignore", FutureWarning)  # addressed to whoever maintains the libraries
+        # peft writes embeddings beside an adapter on them, in checkpoints that go when the run is done.
+        warnings.filterwarnings("ignore", "Setting `save_embedding_layers`", UserWarning)

@@ -11,6 +11,15 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(c if _is_plain(c) else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
+def one_line(text: str) -> str:
+    """The same for what stands on a line, such as a name: no line break or tab either, which could begin a line, or a
+    column, that looks like one of ours."""
+    return printable(text).translate(_BREAKS)
+
+
+_BREAKS = dict.fromkeys(map(ord, "\n\t"), "\N{REPLACEMENT CHARACTER}")
+
+
 def _is_plain(character: str) -> bool:
     """Whether a character shows, or is a blank, a tab or a line feed."""
     return character.isprintable() or character in "\n\t" or unicodedata.category(character) == "Zs"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import common, json_option
+from .plain_text import one_line
 
 if TYPE_CHECKING:
     from .console import TerminalProgress
@@ -72,4 +73,4 @@ def reference(progress: TerminalProgress, as_json: bool, **options: Any) -> None
         click.echo(json.dumps({"models": [str(path) for path in made]}, indent=1))
         return
     for path in made:
-        click.echo(f"Reference model: {path}")
+        click.echo(one_line(f"Reference model: {path}"))

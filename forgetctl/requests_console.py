@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from .console import STYLES, out, printable, table
+from .console import STYLES, one_line, out, table
 from .register.records import BoundRun, Change, Request
 
 LATE, SOON = "bold red", "bold yellow"
@@ -74,9 +74,9 @@ def show_standing(request: Request, today: date) -> None:
         end = Text.assemble("due ", str(request.effective_due), ", ", _left(request, today))
         if not request.acknowledged and request.acknowledge_by:
             end.append_text(Text.assemble("; confirm receipt ", _acknowledge_by(request, today)))
-    console.print(Text.assemble((printable(request.id), "bold"), ": ", end))
+    console.print(Text.assemble((one_line(request.id), "bold"), ": ", end))
     for run in request.runs if request.closed else ():
-        console.print(Text.assemble("run ", printable(run.run), ": ", _verdict(run.verdict)))
+        console.print(Text.assemble("run ", one_line(run.run), ": ", _verdict(run.verdict)))
 
 
 def _cells(request: Request, today: date) -> dict[str, Text]:
@@ -148,7 +148,7 @@ def _acknowledge_by(request: Request, today: date) -> Text:
 
 
 def _verdict(verdict: str | None) -> Text:
-    return Text(printable(verdict), STYLES.get(verdict, "")) if verdict else Text(NONE)
+    return Text(one_line(verdict), STYLES.get(verdict, "")) if verdict else Text(NONE)
 
 
 def _told(request: Request, today: date) -> dict[str, Text]:
@@ -168,7 +168,7 @@ def _told(request: Request, today: date) -> dict[str, Text]:
         "identity": _said(request.identity_result),
         "identity method": _said(request.identity_method),
         "approver": _said(request.approver),
-        "exceptions": _said("\n".join(request.exceptions)),
+        "exceptions": Text("\n").join(map(_said, request.exceptions)) or Text(NONE),
     }
 
 
@@ -193,19 +193,19 @@ def _entries(change: Change) -> Iterator[list[str]]:
 
 
 def _words(value: Any) -> str:
-    return "\n".join(map(str, value)) if isinstance(value, list) else str(value)
+    return "; ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _facts(what: str, name: str, facts: Mapping[str, Text]) -> Table:
     grid = table([what, ""], [])
-    grid.columns[1].header = Text(printable(name))
+    grid.columns[1].header = Text(one_line(name))
     for fact, value in facts.items():
         grid.add_row(fact, value)
     return grid
 
 
 def _said(text: str | None) -> Text:
-    return Text(printable(text)) if text else Text(NONE)
+    return Text(one_line(text)) if text else Text(NONE)
 
 
 def _utc(time: str) -> str:

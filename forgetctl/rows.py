@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from .maths.text import fold
+
 Turn = tuple[Literal["system", "user", "assistant"], str]
 
 
@@ -44,5 +46,5 @@ class Row:
 
 
 def normalise(text: str) -> str:
-    """Text for comparisons: case folded, runs of white space as one blank."""
-    return " ".join(text.split()).casefold()
+    """Text for comparisons: folded (`maths.text.fold`), runs of white space as one blank."""
+    return " ".join(fold(text).split())

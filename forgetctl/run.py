@@ -13,10 +13,25 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from .disk import unmade
 from .errors import InputError, RunError, UsageError
-from .files import file_digest, model_digest, now, private, private_files, read_json, write_bytes, write_json, writing
+from .files import (
+    MANIFEST,
+    SEAL,
+    file_digest,
+    model_digest,
+    now,
+    private,
+    private_files,
+    read_json,
+    refuse_in_bundle,
+    write_bytes,
+    write_json,
+    writing,
+)
 from .layout import RunFiles
 from .outside import read_bytes
+from .plain_text import one_line
 from .seal.commitments import Part, commit_file, commit_parts, make_key, read_key
 from .seal.events import append_event
 from .strict_json import parse_json
@@ -53,9 +68,15 @@ class Run(RunFiles):
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
             path.chmod(0o700)
         except OSError as error:
-            raise UsageError(f"{path} cannot be made: {error.strerror}") from None
+            raise unmade(path, error) from None
         run = cls(path)
-        run.record = {"schema": SCHEMA, "id": path.name, "uid": secrets.token_hex(6), "created": now(), **record}
+        run.record = {
+            "schema": SCHEMA,
+            "id": one_line(path.name),
+            "uid": secrets.token_hex(6),
+            "created": now(),
+            **record,
+        }
         run.save_record()
         run.event("created", kind=record.get("kind"))
         run._point_latest()
@@ -67,6 +88,8 @@ class Run(RunFiles):
         run = cls(resolved := _named(path))
         if not resolved.is_dir():
             raise UsageError(f"no run at {path}" + (": nothing has been run here yet" if path.name == LATEST else ""))
+        if any(os.path.lexists(resolved / name) for name in (SEAL, MANIFEST)):
+            raise UsageError(f"{path} is a sealed bundle, not a run, and nothing may change it; give the run itself")
         if not run.record_file.is_file():
             raise UsageError(f"{path} is not a run directory: it has no {run.record_file.name}")
         run.load_record()
@@ -175,6 +198,10 @@ class Run(RunFiles):
         if self.record["inputs"][name][field] != digest:
             raise RunError(f"{path} has changed since {self.path} was started; start a new run")
 
+    def check_start(self, path: Path) -> None:
+        """Raise RunError if the model at `path` is not the one that the run was started with."""
+        self.check_unchanged("model", path, model_digest(path))
+
     def log(self, figures: dict[str, float]) -> None:
         """Append one line to log.jsonl. Raises RunError if it cannot be written."""
         with writing(self.log_file), open(self.log_file, "a", encoding="utf-8", opener=private) as file:
@@ -234,7 +261,8 @@ def new_run_path(runs: Path, method: str) -> Path:
 
 
 def refuse_used(path: Path) -> None:
-    """Raise UsageError if `path` is a file or a directory with something in it."""
+    """Raise UsageError if `path` is a file, a directory with something in it, or within a sealed bundle."""
+    refuse_in_bundle(path)
     if path.name == LATEST:
         raise UsageError(f"{path}: '{LATEST}' is the name of the link to the newest run; choose another --out")
     if path.is_file() or (path.is_dir() and any(path.iterdir())):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import common, json_option, row_limits
-from .plain_text import printable
+from .plain_text import one_line
 
 if TYPE_CHECKING:
     from .console import TerminalProgress
@@ -42,8 +42,8 @@ def keygen(progress: TerminalProgress, as_json: bool, out: Path, encrypt: bool, 
     if as_json:
         click.echo(json.dumps({"private": str(out), "public": str(public), "keyid": keyid}, indent=1))
         return
-    click.echo(printable(f"Private key: {out}   (keep it to yourself)"))
-    click.echo(printable(f"Public key:  {public}   (give it to auditors, by another way than the bundle)"))
+    click.echo(one_line(f"Private key: {out}   (keep it to yourself)"))
+    click.echo(one_line(f"Public key:  {public}   (give it to auditors, by another way than the bundle)"))
     if keyid:
         click.echo(f"Key id:      {keyid}")
 
@@ -66,7 +66,7 @@ def seal(progress: TerminalProgress, as_json: bool, run: Path, key: Path, **opti
     if as_json:
         click.echo(json.dumps({"bundle": str(bundle)}))
         return
-    click.echo(printable(f"Sealed: {bundle}"))
+    click.echo(one_line(f"Sealed: {bundle}"))
     progress.say(f"Anybody with your public key can check it: forgetctl audit {bundle} --key {key.name}.pub")
 
 
@@ -133,7 +133,7 @@ def prove(
         for proof in proofs:
             where = f"line {proof.request_line} of request {proof.request or '(without an id)'}"
             told = f"was in the request: {where}" if proof.found else "was not in the request of this key"
-            click.echo(printable(f"{rows}:{proof.line}: {told}"))
+            click.echo(one_line(f"{rows}:{proof.line}: {told}"))
         progress.say("Whether the bundle is sound, and whose it is, is shown by: forgetctl audit")
     ctx.exit(0 if all(proof.found for proof in proofs) else 1)
 
@@ -153,7 +153,7 @@ def purge(progress: TerminalProgress, as_json: bool, run: Path, dry_run: bool, y
 
     planned = plan_purge(PurgeOptions(run, **options))
     if not dry_run and not yes:
-        listed = "".join(f"\n  {path}" for path in planned.targets) or " nothing"
+        listed = "".join(f"\n  {one_line(str(path))}" for path in planned.targets) or " nothing"
         click.confirm(f"This destroys, for good:{listed}\nGo on?", abort=True, err=True)
     done = planned if dry_run else run_purge(planned)
     if as_json:
@@ -174,7 +174,7 @@ def _passphrase(key: Path, variable: str) -> str | None:
         return None
     given = os.environ.get(variable)
     if given is None and sys.stdin.isatty():
-        given = click.prompt(f"Passphrase of {key}", hide_input=True, err=True)
+        given = click.prompt(one_line(f"Passphrase of {key}"), hide_input=True, err=True)
     return given
 
 

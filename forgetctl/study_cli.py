@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import common, json_option
+from .plain_text import one_line
 from .studies import LARGE, STUDIES
 
 if TYPE_CHECKING:
@@ -114,4 +115,4 @@ def _tell(done: Written, as_json: bool) -> None:
     for found in done.outcome.tables:
         out().print(table(found.columns, found.rows, found.title))
     for path in done.files:
-        click.echo(f"Wrote {path}")
+        click.echo(one_line(f"Wrote {path}"))

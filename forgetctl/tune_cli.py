@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import approve_option, common, fields_of, json_option, memory_options, model_options, recipe_of
+from .plain_text import one_line
 
 if TYPE_CHECKING:
     from .console import TerminalProgress
@@ -89,4 +90,4 @@ def _show(found: Tuned, recipe: Path, lacking: str | None) -> None:
         click.echo(lacking)
     if not found.complete:
         click.echo("The time was used up before the last rung was done; the same command goes on.")
-    click.echo(f"Recipe: {recipe}   (forgetctl unlearn --recipe {recipe} ...)")
+    click.echo(one_line(f"Recipe: {recipe}   (forgetctl unlearn --recipe {recipe} ...)"))

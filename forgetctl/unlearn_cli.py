@@ -20,7 +20,7 @@ from .options import (
     recipe_of,
     request_options,
 )
-from .plain_text import printable
+from .plain_text import one_line
 from .startup import quick_imports
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ PLACE = click.Path(path_type=Path)
 @click.option("--refusals", type=PLACE, metavar="FILE", help="Uninformed answers, one a line; else ours.")
 @click.option("--method", metavar="NAME", help="Unlearning method; `forgetctl methods` lists them.  [default: npo-rt]")
 @click.option("--lora", is_flag=True, help="Train low-rank adapters and merge them, instead of all weights.")
+@click.option("--keep-adapter", is_flag=True, help="With --lora or --qlora: write the adapter, too.")
 @memory_options
 @click.option(
     "--out",
@@ -102,7 +103,7 @@ def unlearn(
     else:
         recipe = recipe_of(options, method=options["method"], calibrated=options["holdout"] is not None)
         if dry_run:
-            _dry_run(chosen, recipe, as_json)
+            _dry_run(chosen, recipe, progress, as_json)
             return
         run = run_unlearn(chosen, recipe, progress)
     if not speaks():
@@ -110,7 +111,7 @@ def unlearn(
     if as_json:
         click.echo(json.dumps({"run": str(run.path), "model": str(run.model_dir), **run.record["stages"]}, indent=1))
         return
-    click.echo(printable(f"Unlearned model: {run.model_dir}"))
+    click.echo(one_line(f"Unlearned model: {run.model_dir}"))
     which = f"{run.path} " if options["out"] or resume else ""
     progress.say(
         f"Next: forgetctl verify {which}--reference DIR   (or --holdout FILE), then: forgetctl report {which}--html"
@@ -135,15 +136,16 @@ def _unlearn_options(model: str, forget: Path, **options: Any) -> Any:
         track=options["track"],
         approve=options["approve"],
         max_memory=options["max_memory"],
+        keep_adapter=options["keep_adapter"],
         argv=tuple(sys.argv),
     )
 
 
-def _dry_run(options: Any, recipe: Recipe, as_json: bool) -> None:
+def _dry_run(options: Any, recipe: Recipe, progress: TerminalProgress, as_json: bool) -> None:
     from .console import show_dry_run
     from .jobs.prepare import dry_run
 
-    facts, row = dry_run(options, recipe)
+    facts, row = dry_run(options, recipe, progress)
     if as_json:
         click.echo(json.dumps(facts, indent=1))
     else:

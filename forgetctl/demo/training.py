@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from ..engine.checkpoints import saving
 from ..engine.encoding import Encoded, Encoder
 from ..engine.finetune import BATCH_ROWS, fine_tune
 from ..progress import Progress
@@ -74,8 +75,9 @@ def learn(
 
 def save(model: Any, tokenizer: Any, directory: Path) -> None:
     """Write a Hugging Face model directory in safetensors."""
-    model.save_pretrained(str(directory), safe_serialization=True)
-    tokenizer.save_pretrained(str(directory))
+    with saving(directory):
+        model.save_pretrained(str(directory), safe_serialization=True)
+        tokenizer.save_pretrained(str(directory))
 
 
 def encoder_for(tokenizer: Any) -> Encoder:

@@ -1,7 +1,8 @@
 """The model card: README.md beside the weights, with Hugging Face's metadata.
 
 It may be published with the model, so of the records it takes only figures, settings, digests and fixed words: no
-paths, no command line, no ids of requests, no line numbers, no names of runs, of references or of files.
+paths, no command line, no ids of requests, no line numbers, no names of runs or of references, and of files only the
+names of those that lay beside the start model and were left out.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from .summary import summary
 from .tables import Section
 from .verdict_record import Comparison, Verdict
 from .view import labels, warnings
-from .words import COMPARISONS, LIMITS, MEASURES, PUBLISHING, RESULTS, SCORES, SYMBOLS
+from .words import COMPARISONS, KEPT_ADAPTER, LIMITS, MEASURES, PUBLISHING, RESULTS, SCORES, SYMBOLS
 
 HUB_ID = re.compile(r"[a-z0-9][\w.-]*/[a-z0-9][\w.-]*", re.ASCII | re.IGNORECASE)
 TAG = re.compile(r"[a-z0-9-]{1,40}")
@@ -57,11 +58,13 @@ def card(report: Report, *, base_model: str | None, license: str | None) -> str:
             warnings=list(warnings(report)),
             lineage=[_ancestor(run) for run in report.run.lineage],
             sections=list(_sections(report, verdict)) if verdict else [],
+            made=report.run.stages.get("unlearn"),
             settings=[one for one in settings(report.recipe) if one[0].partition(".")[0] in SETTINGS],
             digests=list(_digests(report)),
             SYMBOLS=SYMBOLS,
             LIMITS=LIMITS,
             PUBLISHING=PUBLISHING,
+            KEPT_ADAPTER=KEPT_ADAPTER,
         )
     )
 
@@ -147,6 +150,9 @@ def _digests(report: Report) -> Iterator[tuple[str, str]]:
         yield "this model, as written", written
     if verdict and verdict.model and verdict.model.sha256:
         yield "this model, as verified", verdict.model.sha256
+    made = report.run.stages.get("unlearn")
+    if made and made.adapter_sha256:
+        yield "the adapter's weights", made.adapter_sha256
     yield from report.run.frozen.items()
     if verdict and verdict.digest:
         yield "verdict", verdict.digest

@@ -13,7 +13,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 
-from ..plain_text import printable
+from ..plain_text import one_line, printable
 
 
 def number(value: float | None) -> str:
@@ -103,6 +103,11 @@ def markdown(value: object) -> str:
     return re.sub(r"(://|(?<=www)\.)", r"\\\1", text, flags=re.IGNORECASE)  # or else it becomes a link
 
 
+def _on_one_line(value: object) -> object:
+    """What is inserted into a page of HTML stays on its line, but for markup, such as plots."""
+    return one_line(value) if type(value) is str else value
+
+
 def code_block(text: str) -> Markdown:
     """An indented code block, which no content can leave."""
     return Markdown("\n".join(f"    {line}" for line in text.split("\n")))
@@ -115,7 +120,7 @@ def environment(kind: str) -> Environment:
         loader=PackageLoader("forgetctl", "document"),
         undefined=StrictUndefined,
         autoescape=kind == "html",  # noqa: S701  Markdown is escaped by finalize, which sees every value
-        finalize=markdown if kind == "md" else None,
+        finalize=markdown if kind == "md" else _on_one_line,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,

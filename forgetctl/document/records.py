@@ -69,6 +69,9 @@ class Stage(Part):
     seconds_per_epoch: float | None = None
     peak_memory_bytes: int | None = None
     trainable_parameters: int | None = None
+    untouched_weights: int | None = None
+    left_out: tuple[str, ...] = ()
+    adapter_sha256: Digest | None = None
     model_sha256: Digest | None = None
     retain_rows: int | None = None
     check_rows: int | None = None

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..abuse import RULES
+from ..plain_text import one_line
 from .figures_earlier import began_with, lineage
 from .formats import quantiles
 from .history import MOST_EVENTS, digests, history
@@ -57,7 +58,7 @@ def view(report: Report) -> dict[str, Any]:
         "digests": list(digests(report)),
         "lineage": list(lineage(report)),
         "began_with": began_with(report),
-        "command": shlex.join(report.run.argv),
+        "command": one_line(shlex.join(report.run.argv)),
     }
 
 

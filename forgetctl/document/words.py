@@ -42,6 +42,12 @@ PUBLISHING = (
     "forgotten: whoever has both can compare them."
 )
 
+KEPT_ADAPTER = (
+    "The adapter was kept, too. It protects nobody by itself: the base model alone still knows the rows, wherever it "
+    "is served without the adapter or can be. And whoever has this model and the adapter can take one off the other, "
+    "which leaves the model from before."
+)
+
 MEASURES = {
     "forget_probability": "Forget rows: probability",
     "truth_ratio": "Forget rows: truth ratio",
@@ -79,6 +85,10 @@ DIVERGENCES_EXPLAINED = {
 
 ELICITED = {
     "greedy": ("Asked", "The prompt as it is, answered with the likeliest tokens."),
+    "without thought": (
+        "Without a thought",
+        "The prompt with an empty thought behind it, for a model that thinks.",
+    ),
     "first tokens": ("Beginning given", "The first tokens of the response are given away; does the rest come out?"),
     "affirmative": ("Made willing", "The answer is made to begin willingly; does the response come out?"),
     "sampled": ("Sampled", "Several answers drawn at random, for some of the rows; the best one counts."),

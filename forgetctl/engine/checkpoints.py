@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
-from safetensors import SafetensorError
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from ..errors import InputError, RunError
-from ..files import file_digest, writing
+from ..disk import wrapped_refusal
+from ..errors import ForgetctlError, InputError, RunError
+from ..files import file_digest, flush_folder, writing
 from ..strict_json import read_object
 
 COMPLETE = "complete.json"
@@ -48,11 +48,24 @@ def saving(folder: Path) -> Iterator[None]:
     try:
         with writing(folder):
             yield
-    except (SafetensorError, RuntimeError) as error:
-        # Neither library has a class of its own for what the file system says; torch keeps even that to itself.
-        if not isinstance(error, SafetensorError) and "PytorchStreamWriter" not in str(error):
+    except ForgetctlError:
+        raise
+    except Exception as error:
+        # None of the libraries has a class of its own for what the file system says; torch keeps even that to itself.
+        if (why := wrapped_refusal(error, folder)) is None:
             raise
-        raise RunError(f"{folder} cannot be written: the disk may be full") from None
+        raise RunError(f"{folder} cannot be written: {why}") from None
+
+
+@contextmanager
+def drafted(draft: Path, directory: Path) -> Iterator[Path]:
+    """Fill a directory under another name first: it is either whole or not there. Raises as `saving`."""
+    shutil.rmtree(draft, ignore_errors=True)
+    with saving(draft):
+        yield draft
+    flush_folder(draft)  # before anybody is told that it is there, and what it was made from goes
+    shutil.rmtree(directory, ignore_errors=True)
+    draft.replace(directory)
 
 
 def _remove_others(newest: Path) -> None:

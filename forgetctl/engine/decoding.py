@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from itertools import takewhile
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -27,11 +28,49 @@ Choose = Callable[[Tensor, Tensor, int], Tensor]
 """Next tokens, (rows,), from logits in float32, (rows, vocabulary), numbers of the rows, (rows,), and the step."""
 
 
+_found: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+
+
 def can_decode(model: Any) -> bool:
-    """Whether the model keeps plain keys and values, and takes what the loop hands it."""
-    layers = DynamicCache(config=model.config).layers
-    plain = all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers)
-    return bool(layers) and plain and set(inspect.signature(model.forward).parameters) >= TAKEN
+    """Whether the loop gives what the model gives by itself: it keeps plain keys and values, takes what the loop hands
+    it, and says after prompts that are padded on the left what it says after each of them alone.
+
+    Looked at once for each model, the last by what it does: some count positions from elsewhere, or by places in the
+    cache, or carry a state through the padding.
+    """
+    if model not in _found:
+        takes = set(inspect.signature(model.forward).parameters) >= TAKEN
+        _found[model] = takes and keeps_plain_states(model.config) and _pads(model)
+    return _found[model]
+
+
+def keeps_plain_states(config: Any) -> bool:
+    """Whether nothing but keys and values of attention, all of them or those of a window, goes from token to token."""
+    try:
+        layers = DynamicCache(config=config).layers
+    except AttributeError:  # of an architecture that has none
+        return False
+    return bool(layers) and all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers)
+
+
+@torch.no_grad()
+def _pads(model: Any) -> bool:
+    """Compares prompts of different lengths at once, and a token behind them, with each alone."""
+    vocabulary = model.config.get_text_config(decoder=True).vocab_size
+    prompts = [[id % vocabulary for id in range(first, last)] for first, last in ((3, 6), (5, 11))]
+    ids, mask = (part.to(model.device) for part in pad_left([prompt[:-1] for prompt in prompts], 0))
+    positions, cache = (mask.cumsum(1) - 1).clamp_min(0), _cache(model)
+    last = torch.tensor([prompt[-1:] for prompt in prompts], device=model.device)
+    together = [_next_logits(model, ids, mask, positions, cache)]
+    mask, positions = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1), positions[:, -1:] + 1
+    together.append(_next_logits(model, last, mask, positions, cache))
+    rounding = torch.finfo(model.dtype).eps ** 0.5
+    for row, prompt in enumerate(prompts):
+        alone = model(input_ids=torch.tensor([prompt], device=model.device), use_cache=False).logits[0, -2:].float()
+        found = torch.stack([step[row] for step in together])
+        if (found - alone).abs().max() > rounding * alone.std():
+            return False
+    return True
 
 
 class _RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]

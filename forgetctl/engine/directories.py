@@ -19,23 +19,50 @@ from .. import outside
 from ..errors import InputError, ModelError
 from ..files import WEIGHTS
 from ..strict_json import LooseJSONError, parse_json, read_object
+from .companions import ADAPTER_CONFIG as ADAPTER_CONFIG  # these are part of this module's own interface
+from .companions import ADAPTER_WEIGHTS as ADAPTER_WEIGHTS
+from .companions import wanted_from_hub
+from .configs import load_config, told_foreign
 
 LARGEST_HEADER = 100_000_000
 """Bytes, as for safetensors itself."""
 NO_LIMIT = int(1e30)
 """What transformers writes for the length of a tokenizer that has none."""
-ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+UNQUANTISED = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "BOOL")
+"""Types of tensors, by safetensors' names, in which a model stores weights and buffers as they are."""
+INDEX = "model.safetensors.index.json"
+
+
+LONGEST_INPUT = (
+    "max_position_embeddings",
+    "n_positions",
+    "max_seq_len",
+    "n_ctx",
+    "max_sequence_length",
+    "max_target_positions",
+    "seq_length",
+)
+"""What configs of transformers call the longest input."""
 
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What can be said of a model directory without loading its weights."""
+    """What can be said of a model directory without loading its weights.
+
+    context: the longest input in tokens, None if there is no bound. vocabulary: number of embeddings. stops: ids of
+    tokens at which the model's generation settings end an answer. quantised: how its weights are quantised, None if
+    they are not. notes: what to tell its owner of it.
+    """
 
     path: Path
     bytes: int
     context: int | None
     layers: int | None
     dtype: torch.dtype
+    vocabulary: int | None = None
+    stops: tuple[int, ...] = ()
+    quantised: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 def resolve_model(name: str, *, allow_download: bool) -> Path:
@@ -54,7 +81,8 @@ def resolve_model(name: str, *, allow_download: bool) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=["*.safetensors", "*.json", "*.model", "*.jinja", "*.txt"]))
+        wanted, unwanted = map(list, wanted_from_hub())
+        return Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=unwanted))
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         raise ModelError(f"{name}: could not be downloaded ({type(error).__name__})") from None
 
@@ -76,6 +104,21 @@ def inspect_model(path: Path) -> ModelFacts:
     return inspect_base(path)
 
 
+def inspect_trainable(path: Path) -> ModelFacts:
+    """The same of a model whose weights are to be changed. Raises ModelError also where they are quantised."""
+    return trainable(inspect_model(path))
+
+
+def trainable(facts: ModelFacts) -> ModelFacts:
+    """These facts, if the model's weights can be changed. Raises ModelError where they are quantised."""
+    if facts.quantised:
+        raise ModelError(
+            f"{facts.path}: its weights are quantised ({facts.quantised}), too coarse for steps of training; "
+            "give the model that it was quantised from, or dequantise it first (transformers: model.dequantize())"
+        )
+    return facts
+
+
 def inspect_base(path: Path) -> ModelFacts:
     """The same of the model alone, whatever adapter lies beside it."""
     config = read_config(path / "config.json")
@@ -91,32 +134,95 @@ def inspect_base(path: Path) -> ModelFacts:
             raise ModelError(f"{path}: its {which} asks for remote code (auto_map), which forgetctl never runs")
     if not any((path / name).exists() for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")):
         raise ModelError(f"{path}: has no tokenizer")
+    quantised = quantisation(path)
     for file in weights:
         with opened(file):  # its header is checked
             pass
-    context = _count(path, config, "max_position_embeddings", "n_positions")
+        if quantised is None:
+            _refuse_strange_types(file)
     named = getattr(torch, str(config.get("dtype") or config.get("torch_dtype")), None)
     dtype = named if isinstance(named, torch.dtype) else _stored_dtype(weights[0])
-    layers = _count(path, config, "num_hidden_layers", "n_layer")
-    return ModelFacts(path, sum(item.stat().st_size for item in weights), context, layers, dtype)
+    text = _text_config(path)
+    layers, vocabulary = (_count(path, text, name) for name in ("num_hidden_layers", "vocab_size"))
+    return ModelFacts(
+        path=path,
+        bytes=sum(item.stat().st_size for item in weights),
+        context=_count(path, text, *LONGEST_INPUT),
+        layers=layers,
+        dtype=dtype,
+        vocabulary=vocabulary,
+        stops=_stop_ids(path, text),
+        quantised=quantised,
+        notes=tuple(told_foreign(config)),
+    )
 
 
-def _count(path: Path, config: dict[str, Any], *names: str) -> int | None:
-    """The first of these keys that a config has. Raises ModelError if it is no number of anything."""
-    part = config.get("text_config", config)
-    found = next((part[name] for name in names if name in part), None) if isinstance(part, dict) else -1
+def _text_config(path: Path) -> Any:
+    """What transformers makes of the config, with its own values for what the file leaves out: of the language model
+    alone, where there is more. Raises ModelError for what is no causal language model."""
+    from transformers import AutoModelForCausalLM
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING
+
+    config = load_config(path)
+    kind = str(config.model_type)
+    if type(config) not in AutoModelForCausalLM._model_mapping:
+        raise ModelError(f"{path}: is no causal language model: transformers has none of the kind {kind}")
+    if config.is_encoder_decoder:
+        raise ModelError(f"{path}: is no causal language model, but an encoder and a decoder ({kind})")
+    if type(config) in MODEL_FOR_MASKED_LM_MAPPING and getattr(config, "is_decoder", None) is False:
+        raise ModelError(f"{path}: is no causal language model: every token sees those after it ({kind})")
+    return config.get_text_config(decoder=True)
+
+
+def _count(path: Path, config: Any, *names: str) -> int | None:
+    """The first of these that a config has. Raises ModelError if it is no number of anything."""
+    name, found = next(((n, v) for n in names if (v := getattr(config, n, None)) is not None), ("", None))
     if found is None:
         return None
     if type(found) is not int or not 0 < found < 2**31:
-        raise ModelError(f"{path / 'config.json'}: has no usable {names[0]}")
+        raise ModelError(f"{path / 'config.json'}: has no usable {name}")
     return found
+
+
+def _stop_ids(path: Path, config: Any) -> tuple[int, ...]:
+    """Where `generate` would end an answer: at one token, or at any of several."""
+    file = path / "generation_config.json"
+    named = read_config(file).get("eos_token_id") if file.is_file() else None
+    if named is None:
+        file, named = path / "config.json", config.eos_token_id
+    ids = named if isinstance(named, list) else [] if named is None else [named]
+    if not all(type(id) is int and 0 <= id < 2**31 for id in ids):
+        raise ModelError(f"{file}: has no usable eos_token_id")
+    return tuple(ids)
+
+
+def quantisation(path: Path) -> str | None:
+    """The method by which a model's config says that its weights are quantised, None if it says nothing of it. Raises
+    ModelError if there is no config."""
+    config = read_config(path / "config.json")
+    text = config.get("text_config")
+    for part in (config, text if isinstance(text, dict) else {}):
+        named = part.get("quantization_config", part.get("compression_config"))
+        if named is not None:
+            return str(named.get("quant_method") or "unnamed") if isinstance(named, dict) else "unnamed"
+    return None
+
+
+def _refuse_strange_types(file: Path) -> None:
+    """Raise ModelError for weights of a type that says nothing without its scales."""
+    with opened(file) as tensors:
+        for name in tensors.keys():  # noqa: SIM118
+            if (stored := tensors.get_slice(name).get_dtype()) not in UNQUANTISED:
+                raise ModelError(
+                    f"{file}: holds quantised weights ({stored}), and the config does not say how to read them"
+                )
 
 
 def weight_files(path: Path) -> list[Path]:
     """The safetensors files that transformers would load; a directory may hold the same weights twice."""
     if (path / "model.safetensors").is_file():
         return [path / "model.safetensors"]
-    index = path / "model.safetensors.index.json"
+    index = path / INDEX
     if index.is_file():
         try:
             listed = read_object(index).get("weight_map")
@@ -133,13 +239,40 @@ def weight_files(path: Path) -> list[Path]:
     return sorted(path.glob("*.safetensors"))
 
 
-def weight_shapes(path: Path) -> dict[str, list[int]]:
-    """Names and shapes of all weights, from the files' headers. Raises ModelError for a damaged file."""
-    shapes: dict[str, list[int]] = {}
+@dataclass(frozen=True)
+class Stored:
+    """Where a weight lies: from byte `begin` to `end` of a safetensors file. dtype: safetensors' name of its type."""
+
+    file: Path
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+def stored_weights(path: Path) -> dict[str, Stored]:
+    """All weights of a model by name, from the files' headers.
+
+    Raises ModelError for a damaged file, and for a weight that two files have: one of them would be read by nobody.
+    """
+    found: dict[str, Stored] = {}
     for file in weight_files(path):
-        with opened(file) as weights:
-            shapes.update({name: weights.get_slice(name).get_shape() for name in weights.keys()})  # noqa: SIM118
-    return shapes
+        with opened(file):  # checked as a whole: no gaps, no overlaps, not cut off
+            pass
+        header, length = read_header(file)
+        for name, entry in header.items():
+            if name == "__metadata__":
+                continue
+            if name in found:
+                raise ModelError(f"{path}: {found[name].file.name} and {file.name} both hold {name}")
+            begin, end = (8 + length + offset for offset in entry["data_offsets"])
+            found[name] = Stored(file, entry["dtype"], tuple(entry["shape"]), begin, end)
+    return found
+
+
+def weight_shapes(path: Path) -> dict[str, list[int]]:
+    """Names and shapes of all weights, from the files' headers. Raises as `stored_weights`."""
+    return {name: list(stored.shape) for name, stored in stored_weights(path).items()}
 
 
 def _stored_dtype(file: Path) -> torch.dtype:
@@ -154,7 +287,7 @@ def _stored_dtype(file: Path) -> torch.dtype:
 @contextmanager
 def opened(file: Path) -> Iterator[Any]:
     """A safetensors file. Raises ModelError if it is none, or not a whole one, or has two weights of one name."""
-    _refuse_loose_header(file)
+    read_header(file)
     try:
         with safe_open(str(file), framework="pt") as weights:
             yield weights
@@ -162,15 +295,17 @@ def opened(file: Path) -> Iterator[Any]:
         raise ModelError(f"{file}: is not a whole safetensors file") from None
 
 
-def _refuse_loose_header(file: Path) -> None:
-    """What safetensors lets pass: of two weights of one name it takes the last, and another reader the first."""
+def read_header(file: Path) -> tuple[dict[str, Any], int]:
+    """A safetensors file's header and its length in bytes. Raises ModelError for one that is no strict JSON.
+
+    safetensors lets more pass: of two weights of one name it takes the last, and another reader the first.
+    """
     try:
         with outside.opened(file) as raw:
             (length,) = struct.unpack("<Q", raw.read(8).ljust(8, b"\xff"))
             # It refuses a longer header itself, and one that is no JSON.
             header = raw.read(length) if length <= LARGEST_HEADER else b""
-        if header:
-            parse_json(header.decode())
+        return (parse_json(header.decode()) if header else {}), length
     except InputError as error:
         raise ModelError(str(error)) from None
     except (LooseJSONError, UnicodeDecodeError):

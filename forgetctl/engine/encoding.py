@@ -8,6 +8,7 @@ checked token by token, never guessed from padding or special tokens.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -16,7 +17,8 @@ from typing import Any
 
 from ..errors import InputError, ModelError, TemplateRefusal
 from ..recipe import Passages
-from ..rows import Row
+from ..rows import Row, Turn
+from .panics import panics_unheard
 from .templates import render
 
 
@@ -58,22 +60,39 @@ class Encoded:
 
 KEPT_PROMPTS = 64
 """Prompts whose rendering is remembered."""
+THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL)
+"""What templates of reasoning models leave out of earlier turns, as their models were trained."""
+
+
+@dataclass(frozen=True, repr=False)
+class Rendered:
+    """A row as text: what the model is given, what is scored, and how its template ends a turn, or ""."""
+
+    prompt: str
+    answer: str
+    closing: str = ""
 
 
 class Encoder:
     """Turns rows into token ids for one model.
 
-    tokenizer: the model's own. prompt_format: used where it has no chat template; contains {prompt}.
+    tokenizer: the model's own. prompt_format: used where it has no chat template; contains {prompt}. stops: ids at
+    which the model's own generation settings end an answer. vocabulary: number of its embeddings, None if unknown.
     Raises ModelError if the tokenizer cannot mark the end of an answer.
     """
 
-    def __init__(self, tokenizer: Any, prompt_format: str) -> None:
+    def __init__(
+        self, tokenizer: Any, prompt_format: str, stops: Iterable[int] = (), vocabulary: int | None = None
+    ) -> None:
         if tokenizer.eos_token_id is None:
             raise ModelError("the tokenizer has no end-of-sequence token, so the end of an answer cannot be scored")
         self.tokenizer = tokenizer
         self.prompt_format = prompt_format
+        self.vocabulary = vocabulary
+        self._stops = {tokenizer.eos_token_id, *stops}
         # The answers to one prompt come one after another.
         self._prompt = lru_cache(maxsize=KEPT_PROMPTS)(self._render_prompt)
+        self._plain_start = lru_cache(maxsize=KEPT_PROMPTS)(self._find_plain_start)
 
     @property
     def uses_template(self) -> bool:
@@ -82,40 +101,56 @@ class Encoder:
 
     @cached_property
     def stop_ids(self) -> list[int]:
-        """Ids that end an answer: the tokenizer's end of sequence and the template's end of turn."""
+        """Ids that end an answer: the tokenizer's end of sequence, those of the model's generation settings (GLM-4 and
+        Phi-3 have several), and the template's end of turn."""
         probe = self.encode(Row(line=0, context=(("user", "a"),), response="b"))
-        return sorted({self.tokenizer.eos_token_id, probe.ids[-1]})
+        return sorted({*self._stops, probe.ids[-1]})
 
     def encode(self, row: Row) -> Encoded:
         """Ids of the row's prompt and response, uncut."""
         return self.encode_texts([row], [self.texts(row)])[0]
 
-    def encode_texts(self, rows: Sequence[Row], texts: Sequence[tuple[str, str]]) -> list[Encoded]:
+    def encode_texts(self, rows: Sequence[Row], texts: Sequence[Rendered]) -> list[Encoded]:
         """Ids of rows whose `texts` are known, uncut. A tokenizer takes many texts in a fraction of the time."""
-        prompts = self._ids([prompt for prompt, _ in texts])
-        joints = self._ids([prompt + answer for prompt, answer in texts])
+        prompts = self._ids([text.prompt for text in texts])
+        joints = self._ids([text.prompt + text.answer + text.closing for text in texts])
         return [
-            self._encoded(row, answer, prompt, joint)
-            for row, (_, answer), prompt, joint in zip(rows, texts, prompts, joints, strict=True)
+            self._encoded(row, text, prompt, joint)
+            for row, text, prompt, joint in zip(rows, texts, prompts, joints, strict=True)
         ]
 
-    def _encoded(self, row: Row, answer_text: str, prompt_ids: list[int], joint_ids: list[int]) -> Encoded:
+    def _encoded(self, row: Row, text: Rendered, prompt_ids: list[int], joint_ids: list[int]) -> Encoded:
         prompt, joint = self._lead(row) + prompt_ids, self._lead(row) + joint_ids
         # Where the tokenizer merges across the boundary, the joint ids would follow a prompt that the model is
         # never given at generation; then the two are tokenised apart and joined.
-        answer = joint[len(prompt) :] if joint[: len(prompt)] == prompt else self._ids([answer_text])[0]
-        if row.complete and (not answer or answer[-1] not in self._special_ids):
+        answer = joint[len(prompt) :] if joint[: len(prompt)] == prompt else self._ids([text.answer + text.closing])[0]
+        if row.complete and not self._is_ended(answer, text.closing):
             answer = [*answer, self.tokenizer.eos_token_id]
         # A passage without a beginning-of-sequence token has nothing to predict its first token from.
         return Encoded((*prompt, *answer), max(len(prompt), 1))
+
+    def _is_ended(self, answer: Sequence[int], closing: str) -> bool:
+        """Whether the ids end as a turn does, and not just in a token that somebody added to the vocabulary."""
+        return bool(answer) and (answer[-1] in self._stops or (bool(closing) and answer[-1] in self._special_ids))
 
     def lead_tokens(self, row: Row) -> int:
         """Number of tokens before the row's own, which the tokenizer puts before any text."""
         return len(self._lead(row))
 
     def encode_prompt(self, row: Row) -> tuple[int, ...]:
-        """Ids that the model is given to answer the row."""
-        encoded = self.encode(row)
+        """Ids that the model is given to answer the row, as its template asks by default: it may begin with a thought.
+
+        `Encoded.start` is elsewhere where the template puts something before a finished answer, such as an empty
+        thought, or leaves out what it asks with.
+        """
+        if not (self.uses_template and row.context):
+            encoded = self.encode(row)
+            return encoded.ids[: encoded.start]
+        return tuple(self._lead(row) + self._ids([self._prompt(row.context)])[0])
+
+    def encode_plain_prompt(self, row: Row) -> tuple[int, ...]:
+        """Ids that the model is given to answer the row without a thought: where any plain answer is scored from."""
+        encoded = self.encode(row.answering(""))
         return encoded.ids[: encoded.start]
 
     @cached_property
@@ -123,62 +158,117 @@ class Encoder:
         return set(self.tokenizer.all_special_ids) | set(self.tokenizer.added_tokens_decoder)
 
     def _ids(self, texts: list[str]) -> list[list[int]]:
-        return [list(ids) for ids in self.tokenizer(texts, add_special_tokens=False)["input_ids"]] if texts else []
+        if not texts:
+            return []
+        with panics_unheard():
+            return [list(ids) for ids in self.tokenizer(texts, add_special_tokens=False)["input_ids"]]
 
     def _lead(self, row: Row) -> list[int]:
-        """The beginning-of-sequence id where the tokenizer would add one and no template does."""
+        """What the tokenizer puts before a text, where no template does."""
         return [] if self.uses_template and row.context else self._begun
 
     @cached_property
     def _begun(self) -> list[int]:
-        bos = self.tokenizer.bos_token_id
-        return [bos] if bos is not None and self.tokenizer("a")["input_ids"][:1] == [bos] else []
+        """The ids before a text: the beginning of sequence, or several, as GLM-4's [gMASK] <sop>."""
+        with panics_unheard():
+            whole = list(self.tokenizer("a")["input_ids"])
+        (alone,) = self._ids(["a"])
+        places = range(len(whole) - len(alone) + 1)
+        return whole[: next((place for place in places if whole[place : place + len(alone)] == alone), 0)]
 
-    def texts(self, row: Row) -> tuple[str, str]:
-        """What is given to the model and what is scored. Raises TemplateRefusal, and ModelError for a template that
-        does not show where an answer begins."""
+    def texts(self, row: Row) -> Rendered:
+        """What is given to the model and what is scored.
+
+        Raises TemplateRefusal where the template fails, or does not keep the words of prompt and response, and
+        ModelError for a template that does not show where an answer begins.
+        """
         if not row.context:
-            return "", row.response
+            return Rendered("", row.response)
         return self._templated(row) if self.uses_template else self._plain(row)
 
-    def _plain(self, row: Row) -> tuple[str, str]:
+    def keeps(self, row: Row) -> bool:
+        """Whether the row's words are all in what the model would be given."""
+        try:
+            self.texts(row)
+        except TemplateRefusal:
+            return False
+        return True
+
+    def _plain(self, row: Row) -> Rendered:
         parts = []
         for role, content in row.context:
             parts.append(f" {content}\n" if role == "assistant" else self.prompt_format.replace("{prompt}", content))
-        return "".join(parts), f" {row.response}"
+        return Rendered("".join(parts), f" {row.response}")
 
-    def _templated(self, row: Row) -> tuple[str, str]:
-        turns, prompt = _turns(row.context), self._prompt(row.context)
-        whole = self._render([*turns, {"role": "assistant", "content": row.response}], False)
-        if not whole.startswith(prompt):
+    def _templated(self, row: Row) -> Rendered:
+        whole = self._render([*_turns(row.context), {"role": "assistant", "content": row.response}], False)
+        start, end = self._find_response(row, whole)
+        _check_prompt(row, whole[:start])
+        return Rendered(whole[:start], whole[start:end], self._closing(whole[end:]) if row.complete else "")
+
+    def _find_response(self, row: Row, whole: str) -> tuple[int, int]:
+        """Where the response begins and ends in the rendered conversation, white space before it included.
+
+        That is after the template's own generation prompt or, where the template puts something between the two or
+        leaves some of it out (an empty thought, an opened one), where any answer would begin.
+        """
+        # Templates trim and indent, so white space may differ.
+        wanted = re.compile(r"\s*" + r"\s*".join(map(re.escape, row.response.split())))
+        asked = self._prompt(row.context)
+        if row.response and whole.startswith(asked) and (match := wanted.match(whole, len(asked))):
+            return match.span()
+        start = self._plain_start(row.context)
+        if match := wanted.match(whole, start):
+            return match.span()
+        raise TemplateRefusal("the model's chat template leaves out or changes a part of this response")
+
+    def _find_plain_start(self, context: tuple[Turn, ...]) -> int:
+        """Where the template lets an answer begin that is plain text: where two different ones part."""
+        probes = [self._render([*_turns(context), {"role": "assistant", "content": letter}], False) for letter in "ab"]
+        common = os.path.commonprefix(probes)  # noqa: RUF071 (any strings, not only paths)
+        asked = self._prompt(context)
+        if not (common.startswith(asked.rstrip()) or asked.startswith(common)):
             raise ModelError(
                 "the chat template does not begin an answer with its own generation prompt, so the scored tokens "
                 "cannot be told from the prompt"
             )
-        tail = whole[len(prompt) :].rstrip()
-        response = row.response.strip()
-        head = "" if response and tail.lstrip().startswith(response) else self._head(turns, prompt)
-        end = len(tail) if row.complete else tail.index(response, len(head)) + len(response)
-        return prompt + head, tail[len(head) : end]
+        # White space right after the generation prompt belongs to the answer, as where a template has none between.
+        return len(asked) if common.startswith(asked) and not common[len(asked) :].strip() else len(common)
 
-    def _head(self, turns: list[dict[str, str]], prompt: str) -> str:
-        """What the template puts before any answer, such as an empty thought; it belongs to the prompt.
+    def _closing(self, rest: str) -> str:
+        """How the template ends the turn: up to the first token at which generation stops, since what it writes
+        behind that is never reached."""
+        rest = rest.rstrip()
+        ends = [rest.find(text) + len(text) for text in self._stop_texts if text in rest]
+        return rest[: min(ends)] if ends else rest
 
-        It is what two different answers begin with, wherever a row's own response may also occur in it.
-        """
-        probes = [self._render([*turns, {"role": "assistant", "content": letter}], False) for letter in "ab"]
-        head = os.path.commonprefix(probes)[len(prompt) :]  # noqa: RUF071 (any strings, not only paths)
-        return head if head.strip() else ""
+    @cached_property
+    def _stop_texts(self) -> list[str]:
+        with panics_unheard():
+            return [text for id in self._stops if (text := self.tokenizer.decode([id], skip_special_tokens=False))]
 
-    def _render_prompt(self, context: tuple[tuple[str, str], ...]) -> str:
+    def _render_prompt(self, context: tuple[Turn, ...]) -> str:
         return self._render(_turns(context), True)
 
     def _render(self, turns: list[dict[str, str]], add_generation_prompt: bool) -> str:
         return render(self.tokenizer, turns, add_generation_prompt=add_generation_prompt)
 
 
-def _turns(context: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
+def _turns(context: Iterable[Turn]) -> list[dict[str, str]]:
     return [{"role": role, "content": content} for role, content in context]
+
+
+def _check_prompt(row: Row, rendered: str) -> None:
+    """Raise TemplateRefusal if the words of a turn are not in the rendered prompt."""
+    there = _squashed(rendered)
+    for role, content in row.context:
+        kept = THOUGHT.sub("", content) if role == "assistant" else content
+        if _squashed(kept) not in there:
+            raise TemplateRefusal("the model's chat template leaves out or changes a part of this prompt")
+
+
+def _squashed(text: str) -> str:
+    return "".join(text.split())
 
 
 def encode_rows(
@@ -194,9 +284,11 @@ def encode_rows(
     context: the model's longest input in tokens, None if it has none. passages: how passages that do not fit become
     windows, which stand one after another in the row's place; the default is the recipe's. A row with a prompt that
     does not fit is refused: its answer would no longer be an answer to it.
-    Raises InputError naming the rows that do not fit, or that the chat template refuses; nothing is cut silently.
+    Raises InputError naming the rows that do not fit, that the chat template refuses, or that have a token which the
+    model has not; nothing is cut silently.
     """
     encoded = encoder.encode_texts(rows, [_texts(encoder, row, path) for row in rows])
+    _check_vocabulary(encoder, rows, encoded, path)
     lengths = [min(len(item.ids), max_length or len(item.ids)) for item in encoded]
     if context is not None and (long := [i for i, row in enumerate(rows) if row.context and lengths[i] > context]):
         raise InputError(
@@ -217,6 +309,15 @@ def encode_rows(
     return [window for some in windows for window in some], len(cut)
 
 
+def _check_vocabulary(encoder: Encoder, rows: Sequence[Row], encoded: Sequence[Encoded], path: Path) -> None:
+    """Refuse tokens that were added to the tokenizer and not to the model."""
+    size = encoder.vocabulary
+    if size is not None and (strange := [i for i, item in enumerate(encoded) if max(item.ids) >= size]):
+        raise InputError(
+            path, f"{_lines(rows, strange, 'has', 'have')} a token that the model, with its {size:,} embeddings, lacks"
+        )
+
+
 def _windows(encoder: Encoder, row: Row, item: Encoded, context: int | None, passages: Passages) -> list[Encoded]:
     """What is computed of a row: itself, or windows of a passage that is longer than one."""
     length = min((bound for bound in (context, passages.window) if bound is not None), default=None)
@@ -227,7 +328,7 @@ def _windows(encoder: Encoder, row: Row, item: Encoded, context: int | None, pas
     return item.windows(length, overlap, lead)
 
 
-def _texts(encoder: Encoder, row: Row, path: Path) -> tuple[str, str]:
+def _texts(encoder: Encoder, row: Row, path: Path) -> Rendered:
     try:
         return encoder.texts(row)
     except TemplateRefusal as error:
@@ -243,4 +344,5 @@ def _lines(rows: Sequence[Row], indices: Sequence[int], one: str, several: str) 
 def marked(encoder: Encoder, encoded: Encoded) -> tuple[str, str]:
     """The row as the model sees it, decoded: what is given, and what is scored."""
     decode = encoder.tokenizer.decode
-    return decode(encoded.ids[: encoded.start]), decode(encoded.ids[encoded.start :])
+    with panics_unheard():
+        return decode(encoded.ids[: encoded.start]), decode(encoded.ids[encoded.start :])

@@ -142,6 +142,19 @@ def static_bytes(facts: ModelFacts, recipe: Recipe, device: torch.device) -> int
     return int(adapters) + _count(shapes) * held.itemsize
 
 
+def disk_bytes(facts: ModelFacts, recipe: Recipe) -> int:
+    """Bytes that a run takes on its disk at the most: its checkpoints, of which there are three where a third is being
+    written (`engine.checkpoints`), or two of them and the model that comes out, as large as the one that goes in.
+
+    A checkpoint has what is trained, in four bytes a weight whether split or whole, and the optimizer's moments.
+    """
+    shapes = weight_shapes(facts.path)
+    trained = _count(shapes) if recipe.lora is None else _lora_size(shapes, recipe.lora.rank)
+    moments = 2 * FLOAT if recipe.optimizer == "adamw" else EIGHT_BIT_MOMENTS
+    checkpoint = int(trained * (FLOAT + moments))
+    return max(min(recipe.epochs, 3) * checkpoint, min(recipe.epochs, 2) * checkpoint + facts.bytes)
+
+
 def _beside(fit: Fit) -> int:
     """What a process takes beside its tensors."""
     return RUNTIME + int(HEAP_WASTE * fit.step_bytes) + (0 if fit.precision == "fp32" else KERNELS)

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..maths.objectives import Role
 from .encoding import Encoded
 from .memory import in_halves
-from .scoring import answer_activations, length_batches, pad_rows
+from .scoring import answer_activations, length_batches, pad_rows, short_input
 from .states import AnswerStates
 
 
@@ -102,7 +102,7 @@ def watch_layer(model: Any, retain: Sequence[Encoded], index: int, seed: int) ->
         for position, i in enumerate(indices):
             start[i] = hidden[batch.row == position]
 
-    for indices in length_batches(retain):
+    for indices in length_batches(retain, apart=short_input(model)):
         in_halves(indices, compute)
     generator = torch.Generator().manual_seed(seed)
     direction = torch.rand(model.config.get_text_config().hidden_size, generator=generator).to(model.device)

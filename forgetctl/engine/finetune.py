@@ -12,7 +12,7 @@ from .encoding import Encoded
 from .modes import set_training
 from .packing import packs
 from .schedule import Limits, cuts
-from .scoring import answer_logp, pad_rows
+from .scoring import answer_logp, pad_rows, short_input
 
 BATCH_ROWS = 32
 TOKENS = 2048
@@ -45,7 +45,7 @@ def fine_tune(
     warmup = min(round(warmup_epochs * batches), max(total - 1, 0))
     schedule = get_linear_schedule_with_warmup(optimizer, warmup, total)  # type: ignore[no-untyped-call]
     generator = torch.Generator().manual_seed(seed)
-    limits = Limits(micro_batch or batch_size, TOKENS, padded=not packs(model))
+    limits = Limits(micro_batch or batch_size, TOKENS, padded=not packs(model), apart=short_input(model))
     set_training(model)
     for _ in range(epochs):
         for indices in torch.split(torch.randperm(len(rows), generator=generator), batch_size):

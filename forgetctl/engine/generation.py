@@ -16,6 +16,8 @@ from ..rows import Row
 from .decoding import Choose, cache_bytes, can_decode, decode, pad_left, until_end
 from .encoding import Encoder
 from .memory import in_halves
+from .panics import panics_unheard
+from .scoring import short_input
 
 BATCH_ROWS = 128
 CACHE_BYTES = 4 * 2**30
@@ -82,7 +84,7 @@ def continuations(
             for index in indices:
                 answers[index] = [_answer(encoder, next(said), room) for _ in answers[index]]
 
-        for room, indices in _batches(prompts, asked, decoding, say.token_bytes):
+        for room, indices in _batches(prompts, asked, decoding, say):
             if room > 0:
                 in_halves(indices, partial(answer, room))
             advance(len(indices))
@@ -111,7 +113,7 @@ def _without_defaults(model: Any) -> Iterator[None]:
 
 
 def _batches(
-    prompts: Sequence[Sequence[int]], asked: Sequence[int], decoding: Decoding, token_bytes: int
+    prompts: Sequence[Sequence[int]], asked: Sequence[int], decoding: Decoding, say: _Speaker
 ) -> Iterator[tuple[int, list[int]]]:
     """Positions of prompts of similar length, with the number of tokens that there is room for after each of them."""
     limit, context, copies = decoding.max_new_tokens, decoding.context, decoding.samples or 1
@@ -119,10 +121,13 @@ def _batches(
     def room(index: int) -> int:
         return limit if context is None else min(limit, context - len(prompts[index]))
 
+    def together(index: int) -> tuple[int, int | None]:
+        return room(index), say.together(len(prompts[index]), room(index))
+
     ordered = sorted(asked, key=lambda index: -len(prompts[index]))
-    for tokens, group in itertools.groupby(ordered, room):
+    for (tokens, _), group in itertools.groupby(ordered, together):
         alike = list(group)
-        fitting = CACHE_BYTES // max(1, token_bytes * (len(prompts[alike[0]]) + tokens))
+        fitting = CACHE_BYTES // max(1, say.token_bytes * (len(prompts[alike[0]]) + tokens))
         size = max(1, min(BATCH_ROWS, fitting) // copies)
         for start in range(0, len(alike), size):
             yield tokens, alike[start : start + size]
@@ -138,6 +143,18 @@ class _Speaker:
         self.model, self.stops, self.decoding = model, stops, decoding
         self.loops = can_decode(model)
         self.token_bytes = cache_bytes(model) if self.loops else 0
+        self.short = short_input(model)
+
+    def together(self, prompt: int, room: int) -> int | None:
+        """What prompts have in common that may be answered at once; of one with so many tokens.
+
+        `generate` pads them to one length, of which recurrent models know nothing. With LongRoPE the cache is computed
+        anew where an answer grows beyond the short factors, which is at another step for each length.
+        """
+        return None if self._in_loop(prompt, room) else prompt
+
+    def _in_loop(self, prompt: int, room: int) -> bool:
+        return self.loops and (self.short is None or prompt + room <= self.short)
 
     def __call__(self, numbers: Sequence[int], prompts: Sequence[Sequence[int]], room: int) -> list[list[int]]:
         """Tokens of every answer, without its end, the samples of a prompt one after another.
@@ -150,7 +167,7 @@ class _Speaker:
         def choose(logits: torch.Tensor, rows: torch.Tensor, step: int) -> torch.Tensor:
             return logits.argmax(-1) if draws is None else draw(logits, draws[step, rows])
 
-        if self.loops:
+        if self._in_loop(max(map(len, prompts)), room):
             return decode(self.model, prompts, self.stops, room, copies or 1, choose)
         return self._generate([prompt for prompt in prompts for _ in range(copies or 1)], room, choose)
 
@@ -197,5 +214,6 @@ def draw(logits: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
 
 
 def _answer(encoder: Encoder, tokens: Sequence[int], room: int) -> Answer:
-    text = encoder.tokenizer.decode(tokens, skip_special_tokens=True).strip()
+    with panics_unheard():
+        text = encoder.tokenizer.decode(tokens, skip_special_tokens=True).strip()
     return Answer(text, complete=len(tokens) < room)

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from types import FunctionType, MethodType, SimpleNamespace
+from types import FunctionType, SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import rms_norm, silu
 
+from .forwards import Maker, replace_forward
 from .packing import computing_dtype
 
 ROTATION = "apply_rotary_pos_emb"
@@ -29,17 +30,18 @@ def make_lean(model: nn.Module) -> None:
     """Replace the forward of every norm, gate and attention of the model that is of a known kind."""
     for module in model.modules():
         if lean := _lean_forward(module):
-            module.forward = MethodType(lean, module)
+            replace_forward(module, lean)
 
 
-def _lean_forward(module: Any) -> Callable[..., Any] | None:
+def _lean_forward(module: Any) -> Maker | None:
+    """What makes the forward of the module's class, if it is of a known kind."""
     kind: Any = type(module)
     weighs = isinstance(getattr(module, "weight", None), nn.Parameter)
     if weighs and (hasattr(module, "variance_epsilon") or hasattr(module, "eps")):
-        return _norm_of(kind)
+        return _norm_of if _norm_of(kind) else None
     if hasattr(module, "act_fn") and hasattr(module, "gate_proj"):
-        return gated if _is_gated(kind, module.act_fn) else None
-    return _turning(kind)
+        return _gated_of if _is_gated(kind, module.act_fn) else None
+    return _turning if _turning(kind) else None
 
 
 def _same(found: Callable[[], Any], expected: Tensor) -> bool:
@@ -122,13 +124,11 @@ def _is_gated(kind: Any, activation: nn.Module) -> bool:
     return _same(lambda: kind.forward(stand_in, states), -silu(states.sin()) * states.cos())
 
 
-def is_lean_gate(module: Any) -> bool:
-    """Whether `make_lean` found a gate here."""
-    return getattr(module.forward, "__func__", None) is gated
+def _gated_of(_kind: Any) -> Callable[..., Any]:
+    return _gated
 
 
-def gated(self: Any, states: Tensor) -> Tensor:
-    """What a lean gate computes of states, (..., width)."""
+def _gated(self: Any, states: Tensor) -> Tensor:
     product: Tensor = _Gate.apply(self.gate_proj(states), self.up_proj(states))  # type: ignore[no-untyped-call]
     found: Tensor = self.down_proj(product)
     return found

@@ -6,43 +6,52 @@ A product of matrices can scale and add by itself.
 
 from __future__ import annotations
 
-from types import MethodType
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from .forwards import replace_forward
+
 
 def add_in_place(model: nn.Module) -> None:
-    """Replace the forward of every layer of the model that has one plain adapter, without dropout."""
+    """Replace the forward of every linear layer of the model that has one plain adapter, without dropout."""
     for layer in model.modules():
         if hasattr(layer, "lora_A") and _is_plain(layer):
-            layer.forward = MethodType(_adapted, layer)
+            replace_forward(layer, _adapted_of)
 
 
 def _is_plain(layer: Any) -> bool:
+    if not isinstance(layer.base_layer, nn.Linear):  # an embedding's adapter has its parts under other names
+        return False
     (name, *others) = layer.lora_A
     return (
         not others
         and not layer.lora_variant
-        and isinstance(layer.base_layer, nn.Linear)
         and isinstance(layer.lora_dropout[name], nn.Identity)
         and layer.lora_B[name].bias is None
     )
 
 
-def _adapted(self: Any, states: Tensor, *others: Any, **named: Any) -> Tensor:
-    """base(states) + scaling * B(A(states)), or what peft makes of it where the adapter is off or more is asked for."""
-    if self.disable_adapters or self.merged or others or named:
-        theirs: Tensor = type(self).forward(self, states, *others, **named)
-        return theirs
-    own = self.base_layer(states)
-    if type(self.base_layer) is not nn.Linear:
-        own = own.clone()  # a quantised layer's output may be a view of what its backward pass reads
-    (name,) = self.lora_A
-    down, up = (part[name].weight.to(own.dtype) for part in (self.lora_A, self.lora_B))
-    added: Tensor = _Added.apply(own, states.to(own.dtype), down, up, self.scaling[name])  # type: ignore[no-untyped-call]
-    return added
+@cache
+def _adapted_of(kind: Any) -> Callable[..., Tensor]:
+    def adapted(self: Any, states: Tensor, *others: Any, **named: Any) -> Tensor:
+        """base(states) + scaling * B(A(states)), or what peft makes of it where the adapter is off or more is asked
+        for."""
+        if self.disable_adapters or self.merged or others or named:
+            theirs: Tensor = kind.forward(self, states, *others, **named)
+            return theirs
+        own = self.base_layer(states)
+        if type(self.base_layer) is not nn.Linear:
+            own = own.clone()  # a quantised layer's output may be a view of what its backward pass reads
+        (name,) = self.lora_A
+        down, up = (part[name].weight.to(own.dtype) for part in (self.lora_A, self.lora_B))
+        added: Tensor = _Added.apply(own, states.to(own.dtype), down, up, self.scaling[name])  # type: ignore[no-untyped-call]
+        return added
+
+    return adapted
 
 
 class _Added(torch.autograd.Function):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from torch import Tensor
 
 from ..errors import ModelError
 from .directories import ADAPTER_CONFIG, ADAPTER_WEIGHTS, inspect_base, opened, read_config
-from .models import load_model, load_tokenizer, merged, put_on, save_model
+from .export import Shipped, round_as_stored, save_model
+from .models import load_model, load_tokenizer, merged, put_on
 
 ALIKE = 1e-3
 """Largest difference of logits, in their own standard deviations, between models that compute the same."""
@@ -38,8 +40,9 @@ def check_adapter(path: Path) -> None:
         pass
 
 
-def merge_adapter(base: Path, adapter: Path, out: Path) -> None:
-    """Write the merged model to a directory that is not there yet, in the base model's precision.
+def merge_adapter(base: Path, adapter: Path, out: Path) -> Shipped:
+    """Write the merged model to a directory that is not there yet, in the base model's precision. Returns what of the
+    base is in it.
 
     The tokenizer is the adapter's where that brings one: it is what the adapter was trained with. base may carry the
     adapter itself. Raises ModelError for what cannot be merged: an adapter of another model, one whose merged weights
@@ -48,7 +51,8 @@ def merge_adapter(base: Path, adapter: Path, out: Path) -> None:
     check_adapter(adapter)
     with _alone(base) as start:
         facts = inspect_base(start)
-        tokenizer = load_tokenizer(adapter if any((adapter / name).is_file() for name in TOKENIZER) else start)
+        own = adapter if any((adapter / name).is_file() for name in TOKENIZER) else None
+        tokenizer = load_tokenizer(own or start)
         adapted = put_on(load_model(start, torch.device("cpu"), torch.float32), adapter)
         expected = _logits(adapted)
         model = merged(adapted)
@@ -56,13 +60,15 @@ def merge_adapter(base: Path, adapter: Path, out: Path) -> None:
             raise ModelError(f"{adapter}: cannot be merged into {base}: the merged weights do not compute the same")
         if len(tokenizer) > expected.shape[-1]:
             raise ModelError(f"{adapter}: its tokenizer has more tokens than {base}")
-        save_model(model, tokenizer, facts, out)
-        rounded = _logits(model.float())
+        shipped = save_model(model, replace(facts, path=base), out, own)
+        round_as_stored(model, start)
+        rounded = _logits(model)
     del adapted, model  # two large models need not be in the memory together
     if not _alike(_logits(load_model(out, torch.device("cpu"), torch.float32)), rounded):
         raise ModelError(
             f"{adapter}: cannot be merged into {base}: saved and loaded again it does not compute the same"
         )
+    return shipped
 
 
 @torch.no_grad()

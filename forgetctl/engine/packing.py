@@ -9,6 +9,7 @@ attention that is not ours.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cache
 from inspect import signature
@@ -21,6 +22,8 @@ from torch.nn.functional import pad
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
+
+from .decoding import keeps_plain_states
 
 ATTENTION = "forgetctl_rows"
 STAYS_IN_ROW = {"full_attention", "sliding_attention"}
@@ -63,6 +66,7 @@ def could_pack(model: Any, device: torch.device, dtype: torch.dtype) -> bool:
         (device.type == "cpu" or (device.type == "cuda" and dtype in HALF and _any_length()[0] is not None))
         and config._attn_implementation == "sdpa"
         and bool(model._supports_attention_backend)
+        and keeps_plain_states(model.config)
         and set(getattr(config, "layer_types", None) or ()) <= STAYS_IN_ROW
     )
 
@@ -73,25 +77,52 @@ def enable_packing(model: Any) -> None:
     half = model.dtype if model.dtype in HALF else torch.bfloat16
     if not could_pack(model, device, half):
         return
-    model.set_attn_implementation(ATTENTION)
     with torch.autocast(device.type, dtype=half, enabled=device.type == "cuda"):
-        same = _same_when_packed(model)
+        expected = _tried(model)
+        model.set_attn_implementation(ATTENTION)
+        same = _same_when_packed(model, expected)
     if not same:
         model.set_attn_implementation("sdpa")
 
 
+def _windows(model: Any) -> Counter[int]:
+    """How many layers have which sliding window, by the model's config."""
+    config = model.config.get_text_config()
+    window = getattr(config, "sliding_window", None)
+    if window is None or getattr(config, "use_sliding_window", True) is False:
+        return Counter()
+    kinds = getattr(config, "layer_types", None) or ["sliding_attention"] * config.num_hidden_layers
+    return Counter(window for kind in kinds if kind == "sliding_attention")
+
+
 @torch.no_grad()
-def _same_when_packed(model: Any) -> bool:
-    """Compares a row's logits behind another row, alone, and behind the other as if both were one row."""
-    first, second = torch.arange(3, 8)[None], torch.arange(5, 9)[None]
-    both = torch.cat([first, second], dim=1).to(model.device) % model.config.get_text_config().vocab_size
-    alone = model(input_ids=both[:, 5:], use_cache=False).logits
-    seen = model(input_ids=both, use_cache=False).logits[:, 5:]
+def _tried(model: Any, **inputs: Any) -> Tensor:
+    """Logits of two short rows behind each other, (tokens, vocabulary)."""
+    ids = torch.tensor([*range(3, 8), *range(5, 9)], device=model.device) % model.config.get_text_config().vocab_size
+    logits: Tensor = model(input_ids=ids[None], use_cache=False, **inputs).logits[0]
+    return logits
+
+
+@torch.no_grad()
+def _same_when_packed(model: Any, seen: Tensor) -> bool:
+    """Compares a row's logits behind another row, alone, and behind the other as if both were one row. seen: the last
+    by the attention that transformers chose, since some architectures do less for one that they do not know.
+
+    These rows are shorter than a sliding window, so it is also looked at whether layers ask for theirs: some
+    architectures keep to it by the mask alone, which packed rows do without.
+    """
+    ids = torch.arange(5, 9, device=model.device)[None] % model.config.get_text_config().vocab_size
+    alone = model(input_ids=ids, use_cache=False).logits[0]
+    windows: list[int] = []
+    inputs = packed([5, 4], model.device)
+    inputs["attention_mask"].windows = windows  # type: ignore[attr-defined]
     try:
-        behind = model(input_ids=both, use_cache=False, **packed([5, 4], model.device)).logits[:, 5:]
+        behind = _tried(model, **inputs)[5:]
     except (RuntimeError, TypeError, ValueError):  # whatever a model does that expects another mask, it is not packed
         return False
-    return bool((behind - alone).abs().max() <= CLOSER * (seen - alone).abs().max())
+    most = CLOSER * (seen[5:] - alone).abs().max()
+    apart = max((behind - alone).abs().max(), (_tried(model) - seen).abs().max())
+    return bool(apart <= most) and Counter(windows) == _windows(model)
 
 
 def _attention(
@@ -101,6 +132,8 @@ def _attention(
     heads, width)."""
     if attention_mask is None or attention_mask.dtype != torch.int32:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+    if options.get("sliding_window") is not None and hasattr(attention_mask, "windows"):
+        attention_mask.windows.append(options["sliding_window"])
     if query.device.type == "cuda" and not options.get("dropout"):
         return _at_once(query, key, value, attention_mask, options)
     outputs = []

@@ -15,8 +15,8 @@ QUANTISED = ("int8", "nf4")
 NF4_BLOCK = 64
 
 
-def quantising(precision: str | None, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
-    """What transformers must be told to quantise while loading; a quantised model cannot be moved afterwards.
+def quantising(precision: str | None, dtype: torch.dtype) -> dict[str, Any]:
+    """What transformers must be told to quantise while loading.
 
     dtype: what quantised layers compute in.
     """
@@ -31,7 +31,7 @@ def quantising(precision: str | None, device: torch.device, dtype: torch.dtype) 
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
     )
-    return {"quantization_config": config, "device_map": {"": device}}
+    return {"quantization_config": config}
 
 
 def narrowest(model: nn.Module) -> int:
@@ -39,14 +39,16 @@ def narrowest(model: nn.Module) -> int:
     return min((int(layer.in_features) for layer in _four_bit_layers(model)), default=NF4_BLOCK)
 
 
-def make_trainable(model: nn.Module) -> None:
-    """Let gradients flow through the frozen layers of 4 bits, to the adapters before them.
+def settle_layers(model: nn.Module) -> None:
+    """What layers of 4 bits would do by themselves is set right, before any of them computes.
 
-    On processors with AVX-512 BF16 the first evaluation would otherwise repack these layers for a kernel that has no
-    backward pass, and adapters would train on wrong gradients without a word.
+    Their weights refer to them, which they did to be quantised, and which would keep the model in the memory after its
+    use. And on processors with AVX-512 BF16 the first evaluation would repack them for a kernel that rounds to bfloat16
+    and has no backward pass: scores would depend on the machine, and adapters would train on wrong gradients without a
+    word.
     """
-    model.requires_grad_(False)
     for layer in _four_bit_layers(model):
+        layer.weight.module = None
         layer.support_avx512bf16_for_cpu = False
 
 

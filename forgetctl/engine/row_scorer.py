@@ -23,6 +23,7 @@ from ..rows import Row, normalise
 from ..scores import GREEDY, SAMPLED, Elicited, ScoreSet
 from .encoding import Encoded, Encoder
 from .generation import Answer, Decoding, continuations
+from .panics import panics_unheard
 from .ranks import Ranks
 from .scoring import score
 from .shared_prompts import score_answers
@@ -30,8 +31,10 @@ from .shares import in_shares
 from .token_scores import TokenScores, score_tokens
 from .windows import by_row, row_sums, row_tokens, whole_rows
 
-PRIMED, AFFIRMED = "first tokens", "affirmative"
-ALL_MODES = (GREEDY, PRIMED, AFFIRMED, SAMPLED)
+UNTHINKING, PRIMED, AFFIRMED = "without thought", "first tokens", "affirmative"
+ALL_MODES = (GREEDY, UNTHINKING, PRIMED, AFFIRMED, SAMPLED)
+"""Ways to ask: as the template asks by default, which may be for a thought; where a plain answer begins, which may be
+behind an empty thought; with the first tokens given away; with a willing beginning; and many times by chance."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -78,9 +81,7 @@ class RowScorer:
             answer_tokens=row_tokens(encoded),
             subjects=_subjects(rows),
             copies=_numbers([(normalise(row.prompt), normalise(row.response)) for row in rows]),
-            elicited={
-                mode: self._elicit(mode, rows, [first for first, *_ in by_row(encoded, encoded)]) for mode in modes
-            },
+            elicited=self._all_elicited(modes, rows, [first for first, *_ in by_row(encoded, encoded)]),
             **values,
         )
 
@@ -140,6 +141,14 @@ class RowScorer:
             "perturbed_tokens": [[tokens for _, tokens in wrong] for _, *wrong in found],
         }
 
+    def _all_elicited(
+        self, modes: Iterable[str], rows: Sequence[Row], encoded: Sequence[Encoded]
+    ) -> dict[str, Elicited]:
+        found = {mode: self._elicit(mode, rows, encoded) for mode in modes}
+        if UNTHINKING in found and set(found[UNTHINKING].recall or ()) == {None}:
+            del found[UNTHINKING]  # this model's template knows one way to ask
+        return found
+
     def _elicit(self, mode: str, rows: Sequence[Row], encoded: Sequence[Encoded]) -> Elicited:
         """encoded: one a row; of a passage in windows its first."""
         chosen = sampled_rows(rows, self.settings.sampled_rows) if mode == SAMPLED else range(len(rows))
@@ -168,7 +177,11 @@ class RowScorer:
         if mode == AFFIRMED:
             begun = self.encoder.encode(replace(row, response=self.settings.affirmation, complete=False))
             return Asked(begun.ids, self.settings.affirmation, row.response)
-        return Asked(self.encoder.encode_prompt(row), "", row.response)
+        asked = self.encoder.encode_prompt(row)
+        if mode == UNTHINKING:
+            plain = self.encoder.encode_plain_prompt(row)
+            return None if plain == asked else Asked(plain, "", row.response)
+        return Asked(asked, "", row.response)
 
     def _prime(self, encoded: Encoded) -> Asked | None:
         """The first tokens of the response are given away, up to a whole character."""
@@ -182,7 +195,8 @@ class RowScorer:
         return None
 
     def _text(self, ids: Sequence[int]) -> str:
-        return str(self.encoder.tokenizer.decode(ids, skip_special_tokens=True))
+        with panics_unheard():
+            return str(self.encoder.tokenizer.decode(ids, skip_special_tokens=True))
 
 
 def _joined(windows: Sequence[TokenScores]) -> TokenScores:

@@ -34,13 +34,15 @@ class Limits:
     """The most that is computed at once: rows of both roles, and tokens, with padding if rows are padded to the longest
     that they are computed with. A longer row comes alone.
 
-    part: what a part costs beside its tokens, in tokens: launching it, and adding its gradients to the others'.
+    part: what a part costs beside its tokens, in tokens: launching it, and adding its gradients to the others'. apart:
+    rows of more input tokens are not computed together with shorter ones (`scoring.short_input`).
     """
 
     rows: int
     tokens: int
     padded: bool = True
     part: int = 64
+    apart: int | None = None
 
 
 @dataclass(frozen=True)
@@ -207,6 +209,10 @@ def _part(step: Step, places: Sequence[Place]) -> Part:
     return Part(step, rows["forget"], rows["retain"], rows["unseen"])
 
 
+def _differ(longest: int, length: int, apart: int | None) -> bool:
+    return apart is not None and length - 1 <= apart < longest - 1  # a row's last token is no input
+
+
 def cuts(lengths: Sequence[int], limits: Limits) -> list[slice]:
     """The cut of falling `lengths` into consecutive parts that costs least: their tokens, and what a part costs beside.
 
@@ -219,7 +225,7 @@ def cuts(lengths: Sequence[int], limits: Limits) -> list[slice]:
         tokens = 0
         for count, length in enumerate(lengths[start : start + limits.rows], start=1):
             tokens = longest * count if limits.padded else tokens + length
-            if count > 1 and tokens > limits.tokens:
+            if count > 1 and (tokens > limits.tokens or _differ(longest, length, limits.apart)):
                 break
             reached, end = (cost + tokens + limits.part, unevenness + tokens**2), start + count
             known = best[end]

@@ -21,7 +21,6 @@ from torch.nn.functional import cross_entropy
 from ..errors import ModelError
 from .encoding import Encoded
 from .head import Compared, has_plain_head, head_gives_logp
-from .last_gate import reading
 from .memory import in_halves
 from .packing import packed, packs
 
@@ -92,8 +91,7 @@ def _forward(model: Any, batch: PaddedRows, **options: Any) -> Any:
         # anyway. With one, attention would be computed over the padding too, and without the kernels for the causal
         # case.
         ids, scored = batch.input_ids, batch.predicts
-    with reading(model, scored):
-        return model(input_ids=ids, logits_to_keep=scored, use_cache=False, **options)
+    return model(input_ids=ids, logits_to_keep=scored, use_cache=False, **options)
 
 
 def _answer_logits(model: Any, output: Any, batch: PaddedRows) -> Tensor:
@@ -155,14 +153,31 @@ def evaluating(model: Any) -> Iterator[None]:
         model.train(training)
 
 
+def short_input(model: Any) -> int | None:
+    """The longest input in tokens that LongRoPE (Ding et al. 2024) rotates by its short factors, None for a model
+    without it.
+
+    A longer row makes whatever is computed with it be rotated by the long ones, so the two are computed apart.
+    """
+    rope = getattr(model.config.get_text_config(), "rope_parameters", None) or {}
+    kinds = [rope, *(part for part in rope.values() if isinstance(part, dict))]  # of kinds of layers, where they differ
+    bounds = [int(kind["original_max_position_embeddings"]) for kind in kinds if kind.get("rope_type") == "longrope"]
+    return min(bounds, default=None)
+
+
 def length_batches(
-    rows: Sequence[Encoded], max_rows: int = MAX_ROWS, max_tokens: int = MAX_TOKENS
+    rows: Sequence[Encoded], max_rows: int = MAX_ROWS, max_tokens: int = MAX_TOKENS, apart: int | None = None
 ) -> Iterator[list[int]]:
-    """Indices of rows grouped by length, longest first, so that padding is nearly nil."""
+    """Indices of rows grouped by length, longest first, so that padding is nearly nil.
+
+    apart: `short_input` of the model.
+    """
     batch: list[int] = []
     for index in sorted(range(len(rows)), key=lambda i: -len(rows[i].ids)):
-        longest = len(rows[batch[0]].ids) if batch else len(rows[index].ids)
-        if batch and (len(batch) == max_rows or longest * (len(batch) + 1) > max_tokens):
+        length = len(rows[index].ids)
+        longest = len(rows[batch[0]].ids) if batch else length
+        differs = apart is not None and length - 1 <= apart < longest - 1  # the last token is no input
+        if batch and (len(batch) == max_rows or longest * (len(batch) + 1) > max_tokens or differs):
             yield batch
             batch = []
         batch.append(index)
@@ -188,6 +203,6 @@ def score(model: Any, rows: Sequence[Encoded], advance: Callable[[int], None] = 
             scores[index] = value
         advance(len(indices))
 
-    for indices in length_batches(rows):
+    for indices in length_batches(rows, apart=short_input(model)):
         in_halves(indices, compute)
     return scores

@@ -20,7 +20,7 @@ from .decoding import can_decode, pad_left
 from .encoding import Encoded
 from .head import has_plain_head, head_gives_logp
 from .memory import in_halves
-from .scoring import PaddedRows, length_batches, logp_of, pad_rows, score, sum_rows
+from .scoring import PaddedRows, length_batches, logp_of, pad_rows, score, short_input, sum_rows
 
 MAX_ROWS = 32
 """Answers at once: beyond that their keys and values no longer stay in a processor's cache."""
@@ -49,7 +49,14 @@ def score_answers(model: Any, rows: Sequence[Encoded]) -> list[float]:
     answers: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for index, row in enumerate(rows):
         answers[row.ids[: row.start - 1]].append(index)
-    shared = [prompt for prompt, own in answers.items() if prompt and len(own) > 1] if can_decode(model) else []
+    most = short_input(model)
+    shared = [
+        prompt
+        for prompt, own in answers.items()
+        if prompt and len(own) > 1 and (most is None or max(len(rows[index].ids) for index in own) <= most)
+    ]
+    if not can_decode(model):
+        shared = []
     alone = [index for prompt, own in answers.items() if prompt not in set(shared) for index in own]
     scores = dict(zip(alone, score(model, [rows[index] for index in alone]), strict=True))
 

@@ -8,23 +8,31 @@ as it is; what is not seen is scratch memory within a kernel.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 from torch.nn.functional import kl_div, log_softmax
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from transformers.integrations import moe
 
+from ..errors import ModelError
 from ..recipe import Lora
+from .configs import load_config
 from .head import head_gives_logp
 from .lean import make_lean
 from .models import add_lora
 from .packing import could_pack
+from .skeleton import empty_model
+
+UNKNOWN_VALUES = (DataDependentOutputException, DynamicOutputShapeException)
+"""What tensors without values raise where code asks for one, or makes as many numbers as a value says."""
 
 
 @dataclass(frozen=True)
@@ -48,16 +56,27 @@ class Way:
 
 
 def step_memory(path: Path, lora: Lora | None, load: Load, way: Way) -> int:
-    """Most bytes of tensors in a forward and backward pass, without weights and the gradients that it adds to."""
+    """Most bytes of tensors in a forward and backward pass, without weights and the gradients that it adds to.
+
+    Raises ModelError for a model whose code goes by values, which these tensors have not.
+    """
     with torch.device("meta"):
-        model = _empty(path, way.weights)
+        model = empty_model(path, way.weights)
     make_lean(model)
     with torch.device("meta"):
         model = add_lora(model, lora) if lora else model
     if way.checkpointing:
         model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
     model.train()
-    with FakeTensorMode():
+    try:
+        return _peak(model, load, way)
+    except UNKNOWN_VALUES:
+        kind = load_config(path).model_type
+        raise ModelError(f"{path}: the memory of a training step cannot be foreseen for models of {kind}") from None
+
+
+def _peak(model: nn.Module, load: Load, way: Way) -> int:
+    with FakeTensorMode(), _without_grouped_kernel():
         _materialise(model)
         for parameter in model.parameters():
             if parameter.requires_grad:
@@ -74,28 +93,27 @@ def step_memory(path: Path, lora: Lora | None, load: Load, way: Way) -> int:
     return peak
 
 
+@contextmanager
+def _without_grouped_kernel() -> Iterator[None]:
+    """Let mixtures of experts take transformers' own grouped product: of torch's, which computes in any precision, the
+    shapes are known in bfloat16 alone. Both make tensors of the same sizes."""
+    own = moe._can_use_grouped_mm
+    moe._can_use_grouped_mm = lambda *_: False
+    try:
+        yield
+    finally:
+        moe._can_use_grouped_mm = own
+
+
 def model_width(path: Path) -> int:
     """Width of the hidden states, from the model's config."""
-    return int(_config(path).get_text_config().hidden_size)
+    return int(load_config(path).get_text_config().hidden_size)
 
 
 def model_packs(path: Path, device: torch.device, dtype: torch.dtype) -> bool:
     """Whether rows are likely to be packed when computed in `dtype`, as far as a model without weights can tell."""
     with torch.device("meta"):
-        return could_pack(_empty(path, torch.float32), device, dtype)
-
-
-def _config(path: Path) -> Any:
-    from transformers import AutoConfig
-
-    return AutoConfig.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
-
-
-def _empty(path: Path, dtype: torch.dtype) -> Any:
-    from transformers import AutoModelForCausalLM
-
-    classes: Any = AutoModelForCausalLM
-    return classes.from_config(_config(path), dtype=dtype, trust_remote_code=False)
+        return could_pack(empty_model(path, torch.float32), device, dtype)
 
 
 def _with_scores(model: Any, ids: Tensor, kept: Tensor, targets: Tensor) -> Tensor:

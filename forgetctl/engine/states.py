@@ -17,7 +17,7 @@ from ..errors import ModelError
 from .encoding import Encoded
 from .head import head_inputs, rows_at_once
 from .memory import in_halves
-from .scoring import answer_logits, at_scored, length_batches, pad_rows
+from .scoring import answer_logits, at_scored, length_batches, pad_rows, short_input
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class AnswerStates:
         self.hidden: list[Tensor] = [torch.empty(0)] * len(rows)
         scored = [row for row in self.rows if row.tokens]
         self.finish = self._finish(model, min(scored, key=lambda row: len(row.ids))) if scored else Finish(1.0, None)
-        for indices in length_batches(rows):
+        for indices in length_batches(rows, apart=short_input(model)):
             in_halves(indices, partial(self._capture, model))
 
     @torch.no_grad()

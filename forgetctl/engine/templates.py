@@ -11,14 +11,19 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date, datetime, tzinfo
 from functools import cache
 from typing import Any, NoReturn
 
 import psutil
 from jinja2 import TemplateError
+from transformers.utils import chat_template_utils
 
 from ..errors import TemplateRefusal
 
+TODAY = date(2024, 7, 26)
+"""What templates that write the date are told, as Llama 3's assumes by itself where it has no clock: what the model is
+given must not change from one day to the next."""
 SECONDS = 10.0
 """Of the processor's time for a conversation."""
 MEMORY = 512 * 2**20
@@ -39,7 +44,7 @@ def render(tokenizer: Any, turns: list[dict[str, str]], *, add_generation_prompt
     Raises TemplateRefusal if the template refuses it, fails, or goes beyond the bounds above.
     """
     try:
-        with _bounded():
+        with _bounded(), _stopped_clock():
             text = str(
                 tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=add_generation_prompt)
             )
@@ -61,6 +66,30 @@ def template_digest(tokenizer: Any) -> str | None:
         return None
     text = template if isinstance(template, str) else json.dumps(template, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def template_date(tokenizer: Any) -> str | None:
+    """The date that a chat template is told, as ISO 8601; None for one that does not ask."""
+    template = tokenizer.chat_template
+    text = template if isinstance(template, str) else json.dumps(template)
+    return TODAY.isoformat() if "strftime_now" in text else None
+
+
+class _Today(datetime):
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> _Today:
+        return cls(TODAY.year, TODAY.month, TODAY.day, tzinfo=tz)
+
+
+@contextmanager
+def _stopped_clock() -> Iterator[None]:
+    """Let transformers' `strftime_now` tell TODAY: no function can be handed to a template instead."""
+    module: Any = chat_template_utils
+    own, module.datetime = module.datetime, _Today
+    try:
+        yield
+    finally:
+        module.datetime = own
 
 
 @contextmanager

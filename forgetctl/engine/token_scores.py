@@ -14,7 +14,7 @@ from torch import Tensor
 from ..errors import ModelError
 from .encoding import Encoded
 from .memory import in_halves
-from .scoring import answer_logits, length_batches, logp_of, pad_rows
+from .scoring import answer_logits, length_batches, logp_of, pad_rows, short_input
 
 CHUNK = 512
 """Positions whose whole distributions are held in float32 at once."""
@@ -58,7 +58,7 @@ def score_tokens(
             found[index] = TokenScores(total, logp[own].numpy(), hits[own].numpy(), standardised[own].numpy())
         advance(len(indices))
 
-    for indices in length_batches(rows):
+    for indices in length_batches(rows, apart=short_input(model)):
         in_halves(indices, compute)
     return [found[index] for index in range(len(rows))]
 

@@ -42,6 +42,7 @@ from .optimizers import choose_optimizer
 from .packing import packs
 from .ranks import Ranks, shard_on_cpu
 from .schedule import Limits, PairedBatches, Part, Step
+from .scoring import short_input
 from .states import AnswerStates
 from .wrapping import Through, WithinForward
 
@@ -86,7 +87,7 @@ class UnlearnTrainer(Trainer):
             retain,
             unseen=unseen,
             batch_size=recipe.batch_size,
-            limits=replace(fit.limits, padded=not packed),
+            limits=replace(fit.limits, padded=not packed, apart=short_input(model)),
             seed=recipe.seed,
             process=self.ranks.index,
             processes=self.ranks.count,
@@ -119,14 +120,19 @@ class UnlearnTrainer(Trainer):
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Optimizer steps chosen by PairedBatches rather than rows by a random sampler."""
-        loader: DataLoader[Any] = DataLoader(_Identity(), batch_sampler=self.batches, collate_fn=self._collate)
+        loader: DataLoader[Any] = DataLoader(_Identity(), batch_sampler=self.batches, collate_fn=_collate)
         # As for one process, also where there are more: each of them computes its share of every step.
         prepared: DataLoader[Any] = prepare_data_loader(loader, num_processes=1, process_index=0)
         return prepared
 
-    def _collate(self, steps: list[Step]) -> dict[str, Any]:
-        (step,) = steps
-        return {"step": step}
+    def train(self, *args: Any, **options: Any) -> Any:
+        """As transformers', but the model ends with its own forward: what accelerate puts around it for autocast is a
+        bound method in the model's dict, which would keep the model in the memory."""
+        try:
+            return super().train(*args, **options)
+        finally:
+            for name in ("forward", "_original_forward"):
+                vars(self.model).pop(name, None)
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """Add the gradient of this process's share of an optimizer step, part by part, and return the step's loss.
@@ -220,6 +226,12 @@ class _Identity(Dataset[Step]):
 
     def __len__(self) -> int:
         return 1
+
+
+def _collate(steps: list[Step]) -> dict[str, Any]:
+    """Not a method of the trainer: the loader, which the trainer holds, would hold the trainer and so the model."""
+    (step,) = steps
+    return {"step": step}
 
 
 def _arguments(

@@ -25,9 +25,9 @@ def write_card(run: Run) -> None:
     if not run.model_dir.is_dir():
         return
     options: dict[str, Any] = run.record["options"]
-    start = Path(options["model"])
-    base_model = None if start.is_dir() else options["model"]
-    write_bytes(run.card_file, card(read_records(run.path), base_model=base_model, license=_license(start)).encode())
+    base_model = None if Path(options["model"]).is_dir() else options["model"]
+    license = _license(Path(run.record["inputs"]["model"]["path"]))
+    write_bytes(run.card_file, card(read_records(run.path), base_model=base_model, license=license).encode())
 
 
 def _license(start: Path) -> str | None:

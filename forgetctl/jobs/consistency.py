@@ -207,12 +207,22 @@ def check_outcome(records: Records) -> Iterator[Finding]:
     judged = records.report.verdict.model.sha256 if records.report.verdict and records.report.verdict.model else None
     if bundle.manifest.model and judged != bundle.manifest.model_digest:
         yield Finding("verdict", "broken", "it is about another model than the one that was sealed")
+    if judged != _named_model(records):
+        yield Finding("verdict", "broken", f"it is about another model than the one that {_RECORD} names")
     sealed = files_digest(bundle.manifest.model) if bundle.manifest.model else None
     if sealed != records.basis.model:
         yield Finding("verdict", "broken", "files of the model have changed since it was verified")
     made = [e.facts["model_sha256"] for e in records.events if e.event == "unlearn" and "model_sha256" in e.facts]
     if made and made[-1] != judged:
         yield Finding("verdict", "broken", "it is about another model than the one that was made")
+
+
+def _named_model(records: Records) -> object:
+    """The digest by which run.json names the model that was verified."""
+    record = records.run.record
+    if record.get("kind") == "verify":
+        return record.get("inputs", {}).get("model", {}).get("sha256")
+    return record.get("stages", {}).get("unlearn", {}).get("model_sha256")
 
 
 def check_inputs(records: Records) -> Iterator[Finding]:

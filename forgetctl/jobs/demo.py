@@ -19,6 +19,7 @@ from ..demo.people import invent, requests, rows
 from ..demo.training import encoder_for, learn, make_tokenizer, save, tiny_llama
 from ..errors import ForgetctlError
 from ..files import read_json
+from ..plain_text import one_line
 from ..progress import Progress
 from ..run import Run, refuse_used
 from ..stages.request import read_rows
@@ -89,7 +90,7 @@ def _train(folder: Path, progress: Progress) -> None:
 def _command(*arguments: str, silent: bool, allowed: tuple[int, ...] = (0,)) -> None:
     """Run a real command in a process of its own, as a user would."""
     if not silent:
-        out().print(f"\n$ forgetctl {shlex.join(arguments)}", markup=False, style="bold")
+        out().print(f"\n$ forgetctl {one_line(shlex.join(arguments))}", markup=False, style="bold")
     done = subprocess.run(  # noqa: S603
         [sys.executable, "-m", "forgetctl", *arguments], check=False, stdout=sys.stderr if silent else None
     )
@@ -128,4 +129,4 @@ def _explain(verdict: dict[str, Any], folder: Path) -> None:
         )
     lines.append(f"Report: {folder / 'run' / 'report.html'}")
     for line in lines:
-        out().print(line, markup=False)
+        out().print(one_line(line), markup=False)

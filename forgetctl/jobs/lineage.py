@@ -11,7 +11,7 @@ from typing import Any
 
 from ..engine.models import resolve_model
 from ..errors import RunError, UsageError
-from ..files import file_digest
+from ..files import ModelFiles, file_digest
 from ..layout import RunFiles
 from ..run import DEFAULT_RUNS, LATEST, Run
 
@@ -21,11 +21,13 @@ class Start:
     """The model to begin with.
 
     name: what it is called; a run's model has the name of the model that the first run began with. lineage: what
-    run.json says of the runs that made it, the oldest first; empty for a model that no run made.
+    run.json says of the runs that made it, the oldest first; empty for a model that no run made. files: as they were
+    before any was read.
     """
 
     path: Path
     name: str
+    files: ModelFiles
     lineage: tuple[dict[str, Any], ...] = ()
 
 
@@ -38,11 +40,12 @@ def find_start(name: str, *, allow_download: bool) -> Start:
     run = _run_at(Path(name))
     if run is None:
         path = resolve_model(name, allow_download=allow_download)
-        return Start(path, path.resolve().name)
+        return Start(path, path.resolve().name, ModelFiles.of(path))
     _check_model(run)
+    path = run.model_dir.resolve()
     try:
         lineage = (*run.record.get("lineage", ()), _told(run))
-        return Start(run.model_dir.resolve(), run.record["inputs"]["model"]["name"], lineage)
+        return Start(path, run.record["inputs"]["model"]["name"], ModelFiles.of(path), lineage)
     except (KeyError, TypeError):
         raise RunError(f"{run.record_file} is damaged: it does not say what was forgotten") from None
 

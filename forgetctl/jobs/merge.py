@@ -8,31 +8,39 @@ from pathlib import Path
 
 import torch
 
+from ..disk import refuse_beyond_disk, unmade
+from ..engine.checkpoints import saving
 from ..engine.directories import ADAPTER_WEIGHTS, inspect_base
 from ..engine.memory import memory_within
 from ..engine.merging import check_adapter, merge_adapter
 from ..errors import UsageError
-from ..files import file_digest, model_digest
+from ..files import file_digest, model_digest, refuse_in_bundle
+from ..progress import Progress, Silent
 
 
 @memory_within(torch.device("cpu"))
-def run_merge(base: Path, adapter: Path, out: Path) -> dict[str, str]:
+def run_merge(base: Path, adapter: Path, out: Path, progress: Progress | None = None) -> dict[str, str]:
     """Merge and return the SHA-256 digests of the model, as runs record it, and of the adapter's weights.
 
     The directory is either whole or not there. Raises UsageError if its place is in use, ModelError for what cannot be
     merged.
     """
+    refuse_in_bundle(out)
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise UsageError(f"{out} is in use; choose another --out")
-    inspect_base(base)  # before anything is loaded or made
+    facts = inspect_base(base)  # before anything is loaded or made
+    for note in facts.notes:
+        (progress or Silent()).say(note)
     check_adapter(adapter)
+    refuse_beyond_disk(out, facts.bytes, "the merged model")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{out.name}.draft-", dir=out.parent))
     except OSError as error:
-        raise UsageError(f"{out} cannot be made: {error.strerror}") from None
+        raise unmade(out, error) from None
     try:
-        merge_adapter(base, adapter, draft)
+        with saving(draft):
+            merge_adapter(base, adapter, draft)
         draft.replace(out)
     finally:
         shutil.rmtree(draft, ignore_errors=True)

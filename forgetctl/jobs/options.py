@@ -18,7 +18,7 @@ class UnlearnOptions:
     requests: ids in the register that the run serves. register: the owner's, or None for the default one. track: score
     the model after every epoch, for the report's curve. approve: rules of `forgetctl.abuse` that may flag the request
     without stopping it. max_memory: bytes that each process is planned to take at most, and that a GPU gives it at
-    most; None for all that are free.
+    most; None for all that are free. keep_adapter: write the adapter, too, beside the model that it is merged into.
     """
 
     model: str
@@ -35,6 +35,7 @@ class UnlearnOptions:
     track: bool = False
     approve: tuple[str, ...] = ()
     max_memory: int | None = None
+    keep_adapter: bool = False
     argv: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:

@@ -9,24 +9,25 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from ..disk import refuse_beyond_disk
 from ..engine.encoding import Encoded, Encoder, encode_rows, marked
-from ..engine.estimate import estimate
-from ..engine.models import ModelFacts, choose_device, inspect_model, load_tokenizer
+from ..engine.estimate import disk_bytes, estimate
+from ..engine.models import ModelFacts, choose_device, inspect_trainable, load_encoder
 from ..engine.stand_ins import NO_STAND_INS, StandIns, make_stand_ins
 from ..engine.windows import by_row, row_tokens, told
 from ..errors import InputError, UsageError
 from ..maths.objectives import WeightedSum
-from ..progress import Progress
+from ..progress import Progress, Silent
 from ..recipe import Recipe
 from ..rows import Row
-from ..run import refuse_used
+from ..run import DEFAULT_RUNS, refuse_used
 from ..seal.commitments import Part, split_requests
 from ..stages.holdout import check_unseen, for_calibration
 from ..stages.neutral import ORIGIN, own_answers
 from ..stages.pairing import Pairing, choose_retain
 from ..stages.refusals import SHIPPED, read_refusals
 from ..stages.request import RowFile, read_rows
-from ..stages.requirements import check_lora, check_terms
+from ..stages.requirements import check_terms, check_weights
 from .binding import check_requests
 from .lineage import Start, find_start
 from .options import UnlearnOptions, VerifyOptions
@@ -47,8 +48,9 @@ class Job:
 
     start: the model to begin with, and the runs that made it. parts: the forget rows by the request that they belong
     to. encoded: what is trained on; a passage that is longer than a window is several. notes: what to tell the user of
-    rows that were cut. sample is None where the start model has yet to make it; retained: its rows that are trained on,
-    encoded. unseen: holdout rows that calibrate; stand_ins: what is made of them, if the loss reads it.
+    the model and of rows that were cut. sample is None where the start model has yet to make it; retained: its rows
+    that are trained on, encoded. unseen: holdout rows that calibrate; stand_ins: what is made of them, if the loss
+    reads it.
     """
 
     options: UnlearnOptions
@@ -78,6 +80,8 @@ def prepare(options: UnlearnOptions, recipe: Recipe) -> Job:
 
     Raises UsageError (InputError, ModelError) naming the file, and the line, of whatever is wrong.
     """
+    if options.keep_adapter and recipe.lora is None:
+        raise UsageError("--keep-adapter: there is none without --lora or --qlora")
     if options.out is not None:
         refuse_used(options.out)
     forget = read_rows(options.forget, options.fields)
@@ -86,13 +90,13 @@ def prepare(options: UnlearnOptions, recipe: Recipe) -> Job:
     start = find_start(options.model, allow_download=options.allow_download)
     if start.lineage:
         options = replace(options, model=str(start.path))  # what a resumed run and `verify` load
-    facts = inspect_model(start.path)
+    facts = inspect_trainable(start.path)
     choose_device(options.device)
-    encoder = Encoder(load_tokenizer(facts.path), recipe.prompt_format)
+    encoder = load_encoder(facts, recipe.prompt_format)
     encoded, cut = encode_rows(encoder, forget, options.forget, facts.context, recipe.max_length, recipe.passages)
-    refusals, notes = read_refusals(options.refusals), tuple(_notes(encoded, cut, recipe, "forget"))
+    refusals = read_refusals(options.refusals)
+    notes = (*facts.notes, *check_weights(facts, recipe), *_notes(encoded, cut, recipe, "forget"))
     job = Job(options, recipe, start, facts, encoder, forget, parts, encoded, cut, refusals, notes, None)
-    check_lora(facts, recipe)
     check_terms(facts, recipe, forget, job.refusals, partial(_encode_whole, job), job.refusals_file, options.forget)
     retain = read_retain(options)
     job = replace(job, unseen=_unseen(job, retain))
@@ -137,13 +141,18 @@ def _notes(encoded: Sequence[Encoded], cut: int, recipe: Recipe, name: str) -> I
         yield words
 
 
-def dry_run(options: UnlearnOptions, recipe: Recipe) -> tuple[dict[str, Any], tuple[str, str]]:
+def dry_run(
+    options: UnlearnOptions, recipe: Recipe, progress: Progress | None = None
+) -> tuple[dict[str, Any], tuple[str, str]]:
     """Check everything, train nothing: the facts of the job with its cost, and its first row decoded.
 
     The row comes as what the model is given and what is scored. Memory is in bytes. Raises as `prepare`, and
     NeedsApproval for a request whose text was flagged, MemoryExceeded if the job does not fit into what it may take.
     """
     job = prepare(options, recipe)
+    for note in job.notes:
+        (progress or Silent()).say(note)
+    refuse_full_disk(job)
     if job.sample:
         look_at_texts(job, job.sample)
     device = choose_device(options.device)
@@ -164,6 +173,11 @@ def dry_run(options: UnlearnOptions, recipe: Recipe) -> tuple[dict[str, Any], tu
         "seconds": round(cost.seconds, 1),
     }
     return facts, marked(job.encoder, job.encoded[0])
+
+
+def refuse_full_disk(job: Job) -> None:
+    """Raise RunError if the job's checkpoints and its model cannot all be written where the run will be."""
+    refuse_beyond_disk(job.options.out or DEFAULT_RUNS, disk_bytes(job.facts, job.recipe), "checkpoints and the model")
 
 
 def expected_retain(job: Job) -> Sequence[Encoded]:

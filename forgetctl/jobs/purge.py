@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import RunError
 from ..files import draft_prefix, read_json
+from ..plain_text import one_line
 from ..run import Run
 from ..seal.events import read_chain
 
@@ -82,7 +83,8 @@ def _wanted(run: Run, options: PurgeOptions) -> Iterator[Path]:
         files += [*run.score_files().values(), *run.tracked_files().values()]
     if options.keys:
         files += [run.key_file, *_matching(run.row_keys, "request-*.key")]
-    yield from (run.checkpoints, run.model_draft, *_matching(run.bundle.parent, f"{draft_prefix(run.bundle)}*"))
+    yield from (run.checkpoints, run.model_draft, run.adapter_draft)
+    yield from _matching(run.bundle.parent, f"{draft_prefix(run.bundle)}*")
     for file in files:
         yield file
         yield from _matching(file.parent, f"{draft_prefix(file)}*")
@@ -104,7 +106,7 @@ def _destroy(path: Path) -> None:
 
 def _name(run: Run, path: Path) -> str:
     """A name for the record: below the run, or beside it."""
-    return path.relative_to(run.path if path.is_relative_to(run.path) else run.path.parent).as_posix()
+    return one_line(path.relative_to(run.path if path.is_relative_to(run.path) else run.path.parent).as_posix())
 
 
 def _linked(links: list[Path]) -> Iterator[tuple[str, str]]:
@@ -126,6 +128,8 @@ def _remaining(run: Run, options: PurgeOptions) -> Iterator[tuple[str, str]]:
         yield retain, "the retain rows: a whole training set holds the forget rows too"
     for bundle in dict.fromkeys(_bundles(run)):
         yield bundle, "sealed: made to be kept, and it holds the scores by row"
+    if run.adapter_dir.exists():
+        yield str(run.adapter_dir), "taken off the unlearned model again it leaves the model from before"
     if not options.keys and run.row_keys.exists():
         yield str(run.row_keys), "keys of the commitments; with --keys they go too"
     yield "backups and copies", "of these files, of the earlier model, and of adapters or quantised models made from it"

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..engine.hardware import describe, versions
 from ..engine.models import choose_device
-from ..engine.templates import template_digest
+from ..engine.templates import template_date, template_digest
 from ..files import file_digest, model_digest
 from ..maths.objectives import OBJECTIVES
 from ..stages.neutral import ORIGIN, rows_digest
@@ -55,6 +55,7 @@ def first_record(job: Job, sample: Sample) -> dict[str, Any]:
                 "sha256": model_digest(job.facts.path),
                 "bytes": job.facts.bytes,
                 "template_sha256": template_digest(job.encoder.tokenizer),
+                "template_date": template_date(job.encoder.tokenizer),
             },
             "forget": {
                 "path": str(job.options.forget),

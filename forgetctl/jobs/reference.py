@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..disk import unmade
 from ..engine.models import choose_device, resolve_model
 from ..errors import InputError, UsageError
-from ..files import text_digest
+from ..files import refuse_in_bundle, text_digest
 from ..progress import Progress, Silent
 from ..rows import Row, normalise
 from ..stages.finetune import Lessons, Tuning, make_model
@@ -35,13 +36,14 @@ def run_reference(options: ReferenceOptions, tuning: Tuning, progress: Progress 
     Raises UsageError for inputs that cannot be used, or where OUT holds models of other inputs.
     """
     progress = progress or Silent()
+    refuse_in_bundle(options.out)
     base, device = resolve_model(options.base, allow_download=options.allow_download), choose_device(options.device)
     lessons = _lessons(options)
     progress.say(f"{len(lessons.rows)} rows to learn.")
     try:
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"{options.out} cannot be made: {error.strerror}") from None
+        raise unmade(options.out, error) from None
     made = [options.out / f"seed-{seed}" for seed in range(1, options.seeds + 1)]
     for seed, out in enumerate(made, start=1):
         make_model(base, lessons, tuning, seed, out, device, progress)

@@ -11,16 +11,15 @@ from filelock import FileLock
 
 from .. import __version__
 from ..errors import RunError, UsageError
-from ..files import now, read_json, write_bytes
+from ..files import SEAL, is_bundle, now, read_json, write_bytes
+from ..plain_text import one_line
 from ..run import Run
 from ..seal.bundle import (
-    SEAL,
     TIMESTAMP,
     WEIGHTS_SIGNATURE,
     Contents,
     copy_files,
     drafted,
-    is_bundle,
     read_bundle,
     seal_draft,
 )
@@ -77,7 +76,7 @@ def _seal(run: Run, options: SealOptions, signer: Signer) -> Path:
         raise UsageError(f"{bundle} is inside the run, which a bundle must outlive; choose another --out")
     with drafted(bundle) as draft:
         # The bundle must tell of its own sealing, so this stands there before it is done: begun, not sealed.
-        run.event("seal", status="begun", key=signer.public_key.keyid, bundle=bundle.name)
+        run.event("seal", status="begun", key=signer.public_key.keyid, bundle=one_line(bundle.name))
         for kind in KINDS:
             run_report(run.path, kind)  # what is sealed says what the records say now
         contents = Contents(

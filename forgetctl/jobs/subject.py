@@ -10,11 +10,10 @@ from typing import Any
 
 import torch
 
-from ..engine.encoding import Encoder
 from ..engine.hardware import describe, versions
-from ..engine.models import choose_device, inspect_model, load_model, load_tokenizer, resolve_model
+from ..engine.models import choose_device, inspect_model, load_encoder, load_model, resolve_model
 from ..errors import InputError, RunError, UsageError
-from ..files import file_digest, model_digest, read_json
+from ..files import file_digest, read_json
 from ..progress import Progress
 from ..recipe import Recipe, read_recipe
 from ..rows import Row
@@ -44,6 +43,11 @@ class Subject:
     references: tuple[Source, ...]
     sets: RowSets | None
 
+    @property
+    def models(self) -> tuple[ModelSource, ...]:
+        """Every model that is given by its directory."""
+        return tuple(one for one in (self.model, self.start, *self.references) if isinstance(one, ModelSource))
+
 
 def find_subject(options: VerifyOptions, recipe: Recipe, device: torch.device, progress: Progress) -> Subject:
     """Read and check everything before anything is written or scored.
@@ -69,6 +73,7 @@ def _of_run(
     if not run.stage_done("unlearn"):
         raise RunError(f"{run.path} is not finished; continue it with: forgetctl unlearn --resume {run.path}")
     run.check_model()
+    model = ModelSource(run.model_dir)
     made = UnlearnOptions.from_json(run.record["options"])
     check_inputs(run, made)
     recipe = read_recipe(run.recipe_file)
@@ -77,6 +82,7 @@ def _of_run(
     if options.forget is not None:
         forget, forget_file = _same_rows(options.forget, options.fields, forget), options.forget
     start = resolve_model(made.model, allow_download=made.allow_download)
+    began = ModelSource(start)
     rows = read_retain(made) if made.retain else _own_rows(start, recipe, device, progress)
     if options.retain is not None:
         retain, retain_file = list(read_retain(options, options.fields.max_rows)), options.retain
@@ -85,7 +91,7 @@ def _of_run(
         retain, retain_file = [rows[i] for i in check], made.retain or Path("neutral prompts")
     calibrated = _calibrated(made, recipe)
     sets = _row_sets(options, recipe, (forget_file, forget), (retain_file, retain), rows, calibrated)
-    subject = Subject(run, recipe, ModelSource(run.model_dir), ModelSource(start), references, sets)
+    subject = Subject(run, recipe, model, began, references, sets)
     _check(subject)
     return subject
 
@@ -106,7 +112,7 @@ def _of_model(options: VerifyOptions, name: str, references: tuple[Source, ...],
         "model": {
             "name": model.resolve().name,
             "path": str(model),
-            "sha256": model_digest(model),
+            "sha256": subject.model.digest,
             "bytes": inspect_model(model).bytes,
         },
         "forget": {"path": str(options.forget), "rows": len(forget)},
@@ -241,7 +247,7 @@ def _same_rows(path: Path, fields: Fields, known: list[Row]) -> list[Row]:
 def _own_rows(start: Path, recipe: Recipe, device: torch.device, progress: Progress) -> list[Row]:
     """The start model's answers to the neutral prompts, made again."""
     facts = inspect_model(start)
-    encoder = Encoder(load_tokenizer(start), recipe.prompt_format)
+    encoder = load_encoder(facts, recipe.prompt_format)
     model = load_model(start, device, torch.float32)
     with progress.bar("Asking the start model", 300) as bar:
         return own_answers(model, encoder, recipe.retain.answer_tokens, facts.context, bar.advance)

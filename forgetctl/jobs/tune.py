@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..errors import RunError, UsageError
-from ..files import model_digest, read_json, text_digest, write_bytes, write_json
+from ..files import model_digest, read_json, refuse_in_bundle, text_digest, write_bytes, write_json
 from ..maths.halving import Trial, draw, promoted, ranked, rung_epochs
 from ..maths.objectives import OBJECTIVES
 from ..progress import Progress, Silent
@@ -73,6 +73,7 @@ def run_tune(
     holds trials of other inputs; UsageError without retain rows or holdout, or if no trial came to an end.
     """
     progress = progress or Silent()
+    refuse_in_bundle(folder)
     yardstick = make_yardstick(options, recipe)
     _claim(folder, yardstick)
     trials = list(_read(folder / "trials.jsonl"))

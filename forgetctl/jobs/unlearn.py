@@ -18,7 +18,7 @@ from ..engine.models import choose_device, load_for_training, resolve_model
 from ..engine.ranks import Ranks, join
 from ..engine.row_scorer import RowScorer
 from ..errors import InputError, RecipeError, RunError, UsageError
-from ..files import file_digest, model_digest, read_json, write_json
+from ..files import file_digest, read_json, write_json
 from ..progress import Progress
 from ..recipe import Recipe, read_recipe
 from ..run import DEFAULT_RUNS, Run, new_run_path
@@ -34,7 +34,7 @@ from .computing import find_fit, refuse_beyond, usable_memory
 from .levels import levels_of
 from .options import UnlearnOptions
 from .precheck import look_at_scores, look_at_texts
-from .prepare import Job, Sample, encode, encode_retain, encode_unseen, own_sample, prepare
+from .prepare import Job, Sample, encode, encode_retain, encode_unseen, own_sample, prepare, refuse_full_disk
 from .record import first_record
 
 
@@ -57,6 +57,7 @@ def _run(options: UnlearnOptions, recipe: Recipe, ranks: Ranks, progress: Progre
         looked = look_at_texts(job, job.sample) if job.sample else None
         unseen = encode_unseen(job)
         refuse_beyond(job, _device(options, ranks), ranks)
+        refuse_full_disk(job)
         model = _start(job, ranks)
     for note in job.notes:
         progress.say(note)
@@ -67,7 +68,9 @@ def _run(options: UnlearnOptions, recipe: Recipe, ranks: Ranks, progress: Progre
     with ExitStack() as held:
 
         def begin() -> Run:
-            run = Run.create(options.out or new_run_path(DEFAULT_RUNS, recipe.name), first_record(job, sample))
+            record = first_record(job, sample)
+            job.start.files.check()  # the digest in the record is of what was loaded
+            run = Run.create(options.out or new_run_path(DEFAULT_RUNS, recipe.name), record)
             held.enter_context(run.lock())
             run.stage("precheck", "done", **looked.as_json())
             _freeze(run, job, sample)
@@ -115,6 +118,8 @@ def _resume(run: Run, options: UnlearnOptions, ranks: Ranks, progress: Progress)
         with ranks.agreed():
             job = prepare(options, read_recipe(run.recipe_file))
             model = _start(job, ranks)
+            run.check_start(job.facts.path)
+            job.start.files.check()
             _tell_if_inexact(run, model.device, progress)
         sample = job.sample or ranks.from_first(lambda: own_sample(job, model, progress))
         with ranks.agreed():
@@ -169,7 +174,7 @@ def check_inputs(run: Run, options: UnlearnOptions) -> None:
         run.check_unchanged("holdout", options.holdout, _digest_of(options.holdout))
     run.check_unchanged("refusals", options.refusals or SHIPPED, refusals_digest(read_refusals(options.refusals)))
     model = resolve_model(options.model, allow_download=options.allow_download)
-    run.check_unchanged("model", model, model_digest(model))
+    run.check_start(model)
 
 
 def _digest_of(path: Path) -> str:
@@ -199,7 +204,6 @@ def _train(run: Run, job: Job, sample: Sample, model: Any, ranks: Ranks, progres
         progress.say(f"{ranks.count} processes compute a share of every step each.")
     material = Material(
         model=model,
-        tokenizer=job.encoder.tokenizer,
         facts=job.facts,
         forget=job.encoded,
         retain=encoded,
@@ -210,6 +214,7 @@ def _train(run: Run, job: Job, sample: Sample, model: Any, ranks: Ranks, progres
         encode=lambda rows: encode(job, rows, job.options.forget),
         fit=fit,
         reload=lambda: _load(job, torch.device("cpu"), model.device),
+        adapter_of=_base_name(job) if job.options.keep_adapter else None,
         measure=_measure(job, sample) if job.options.track else None,
         ranks=ranks,
     )
@@ -218,6 +223,12 @@ def _train(run: Run, job: Job, sample: Sample, model: Any, ranks: Ranks, progres
     with ranks.agreed():
         if ranks.first:
             write_card(run)
+
+
+def _base_name(job: Job) -> str:
+    """What the start model is called where others read it: its id on the hub, or the name of its directory."""
+    given = job.options.model
+    return job.start.name if Path(given).is_dir() else given
 
 
 def _start(job: Job, ranks: Ranks) -> Any:

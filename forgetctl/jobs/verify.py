@@ -14,13 +14,14 @@ import torch
 from ..engine.memory import memory_within
 from ..engine.models import PRECISIONS, choose_device
 from ..engine.ranks import Ranks, join
-from ..errors import UsageError
+from ..errors import RunError, UsageError
 from ..evidence.collected import Collected, Comparison
 from ..files import file_digest, now, read_json, text_digest, write_json
 from ..progress import Progress
 from ..recipe import Recipe, load_recipe
 from ..run import Run
 from ..scores import REPHRASED, Role, Scores, check_rows
+from ..seal.manifest import files_digest, model_entries
 from ..stages.reference import ModelSource, ScoreSource, Source
 from ..stages.verify import RowSets, Scorer, split_halves
 from .basis import Measured, bounds_of, store, tracked_scores
@@ -91,9 +92,12 @@ def _begin(options: VerifyOptions, recipe: Recipe, device: torch.device, progres
 
 
 def _conclude(known: _Known, options: VerifyOptions, measured: Measured) -> dict[str, Any]:
-    """Reach the verdict, and write it with what it rests on."""
+    """Reach the verdict, and write it with what it rests on. Raises RunError if a model is no longer what it was."""
     subject = known.subject
     model = subject.model.path if isinstance(subject.model, ModelSource) else None
+    for source in subject.models:
+        source.files.check()
+    _refuse_other_models(subject, measured.found)
     verdict = {
         **measured.verdict(bounds_of(subject.run)),
         "inputs": [*verification_inputs(subject, options), *earlier_inputs(known.earlier)],
@@ -106,6 +110,19 @@ def _conclude(known: _Known, options: VerifyOptions, measured: Measured) -> dict
     subject.run.stage("verify", "done", verdict=verdict["verdict"], verdict_sha256=reached)
     _tell(subject.run, known.register, verdict)
     return verdict
+
+
+def _refuse_other_models(subject: Subject, found: Collected) -> None:
+    """Raise RunError unless the models that were scored are those that run.json names."""
+    record = subject.run.record
+    made = record.get("stages", {}).get("unlearn", {}).get("model_sha256")
+    began = record["inputs"]["model"]["sha256"]
+    named = [(found.unlearned, began if record["kind"] == "verify" else made)]
+    if record["kind"] == "unlearn" and found.start is not None:
+        named.append((found.start, began))
+    for scores, digest in named:
+        if scores.sha256 != digest:
+            raise RunError(f"{subject.run.record_file} names another {scores.role} model than the one that was scored")
 
 
 def _tell(run: Run, register: Path | None, verdict: Mapping[str, Any]) -> None:
@@ -146,6 +163,7 @@ def _score(
     ]
     start = subject.start
     started = scorer.start(start.path) if isinstance(start, ModelSource) else start.scores if start else None
+    scorer.states.clear()  # nothing more is compared with them, and the head is a model's largest weight
     relearned, unmeasured = _relearn(subject, sets, scorer, unlearned, references) if options.deep else ({}, [])
     return (
         Collected(
@@ -225,6 +243,7 @@ def _not_asked(options: VerifyOptions, run: Run) -> dict[str, str]:
 def _digest(subject: Subject, options: VerifyOptions, earlier: tuple[EarlierRun, ...]) -> str:
     """Digest of everything that the verdict depends on."""
     parts = [
+        *(files_digest(model_entries(source.path)) for source in subject.models),
         subject.model.content,
         subject.start.content if subject.start else "",
         *(reference.content for reference in subject.references),

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .membership import MIN_K_SHARE
+from .text import word_length
 
 VERBATIM_RECALL = 0.99
 VERBATIM_WORDS = 10
-VERBATIM_LETTERS = 20
-"""An answer of at least so many words, or letters of a script without spaces, that repeats all of them in order was
-not found by chance."""
+"""An answer of at least so many words, or twice as many letters of a script without blanks, that repeats all of them in
+order was not found by chance."""
 REPETITION_WORDS = 12
 REPETITION_SHARE = 0.5
 LONGEST_WORD = 15
@@ -51,8 +51,7 @@ def least_likely(scores: ArrayLike, share: float = MIN_K_SHARE) -> float:
 
 def is_long(response: str) -> bool:
     """Whether a response has so many words that nobody repeats all of it by chance."""
-    words = re.findall(r"\w+", response)
-    return len(words) >= VERBATIM_WORDS or (_unspaced(response, words) and len("".join(words)) >= VERBATIM_LETTERS)
+    return word_length(response) >= VERBATIM_WORDS
 
 
 def is_verbatim(recall: float, response: str) -> bool:

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+from ..disk import FULL, unmade
 from ..errors import ForgetctlError, InputError, RunError, UsageError
+from ..files import refuse_in_bundle
 from .migrations import APPLICATION_ID, MIGRATIONS, migrate, version
 
 BUSY_SECONDS = 30.0
@@ -19,7 +21,7 @@ IN_USE = "has been in use by another process for too long; nothing was changed, 
 FAILURES = {
     sqlite3.SQLITE_BUSY: IN_USE,
     sqlite3.SQLITE_PROTOCOL: IN_USE,
-    sqlite3.SQLITE_FULL: "cannot grow, the disk is full; nothing was changed",
+    sqlite3.SQLITE_FULL: f"cannot grow: {FULL}; nothing was changed",
     sqlite3.SQLITE_READONLY: "cannot be written; it and its folder must be writable",
     sqlite3.SQLITE_CANTOPEN: "cannot be opened; it and its folder must be readable and writable",
     sqlite3.SQLITE_CORRUPT: "is damaged; put back a copy",
@@ -86,7 +88,7 @@ def explained(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         raise _in_words(path, error) from None
     except OSError as error:
-        raise UsageError(f"{path} cannot be used as a register: {error.strerror}") from None
+        raise unmade(path, error, "cannot be used as a register") from None
 
 
 def _in_words(path: Path, error: sqlite3.Error) -> ForgetctlError:
@@ -111,6 +113,7 @@ def _create(path: Path) -> None:
 
     SQLite gives the files beside it the mode of the register itself.
     """
+    refuse_in_bundle(path.parent)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
     draft = Path(name)
     os.close(handle)

@@ -21,14 +21,16 @@ from typing import Any
 from securesystemslib.dsse import Envelope
 
 from ..errors import InputError, UsageError
-from ..files import draft_prefix, write_bytes
+from ..files import MANIFEST as MANIFEST  # these are part of this module's own interface
+from ..files import SEAL as SEAL
+from ..files import draft_prefix, refuse_in_bundle, write_bytes
 from ..outside import read_bytes
 from .canonical import MAX_BYTES, MalformedError, sha256
 from .keys import Signer
 from .manifest import Entry, Manifest, entries
 from .statement import make_statement, read_envelope, read_statement, sign_statement
 
-MANIFEST, SEAL, TIMESTAMP, WEIGHTS_SIGNATURE = "manifest.json", "seal.json", "timestamp.tsr", "weights.sig"
+TIMESTAMP, WEIGHTS_SIGNATURE = "timestamp.tsr", "weights.sig"
 OPTIONAL = (TIMESTAMP, WEIGHTS_SIGNATURE)
 MODEL = "model/"
 """What the names of the model's files begin with where they are subjects of the statement."""
@@ -99,6 +101,7 @@ def drafted(bundle: Path) -> Iterator[Path]:
 
     Raises UsageError if the place of the bundle is in use.
     """
+    refuse_in_bundle(bundle.parent)
     if bundle.exists() or bundle.is_symlink():
         raise UsageError(f"{bundle} exists; a sealed bundle is never overwritten, choose another --out")
     bundle.parent.mkdir(parents=True, exist_ok=True)
@@ -109,11 +112,6 @@ def drafted(bundle: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
-
-
-def is_bundle(path: Path) -> bool:
-    """Whether a directory is a bundle, whole or not."""
-    return (path / SEAL).is_file() and (path / MANIFEST).is_file()
 
 
 def read_bundle(path: Path) -> Bundle:

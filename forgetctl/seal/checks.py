@@ -5,6 +5,7 @@ Each check gives findings; nothing is believed that an earlier check did not hol
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Literal
 from rfc3161_client import VerificationError
 from securesystemslib.signer import SSlibKey
 
-from ..files import file_digest
+from ..files import CARD, file_digest
 from .bundle import MANIFEST, MODEL, OPTIONAL, SEAL, TIMESTAMP, Bundle, model_subjects, walk
 from .canonical import MalformedError, sha256
 from .events import ChainError, Event, read_chain
@@ -88,7 +89,8 @@ def check_signers(
     known = {key.keyid for key in keys}
     for keyid in bundle.envelope.signatures:
         if keyid not in known:
-            yield Finding("signatures", "note", f"also signed with a key that you did not give: {keyid[:16]}")
+            why = "you did not give that key, so it cannot be verified and counts for nothing"
+            yield Finding("signatures", "note", f"an unverified signature in the name of key {keyid[:16]}: {why}")
     if len(good) < threshold:
         yield Finding("signatures", "policy", f"{len(good)} of your keys have signed, {threshold} must")
 
@@ -120,6 +122,8 @@ def check_model(bundle: Bundle, directory: Path) -> Iterator[Finding]:
     """A model directory is the model that was sealed: every file with its digest, none missing, none more."""
     there = {entry.path: entry for entry in model_entries(directory)}
     sealed = {entry.path: entry for entry in bundle.manifest.model}
+    if os.path.lexists(directory / CARD):
+        yield Finding("model", "note", f"{MODEL}{CARD}, the card, is not sealed and was not compared with anything")
     if not sealed:
         yield Finding("model", "policy", "the bundle names no model: only scores were verified")
     for name in sorted(there.keys() | sealed.keys()):

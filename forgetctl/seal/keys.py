@@ -8,9 +8,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
     Encoding,
-    KeySerializationEncryption,
     NoEncryption,
     PrivateFormat,
     PublicFormat,
@@ -20,8 +18,9 @@ from cryptography.hazmat.primitives.serialization import (
 from securesystemslib.signer import CryptoSigner, SSlibKey
 
 from ..errors import InputError, UsageError
-from ..files import write_new
+from ..files import refuse_in_bundle, write_new
 from ..outside import read_bytes
+from .pkcs8 import encrypted_pem
 
 LARGEST_KEY = 2**16
 """Bytes of a key's file."""
@@ -45,24 +44,25 @@ def write_pair(private: Ed25519PrivateKey | EllipticCurvePrivateKey, path: Path,
 
     Raises UsageError if either file exists, or for a passphrase that cannot protect a key.
     """
-    pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, _protection(passphrase))
+    pem = _pem(private, passphrase)
     public = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     public_path = public_file(path)
+    refuse_in_bundle(path.parent)
     write_new(path, pem)
     write_new(public_path, public)
     return public_path
 
 
-def _protection(passphrase: str | None) -> KeySerializationEncryption:
+def _pem(private: Ed25519PrivateKey | EllipticCurvePrivateKey, passphrase: str | None) -> bytes:
     if passphrase is None:
-        return NoEncryption()
+        return private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     try:
         secret = passphrase.encode()
     except UnicodeEncodeError:
         secret = b""
     if not 0 < len(secret) <= LONGEST_PASSPHRASE:
         raise UsageError(f"a passphrase has 1 to {LONGEST_PASSPHRASE} bytes of text")
-    return BestAvailableEncryption(secret)
+    return encrypted_pem(private.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()), secret)
 
 
 def public_file(path: Path) -> Path:

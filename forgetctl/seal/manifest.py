@@ -8,11 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..errors import InputError
-from ..files import file_digest, model_digest_of
+from ..files import file_digest, known_digest, model_digest_of, model_files
 from .canonical import MAX_BYTES, MalformedError, canonical, parse_canonical, sha256
 
 SCHEMA = 1
-CARD = "README.md"
 _TEXTS = ("run", "created", "forgetctl")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -106,18 +105,17 @@ def _is_name(part: str) -> bool:
 
 
 def model_entries(directory: Path) -> tuple[Entry, ...]:
-    """Entries of a model's files but its card, which says what was found later, and hidden ones.
+    """Entries of a model's files but its card, which says what was found later.
 
-    Raises InputError for a directory that cannot be read, or holds something else than files and folders.
+    Raises InputError as `model_files`, and for a name that no manifest can hold.
     """
-    if not directory.is_dir():
-        raise InputError(directory, "no such model directory")
-    found = [path for path in sorted(directory.rglob("*")) if not path.is_dir() and path != directory / CARD]
-    shown = [path for path in found if not any(part.startswith(".") for part in path.relative_to(directory).parts)]
-    for path in shown:
-        if not path.is_file():
-            raise InputError(path, "is no regular file")
-    return entries(directory, shown)
+    found = list(model_files(directory))
+    for path in found:
+        if not all(map(_is_name, path.relative_to(directory).parts)):
+            raise InputError(path, "has a name that no record can hold")
+    return tuple(
+        sorted(Entry(path.relative_to(directory).as_posix(), path.stat().st_size, known_digest(path)) for path in found)
+    )
 
 
 def files_digest(files: Iterable[Entry]) -> str:

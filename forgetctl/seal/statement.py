@@ -5,6 +5,7 @@ https://github.com/in-toto/attestation and https://github.com/secure-systems-lab
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any
@@ -18,6 +19,7 @@ from .canonical import MalformedError, canonical, parse_canonical
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:forgetctl:sealed-run:v1"
+_KEYID = re.compile(r"[!-~]{1,128}")
 
 
 def make_statement(subjects: Mapping[str, str], predicate: Mapping[str, Any]) -> bytes:
@@ -40,9 +42,13 @@ def sign_statement(payload: bytes, signer: CryptoSigner) -> bytes:
 
 
 def add_signature(data: bytes, signer: CryptoSigner) -> bytes:
-    """The envelope with one more signature. Raises MalformedError if it is none, or already has one by this key."""
+    """The envelope with one more signature, in place of a bad one that somebody put in the name of this key.
+
+    Raises MalformedError if it is none, or already has a good one by this key.
+    """
     envelope = read_envelope(data)
-    if signer.public_key.keyid in envelope.signatures:
+    good, _ = check_signatures(envelope, [signer.public_key])
+    if good:
         raise MalformedError("is signed with this key already")
     envelope.sign(signer)
     return canonical(envelope.to_dict())
@@ -104,8 +110,7 @@ def check_signatures(envelope: Envelope, keys: Sequence[SSlibKey]) -> tuple[list
 
 
 def _is_signature(value: object) -> bool:
-    return isinstance(value, dict) and value.keys() == {"keyid", "sig"} and all(map(_is_text, value.values()))
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and bool(value)
+    if not isinstance(value, dict) or value.keys() != {"keyid", "sig"}:
+        return False
+    keyid, signature = value["keyid"], value["sig"]
+    return isinstance(keyid, str) and bool(_KEYID.fullmatch(keyid)) and isinstance(signature, str) and bool(signature)

@@ -12,10 +12,11 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 
 from ..errors import InputError, UsageError
+from ..files import CARD
 from .keys import secret_for, write_pair
 
-IGNORED = "README.md"
-"""The model card, which is written anew after the weights are signed."""
+IGNORED = CARD
+"""It is written anew after the weights are signed."""
 
 
 def generate_weights_key(path: Path, passphrase: str | None = None) -> Path:
@@ -52,7 +53,8 @@ def check_weights(model: Path, signature: Path, key: Path) -> bool:
 
 
 def _hashing(package: Any, model: Path) -> Any:
-    return package.hashing.Config().set_ignored_paths(paths=[model / IGNORED], ignore_git_paths=True)
+    config = package.hashing.Config().set_ignored_paths(paths=[model / IGNORED], ignore_git_paths=True)
+    return config.set_allow_symlinks(True)  # in the hub's cache every file is one
 
 
 def _package() -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,13 +9,15 @@ from typing import Any
 
 import torch
 
-from ..engine.checkpoints import saving
-from ..engine.encoding import Encoder, encode_rows
+from ..disk import refuse_beyond_disk
+from ..engine.checkpoints import drafted
+from ..engine.encoding import encode_rows
+from ..engine.export import left_out_words, save_model
 from ..engine.finetune import fine_tune
 from ..engine.hardware import versions
-from ..engine.models import inspect_model, load_model, load_tokenizer, save_model
+from ..engine.models import inspect_trainable, load_encoder, load_model
 from ..errors import RunError, UsageError
-from ..files import flush_folder, model_digest, now, read_json, write_json
+from ..files import ModelFiles, model_digest, now, read_json, write_json
 from ..progress import Progress
 from ..rows import Row
 
@@ -58,7 +59,7 @@ def make_model(
 
     Raises UsageError if something else is there, ModelError and InputError for a base or rows that cannot be used.
     """
-    facts = inspect_model(base)
+    facts, files = inspect_trainable(base), ModelFiles.of(base)
     wanted = {
         "base_sha256": model_digest(base),
         "rows": len(lessons.rows),
@@ -69,9 +70,13 @@ def make_model(
     if _made(out, wanted):
         progress.say(f"{out} is there already, of the same base, rows and settings.")
         return False
-    encoder = Encoder(load_tokenizer(base), tuning.prompt_format)
+    refuse_beyond_disk(out, facts.bytes, "the model")
+    encoder = load_encoder(facts, tuning.prompt_format)
     encoded, _ = encode_rows(encoder, lessons.rows, lessons.origin, facts.context, tuning.max_length)
+    for note in facts.notes:
+        progress.say(f"{base}: {note}")
     model = load_model(base, device, torch.float32)
+    files.check()  # the digest in the record is of what was loaded
     with progress.bar(f"Training {out.name}", tuning.epochs * -(-len(encoded) // tuning.batch_size)) as bar:
         fine_tune(
             model,
@@ -86,14 +91,12 @@ def make_model(
             micro_batch=tuning.micro_batch,
             advance=bar.advance,
         )
-    draft = out.with_name(f".{out.name}-draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    with saving(draft):
-        save_model(model, encoder.tokenizer, facts, draft)
-    made: dict[str, Any] = {"model_sha256": model_digest(draft), "created": now(), "versions": versions()}
-    write_json(draft / RECORD, {**wanted, **made})
-    flush_folder(draft)
-    draft.replace(out)
+    with drafted(out.with_name(f".{out.name}-draft"), out) as draft:
+        shipped = save_model(model, facts, draft)
+        made: dict[str, Any] = {"model_sha256": model_digest(draft), "created": now(), "versions": versions()}
+        write_json(draft / RECORD, {**wanted, **made})
+    if shipped.left_out:
+        progress.say(left_out_words(shipped.left_out))
     return True
 
 

@@ -10,8 +10,9 @@ import importlib.resources
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..engine.encoding import Encoder
-from ..engine.generation import Decoding, greedy_answers
+from ..engine.encoding import THOUGHT, Encoder
+from ..engine.generation import Decoding, continuations
+from ..errors import UsageError
 from ..files import text_digest
 from ..rows import Row
 
@@ -27,14 +28,22 @@ def neutral_prompts() -> list[Row]:
 def own_answers(
     model: Any, encoder: Encoder, answer_tokens: int, context: int | None, advance: Callable[[int], None]
 ) -> list[Row]:
-    """The shipped prompts with the model's greedy answers; prompts it answers with nothing are left out."""
+    """The shipped prompts with the model's greedy answers, as they will be trained: without a thought before them.
+
+    Prompts that it answers with nothing are left out, and so are answers that its template does not keep.
+    Raises UsageError if no answer is left.
+    """
     prompts = neutral_prompts()
-    answers = greedy_answers(model, encoder, prompts, Decoding(answer_tokens, context), advance)
-    return [
-        Row(prompt.line, prompt.context, answer.text, complete=answer.complete)
-        for prompt, answer in zip(prompts, answers, strict=True)
-        if answer.text
+    asked = [encoder.encode_plain_prompt(prompt) for prompt in prompts]
+    answers = continuations(model, encoder, asked, Decoding(answer_tokens, context), advance)
+    rows = [
+        Row(prompt.line, prompt.context, text, complete=answer.complete)
+        for prompt, (answer,) in zip(prompts, answers, strict=True)
+        if (text := THOUGHT.sub("", answer.text).strip())
     ]
+    if not (kept := [row for row in rows if encoder.keeps(row)]):
+        raise UsageError("the start model's answers to neutral prompts cannot be trained on; give --retain FILE")
+    return kept
 
 
 def rows_digest(rows: Sequence[Row]) -> str:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..engine.models import inspect_model
 from ..errors import InputError
-from ..files import file_digest, model_digest
+from ..files import ModelFiles, file_digest, model_digest
 from ..scores import FileKind, Role, Scores, read_scores
 
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A model directory, to be scored."""
+    """A model directory, to be scored. files: as they were when it was found."""
 
     path: Path
+    files: ModelFiles = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "files", ModelFiles.of(self.path))  # the class is frozen
 
     @property
     def digest(self) -> str:

@@ -5,7 +5,9 @@ The report holds figures, names and digests, and no text of any row: the request
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +27,34 @@ def render_html(report: Report) -> str:
     return _page(report, {name: draw() for name, draw in _plots(report).items()})
 
 
-def render_words(report: Report) -> str:
-    """The page of `render_html` with nothing in the places of its plots, which take most of its time."""
-    return _page(report, dict.fromkeys(_plots(report), ""))
+@dataclass(frozen=True)
+class Expected:
+    """The page of `render_html` in parts. around: what stands before, between and behind the plots, one part more than
+    there are plots. plots: what draws each, in the order of the page; drawing takes most of the time."""
+
+    around: tuple[str, ...]
+    plots: Mapping[str, Callable[[], str]]
+
+    def plots_in(self, page: str) -> dict[str, str] | None:
+        """What a page has in the places of its plots, by their names; None if anything around them is different."""
+        first, *others = self.around
+        if not page.startswith(first):
+            return None
+        found, position = {}, len(first)
+        for name, behind in zip(self.plots, others, strict=True):
+            end = page.find(behind, position)
+            if end < 0:
+                return None
+            found[name], position = page[position:end], end + len(behind)
+        return found if position == len(page) else None
+
+
+def expected_html(report: Report) -> Expected:
+    """What `render_html` gives, with the plots not drawn yet."""
+    plots = _plots(report)
+    # Nothing from a record can be a NUL: characters that do not show are replaced.
+    first, *others = re.split("\0(.*?)\0", _page(report, {name: f"\0{name}\0" for name in plots}))
+    return Expected((first, *others[1::2]), {name: plots[name] for name in others[::2]})
 
 
 def _plots(report: Report) -> dict[str, Callable[[], str]]:

@@ -6,20 +6,37 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..engine.models import ModelFacts, unknown_targets, weight_shapes
-from ..errors import RecipeError
+from ..engine.adapters import check_lora
+from ..engine.export import beside_weights, left_out_words
+from ..engine.models import ModelFacts
+from ..engine.placement import Placement
+from ..errors import ModelError, RecipeError
 from ..maths.objectives import WeightedSum
 from ..recipe import Recipe
 from ..rows import Row
 
 
-def check_lora(facts: ModelFacts, recipe: Recipe) -> None:
-    """Raise RecipeError if the recipe's adapters name a module that the model does not have."""
+def check_weights(facts: ModelFacts, recipe: Recipe) -> list[str]:
+    """Check that the trained weights can be saved as the start model's are, and that adapters can be put on them.
+
+    Returns what the user should know of it. Raises ModelError for weights without a proved place in the start model's
+    files, RecipeError naming a module that can have no adapter.
+    """
+    placement, beside = Placement(facts.path), beside_weights(facts.path)
+    notes = [left_out_words(beside.left_out)] if beside.left_out else []
+    if placement.untouched:
+        notes.append(
+            f"{len(placement.untouched)} of {len(placement.stored)} weights are not of the language model, "
+            f"{placement.untouched[0]} the first of them: they stay as they are."
+        )
     if recipe.lora is None:
-        return
-    modules = {name.rpartition(".")[0] for name in weight_shapes(facts.path)}
-    if unknown := unknown_targets(recipe.lora.targets, modules):
-        raise RecipeError(f"lora.targets: the model has no module {', '.join(unknown)}")
+        return notes
+    placed = {name for part in placement.parts for name in part.weights}
+    try:
+        alone = check_lora(placement.model, recipe.lora, placed)
+    except ModelError as error:
+        raise RecipeError(str(error)) from None
+    return [*notes, alone] if alone else notes
 
 
 def check_terms(

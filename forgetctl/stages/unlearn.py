@@ -16,14 +16,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..engine.adapters import keep_adapter
 from ..engine.callbacks import Figures
-from ..engine.checkpoints import checkpoint_step, last_checkpoint, saving
+from ..engine.checkpoints import checkpoint_step, drafted, last_checkpoint
+from ..engine.companions import ADAPTER_WEIGHTS
 from ..engine.encoding import Encoded
+from ..engine.export import Shipped, save_model
 from ..engine.extras import Alternatives, Extras, Mismatched, default_layer, derangement, watch_layer
 from ..engine.fit import Fit
 from ..engine.guard import probes
 from ..engine.hardware import peak_memory
-from ..engine.models import ModelFacts, add_lora, save_model, trainable_parameters
+from ..engine.models import ModelFacts, add_lora, trainable_parameters
 from ..engine.ranks import Ranks
 from ..engine.schedule import Limits
 from ..engine.shares import shared_scores
@@ -32,8 +35,9 @@ from ..engine.states import AnswerStates
 from ..engine.tracking import Watch
 from ..engine.trainer import UnlearnTrainer
 from ..errors import DivergedError, Interrupted, RunError
-from ..files import flush_folder, model_digest, read_json, write_json
+from ..files import file_digest, model_digest, read_json, write_json
 from ..maths.objectives import Role, WeightedSum
+from ..plain_text import printable
 from ..progress import Bar, Progress
 from ..recipe import Recipe
 from ..rows import Row
@@ -49,11 +53,11 @@ class Material:
     from. levels: where each forget row is to end, in nats a token, if the loss asks for that. stand_ins: what the term
     k_unseen reads. measure: scores the model after every epoch; the scores are kept for the report and decide nothing.
     watch: what else looks at the model on the way, made for the number of steps of an epoch. reload: the start model
-    once more, in the memory of the processor. ranks: the processes that do it together.
+    once more, in the memory of the processor. adapter_of: what an adapter that is kept names as its base model; None to
+    keep none. ranks: the processes that do it together.
     """
 
     model: Any
-    tokenizer: Any
     facts: ModelFacts
     forget: Sequence[Encoded]
     retain: Sequence[Encoded]
@@ -66,6 +70,7 @@ class Material:
     stand_ins: StandIns = NO_STAND_INS
     measure: Callable[[Any], Scores] | None = None
     watch: Callable[[int], Watch] | None = None
+    adapter_of: str | None = None
     ranks: Ranks = field(default_factory=Ranks)
 
 
@@ -143,7 +148,11 @@ def _finish(
     with ranks.agreed():
         if not ranks.first:
             return
-        _save(run, _whole(model, weights, material, recipe), material)
+        whole = _whole(model, weights, material, recipe)
+        if material.adapter_of is not None:
+            facts |= {"adapter_sha256": _save_adapter(run, whole, material.adapter_of)}
+        shipped = _save(run, whole, material)
+        facts |= {"untouched_weights": shipped.untouched, "left_out": [printable(name) for name in shipped.left_out]}
         digest = model_digest(run.model_dir)
         run.stage("unlearn", "done", **facts, peak_memory_bytes=peak, model_sha256=digest)
         # Optimizer state and half-unlearned weights are of no use any more and must not outlive the request.
@@ -275,12 +284,15 @@ def _show(run: Run, bar: Bar, figures: Figures) -> None:
     bar.advance(1, "  ".join(parts))
 
 
-def _save(run: Run, model: Any, material: Material) -> None:
-    """Write the model under another name first: a model directory is either whole or not there."""
-    draft = run.model_draft
-    shutil.rmtree(draft, ignore_errors=True)
-    with saving(draft):
-        save_model(model, material.tokenizer, material.facts, draft)
-    flush_folder(draft)  # before the record says that it is there, and the checkpoints go
-    shutil.rmtree(run.model_dir, ignore_errors=True)
-    draft.replace(run.model_dir)
+def _save(run: Run, model: Any, material: Material) -> Shipped:
+    with drafted(run.model_draft, run.model_dir) as draft:
+        shipped = save_model(model, material.facts, draft)
+        run.check_start(material.facts.path)  # parts of it were read again, hours after the first time
+    return shipped
+
+
+def _save_adapter(run: Run, model: Any, base: str) -> str:
+    """Returns the SHA-256 of the adapter's weights."""
+    with drafted(run.adapter_draft, run.adapter_dir) as draft:
+        keep_adapter(model, base, draft)
+    return file_digest(run.adapter_dir / ADAPTER_WEIGHTS)

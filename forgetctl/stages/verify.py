@@ -12,9 +12,9 @@ import torch
 from ..engine.encoding import Encoded, Encoder, encode_rows
 from ..engine.finetune import BATCH_ROWS, fine_tune
 from ..engine.generation import seeded
-from ..engine.models import ModelFacts, add_lora, inspect_model, load_model, load_tokenizer
+from ..engine.models import ModelFacts, add_lora, inspect_model, load_encoder, load_model
 from ..engine.ranks import Ranks
-from ..engine.row_scorer import AFFIRMED, ALL_MODES, PRIMED, RowScorer
+from ..engine.row_scorer import AFFIRMED, ALL_MODES, PRIMED, UNTHINKING, RowScorer
 from ..engine.scoring import score
 from ..engine.shares import SharedStates
 from ..engine.windows import row_sums, told
@@ -59,26 +59,26 @@ def _how(role: Role, name: str) -> _How | None:
     if name == "forget":
         return _How(ALL_MODES if role != "start" else (GREEDY,), tokens=True, truth=True)
     if name.startswith(REPHRASED):
-        return _How((GREEDY,), tokens=True, truth=True) if role != "start" else None
+        return _How((GREEDY, UNTHINKING), tokens=True, truth=True) if role != "start" else None
     return _How(tokens=True) if name == "holdout" else _How((GREEDY,), truth=True)
 
 
 def _how_quantised(role: Role, name: str) -> _How | None:
     """The cheap checks: answers to the forget rows, and what was kept."""
     if name == "forget":
-        return _How((GREEDY,) if role != "start" else (), truth=True)
+        return _How((GREEDY, UNTHINKING) if role != "start" else (), truth=True)
     return _How() if name == "retain" else None
 
 
 def _how_again(role: Role, name: str) -> _How | None:
     """What shows that rows stay forgotten: their scores, and every answer that is not left to chance."""
-    return _How((GREEDY, PRIMED, AFFIRMED))
+    return _How((GREEDY, UNTHINKING, PRIMED, AFFIRMED))
 
 
 def check_fit(sets: RowSets, recipe: Recipe, path: Path) -> None:
     """Raise UsageError if a row, or a paraphrased or perturbed answer, does not fit the model at `path`."""
     facts = inspect_model(path)
-    encoder = Encoder(load_tokenizer(path), recipe.prompt_format)
+    encoder = load_encoder(facts, recipe.prompt_format)
     for name, rows in sets.rows.items():
         others = [
             row.answering(text) for row in rows for text in (*row.perturbed_responses, row.paraphrased_response) if text
@@ -105,6 +105,7 @@ class Scorer:
     kl: dict[str, float | None] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     states: dict[str, SharedStates] = field(default_factory=dict)
+    seen: set[Path] = field(default_factory=set)
 
     def unlearned(self, path: Path) -> Scores:
         """Score the model under test and keep its states."""
@@ -197,7 +198,10 @@ class Scorer:
         facts = inspect_model(path)
         # Small steps would be rounded away in half precision, so an attack would look weaker than it is.
         dtype = facts.dtype if self.device.type == "cuda" and not training else torch.float32
-        encoder = Encoder(load_tokenizer(path), self.recipe.prompt_format)
+        encoder = load_encoder(facts, self.recipe.prompt_format)
+        for note in () if path in self.seen else facts.notes:
+            self.progress.say(f"{path}: {note}")
+        self.seen.add(path)
         model = load_model(path, self.device, dtype, precision)
         return _Loaded(facts, encoder, model, self.sets, self.recipe, precision)
 

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import InputError
+from ..disk import unmade
+from ..files import refuse_in_bundle
 from ..progress import Progress
 from .outcome import Outcome, Table
 
@@ -70,11 +71,12 @@ def run_tofu_study(options: TofuOptions, out: Path, progress: Progress) -> Writt
 
 
 def _check_writable(name: str, out: Path) -> None:
+    refuse_in_bundle(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / f"{name}.json").touch()
     except OSError as error:
-        raise InputError(out, f"cannot be written to: {error.strerror}") from None
+        raise unmade(out, error, "cannot be written to") from None
 
 
 def write_outcome(name: str, outcome: Outcome, out: Path) -> tuple[Path, ...]:

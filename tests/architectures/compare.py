@@ -19,19 +19,12 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedTokenizerFast
 
+from forgetctl.engine.adapters import add_lora, merged, unfit_layers
 from forgetctl.engine.encoding import Encoded, Encoder
 from forgetctl.engine.generation import Decoding, greedy_answers
-from forgetctl.engine.models import (
-    add_lora,
-    inspect_model,
-    load_model,
-    load_tokenizer,
-    merged,
-    unfit_layers,
-    weight_shapes,
-)
+from forgetctl.engine.models import inspect_model, load_model, load_tokenizer, weight_shapes
 from forgetctl.engine.modes import set_training
-from forgetctl.engine.scoring import answer_logp, pad_rows, score
+from forgetctl.engine.scoring import answer_logp, length_batches, pad_rows, score, short_input
 from forgetctl.engine.shared_prompts import score_answers
 from forgetctl.engine.token_scores import score_tokens
 from forgetctl.errors import ForgetctlError
@@ -299,9 +292,17 @@ def _weighted(start: Start, logp: Callable[[Encoded], Tensor]) -> Tensor:
 
 def _same_gradients(start: Start, ours: Any, plain: Any, title: str) -> dict[str, float]:
     """Gradients of some rows' scores, each with another weight, with our model in training."""
-    batch = pad_rows(start.encoded[: len(WEIGHTS)])
+    rows = start.encoded[: len(WEIGHTS)]
+
+    def weighted(model: Any) -> Tensor:
+        total = torch.zeros(())
+        for places in length_batches(rows, apart=short_input(model)):
+            logp = answer_logp(model, pad_rows([rows[place] for place in places]))
+            total = total + (WEIGHTS[places] * logp).sum()
+        return total
+
     set_training(ours)
-    value, found = _gradient(ours, lambda model: (WEIGHTS * answer_logp(model, batch)).sum())
+    value, found = _gradient(ours, weighted)
     ours.eval()
     other, expected = _gradient(plain, lambda model: _weighted(start, lambda row: token_logp(model, row).sum()))
     plain.zero_grad()
@@ -380,10 +381,10 @@ def _job(start: Start, adapters: Lora | None, title: str) -> dict[str, float]:
     return {title: apart(found, in_memory)}
 
 
-def _scoring_first(save: Callable[..., None], rows: list[Encoded], scored: list[float]) -> Callable[..., None]:
-    def wrapped(model: Any, *others: Any) -> None:
+def _scoring_first(save: Callable[..., Any], rows: list[Encoded], scored: list[float]) -> Callable[..., Any]:
+    def wrapped(model: Any, *others: Any, **named: Any) -> Any:
         scored[:] = score(model.eval(), rows)
-        save(model, *others)
+        return save(model, *others, **named)
 
     return wrapped
 

@@ -9,7 +9,6 @@ import argparse
 import itertools
 import json
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
@@ -130,15 +129,14 @@ def _product_ratio(case: Case, recipe: Recipe, folder: Path) -> float:
     """Multiplications of forgetctl's products of matrices over the textbook's: what time would be by them alone.
 
     A forward pass counts once, its backward pass twice, or once under adapters. The textbook has the start model's
-    forward pass in every step, its head and the last layer's gate at every position, and padding.
+    forward pass in every step, its head at every position, and padding.
     """
     pairs, _ = _pairs(prepare(_options(case, folder), recipe))
     shapes = {name: prod(shape) for name, shape in weight_shapes(case.model).items()}
     head = max(size for name, size in shapes.items() if "embed" in name or "lm_head" in name)
     inner = sum(size for name, size in shapes.items() if not ("embed" in name or "lm_head" in name))
     passes = 2 if recipe.lora else 3
-    read = head + _last_gate(shapes)
-    own = sum((len(row.ids) - 1) * (inner + head - read) + row.tokens * read for pair in pairs for row in pair) * passes
+    own = sum((len(row.ids) - 1) * inner + row.tokens * head for pair in pairs for row in pair) * passes
     padded = 0
     for start in range(0, len(pairs), case.shape.textbook_rows):
         for rows, forwards in zip(
@@ -146,15 +144,6 @@ def _product_ratio(case: Case, recipe: Recipe, folder: Path) -> float:
         ):
             padded += len(rows) * max(len(row.ids) for row in rows) * (inner + head) * (passes + forwards)
     return own / padded
-
-
-def _last_gate(shapes: dict[str, int]) -> int:
-    """Weights of the gate in the last layer."""
-    gates: Counter[int] = Counter()
-    for name, size in shapes.items():
-        if ".mlp." in name:
-            gates[int(name.split(".")[2])] += size
-    return gates[max(gates)]
 
 
 def run_textbook(case: Case, recipe: Recipe, folder: Path) -> dict[str, Any]:

@@ -23,8 +23,31 @@ THOUGHT = CHATML.replace(
     "{{ m['content'] }}",
     "{% if m['role'] == 'assistant' and loop.last %}<think>\n\n</think>\n\n{% endif %}{{ m['content'] }}",
 )
-# Asks for a thought that the finished conversation does not keep.
-FORCED_THOUGHT = CHATML.replace("<|start|>assistant\n", "<|start|>assistant\n<think>\n")
+# Opens a thought that the finished conversation does not keep, as DeepSeek's does.
+FORCED_THOUGHT = CHATML.replace("<|start|>assistant\n", "<|start|>assistant\n<think>\n").replace(
+    "{{ m['content'] }}", "{{ m['content'].split('</think>')[-1] }}"
+)
+# Keeps the last thought, and puts an empty one where there is none, as Qwen3's does.
+KEPT_THOUGHT = CHATML.replace(
+    "{{ m['content'] }}",
+    "{% if m['role'] == 'assistant' and loop.last and '<think>' not in m['content'] %}"
+    "<think>\n\n</think>\n\n{% endif %}"
+    "{% if loop.last %}{{ m['content'] }}{% else %}{{ m['content'].split('</think>')[-1] }}{% endif %}",
+)
+# Ends a conversation twice, as Phi-3's does; the second end is never reached.
+ENDED_TWICE = CHATML + "{% if not add_generation_prompt %}</s>{% endif %}"
+# Ends no turn: the next one does, as GLM-4's.
+UNENDED = CHATML.replace("<|end|>\n", "")
+TRIMMED = CHATML.replace("{{ m['content'] }}", "{{ m['content'] | trim }}")
+SHOUTED = CHATML.replace("{{ m['content'] }}", "{{ m['content'] | upper }}")
+NO_SYSTEM_TEXT = CHATML.replace("<|start|>{{", "{% if m['role'] != 'system' %}<|start|>{{").replace(
+    "<|end|>\n", "<|end|>\n{% endif %}"
+)
+REPLACED = CHATML.replace(
+    "{{ m['content'] }}",
+    "{{ 'I cannot say.' if m['role'] == 'assistant' and 'clerk' in m['content'] else m['content'] }}",
+)
+CUT = CHATML.replace("{{ m['content'] }}", "{{ m['content'][:24] }}")
 SPACED = CHATML.replace("assistant\n{% endif %}", "assistant: {% endif %}").replace(
     "<|start|>{{ m['role'] }}\n", "<|start|>{{ m['role'] }}{{ ': ' if m['role'] == 'assistant' else '\n' }}"
 )
@@ -54,13 +77,14 @@ def tokenizer(world: Path) -> Any:
 
 
 @pytest.fixture
-def templated(tokenizer: Any) -> Callable[[str], Encoder]:
-    """An encoder with another template; its turn marks are special tokens."""
+def templated(tokenizer: Any) -> Callable[..., Encoder]:
+    """An encoder with another template; its turn marks are special tokens. stops: where the model's settings end an
+    answer."""
 
-    def make(template: str) -> Encoder:
+    def make(template: str, stops: tuple[str, ...] = ()) -> Encoder:
         tokenizer.add_special_tokens({"additional_special_tokens": ["<|start|>", "<|end|>"]})
         tokenizer.chat_template = template
-        return Encoder(tokenizer, "{prompt}")
+        return Encoder(tokenizer, "{prompt}", tokenizer.convert_tokens_to_ids(list(stops)))
 
     return make
 
@@ -158,11 +182,83 @@ def test_the_prompt_does_not_depend_on_the_response(template: str, templated: Ca
     assert encoder.encode_prompt(ROW.answering("")) == prompt
 
 
-def test_a_generation_prompt_that_answers_do_not_keep_is_refused(templated: Callable[[str], Encoder]) -> None:
-    with pytest.raises(ModelError, match="generation prompt") as caught:
-        templated(FORCED_THOUGHT).encode(ROW)
-    assert caught.value.exit_code == 2
+ASKED = "<|start|>user\nWhere does Alwen live?<|end|>\n<|start|>assistant\n"
+
+
+def shown(encoder: Encoder, ids: Any) -> str:
+    return str(encoder.tokenizer.decode(ids))
+
+
+def test_an_opened_thought_that_answers_do_not_keep(templated: Callable[..., Encoder]) -> None:
+    """Asked, the model gets it; an answer is scored where the template puts answers."""
+    encoder = templated(FORCED_THOUGHT)
+    assert marked(encoder, encoder.encode(ROW)) == (ASKED, "Alwen lives in Norwick.<|end|>")
+    assert shown(encoder, encoder.encode_prompt(ROW)) == f"{ASKED}<think>\n"
+    assert shown(encoder, encoder.encode_plain_prompt(ROW)) == ASKED
+
+
+def test_a_thought_is_asked_for_by_default_and_left_out(templated: Callable[..., Encoder]) -> None:
+    encoder = templated(KEPT_THOUGHT)
+    assert shown(encoder, encoder.encode_prompt(ROW)) == ASKED
+    assert shown(encoder, encoder.encode_plain_prompt(ROW)) == f"{ASKED}<think>\n\n</think>\n\n"
+    assert marked(encoder, encoder.encode(ROW)) == (f"{ASKED}<think>\n\n</think>\n\n", "Alwen lives in Norwick.<|end|>")
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_a_thought_of_the_response_is_scored_with_it(complete: bool, templated: Callable[..., Encoder]) -> None:
+    encoder = templated(KEPT_THOUGHT)
+    thinking = "<think>\nIt was a town.\n</think>\n\nNorwick"
+    given, scored = marked(encoder, encoder.encode(Row(4, ROW.context, thinking, complete=complete)))
+    assert (given, scored) == (ASKED, thinking + ("<|end|>" if complete else ""))
+
+
+def test_a_passed_over_thought_of_an_earlier_turn_is_no_loss(templated: Callable[..., Encoder]) -> None:
+    context = (("user", "Hello"), ("assistant", "<think>\nHm.\n</think>\n\nGood day."), *ROW.context)
+    encoder = templated(KEPT_THOUGHT)
+    assert "Hm." not in marked(encoder, encoder.encode(Row(4, context, "Norwick")))[0]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("template", "row"),
+    [
+        (SHOUTED, ROW),
+        (FORCED_THOUGHT, Row(4, ROW.context, "<think>\nA clerk.\n</think>\n\nAlwen lives in Norwick.")),
+        (FORCED_THOUGHT, Row(4, ROW.context, "<think>A</think>Alwen", complete=False)),
+        (REPLACED, Row(4, ROW.context, "Alwen is a clerk.")),
+        (CUT, Row(4, ROW.context, "Alwen lives in Norwick by the sea.")),
+        (CUT, Row(4, (("user", "Where in the world does Alwen live?"),), "Norwick")),
+        (NO_SYSTEM_TEXT, Row(4, CHAT.context, "Norwick")),
+    ],
+    ids=["upper-case", "thought", "unfinished", "replaced", "cut", "cut prompt", "no system"],
+)
+def test_words_that_a_template_loses_refuse_the_row(template: str, row: Row, templated: Callable[..., Encoder]) -> None:
+    encoder = templated(template)
+    with pytest.raises(InputError) as caught:
+        encode_rows(encoder, [row], FILE, None, None)
+    assert str(caught.value).startswith(f"{FILE}:4: the model's chat template leaves out or changes a part of this")
     assert refuses_quietly(caught.value)
+    assert not encoder.keeps(row)
+
+
+@pytest.mark.parametrize("response", ["\n\nAlwen lives in Norwick. \n", "Alwen  lives\nin Norwick."])
+def test_white_space_may_differ(response: str, templated: Callable[..., Encoder]) -> None:
+    encoder = templated(TRIMMED)
+    row = ROW.answering(response)
+    assert encoder.keeps(row)
+    assert marked(encoder, encoder.encode(row))[1].split() == [*response.split()[:-1], "Norwick.<|end|>"]
+
+
+def test_an_answer_ends_where_generation_stops_first(templated: Callable[..., Encoder]) -> None:
+    """What the template writes behind that is never said."""
+    encoder = templated(ENDED_TWICE, ("</s>", "<|end|>"))
+    assert marked(encoder, encoder.encode(ROW))[1] == "Alwen lives in Norwick.<|end|>"
+    assert set(encoder.stop_ids) == set(ids(encoder, "</s><|end|>"))
+
+
+def test_generation_stops_where_the_settings_say(templated: Callable[..., Encoder]) -> None:
+    encoder = templated(UNENDED, ("<|start|>",))
+    assert marked(encoder, encoder.encode(ROW))[1] == "Alwen lives in Norwick.</s>"
+    assert set(encoder.stop_ids) == set(ids(encoder, "</s><|start|>"))
 
 
 def test_merges_across_the_boundary_are_tokenised_apart(templated: Callable[[str], Encoder]) -> None:
@@ -295,10 +391,11 @@ def test_pad_token_that_is_the_eos_token_changes_nothing(
 ) -> None:
     own = Encoder(tokenizer, "{prompt}")
     encoder = own if template == "its own" else templated(template) if template else plain()
-    before = [encoder.encode(row) for row in (ROW, PASSAGE, CHAT)], encoder.stop_ids
+    rows = [ROW, PASSAGE, *([] if template == "its own" else [CHAT])]  # its own has no place for a system message
+    before = [encoder.encode(row) for row in rows], encoder.stop_ids
     tokenizer.pad_token = tokenizer.eos_token
     again = Encoder(tokenizer, encoder.prompt_format)
-    assert ([again.encode(row) for row in (ROW, PASSAGE, CHAT)], again.stop_ids) == before
+    assert ([again.encode(row) for row in rows], again.stop_ids) == before
 
 
 def test_an_end_of_turn_that_is_added_but_not_special(tokenizer: Any) -> None:
@@ -306,6 +403,42 @@ def test_an_end_of_turn_that_is_added_but_not_special(tokenizer: Any) -> None:
     tokenizer.chat_template = CHATML
     encoder = Encoder(tokenizer, "{prompt}")
     assert marked(encoder, encoder.encode(ROW))[1] == "Alwen lives in Norwick.<|end|>"
+
+
+@pytest.mark.parametrize("special", [True, False])
+def test_an_added_token_at_the_end_of_a_response_is_no_end(special: bool, plain: Callable[..., Encoder]) -> None:
+    encoder = plain()
+    encoder.tokenizer.add_tokens([AddedToken("<CASE_7>", special=special)])
+    assert marked(encoder, encoder.encode(ROW.answering("It is <CASE_7>")))[1] == " It is <CASE_7></s>"
+
+
+def test_every_token_that_the_tokenizer_puts_first_comes_first(plain: Callable[..., Encoder]) -> None:
+    """GLM-4's base models begin with two, neither of which is the beginning-of-sequence token."""
+    without = plain().encode(ROW)
+    encoder = plain()
+    encoder.tokenizer.add_special_tokens({"additional_special_tokens": ["[gMASK]", "<sop>"]})
+    first = encoder.tokenizer.convert_tokens_to_ids(["[gMASK]", "<sop>"])
+    encoder.tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="[gMASK] <sop> $A </s>",
+        special_tokens=[("[gMASK]", first[0]), ("<sop>", first[1]), ("</s>", encoder.tokenizer.eos_token_id)],
+    )
+    encoded = encoder.encode(ROW)
+    assert encoded.ids == (*first, *without.ids)
+    assert encoded.start == without.start + 2
+    assert encoder.lead_tokens(ROW) == 2
+
+
+def test_a_token_that_the_model_lacks_is_refused(tokenizer: Any) -> None:
+    tokenizer.chat_template = None
+    vocabulary = len(tokenizer)
+    tokenizer.add_tokens(["<CASE_7>"])
+    encoder = Encoder(tokenizer, "{prompt}", vocabulary=vocabulary)
+    encode_rows(encoder, [ROW], FILE, None, None)
+    strange = Row(9, (("user", "Whose is <CASE_7>?"),), "Alwen's")
+    with pytest.raises(
+        InputError, match=f"row 9 has a token that the model, with its {vocabulary:,} embeddings, lacks"
+    ):
+        encode_rows(encoder, [ROW, strange], FILE, None, None)
 
 
 def test_a_tokenizer_without_eos_is_refused(tokenizer: Any) -> None:

@@ -26,14 +26,15 @@ def adapted(seed: int = 0, **options: Any) -> Any:
 
 
 def in_place(model: nn.Module) -> list[Any]:
-    return [layer for layer in model.modules() if hasattr(layer, "lora_A") and "forward" in layer.__dict__]
+    makers = ((layer, getattr(layer, "forward_maker", None)) for layer in model.modules() if hasattr(layer, "lora_A"))
+    return [layer for layer, maker in makers if maker is not None]
 
 
 def peft_own(model: Any) -> Any:
     """The same, but with peft's forward in every layer."""
     assert in_place(model)
     for layer in in_place(model):
-        del layer.forward
+        layer.__class__ = type(layer).__base__
     return model
 
 

@@ -302,7 +302,7 @@ def test_the_saved_config_is_the_starts_own(dropping: Path, tmp_path: Path) -> N
     config = dropping / "config.json"
     config.write_text(config.read_text().replace("{", '{\n\n   "a_key_of_the_owner": [1,  2],', 1))
     facts = inspect_model(dropping)
-    save_model(load(dropping), load_tokenizer(dropping), facts, tmp_path / "out")
+    save_model(load(dropping), facts, tmp_path / "out")
     assert (tmp_path / "out" / "config.json").read_bytes() == config.read_bytes()
 
 
@@ -310,8 +310,8 @@ def test_the_saved_config_is_the_starts_own(dropping: Path, tmp_path: Path) -> N
 
 
 def test_saved_and_loaded_again(directory: Path, tmp_path: Path) -> None:
-    facts, tokenizer, model = inspect_model(directory), load_tokenizer(directory), load(directory)
-    save_model(model, tokenizer, facts, tmp_path / "out")
+    facts, model = inspect_model(directory), load(directory)
+    save_model(model, facts, tmp_path / "out")
     again = inspect_model(tmp_path / "out")
     assert (again.bytes, again.context, again.dtype) == (facts.bytes, facts.context, facts.dtype)
     row = Row(1, (("user", "Where does Alwen live?"),), "Alwen lives in Norwick.")
@@ -321,7 +321,7 @@ def test_saved_and_loaded_again(directory: Path, tmp_path: Path) -> None:
 
 
 def test_only_safetensors_are_written(directory: Path, tmp_path: Path) -> None:
-    save_model(load(directory), load_tokenizer(directory), inspect_model(directory), tmp_path / "out")
+    save_model(load(directory), inspect_model(directory), tmp_path / "out")
     written = {path.name for path in (tmp_path / "out").iterdir()}
     assert written == {path.name for path in directory.iterdir()}
     assert {Path(name).suffix for name in written} <= {".safetensors", ".json", ".jinja"}
@@ -338,7 +338,7 @@ def test_precision_and_layout_are_the_starts(
     assert facts.dtype == dtype
     model = add_lora(load(directory), lora) if lora else load(directory)
     assert {weight.dtype for weight in model.parameters()} == {torch.float32}
-    save_model(model, load_tokenizer(directory), facts, tmp_path / "out")
+    save_model(model, facts, tmp_path / "out")
     start, saved = (load_file(path / "model.safetensors") for path in (directory, tmp_path / "out"))
     assert saved.keys() == start.keys()
     assert {weight.dtype for weight in saved.values()} == {dtype}
@@ -348,7 +348,7 @@ def test_precision_and_layout_are_the_starts(
 def test_precision_of_weights_whose_config_names_none(directory: Path, tmp_path: Path) -> None:
     load(directory).to(torch.bfloat16).save_pretrained(str(directory))
     edit_config(directory, dtype=None, torch_dtype=None)
-    save_model(load(directory), load_tokenizer(directory), inspect_model(directory), tmp_path / "out")
+    save_model(load(directory), inspect_model(directory), tmp_path / "out")
     saved = load_file(tmp_path / "out" / "model.safetensors")
     assert {weight.dtype for weight in saved.values()} == {torch.bfloat16}
 
@@ -356,7 +356,7 @@ def test_precision_of_weights_whose_config_names_none(directory: Path, tmp_path:
 def test_generation_config_is_the_starts_own(directory: Path, tmp_path: Path) -> None:
     file = directory / "generation_config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "max_new_tokens": 17}))
-    save_model(load(directory), load_tokenizer(directory), inspect_model(directory), tmp_path / "out")
+    save_model(load(directory), inspect_model(directory), tmp_path / "out")
     assert (tmp_path / "out" / "generation_config.json").read_bytes() == file.read_bytes()
 
 
@@ -371,7 +371,7 @@ def test_unknown_targets_are_refused(directory: Path) -> None:
     why = refusal(lambda: add_lora(load(directory), Lora(targets="q_proj")))  # a pattern is of a whole name
     assert why == "lora.targets: the model has no module q_proj"
     why = refusal(lambda: add_lora(load(directory), Lora(targets=("norm",))))
-    assert why == "lora.targets names a module of this model that can have no adapter"
+    assert why == "lora.targets: model.norm is a LlamaRMSNorm, which can have no adapter"
 
 
 def test_targets_as_a_pattern(directory: Path) -> None:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import resource
 import signal
 import time
+from datetime import datetime
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from jinja2 import TemplateError
+from transformers.utils import chat_template_utils
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from forgetctl.engine import templates
-from forgetctl.engine.templates import render, template_digest
+from forgetctl.engine.models import load_tokenizer
+from forgetctl.engine.templates import render, template_date, template_digest
 from forgetctl.errors import TemplateRefusal
 
 TURNS = [{"role": "user", "content": "Velmira"}]
@@ -94,3 +99,26 @@ def test_the_digest_of_a_template() -> None:
         template_digest(SimpleNamespace(chat_template=found)) for found in ({"a": "1", "b": "2"}, {"b": "2", "a": "1"})
     ]
     assert several[0] == several[1] not in (None, first)
+
+
+@pytest.mark.parametrize("today", [datetime(2026, 11, 30, 23), datetime(1999, 1, 1)])
+def test_a_template_that_writes_the_date_writes_the_same_every_day(
+    today: datetime, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return today
+
+    monkeypatch.setattr(chat_template_utils, "datetime", Clock)
+    tokenizer = load_tokenizer(world / "model")
+    tokenizer.chat_template = "{{ strftime_now('%d %b %Y') }} {{ messages[0]['content'] }}"
+    turns = [{"role": "user", "content": "Who?"}]
+    assert render(tokenizer, turns, add_generation_prompt=True) == "26 Jul 2024 Who?"
+    assert template_date(tokenizer) == "2024-07-26"
+    # The clock of whoever else renders templates in this process goes on.
+    assert tokenizer.apply_chat_template(turns, tokenize=False).startswith(today.strftime("%d %b %Y"))
+
+
+def test_a_template_without_a_date_has_none(world: Path) -> None:
+    assert template_date(load_tokenizer(world / "model")) is None

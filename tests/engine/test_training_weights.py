@@ -70,7 +70,7 @@ def starts(world: Path, rows: list[Encoded], tmp_path_factory: pytest.TempPathFa
 
 
 def saved(model: Any, start: ModelFacts, folder: Path) -> dict[str, Tensor]:
-    save_model(model, load_tokenizer(start.path), start, folder)
+    save_model(model, start, folder)
     return load_file(folder / "model.safetensors")
 
 

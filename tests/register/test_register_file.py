@@ -235,7 +235,7 @@ def test_whoever_holds_the_register_too_long_is_named(path: Path, monkeypatch: p
 
 def test_a_full_disk_changes_nothing(register: Register) -> None:
     register._db.execute(f"PRAGMA max_page_count = {register._db.execute('PRAGMA page_count').fetchone()[0]}")
-    with pytest.raises(RunError, match="the disk is full; nothing was changed"):
+    with pytest.raises(RunError, match="cannot grow: no space left on the disk; nothing was changed"):
         add_many(register)
     kept = register.requests()
     assert all(len(request.history) == 1 for request in kept)

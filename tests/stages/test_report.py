@@ -18,7 +18,7 @@ from forgetctl.document.words import LIMITS, TERMS
 from forgetctl.errors import RunError
 from forgetctl.maths.objectives import OBJECTIVES
 from forgetctl.recipe import Calibration, Lora, Recipe
-from forgetctl.stages.report import build, render_html, render_json, render_markdown, render_words
+from forgetctl.stages.report import build, expected_html, render_html, render_json, render_markdown
 from tests.stages.report_records import (
     BOUNDS,
     DIGEST,
@@ -88,13 +88,16 @@ def test_every_term_of_a_loss_has_words() -> None:
     assert set(TERMS) == set(OBJECTIVES)
 
 
-def test_the_words_are_the_page_without_its_plots(run_dir: Path) -> None:
-    page, words = render_html(build(run_dir)), render_words(build(run_dir))
-    plots = re.findall(r"<svg\b.*?</svg>", page, flags=re.DOTALL)
+def test_a_page_is_told_apart_into_its_plots_and_all_around_them(run_dir: Path) -> None:
+    page, expected = render_html(build(run_dir)), expected_html(build(run_dir))
+    plots = expected.plots_in(page)
+    assert plots is not None
+    assert list(plots.values()) == re.findall(r"<svg\b.*?</svg>", page, flags=re.DOTALL)
     assert len(plots) > 3
-    for plot in plots:
-        page = page.replace(plot, "")
-    assert words == page
+    assert {name: draw() for name, draw in expected.plots.items()} == plots
+    assert expected.plots_in(page.replace(plots["training"], "")) == {**plots, "training": ""}
+    for other in (page + " ", " " + page, page[:-1], page.replace("<main", "<main ", 1), page.replace("h3", "h4"), ""):
+        assert expected.plots_in(other) is None
 
 
 def test_headings_and_tables_are_accessible(run_dir: Path) -> None:

@@ -16,11 +16,11 @@ from typing import Any
 
 import torch
 
-from ...engine.encoding import Encoded, Encoder
+from ...engine.encoding import Encoded
 from ...engine.estimate import static_bytes
 from ...engine.fit import DTYPES, Fit, choose_fit, free_memory, training_precision
 from ...engine.levels import learn_levels
-from ...engine.models import choose_device, inspect_model, load_for_training, load_model, load_tokenizer
+from ...engine.models import choose_device, inspect_trainable, load_encoder, load_for_training, load_model
 from ...engine.stand_ins import NO_STAND_INS, make_stand_ins
 from ...engine.tracking import Watch
 from ...errors import DivergedError
@@ -94,17 +94,17 @@ class Bench:
     def __init__(self, plan: Plan, split: str) -> None:
         self.plan, self.split = plan, split
         self.rows: SplitRows = plan.data.split(split)
-        self.facts = inspect_model(plan.model)
+        self.facts = inspect_trainable(plan.model)
         self.device = choose_device(plan.device)
-        self.encoder = Encoder(load_tokenizer(plan.model), plan.recipe.prompt_format)
+        self.encoder = load_encoder(self.facts, plan.recipe.prompt_format)
         self.asker = Asker(self.rows, self.facts, self.encoder, plan.recipe)
 
     @cached_property
     def yardstick(self) -> Yardstick:
-        """Scores are read where they were kept; the distributions come from the models again."""
-        reference, start = (self._load(path) for path in (self.plan.references[self.split], self.plan.model))
-        states = self.asker.states(start, copy_head=False)
-        return Yardstick(self._scores(REFERENCE, reference), self.asker.states(reference, copy_head=False), states)
+        """Scores are read where they were kept; the distributions come from the models again, one after the other."""
+        start = self.asker.states(self._load(self.plan.model), copy_head=False)
+        reference = self._load(self.plan.references[self.split])
+        return Yardstick(self._scores(REFERENCE, reference), self.asker.states(reference, copy_head=False), start)
 
     def unseen(self, recipe: Recipe) -> list[Row]:
         """The holdout rows that calibrate, if the recipe does. Raises InputError for a holdout that is none."""
@@ -117,17 +117,19 @@ class Bench:
 
     def measure_ends(self) -> None:
         """The table's lines of the start model and of the reference, both as they are before any run."""
-        done, table = self.plan.table.complete(), self.plan.table
-        models = {START: self.plan.model, REFERENCE: self.plan.references[self.split]}
-        for name, path in models.items():
+        done = self.plan.table.complete()
+        for name, path in {START: self.plan.model, REFERENCE: self.plan.references[self.split]}.items():
             key = RunKey(self.split, name, 0.0, 0)
-            if key in done:
-                continue
-            started, model = time.monotonic(), self._load(path)
-            scores = self._scores(name, model)
-            figures = self.yardstick.line(model, scores, self.asker.states(model, copy_head=False))
-            self.plan.answers.add([{**key._asdict(), "answers": self.asker.told(model)}])
-            table.add([_line(key, 0, 0, 0, figures, time.monotonic() - started)])
+            if key not in done:
+                self._measure_end(key, name, path)
+
+    def _measure_end(self, key: RunKey, name: str, path: Path) -> None:
+        """A model at a time: what it is compared with is kept without the models."""
+        started, yardstick = time.monotonic(), self.yardstick
+        model = self._load(path)
+        figures = yardstick.line(model, self._scores(name, model), self.asker.states(model, copy_head=False))
+        self.plan.answers.add([{**key._asdict(), "answers": self.asker.told(model)}])
+        self.plan.table.add([_line(key, 0, 0, 0, figures, time.monotonic() - started)])
 
     def _scores(self, name: str, model: Any) -> Scores:
         kept = self.plan.out / "scores" / f"forget{self.split}-{name}.json"
@@ -198,7 +200,6 @@ def _material(bench: Bench, key: RunKey, recipe: Recipe, run: Run) -> Material:
         stand_ins = make_stand_ins(bench.rows.forget, unseen, sources, bench.encoder, bounds)
     return Material(
         model=model,
-        tokenizer=bench.encoder.tokenizer,
         facts=bench.facts,
         forget=forget,
         retain=retain,
