@@ -3,6 +3,7 @@
 # make calibrate: how often the verdict is right.  make browser: the report in Chromium (needs it, node and npm).
 # make bench: time and memory beside a textbook implementation.  make bench-gpu: the same questions for 1B and 7B models.
 # make test-gpu: what a GPU computes against a processor; skipped without one.
+# make architectures: every causal architecture of transformers, built tiny, against plain transformers.
 # make faults: commands really killed and disks really full.  make distributed: two processes against one.
 # make privacy: request text searched for in all that is written, and many commands at once.
 # make fuzz: ten minutes of hostile input for every reader (FUZZ_SECONDS=600).  make hostile: 2 GB files, every command.
@@ -10,7 +11,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test studies study-tofu calibrate browser bench bench-gpu test-gpu faults distributed privacy fuzz hostile lint clean
+.PHONY: demo test studies study-tofu calibrate browser bench bench-gpu test-gpu architectures faults distributed privacy fuzz hostile lint clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -70,6 +71,9 @@ faults: .venv/installed
 
 test-gpu: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/gpu
+
+architectures: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests/architectures
 
 distributed: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -s tests/distributed

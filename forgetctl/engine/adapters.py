@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ from .low_rank import add_in_place
 ALL = "all-linear"
 PARAMETER = "parameter_name"
 """Attribute of an adapter that is on a weight and not on a layer: peft has such ones for experts of mixtures."""
+FUSED = {"falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"}
+"""Kinds of models whose kernels read the weight of `out_proj` past any adapter, which peft therefore refuses."""
 QUANTISED_LAYERS = ("Linear4bit", "Linear8bitLt")
 
 
@@ -58,6 +62,7 @@ def _wrapped(model: Any, lora: Lora) -> Any:
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=lora.targets if isinstance(lora.targets, str) else list(lora.targets),
+        exclude_modules=unfit_layers(model) if lora.targets == ALL else None,
         task_type="CAUSAL_LM",
     )
     try:
@@ -133,11 +138,44 @@ def _can_have_adapter(module: nn.Module) -> bool:
     """Whether a module computes what its kind does, so that an adapter beside its weight can be added to that."""
     from transformers.pytorch_utils import Conv1D
 
-    kind = type(module)
+    kind: Any = type(module)
     if isinstance(module, nn.Embedding):
         return kind.forward is nn.Embedding.forward or hasattr(module, "embed_scale")  # which peft knows of
-    linear = isinstance(module, nn.Linear) and kind.forward is nn.Linear.forward
+    linear = isinstance(module, nn.Linear) and _multiplies(kind)
     return linear or kind is Conv1D or kind.__name__ in QUANTISED_LAYERS
+
+
+@cache
+def _multiplies(kind: Any) -> bool:
+    """Whether linear layers of the class give states @ weight.T, told by what they do."""
+    with torch.device("cpu"):
+        layer, states, weight = kind.__new__(kind), torch.ones(2, 3, 5), torch.arange(20.0).view(4, 5)
+        nn.Module.__init__(layer)
+        layer.weight, layer.bias = nn.Parameter(weight, requires_grad=False), None
+        try:
+            found = kind.forward(layer, states)
+        except (AttributeError, TypeError, ValueError, RuntimeError):  # it expects more than a layer has
+            return False
+    return isinstance(found, torch.Tensor) and torch.equal(found, states @ weight.T)
+
+
+def unfit_layers(model: Any) -> list[str]:
+    """Names of the linear layers that "all-linear" leaves out beside the output head.
+
+    Those that some models make of `nn.Linear` and that give something else than a product, such as routers; those
+    that peft refuses; and those that share their weights (Zamba), into which their adapters could not be merged each
+    for itself.
+    """
+    fused = getattr(model.config, "model_type", None) in FUSED
+    weights = Counter(id(weight) for _, weight in model.named_parameters(remove_duplicate=False))
+    head = model.get_output_embeddings()
+
+    def unfit(name: str, layer: Any) -> bool:
+        refused = fused and name.endswith(".out_proj")
+        return refused or not _can_have_adapter(layer) or weights[id(layer.weight)] > 1
+
+    layers = ((name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear))
+    return [name for name, layer in layers if layer is not head and unfit(name, layer)]
 
 
 def unknown_targets(targets: str | Sequence[str], modules: Iterable[str]) -> list[str]:

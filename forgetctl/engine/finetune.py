@@ -9,6 +9,7 @@ import torch
 from transformers import get_linear_schedule_with_warmup
 
 from .encoding import Encoded
+from .modes import set_training
 from .packing import packs
 from .schedule import Limits, cuts
 from .scoring import answer_logp, pad_rows, short_input
@@ -45,7 +46,7 @@ def fine_tune(
     schedule = get_linear_schedule_with_warmup(optimizer, warmup, total)  # type: ignore[no-untyped-call]
     generator = torch.Generator().manual_seed(seed)
     limits = Limits(micro_batch or batch_size, TOKENS, padded=not packs(model), apart=short_input(model))
-    model.train()
+    set_training(model)
     for _ in range(epochs):
         for indices in torch.split(torch.randperm(len(rows), generator=generator), batch_size):
             loss = _backward(model, [rows[i] for i in indices.tolist()], limits)

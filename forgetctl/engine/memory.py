@@ -21,7 +21,10 @@ def out_of_memory(error: Exception) -> bool:
     """Whether an allocator refused: torch's, of whatever device, Python's, or the kernel's when a file is mapped."""
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or bool(should_reduce_batch_size(error))
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    # It looks for words in the arguments, which are none in errors of torch's that carry an operator.
+    return all(isinstance(part, str) for part in error.args) and bool(should_reduce_batch_size(error))
 
 
 def in_halves(items: Sequence[Item], compute: Callable[[Sequence[Item]], None]) -> None:

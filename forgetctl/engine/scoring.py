@@ -1,8 +1,9 @@
 """THE definition of an answer's log-probability, shared by training and verification.
 
 logp(answer | prompt) = sum over the answer's tokens, end of turn included, of log softmax(logits)[token], in
-float32. Logits are computed at answer positions only. Rows are computed one after another in one sequence where the
-model can (`engine.packing`), padded on the right to the longest where it cannot; what pads changes no score.
+float32. Logits are computed at answer positions only, by models that can restrict them. Rows are computed one after
+another in one sequence where the model can (`engine.packing`), padded on the right to the longest where it cannot; what
+pads changes no score.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -93,15 +95,21 @@ def _forward(model: Any, batch: PaddedRows, **options: Any) -> Any:
 
 
 def _answer_logits(model: Any, output: Any, batch: PaddedRows) -> Tensor:
-    logits: Tensor = output.logits
+    logits: Tensor = at_scored(output.logits, batch)
     if logits.shape[0] != len(batch.targets) or logits.ndim != 2:
-        raise ModelError(f"{type(model).__name__} cannot restrict its logits to the answers; its forward is too old")
+        raise ModelError(f"{type(model).__name__} gives logits of other positions than its input has")
     return logits
+
+
+def at_scored(values: Tensor, batch: PaddedRows) -> Tensor:
+    """Values of the scored positions, (scored tokens, width), from those, or from what a model that does not heed
+    `logits_to_keep` gives of all positions: (rows, length, width)."""
+    return values[batch.predicts] if values.shape[:2] == batch.predicts.shape else values
 
 
 def answer_logp(model: Any, batch: PaddedRows) -> Tensor:
     """Summed log-probability of each row's answer, (rows,) float32, with gradient."""
-    if not has_plain_head(model, lambda: _forward(model, batch.first())):
+    if not _plain_head(model, batch):
         return logp_of(answer_logits(model, batch), batch)
     with head_gives_logp(model, batch.targets):
         return sum_rows(_forward(model, batch).logits, batch)
@@ -110,11 +118,17 @@ def answer_logp(model: Any, batch: PaddedRows) -> Tensor:
 def answer_logp_and_kl(model: Any, batch: PaddedRows, compared: Compared) -> tuple[Tensor, Tensor] | None:
     """Summed log-probability of each row's answer, and KL(start || model) summed over the positions of it that are
     compared: (rows,) float32 each, with gradient. None for a model whose logits are not its head's product."""
-    if not has_plain_head(model, lambda: _forward(model, batch.first())):
+    if not _plain_head(model, batch):
         return None
     with head_gives_logp(model, batch.targets, compared):
         logp, divergence = _forward(model, batch).logits.unbind(1)
     return sum_rows(logp, batch), sum_rows(divergence, batch)
+
+
+def _plain_head(model: Any, batch: PaddedRows) -> bool:
+    """`has_plain_head`, and the head is given the scored positions alone."""
+    first = batch.first()
+    return has_plain_head(model, lambda: SimpleNamespace(logits=answer_logits(model, first)))
 
 
 def logp_of(logits: Tensor, batch: PaddedRows) -> Tensor:

@@ -109,7 +109,8 @@ def _answer_logp(model: Any, batch: PaddedRows, prompts: _Prompts, which: Tensor
     inputs = {
         "input_ids": batch.input_ids,
         "attention_mask": torch.cat([known, torch.ones_like(batch.input_ids)], dim=1),
-        "position_ids": known.sum(1, keepdim=True) + torch.arange(batch.input_ids.shape[1], device=model.device),
+        # What pads stays at its row's last position: one further on would turn LongRoPE's long factors on, for all.
+        "position_ids": known.sum(1, keepdim=True) + batch.attention_mask.cumsum(1) - 1,
         "past_key_values": prompts.of(which),
         "use_cache": True,
         "logits_to_keep": batch.predicts,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
+from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from typing import Any
 
 import torch
@@ -15,7 +17,34 @@ from ..errors import ModelError
 from .encoding import Encoded
 from .head import head_inputs, rows_at_once
 from .memory import in_halves
-from .scoring import answer_logits, length_batches, pad_rows, short_input
+from .scoring import answer_logits, at_scored, length_batches, pad_rows, short_input
+
+
+@dataclass(frozen=True)
+class Finish:
+    """What a model makes of its head's product: logits times `scale`, which `cap` then bends, unless it is None, to
+    stay within -cap and cap."""
+
+    scale: float
+    cap: float | None
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """The model's logits, of the same shape."""
+        if self.scale != 1:
+            logits = logits * self.scale
+        return logits if self.cap is None else torch.tanh(logits / self.cap) * self.cap
+
+
+def finishes(config: Any) -> list[Finish]:
+    """Every finish that a config's numbers may mean; what a number of the name is for differs between models."""
+    divided = [1 / number for number in _numbers(config, "logits_scaling")]
+    scales = [1.0, *divided, *_numbers(config, "logit_scale", "lm_head_multiplier")]
+    caps = [None, *_numbers(config, "final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")]
+    return [Finish(scale, cap) for scale, cap in product(scales, caps)]
+
+
+def _numbers(config: Any, *names: str) -> list[float]:
+    return [float(number) for name in names if (number := getattr(config, name, None))]
 
 
 class AnswerStates:
@@ -32,11 +61,10 @@ class AnswerStates:
         head = model.get_output_embeddings()
         self.rows = list(rows)
         self.head = deepcopy(head).requires_grad_(False) if copy_head else head
-        self.config = model.config.get_text_config()
         self.hidden: list[Tensor] = [torch.empty(0)] * len(rows)
-        for number, indices in enumerate(length_batches(rows, apart=short_input(model))):
-            if number == 0:
-                self._check(model, pad_rows([self.rows[indices[-1]]]).to(model.device))
+        scored = [row for row in self.rows if row.tokens]
+        self.finish = self._finish(model, min(scored, key=lambda row: len(row.ids))) if scored else Finish(1.0, None)
+        for indices in length_batches(rows, apart=short_input(model)):
             in_halves(indices, partial(self._capture, model))
 
     @torch.no_grad()
@@ -44,29 +72,29 @@ class AnswerStates:
         batch = pad_rows([self.rows[index] for index in indices]).to(model.device)
         with head_inputs(model) as caught:
             answer_logits(model, batch)
+        hidden = at_scored(caught[0], batch)
         for position, index in enumerate(indices):
-            self.hidden[index] = caught[0][batch.row == position]
+            self.hidden[index] = hidden[batch.row == position]
 
     @torch.no_grad()
-    def _check(self, model: Any, batch: Any) -> None:
-        """On one row, since the logits of many would not fit into the memory."""
+    def _finish(self, model: Any, row: Encoded) -> Finish:
+        """How the model's logits follow from its head's product, found on one row, since the logits of many would not
+        fit into the memory."""
+        batch = pad_rows([row]).to(model.device)
         with head_inputs(model) as caught:
             answer_logits(model, batch)
-        logits = answer_logits(model, batch)
-        if not torch.allclose(self._logits(caught[0]).float(), logits.float(), atol=1e-2, rtol=1e-3, equal_nan=True):
+        logits, products = answer_logits(model, batch).float(), self._products(at_scored(caught[0], batch)).float()
+        known = finishes(model.config.get_text_config())
+        found = min(known, key=lambda finish: float((finish(products) - logits).abs().nan_to_num().max()))
+        if not torch.allclose(found(products), logits, atol=1e-2, rtol=1e-3, equal_nan=True):
             raise ModelError(
                 f"{type(model).__name__} transforms its logits in a way that cannot be repeated from the head"
             )
+        return found
 
-    def _logits(self, hidden: Tensor) -> Tensor:
+    def _products(self, hidden: Tensor) -> Tensor:
         # Not `self.head(hidden)`: one that is shared with the model may give log-probabilities for now (`engine.head`).
         logits: Tensor = type(self.head).forward(self.head, hidden)
-        if scale := getattr(self.config, "logits_scaling", None):
-            logits = logits / scale
-        if scale := getattr(self.config, "logit_scale", None):
-            logits = logits * scale
-        if cap := getattr(self.config, "final_logit_softcapping", None):
-            logits = torch.tanh(logits / cap) * cap
         return logits
 
     @property
@@ -77,7 +105,7 @@ class AnswerStates:
     def subset(self, indices: Sequence[int]) -> AnswerStates:
         """The states of some of the rows; the head is shared."""
         part = object.__new__(AnswerStates)
-        part.head, part.config = self.head, self.config
+        part.head, part.finish = self.head, self.finish
         part.rows = [self.rows[index] for index in indices]
         part.hidden = [self.hidden[index] for index in indices]
         return part
@@ -93,7 +121,7 @@ class AnswerStates:
     @torch.no_grad()
     def distributions(self, hidden: Tensor) -> Tensor:
         """Log-probabilities that belong to some of the states, (n, width): (n, vocabulary), float32."""
-        return log_softmax(self._logits(hidden).float(), dim=-1)
+        return log_softmax(self.finish(self._products(hidden)).float(), dim=-1)
 
     def divergence_from(self, model: Any) -> float:
         """KL(model || these states): nats per answer token, over the full vocabulary, mean over all answer tokens.

@@ -38,6 +38,7 @@ from .extras import Extras
 from .fit import Fit
 from .guard import RetainGuard
 from .memory import REFUSALS, out_of_memory
+from .modes import set_training
 from .optimizers import choose_optimizer
 from .packing import packs
 from .ranks import Ranks, shard_on_cpu
@@ -142,7 +143,7 @@ class UnlearnTrainer(Trainer):
         Raises DivergedError, in every process, if the loss is not finite; MemoryExceeded if a single row is too much,
         or if there are other processes.
         """
-        model.train()
+        set_training(model)
         while True:
             parts = self.batches.parts(inputs["step"])
             try:

@@ -10,9 +10,10 @@ import torch
 from oracles import plain_logp, random_model, random_rows
 
 from forgetctl.demo.training import encoder_for, learn
+from forgetctl.engine.adapters import add_lora
 from forgetctl.engine.encoding import Encoded
 from forgetctl.engine.finetune import BATCH_ROWS, fine_tune
-from forgetctl.engine.models import add_lora, load_model, load_tokenizer
+from forgetctl.engine.models import load_model, load_tokenizer
 from forgetctl.engine.scoring import score
 from forgetctl.progress import Silent
 from forgetctl.recipe import Lora
@@ -171,11 +172,14 @@ def test_only_adapters_train(rows: list[Encoded]) -> None:
     assert sum(score(model, rows[:5])) > sum(before) + 0.1
 
 
-def test_the_model_trains_in_training_mode_and_comes_back_in_evaluation(rows: list[Encoded]) -> None:
-    model, modes = random_model("Llama"), []
-    fine_tune(model, rows[:2], epochs=2, learning_rate=RATE, seed=0, advance=lambda *_: modes.append(model.training))
+def test_adapters_train_with_their_dropout_and_come_back_in_evaluation(rows: list[Encoded]) -> None:
+    model = add_lora(random_model("Llama"), Lora(rank=2, alpha=4, dropout=0.5))
+    dropouts, modes = [module for module in model.modules() if isinstance(module, torch.nn.Dropout)], []
+    fine_tune(
+        model, rows[:2], epochs=2, learning_rate=RATE, seed=0, advance=lambda *_: modes.append(dropouts[0].training)
+    )
     assert modes == [True, True]
-    assert not model.training
+    assert not any(module.training for module in model.modules())
 
 
 def test_a_single_row_and_none(rows: list[Encoded]) -> None:

@@ -69,7 +69,12 @@ REFUSED = {
     "python": MemoryError(),
     "kernel": OSError(12, "Cannot allocate memory"),
 }
-OTHER = [RuntimeError("shapes do not match"), OSError(28, "No space left on device"), ValueError("no memory")]
+OTHER = [
+    RuntimeError("shapes do not match"),
+    RuntimeError(torch.ops.aten.nonzero.default),
+    OSError(28, "No space left on device"),
+    ValueError("no memory"),
+]
 
 
 def test_what_is_a_refusal_and_what_is_none() -> None:

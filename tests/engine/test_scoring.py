@@ -16,6 +16,7 @@ from forgetctl.engine.encoding import Encoded
 from forgetctl.engine.models import load_model, load_tokenizer
 from forgetctl.engine.scoring import answer_logits, answer_logp, length_batches, pad_rows, score
 from forgetctl.engine.states import AnswerStates
+from forgetctl.engine.token_scores import score_tokens
 from forgetctl.errors import ModelError
 from forgetctl.stages.request import read_rows
 
@@ -86,18 +87,35 @@ def test_gradient_equals_that_of_the_plain_loop() -> None:
     assert all(torch.allclose(a, b, atol=1e-3, rtol=1e-4) for a, b in zip(found, expected, strict=True))
 
 
-def test_a_model_that_cannot_restrict_its_logits_is_refused() -> None:
-    class Old(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.inner = random_model("GPT2")
-            self.config = self.inner.config
+class Unheeding(torch.nn.Module):
+    """Gives the logits of all positions, whichever are asked for, as older forwards do; shifted by some places."""
 
-        def forward(self, logits_to_keep: Any = None, **inputs: Any) -> Any:
-            return self.inner(**inputs)
+    def __init__(self, cut: int = 0) -> None:
+        super().__init__()
+        self.inner, self.cut = random_model("GPT2"), cut
+        self.config, self.device, self.dtype = self.inner.config, self.inner.device, self.inner.dtype
+        self.get_output_embeddings = self.inner.get_output_embeddings
 
-    with pytest.raises(ModelError, match="Old cannot restrict its logits"):
-        answer_logits(Old(), pad_rows(random_rows(3)))
+    def forward(self, logits_to_keep: Any = None, **inputs: Any) -> Any:
+        output = self.inner(**inputs)
+        output.logits = output.logits[:, self.cut :]
+        return output
+
+
+@pytest.mark.parametrize("gradient", [False, True])
+def test_a_model_that_gives_the_logits_of_all_positions_is_scored_like_any_other(gradient: bool) -> None:
+    model, rows = Unheeding(), random_rows(9)
+    with torch.set_grad_enabled(gradient):
+        found = answer_logp(model, pad_rows(rows))
+    assert close(found.detach(), plain_logp(model.inner, rows).detach())
+    assert close([scores.total for scores in score_tokens(model, rows)], plain_logp(model.inner, rows).detach())
+    kept, own = AnswerStates(model, rows), AnswerStates(model.inner, rows)
+    assert close(kept.log_probabilities(range(9)), own.log_probabilities(range(9)))
+
+
+def test_logits_of_other_positions_are_refused() -> None:
+    with pytest.raises(ModelError, match="Unheeding gives logits of other positions"):
+        answer_logits(Unheeding(cut=1), pad_rows(random_rows(3)))
 
 
 # Independence

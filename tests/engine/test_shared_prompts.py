@@ -50,6 +50,24 @@ def test_batches_hold_no_more_than_they_may(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @torch.no_grad()
+def test_padding_turns_no_long_factors_on(counted: list[int]) -> None:
+    """LongRoPE: rows within the short factors, of which the longest prompt and the longest answer are not of one row."""
+    rope = {
+        "rope_type": "longrope",
+        "rope_theta": 10000.0,
+        "short_factor": [1.0] * 4,
+        "long_factor": [9.0] * 4,
+        "original_max_position_embeddings": 12,
+    }
+    model = random_model("Phi3", rope_parameters=rope, original_max_position_embeddings=12)
+    prompts = [(5, 9, 4), (8, 3, 11, 20, 7, 15, 2, 6)]
+    rows = [Encoded((*prompts[0], *range(30, 37 + k)), 3) for k in range(2)]
+    rows += [Encoded((*prompts[1], *range(40, 42 + k)), 8) for k in range(2)]
+    assert score_answers(model, rows) == pytest.approx(plain_logp(model, rows).tolist(), abs=1e-4)
+    assert counted == [0]
+
+
+@torch.no_grad()
 def test_a_model_with_another_cache_is_scored_row_by_row(monkeypatch: pytest.MonkeyPatch, counted: list[int]) -> None:
     model, rows = random_model("Llama"), answers_to_few_prompts()
     expected = score_answers(model, rows)

@@ -1,0 +1,1 @@
+"""Every causal architecture that transformers has, built tiny, against plain transformers: `make architectures`."""
