@@ -141,8 +141,9 @@ def _can_have_adapter(module: nn.Module) -> bool:
     kind: Any = type(module)
     if isinstance(module, nn.Embedding):
         return kind.forward is nn.Embedding.forward or hasattr(module, "embed_scale")  # which peft knows of
-    linear = isinstance(module, nn.Linear) and _multiplies(kind)
-    return linear or kind is Conv1D or kind.__name__ in QUANTISED_LAYERS
+    if kind is Conv1D or kind.__name__ in QUANTISED_LAYERS:
+        return True
+    return isinstance(module, nn.Linear) and _multiplies(kind)
 
 
 @cache

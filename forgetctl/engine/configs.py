@@ -49,7 +49,8 @@ def load_config(path: Path) -> Any:
             return AutoConfig.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
         return CONFIG_MAPPING[given["model_type"]].from_dict(_without(given))
     except (StrictDataclassError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{path / 'config.json'}: cannot be used by transformers ({type(error).__name__})") from None
+        why = f"transformers refuses its config.json ({type(error).__name__})"
+        raise ModelError(f"{path}: cannot be loaded, {why}") from None
 
 
 def _named(config: Mapping[str, Any], key: str) -> Iterator[Any]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
+from typing import Any
 
 import torch
 
 from ..errors import MemoryExceeded
-from ..recipe import Recipe
+from ..recipe import Lora, Recipe
 from .encoding import Encoded
 from .fit import DTYPES, HEAP_WASTE, Fit, choose_fit, held_dtype, training_precision
 from .models import ModelFacts, weight_shapes
@@ -22,6 +23,10 @@ EIGHT_BIT_MOMENTS = 2 * (1 + FLOAT / 256)
 """Bytes a weight of two moments in 8 bits, with a scale for every 256."""
 NF4 = 0.5 + 1 / 64 + FLOAT / (64 * 256)
 """Bytes a weight of NF4 with double quantisation: a byte of scale for every 64, and a scale for 256 of those."""
+PROPOSED = 3
+"""Settings that are named at most where a run does not fit."""
+SHORTEST = 128
+"""Tokens below which no shorter rows are proposed."""
 RUNTIME = 450 * 2**20
 """Bytes that the interpreter takes with torch, transformers and peft loaded, measured on Linux."""
 
@@ -48,7 +53,7 @@ def estimate(
     *,
     unseen: Sequence[Encoded] = (),
     free: int | None = None,
-    limit: int | None = None,
+    limit: Limit | None = None,
 ) -> Estimate:
     """Estimate a run; `retain` and `unseen` are empty for a loss that does not read them. free: as `choose_fit`.
     limit: as `plan`.
@@ -67,6 +72,16 @@ def estimate(
     return Estimate(memory, seconds, parameters, steps, longest, fit)
 
 
+@dataclass(frozen=True)
+class Limit:
+    """The most bytes that a process may take in all. refusal: that they do not suffice, in words. asked: what the
+    owner allows, which may be more, None if nothing was said."""
+
+    bytes: int
+    refusal: str
+    asked: int | None = None
+
+
 def plan(
     facts: ModelFacts,
     forget: Sequence[Encoded],
@@ -76,47 +91,117 @@ def plan(
     *,
     unseen: Sequence[Encoded] = (),
     free: int | None = None,
-    limit: int | None = None,
+    limit: Limit | None = None,
     holders: int = 1,
 ) -> tuple[Fit, int]:
     """How a run is computed, and the bytes that a process of it is estimated to take at most.
 
-    limit: the most bytes that the owner allows a process, None for all that are free. holders: processes that the
-    weights, gradients and optimizer are spread over. Raises MemoryExceeded if no way stays within the limit.
+    limit: None to refuse nothing. holders: processes that the weights, gradients and optimizer are spread over.
+    Raises MemoryExceeded if no way stays within the limit; it names the settings that would.
     """
+
+    rows = (forget, retain, unseen)
+    if limit is None:
+        return _plan(facts, rows, recipe, device, free, holders)
+    static = static_bytes(facts, recipe, device) // holders
+    # Where the weights alone are too much no way is looked for; one simulation takes seconds.
+    fit, peak = _plan(facts, rows, recipe, device, free, holders, limit.bytes, least=static > limit.bytes)
+    if peak > limit.bytes:
+        found = _fitting(facts, rows, recipe, device, limit.bytes, holders)
+        raise MemoryExceeded(
+            f"{limit.refusal}: about {_gib(peak)} are needed at least, {_gib(static)} of them for weights, gradients "
+            f"and optimizer; {found}"
+        )
+    if limit.asked is not None:
+        fit = replace(fit, why=f"{fit.why}, planned for at most {_gib(limit.asked)} (--max-memory)")
+    return fit, peak
+
+
+def _plan(
+    facts: ModelFacts,
+    rows: Sequence[Sequence[Encoded]],
+    recipe: Recipe,
+    device: torch.device,
+    free: int | None,
+    holders: int,
+    most: int | None = None,
+    *,
+    least: bool = False,
+) -> tuple[Fit, int]:
+    """The fastest way within `most` bytes, else the smallest one, with its peak. rows: forget, retain, unseen. least:
+    the smallest one in any case."""
     static = static_bytes(facts, recipe, device) // holders
 
     def peak(fit: Fit) -> int:
         return static + fit.step_bytes + (_beside(fit) if device.type == "cpu" else 0)
 
-    if limit is None:
-        fit = choose_fit(facts, forget, retain, recipe, device, unseen=unseen, static=static, free=free)
-        return fit, peak(fit)
+    forget, retain, unseen = rows
     fit = choose_fit(
         *(facts, forget, retain, recipe, device),
         unseen=unseen,
         static=static,
         free=free,
-        allowed=lambda way: peak(way) <= limit,
+        allowed=lambda way: most is None or peak(way) <= most,
+        least=least,
     )
-    if peak(fit) > limit:
-        raise MemoryExceeded(
-            f"--max-memory {_gib(limit)} does not suffice: about {_gib(peak(fit))} are needed at least, "
-            f"{_gib(static)} of them for weights, gradients and optimizer; {_smaller(recipe)}"
-        )
-    return replace(fit, why=f"{fit.why}, planned for at most {_gib(limit)} (--max-memory)"), peak(fit)
+    return fit, peak(fit)
 
 
-def _smaller(recipe: Recipe) -> str:
-    """What would take less memory, of what the recipe does not do already."""
-    quantised = recipe.lora is not None and recipe.lora.quantisation != "none"
-    unused = {
-        "--lora": recipe.lora is None,
-        "--qlora": not quantised,
-        "--optimizer adamw8bit": recipe.lora is None and recipe.optimizer != "adamw8bit",
-        "a smaller --max-length": True,
-    }
-    return f"less would do with {' or '.join(name for name, given in unused.items() if given)}"
+def _fitting(
+    facts: ModelFacts,
+    rows: Sequence[Sequence[Encoded]],
+    recipe: Recipe,
+    device: torch.device,
+    most: int,
+    holders: int,
+) -> str:
+    """Which settings fit into `most` bytes, found by planning with each of them, in words."""
+    fitting: list[tuple[int, str]] = []
+    others: list[tuple[int, str]] = []
+    for name, other, length in smaller(recipe, max(len(row.ids) for role in rows for row in role), holders > 1):
+        needed = static_bytes(facts, other, device) // holders
+        if needed <= most:
+            cut = [[_cut(row, length) for row in role] for role in rows]
+            _, needed = _plan(facts, cut, other, device, None, holders, least=True)
+        (fitting if needed <= most else others).append((needed, name))
+        if len(fitting) == PROPOSED:
+            break
+    if fitting:
+        return f"what fits: {' or '.join(f'{name} (from {_gib(needed)})' for needed, name in fitting)}"
+    if not others:
+        return "no setting takes less"
+    needed, name = min(others)
+    return f"no setting is known to fit; {name} takes the least, {_gib(needed)} or more"
+
+
+def smaller(recipe: Recipe, longest: int, sharded: bool) -> Iterator[tuple[str, Recipe, int | None]]:
+    """Settings that take less memory than the recipe, those that change least first: as options of the command line,
+    as a recipe, and as the length that rows are cut at. longest: tokens of the longest row now."""
+    whole, quantised = recipe.lora is None, recipe.lora is not None and recipe.lora.quantisation != "none"
+    eight, half = {"optimizer": "adamw8bit"}, {"weights": "bfloat16"}
+    lora = recipe.lora.model_dump() if recipe.lora else Lora().model_dump()
+    qlora = {"lora": {**lora, "quantisation": "nf4"}}
+    can_split = not sharded and recipe.weights != "bfloat16" and recipe.precision in ("auto", "bf16")
+    can_eight = not sharded and whole and recipe.optimizer != "adamw8bit"
+    shorter = max(longest // 2, SHORTEST)
+    asked: list[tuple[bool, str, dict[str, Any], int | None]] = [
+        (can_eight, "--optimizer adamw8bit", eight, None),
+        (can_split and not quantised, "--set weights=bfloat16", half, None),
+        (can_eight and can_split, "--optimizer adamw8bit --set weights=bfloat16", {**eight, **half}, None),
+        (shorter < longest, f"--max-length {shorter}", {}, shorter),
+        (whole, "--lora", {"lora": lora}, None),
+        (not sharded and not quantised, "--qlora", qlora, None),
+        (not sharded and not quantised and shorter < longest, f"--qlora --max-length {shorter}", qlora, shorter),
+    ]
+    for possible, name, changes, length in asked:
+        if possible:
+            yield name, Recipe.model_validate({**recipe.model_dump(), **changes}), length
+
+
+def _cut(row: Encoded, length: int | None) -> Encoded:
+    if length is None or len(row.ids) <= length:
+        return row
+    return replace(row, ids=row.ids[:length], start=min(row.start, length - 1))
 
 
 def _gib(count: int) -> str:

@@ -7,9 +7,11 @@ rounds as before.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -55,6 +57,8 @@ NARROW = 512
 many tokens is still small."""
 LOOKED_AT = 100
 """Steps in which the largest part is looked for."""
+CONTROL_GROUP = Path("/sys/fs/cgroup")
+GROUP_V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes")
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -100,11 +104,12 @@ def choose_fit(
     static: int,
     free: int | None = None,
     allowed: Callable[[Fit], bool] = lambda _: True,
+    least: bool = False,
 ) -> Fit:
     """The fastest way that fits the memory; the smallest way if none is estimated to.
 
     static: bytes of weights, gradients and optimizer. free: bytes that may be used, those free now if None. allowed:
-    whether a way is one that the owner allows.
+    whether a way is one that the owner allows. least: look at the smallest way alone.
     """
     free = free_memory(device) if free is None else free
     precision, why = training_precision(recipe, facts, device)
@@ -116,7 +121,8 @@ def choose_fit(
     simulated = cache(lambda load, way: step_memory(facts.path, recipe.lora, load, way))
     padded = not model_packs(facts.path, device, DTYPES.get(precision, torch.float32))
     worth = _worth(facts, device, precision)
-    for limits, checkpointing in _ways([*forget, *retain, *unseen], recipe, worth, padded):
+    ways = list(_ways([*forget, *retain, *unseen], recipe, worth, padded))
+    for limits, checkpointing in ways[-1:] if least else ways:
         batches = PairedBatches(
             forget, retain, unseen=unseen, batch_size=recipe.batch_size, limits=limits, seed=recipe.seed
         )
@@ -183,10 +189,34 @@ def _padded(part: list[Encoded]) -> int:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that a run may take on the device."""
+    """Bytes that a run may take on the device beside what this process holds."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return int(psutil.virtual_memory().available)
+        # What this process's allocator keeps and nobody uses is free, too, though not to others.
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept
+    return min([int(psutil.virtual_memory().available), *left_to_group()])
+
+
+def available_memory(device: torch.device) -> int:
+    """Bytes that this process may take in all, what it holds now among them: as a peak is counted."""
+    if device.type == "cuda":
+        return free_memory(device) + torch.cuda.memory_allocated(device)
+    return free_memory(device) + int(psutil.Process().memory_info().rss)
+
+
+def left_to_group(root: Path = CONTROL_GROUP) -> list[int]:
+    """What a container's limit leaves in bytes, if it has one: Linux's control groups, of either version. What is only
+    a copy of files counts as left, since the system drops it when it needs to."""
+    left = []
+    for folder, limit, used in ((root, "memory.max", "memory.current"), (root / "memory", *GROUP_V1)):
+        try:
+            most, now, details = ((folder / name).read_text() for name in (limit, used, "memory.stat"))
+        except OSError:  # of the other version, or a system without
+            continue
+        if most.strip().isdigit():  # else "max"
+            files = sum(int(found) for found in re.findall(r"^inactive_file (\d+)$", details, re.MULTILINE))
+            left.append(max(0, int(most) - int(now) + files))
+    return left
 
 
 def training_precision(recipe: Recipe, facts: ModelFacts, device: torch.device) -> tuple[str, str]:

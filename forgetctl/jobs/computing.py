@@ -14,14 +14,15 @@ from ..engine.ranks import Ranks
 from ..errors import RunError
 from ..maths.objectives import WeightedSum
 from ..run import Run
-from .prepare import Job, expected_retain
+from .prepare import Job, asked_limit, expected_retain, memory_limit
 
 
 def refuse_beyond(job: Job, device: torch.device, ranks: Ranks) -> None:
-    """Raise MemoryExceeded if the job does not fit into what its owner allows, before anything is loaded."""
-    if (limit := job.options.max_memory) is not None:
-        rows, unseen = (job.encoded, expected_retain(job)), job.stand_ins.rows
-        plan(job.facts, *rows, job.recipe, device, unseen=unseen, limit=limit, holders=_holders(ranks))
+    """Raise MemoryExceeded if the job does not fit into what is free, or what its owner allows, before anything is
+    loaded."""
+    rows, unseen = (job.encoded, expected_retain(job)), job.stand_ins.rows
+    limit = memory_limit(job.options.max_memory, device, ranks)
+    plan(job.facts, *rows, job.recipe, device, unseen=unseen, limit=limit, holders=_holders(ranks))
 
 
 def usable_memory(model: Any, ranks: Ranks) -> int:
@@ -43,7 +44,7 @@ def find_fit(run: Run, job: Job, retain: Sequence[Encoded], model: Any, free: in
             raise RunError(f"{run.record_file} is damaged: it does not say how the run was computed") from None
     if not WeightedSum(job.recipe.weighted_terms(), {}).reads("retain"):
         retain = []
-    limit, holders = job.options.max_memory, _holders(ranks)
+    limit, holders = asked_limit(job.options.max_memory), _holders(ranks)
     rows, unseen = (job.encoded, retain), job.stand_ins.rows
     return plan(job.facts, *rows, job.recipe, model.device, unseen=unseen, free=free, limit=limit, holders=holders)[0]
 

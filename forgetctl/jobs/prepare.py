@@ -9,10 +9,14 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..disk import refuse_beyond_disk
 from ..engine.encoding import Encoded, Encoder, encode_rows, marked
-from ..engine.estimate import disk_bytes, estimate
+from ..engine.estimate import Limit, disk_bytes, estimate
+from ..engine.fit import available_memory
 from ..engine.models import ModelFacts, choose_device, inspect_trainable, load_encoder
+from ..engine.ranks import Ranks
 from ..engine.stand_ins import NO_STAND_INS, StandIns, make_stand_ins
 from ..engine.windows import by_row, row_tokens, told
 from ..errors import InputError, UsageError
@@ -157,7 +161,8 @@ def dry_run(
         look_at_texts(job, job.sample)
     device = choose_device(options.device)
     rows, unseen = (job.encoded, expected_retain(job)), job.stand_ins.rows
-    cost = estimate(job.facts, *rows, recipe, device, unseen=unseen, limit=options.max_memory)
+    limit = memory_limit(options.max_memory, device, Ranks())
+    cost = estimate(job.facts, *rows, recipe, device, unseen=unseen, limit=limit)
     facts = {
         "forget_rows": len(job.forget),
         "rows_cut": job.cut,
@@ -178,6 +183,23 @@ def dry_run(
 def refuse_full_disk(job: Job) -> None:
     """Raise RunError if the job's checkpoints and its model cannot all be written where the run will be."""
     refuse_beyond_disk(job.options.out or DEFAULT_RUNS, disk_bytes(job.facts, job.recipe), "checkpoints and the model")
+
+
+def asked_limit(most: int | None) -> Limit | None:
+    """What the owner allows a process to take, if anything was said."""
+    if most is None:
+        return None
+    return Limit(most, f"--max-memory {most / 2**30:.2f} GiB does not suffice", most)
+
+
+def memory_limit(most: int | None, device: torch.device, ranks: Ranks) -> Limit:
+    """The same, or what the device has for a process where that is less. most: bytes that the owner allows."""
+    available = available_memory(device) // (ranks.neighbours if device.type == "cpu" else 1)
+    asked = asked_limit(most)
+    if asked is not None and asked.bytes <= available:
+        return asked
+    place = "of this machine" if device.type == "cpu" else f"of {device}"
+    return Limit(available, f"the {available / 2**30:.2f} GiB of free memory {place} do not suffice", most)
 
 
 def expected_retain(job: Job) -> Sequence[Encoded]:

@@ -20,6 +20,7 @@ import torch
 from ..engine.encoding import Encoded
 from ..engine.levels import learn_levels
 from ..engine.models import choose_device, load_model
+from ..engine.ranks import Ranks
 from ..engine.scoring import score
 from ..errors import DivergedError, UsageError
 from ..maths.halving import Trial
@@ -28,6 +29,7 @@ from ..maths.statistics import ks
 from ..progress import Progress
 from ..recipe import Calibration, Recipe
 from ..run import LATEST, Run
+from .computing import refuse_beyond
 from .options import UnlearnOptions
 from .prepare import Job, encode_retain, encode_unseen, prepare
 from .unlearn import run_unlearn
@@ -73,7 +75,7 @@ class Yardstick:
 
 
 def make_yardstick(options: UnlearnOptions, recipe: Recipe) -> Yardstick:
-    """Raises as `prepare`, and UsageError without rows to measure with."""
+    """Raises as `prepare`, UsageError without rows to measure with, MemoryExceeded for what cannot be trained here."""
     if options.retain is None or options.holdout is None:
         raise UsageError("tune needs --retain and --holdout: rows to keep, and rows that no model saw")
     calibrated = recipe.model_copy(update={"calibration": recipe.calibration or Calibration()})
@@ -83,7 +85,9 @@ def make_yardstick(options: UnlearnOptions, recipe: Recipe) -> Yardstick:
     positions = sorted(set(reserved.pairing.check) - set(job.sample.pairing.check))
     if len(positions) < LEAST_ROWS:
         raise UsageError(f"{options.retain}: has too few rows to set {LEAST_ROWS} aside for tune")
-    model = load_model(job.facts.path, choose_device(options.device), torch.float32)
+    device = choose_device(options.device)
+    refuse_beyond(job, device, Ranks())
+    model = load_model(job.facts.path, device, torch.float32)
     kept = encode_retain(job, reserved, positions)
     trained = encode_retain(job, reserved, reserved.pairing.train)
     levels = learn_levels(model, encode_unseen(job), job.encoded, trained)

@@ -105,5 +105,5 @@ def test_nothing_of_them_is_left_in_a_part(plain: Path) -> None:
     [{"hidden_size": "wide"}, {"model_type": "no such thing"}, {"model_type": None, "attn_implementation": "x/y"}],
 )
 def test_a_config_that_transformers_refuses_is_named(plain: Path, keys: dict[str, Any]) -> None:
-    with pytest.raises(ModelError, match=r"config\.json: cannot be used by transformers \("):
+    with pytest.raises(ModelError, match=r"cannot be loaded, transformers refuses its config\.json \("):
         load_config(change(plain, **keys))

@@ -76,23 +76,15 @@ def test_a_smaller_limit_makes_smaller_parts_and_the_estimate_stays_below(
     assert seen[-1][1]
 
 
-@pytest.mark.parametrize(
-    ("options", "helps"),
-    [
-        (("--dry-run",), "--lora or --qlora or --optimizer adamw8bit or a smaller --max-length"),
-        (("--lora",), "--qlora or a smaller --max-length"),
-        (("--optimizer", "adamw8bit"), "--lora or --qlora or a smaller --max-length"),
-    ],
-)
-def test_what_does_not_fit_is_refused_with_what_would_help(
-    options: tuple[str, ...], helps: str, forgetctl: Forgetctl, world: Path, tmp_path: Path
+@pytest.mark.parametrize("options", [("--dry-run",), ("--lora",), ("--optimizer", "adamw8bit")])
+def test_a_limit_that_nothing_fits_into_is_refused(
+    options: tuple[str, ...], forgetctl: Forgetctl, world: Path, tmp_path: Path
 ) -> None:
-    """Before anything is written."""
-    arguments = unlearn_arguments(world, tmp_path / "run", "--max-memory", "400MB", *options)
-    found = forgetctl(*arguments)
+    """The interpreter alone takes more. Before anything is written."""
+    found = forgetctl(*unlearn_arguments(world, tmp_path / "run", "--max-memory", "400MB", *options))
     assert found.exit_code == 1
     assert "--max-memory 0.37 GiB does not suffice: about 0." in found.stderr
-    assert f"less would do with {helps}\n" in found.stderr
+    assert "no setting is known to fit; --qlora takes the least, 0." in found.stderr
     assert "Traceback" not in found.stderr
     assert list(tmp_path.iterdir()) == []
 
