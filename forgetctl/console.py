@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sys
+import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich import box
@@ -13,9 +16,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
+from .files import now, private
 from .plain_text import one_line as one_line  # part of this module's own interface
 from .plain_text import printable
-from .progress import Bar, Silent
+from .progress import Bar, Pace
 
 STYLES = {"PASS": "bold green", "FAIL": "bold red", "INCONCLUSIVE": "bold yellow"}
 MARKS = {"pass": "ok", "fail": "FAIL", "unknown": "?", "skipped": "-"}
@@ -32,45 +36,107 @@ MEASURES = {
 }
 ALWAYS = ("forget_probability", "truth_ratio", "rouge", "retain_probability", "retain_rouge")
 """Measures that are shown even if no model has them."""
+LOOKING = 1.0
+"""Seconds from one look at whether a line about long work is due to the next."""
 WIDEST_NAME = 28
 """Names of checks may hold file names; longer ones are folded, so that the finding keeps its room."""
 
 
 class TerminalProgress:
-    """Bars where standard error is a terminal, plain lines elsewhere, nothing when quiet."""
+    """Bars where standard error is a terminal, a line a minute elsewhere and in the log of a run; of these the log
+    alone when quiet."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+        self.log: Path | None = None
 
     def say(self, text: str) -> None:
         """Print a line."""
         self.console.print(one_line(text), markup=False)
 
     @contextmanager
+    def logged(self, file: Path) -> Iterator[None]:
+        """Append the lines of long work to this file as well, each with its time."""
+        before = self.log
+        self.log = before or file
+        try:
+            yield
+        finally:
+            self.log = before
+
+    @contextmanager
     def bar(self, title: str, total: int) -> Iterator[Bar]:
-        """Show a bar, or nothing where it could only spoil a log."""
-        if not self.console.is_terminal or self.console.quiet:
-            yield Silent()
+        """Show a bar, or tell how far it is every minute where a bar could only spoil a log."""
+        pace = Pace(title, total, time.monotonic())
+        with self._telling(pace):
+            if not self.console.is_terminal or self.console.quiet:
+                yield _Counted(pace)
+                return
+            columns = (
+                TextColumn("{task.description}", markup=False),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(compact=True),
+                TextColumn("{task.fields[note]}", style="dim", markup=False),
+            )
+            with Progress(*columns, console=self.console) as progress:
+                yield _RichBar(pace, progress, progress.add_task(one_line(title), total=total or None, note=""))
+
+    @contextmanager
+    def _telling(self, pace: Pace) -> Iterator[None]:
+        """Tell it from a thread, since a single step may take longer than a minute."""
+        ended = threading.Event()
+
+        def watch() -> None:
+            while not ended.wait(LOOKING):
+                if line := pace.due(time.monotonic()):
+                    self._tell(line)
+
+        watching = threading.Thread(target=watch, daemon=True)
+        watching.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            watching.join()
+
+    def _tell(self, line: str) -> None:
+        if not self.console.is_terminal:
+            self.say(line)
+        if self.log is None:
             return
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[note]}", style="dim", markup=False),
-        )
-        with Progress(*columns, console=self.console) as progress:
-            yield _RichBar(progress, progress.add_task(one_line(title), total=total or None, note=""))
+        try:
+            with open(self.log, "a", encoding="utf-8", opener=private) as file:
+                file.write(f"{now()} {one_line(line)}\n")
+        except OSError as error:
+            self.say(f"{self.log} cannot be written ({error.strerror}); the work goes on without it.")
+            self.log = None
 
 
-class _RichBar:
-    def __init__(self, progress: Progress, task: TaskID) -> None:
+class _Counted:
+    """A bar that is not shown."""
+
+    def __init__(self, pace: Pace) -> None:
+        self.pace = pace
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        self.pace.done += steps
+
+    def resize(self, total: int, done: int = 0) -> None:
+        self.pace.resize(total, done)
+
+
+class _RichBar(_Counted):
+    def __init__(self, pace: Pace, progress: Progress, task: TaskID) -> None:
+        super().__init__(pace)
         self.progress, self.task = progress, task
 
     def advance(self, steps: int = 1, note: str = "") -> None:
+        super().advance(steps, note)
         self.progress.update(self.task, advance=steps, note=one_line(note))
 
     def resize(self, total: int, done: int = 0) -> None:
+        super().resize(total, done)
         self.progress.update(self.task, total=total, completed=done)
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from .errors import RunError
 
+PROGRESS_LOG = "progress.log"
+"""Also where models and trials are made that are no runs."""
 _SCORES = re.compile(r"(start|unlearned|reference)(-[a-z0-9]{1,16})?\.json")
 _STEP = re.compile(r"step-(\d{6,12})\.json")
 
@@ -82,6 +84,11 @@ class RunFiles:
     def log_file(self) -> Path:
         """One line of figures per optimizer step."""
         return self.path / "log.jsonl"
+
+    @property
+    def progress_file(self) -> Path:
+        """How far long work was, a line a minute; names no row."""
+        return self.path / PROGRESS_LOG
 
     @property
     def verdict_file(self) -> Path:

@@ -231,9 +231,7 @@ def recipe_of(options: dict[str, Any], method: str | None = None, *, calibrated:
         values["lora"] = {**(own.model_dump() if own else {}), **quantised}
     if calibrated:
         name = name or CALIBRATED_RECIPE
-        kept = load_recipe(name, method=method).calibration
-        values["calibration"] = kept.model_dump() if kept else {}
-    return load_recipe(name, method=method, overrides=options["overrides"], options=values)
+    return load_recipe(name, method=method, overrides=options["overrides"], options=values, calibrated=calibrated)
 
 
 def _calm_libraries(level: str) -> None:

@@ -28,6 +28,9 @@ DEFAULT_METHOD = "npo-rt"
 LORA_RECIPE = "npo-rt-lora"
 QLORA_RECIPE = "npo-rt-qlora"
 CALIBRATED_RECIPE = "npo-rt-calibrated"
+CALIBRATING = ("forget_weight", "retain_weight", "calibration", "anchor")
+"""What makes a run end at levels, whatever else a recipe says: a term that holds rows there, and weights that leave the
+last word to it."""
 
 
 class Recipe(Settings):
@@ -143,14 +146,18 @@ def load_recipe(
     method: str | None = None,
     overrides: Iterable[str] = (),
     options: Mapping[str, Any] | None = None,
+    calibrated: bool = False,
 ) -> Recipe:
     """Resolve a recipe: file or shipped name, then `method`, then `options`, then `key=value` overrides.
 
-    Without a name the method's own recipe is used, if it has one.
+    Without a name the method's own recipe is used, if it has one. calibrated: with the balance of terms that ends at
+    levels (`CALIBRATING`), unless the recipe is one that calibrates.
     Raises RecipeError for anything unknown or out of range.
     """
     name_or_file = name_or_file or _recipe_of(method)
     values = _read(name_or_file) if name_or_file else {}
+    if calibrated:
+        values = _calibrated(values)
     if method is not None:
         values["method"] = method
         values.pop("terms", None)
@@ -163,6 +170,16 @@ def load_recipe(
         raise RecipeError(_explain(error)) from None
     recipe.weighted_terms()
     return recipe
+
+
+def _calibrated(values: dict[str, Any]) -> dict[str, Any]:
+    """The recipe's values under those that calibrate; one that is calibrated already stays as it is."""
+    if values.get("calibration") is not None:
+        return values
+    shipped = _read(CALIBRATED_RECIPE)
+    told = f"With --holdout: {', '.join(CALIBRATING)} are those of {CALIBRATED_RECIPE}."
+    description = " ".join(filter(None, [values.get("description"), told]))
+    return {**values, **{key: shipped[key] for key in CALIBRATING}, "description": description}
 
 
 def parse_recipe(text: str, where: Path | str = "recipe") -> Recipe:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import common, json_option
+from .options import common, fields_of, json_option, row_limits
 from .plain_text import one_line
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ TUNING = ("learning_rate", "epochs", "batch_size", "weight_decay", "warmup_epoch
 @click.option("--micro-batch", type=click.IntRange(1), metavar="ROWS", help="Most rows in memory at once.")
 @click.option("--prompt-field", metavar="NAME", help="Field that holds the prompt, if not a usual one.")
 @click.option("--response-field", metavar="NAME", help="Field that holds the response, if not a usual one.")
+@row_limits
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, mps ...")
 @click.option("--allow-download", is_flag=True, help="Allow fetching the base by its hub id.")
 @json_option
@@ -64,10 +65,11 @@ def reference(progress: TerminalProgress, as_json: bool, **options: Any) -> None
     """
     from .jobs.reference import ReferenceOptions, run_reference
     from .stages.finetune import Tuning
-    from .stages.request import Fields
 
     tuning = Tuning(**{name: options.pop(name) for name in TUNING})
-    fields = Fields(options.pop("prompt_field"), options.pop("response_field"))
+    fields = fields_of(options)
+    for name in ("prompt_field", "response_field", "max_line", "max_rows"):
+        del options[name]
     made = run_reference(ReferenceOptions(fields=fields, **options), tuning, progress)
     if as_json:
         click.echo(json.dumps({"models": [str(path) for path in made]}, indent=1))

@@ -102,6 +102,8 @@ def unlearn(
         run = resume_unlearn(Path(resume), progress)
     else:
         recipe = recipe_of(options, method=options["method"], calibrated=options["holdout"] is not None)
+        if options["holdout"] is not None:
+            progress.say(recipe.description)
         if dry_run:
             _dry_run(chosen, recipe, progress, as_json)
             return

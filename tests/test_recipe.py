@@ -12,7 +12,17 @@ from pydantic import BaseModel, ValidationError
 from forgetctl.errors import RecipeError
 from forgetctl.maths.objectives import METHODS, OBJECTIVES
 from forgetctl.options import recipe_of as _recipe
-from forgetctl.recipe import Lora, Passages, Recipe, Retain, Verify, load_recipe, parse_recipe, shipped_recipes
+from forgetctl.recipe import (
+    CALIBRATING,
+    Lora,
+    Passages,
+    Recipe,
+    Retain,
+    Verify,
+    load_recipe,
+    parse_recipe,
+    shipped_recipes,
+)
 
 
 @pytest.fixture
@@ -627,3 +637,37 @@ def test_windows_that_are_none(override: str) -> None:
 
 def test_passages_of_a_recipe_from_before_there_were_any() -> None:
     assert parse_recipe("method: npo\n").passages == Passages(window=None, overlap=0.25)
+
+
+def resolved(recipe: Recipe) -> dict[str, Any]:
+    return recipe.model_dump(exclude={"description", "source"})
+
+
+@pytest.mark.parametrize("name", ["npo-rt-lora", "npo-rt-qlora", "npo-rt-large", "ga-rt", "yao"])
+def test_calibration_lies_over_any_recipe(name: str) -> None:
+    """Only what balances the terms changes; how it is trained is the recipe's own."""
+    plain, calibrated = load_recipe(name), load_recipe(name, calibrated=True)
+    wanted = load_recipe("npo-rt-calibrated")
+    for key in CALIBRATING:
+        assert getattr(calibrated, key) == getattr(wanted, key) != getattr(plain, key)
+    kept = {key: value for key, value in resolved(plain).items() if key not in CALIBRATING}
+    assert kept.items() <= resolved(calibrated).items()
+    assert calibrated.description == (
+        f"{plain.description} With --holdout: forget_weight, retain_weight, calibration, anchor are those of "
+        "npo-rt-calibrated."
+    )
+
+
+def test_a_recipe_that_calibrates_by_itself_is_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("method: npo-rt\nforget_weight: 0.5\ncalibration: {weight: 2.0}\n")
+    assert load_recipe(str(file), calibrated=True) == load_recipe(str(file))
+    assert load_recipe("npo-rt-calibrated", calibrated=True) == load_recipe("npo-rt-calibrated")
+
+
+def test_what_is_set_by_hand_lies_over_the_calibration() -> None:
+    found = load_recipe("npo-rt-lora", calibrated=True, overrides=["forget_weight=0.2", "calibration.share=0.3"])
+    assert found.forget_weight == 0.2
+    assert found.calibration is not None
+    assert found.calibration.share == 0.3
+    assert found.anchor == load_recipe("npo-rt-calibrated").anchor

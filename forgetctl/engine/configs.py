@@ -22,6 +22,10 @@ where the architecture has it."""
 DEFAULTS = {"attn_implementation": ("sdpa", "attention by sdpa"), "experts_implementation": ("", "experts by torch")}
 """What is taken instead as a config would name it, and in words."""
 
+OUTPUTS = ("output_router_logits", "output_attentions", "output_hidden_states", "torchscript", "return_dict")
+"""What a model returns beside logits, as training tools leave it in configs. The first is of mixtures of experts: a
+loss of its own, from a mask of positions that is none here."""
+
 LONGEST = 80
 """Characters of a name that are shown."""
 
@@ -41,7 +45,7 @@ def load_config(path: Path) -> Any:
 
     try:
         given, _ = PreTrainedConfig.get_config_dict(str(path), local_files_only=True)
-        if not any(True for key in OWN for _ in _named(given, key)):
+        if _without(given) == given:
             return AutoConfig.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
         return CONFIG_MAPPING[given["model_type"]].from_dict(_without(given))
     except (StrictDataclassError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -67,10 +71,12 @@ def _each(value: Any) -> Iterator[Any]:
 
 
 def _without(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config without choices that are not of `OWN`."""
+    """The config without `OUTPUTS`, and without choices that are not of `OWN`."""
     kept = {}
     for name, value in config.items():
         key = _spelled(name)
+        if name in OUTPUTS:
+            continue
         if key not in OWN:
             kept[name] = _without(value) if isinstance(value, Mapping) else value
         elif all(one is None or one in OWN[key] for one in _each(value)):

@@ -154,6 +154,12 @@ class Encoder:
         return encoded.ids[: encoded.start]
 
     @cached_property
+    def thinks(self) -> bool:
+        """Whether the template asks by default for something before a plain answer: there are two ways to ask."""
+        probe = Row(line=0, context=(("user", "a"),), response="")
+        return self.encode_prompt(probe) != self.encode_plain_prompt(probe)
+
+    @cached_property
     def _special_ids(self) -> set[int]:
         return set(self.tokenizer.all_special_ids) | set(self.tokenizer.added_tokens_decoder)
 

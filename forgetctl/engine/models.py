@@ -38,9 +38,6 @@ from .quantised import PRECISIONS as PRECISIONS
 from .split import split_weights
 from .stored_types import hold_stored_types, most_stored, restore_stored
 
-EXTRA_OUTPUTS = ("output_router_logits", "output_attentions", "output_hidden_states", "torchscript")
-"""The first is of mixtures of experts: a loss of its own, from a mask of positions that is none here."""
-
 
 def choose_device(name: str = "auto") -> torch.device:
     """The device to work on: `name`, or the accelerator if there is one. Raises ModelError for an unusable name."""
@@ -111,7 +108,9 @@ def _loaded(path: Path, device: torch.device, dtype: torch.dtype, precision: str
 
     disable_progress_bar()  # type: ignore[no-untyped-call]  # a library must not draw on its user's terminal
     config = load_config(path)
-    _switch_off(config)
+    for key, value in config.to_dict().items():
+        if _is_dropout(key, value):
+            setattr(config, key, 0.0)
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             str(path),
@@ -135,16 +134,6 @@ def _loaded(path: Path, device: torch.device, dtype: torch.dtype, precision: str
     if missing := sorted(report["missing_keys"]):
         raise ModelError(f"{path}: {len(missing)} weights are missing, the first is {missing[0]}")
     return model
-
-
-def _switch_off(config: Any) -> None:
-    """Set aside what a config asks for that would blur scores, or have the model return something else than logits."""
-    for key, value in config.to_dict().items():
-        if _is_dropout(key, value):
-            setattr(config, key, 0.0)
-        elif key in EXTRA_OUTPUTS and value:
-            setattr(config, key, False)
-    config.return_dict = True
 
 
 @torch.no_grad()

@@ -179,6 +179,14 @@ def join(device: torch.device) -> Ranks:
     )
 
 
+def told_idle(ranks: Ranks, device: torch.device) -> str | None:
+    """A line about GPUs that a process without a launcher leaves idle; None if there are none."""
+    if device.type != "cuda" or ranks.count > 1 or (there := torch.cuda.device_count()) < 2:
+        return None
+    idle = "the other one is" if there == 2 else f"the other {there - 1} are"
+    return f"Computing on one of {there} GPUs; {idle} idle (accelerate launch -m forgetctl ... uses all)."
+
+
 def _asked(name: str) -> bool:
     return os.environ.get(name, "false").lower() == "true"
 

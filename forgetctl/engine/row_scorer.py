@@ -81,7 +81,9 @@ class RowScorer:
             answer_tokens=row_tokens(encoded),
             subjects=_subjects(rows),
             copies=_numbers([(normalise(row.prompt), normalise(row.response)) for row in rows]),
-            elicited=self._all_elicited(modes, rows, [first for first, *_ in by_row(encoded, encoded)]),
+            elicited={
+                mode: self._elicit(mode, rows, [first for first, *_ in by_row(encoded, encoded)]) for mode in modes
+            },
             **values,
         )
 
@@ -141,14 +143,6 @@ class RowScorer:
             "perturbed_tokens": [[tokens for _, tokens in wrong] for _, *wrong in found],
         }
 
-    def _all_elicited(
-        self, modes: Iterable[str], rows: Sequence[Row], encoded: Sequence[Encoded]
-    ) -> dict[str, Elicited]:
-        found = {mode: self._elicit(mode, rows, encoded) for mode in modes}
-        if UNTHINKING in found and set(found[UNTHINKING].recall or ()) == {None}:
-            del found[UNTHINKING]  # this model's template knows one way to ask
-        return found
-
     def _elicit(self, mode: str, rows: Sequence[Row], encoded: Sequence[Encoded]) -> Elicited:
         """encoded: one a row; of a passage in windows its first."""
         chosen = sampled_rows(rows, self.settings.sampled_rows) if mode == SAMPLED else range(len(rows))
@@ -177,11 +171,8 @@ class RowScorer:
         if mode == AFFIRMED:
             begun = self.encoder.encode(replace(row, response=self.settings.affirmation, complete=False))
             return Asked(begun.ids, self.settings.affirmation, row.response)
-        asked = self.encoder.encode_prompt(row)
-        if mode == UNTHINKING:
-            plain = self.encoder.encode_plain_prompt(row)
-            return None if plain == asked else Asked(plain, "", row.response)
-        return Asked(asked, "", row.response)
+        asked = self.encoder.encode_plain_prompt if mode == UNTHINKING else self.encoder.encode_prompt
+        return Asked(asked(row), "", row.response)
 
     def _prime(self, encoded: Encoded) -> Asked | None:
         """The first tokens of the response are given away, up to a whole character."""

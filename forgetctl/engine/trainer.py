@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
+from transformers.training_args import ParallelMode
 
 from ..errors import DivergedError, MemoryExceeded
 from ..maths.objectives import WeightedSum
@@ -265,4 +266,17 @@ def _arguments(
     )
     if fit.precision == "fp32":
         arguments.mixed_precision = "no"  # else what the launcher was told would count, and the start scores differ
+    if device.type == "cuda" and arguments.parallel_mode != ParallelMode.DISTRIBUTED:
+        _stay_on(device, arguments)
     return arguments
+
+
+def _stay_on(device: torch.device, arguments: TrainingArguments) -> None:
+    """Compute on this GPU and no other, where no launcher started a process for each.
+
+    Left alone, transformers would take the first GPU whatever the model is on, and spread a model over all of them by
+    torch's DataParallel, through which no objective of ours goes.
+    """
+    vars(arguments)["_setup_devices"] = device  # a cached property, from which all else takes the device
+    arguments._n_gpu = 1
+    torch.cuda.set_device(device)

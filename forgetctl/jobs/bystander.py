@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import PartialState
 
-from ..engine.ranks import Ranks
+from ..engine.ranks import Ranks, told_idle
 from ..progress import Progress, Silent
 from ..run import Run
 
@@ -39,9 +40,12 @@ def shared(ranks: Ranks, begin: Callable[[], Run]) -> Run:
     return run if ranks.first else Bystander(run.path, run.record)
 
 
-def told_by(ranks: Ranks, progress: Progress | None) -> Progress:
-    """What the first process says, and the others do not."""
-    return (progress if ranks.first else None) or Silent()
+def told_by(ranks: Ranks, progress: Progress | None, device: torch.device) -> Progress:
+    """What the first process says, and the others do not; to begin with, which GPUs will be idle."""
+    told = (progress if ranks.first else None) or Silent()
+    if idle := told_idle(ranks, device):
+        told.say(idle)
+    return told
 
 
 def speaks() -> bool:

@@ -10,7 +10,8 @@ import torch
 
 from ..disk import refuse_beyond_disk, unmade
 from ..engine.checkpoints import saving
-from ..engine.directories import ADAPTER_WEIGHTS, inspect_base
+from ..engine.directories import ADAPTER_WEIGHTS, inspect_base, trainable
+from ..engine.export import left_out_words
 from ..engine.memory import memory_within
 from ..engine.merging import check_adapter, merge_adapter
 from ..errors import UsageError
@@ -28,9 +29,10 @@ def run_merge(base: Path, adapter: Path, out: Path, progress: Progress | None = 
     refuse_in_bundle(out)
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise UsageError(f"{out} is in use; choose another --out")
-    facts = inspect_base(base)  # before anything is loaded or made
+    facts = trainable(inspect_base(base))  # before anything is loaded or made
+    progress = progress or Silent()
     for note in facts.notes:
-        (progress or Silent()).say(note)
+        progress.say(note)
     check_adapter(adapter)
     refuse_beyond_disk(out, facts.bytes, "the merged model")
     try:
@@ -40,8 +42,10 @@ def run_merge(base: Path, adapter: Path, out: Path, progress: Progress | None = 
         raise unmade(out, error) from None
     try:
         with saving(draft):
-            merge_adapter(base, adapter, draft)
+            shipped = merge_adapter(base, adapter, draft)
         draft.replace(out)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+    if shipped.left_out:
+        progress.say(left_out_words(shipped.left_out))
     return {"sha256": model_digest(out), "adapter_sha256": file_digest(adapter / ADAPTER_WEIGHTS)}

@@ -7,17 +7,21 @@ from pathlib import Path
 
 from ..disk import unmade
 from ..engine.models import choose_device, resolve_model
+from ..engine.ranks import Ranks
 from ..errors import InputError, UsageError
 from ..files import refuse_in_bundle, text_digest
-from ..progress import Progress, Silent
+from ..layout import PROGRESS_LOG
+from ..progress import Progress
 from ..rows import Row, normalise
 from ..stages.finetune import Lessons, Tuning, make_model
-from ..stages.request import Fields, read_rows
+from ..stages.request import Fields, RowFile, read_rows
+from .bystander import told_by
 
 
 @dataclass(frozen=True)
 class ReferenceOptions:
-    """What to train on what: the rows of `retain` and `also`, less those of `without`, for seeds 1 to `seeds`."""
+    """What to train on what: the rows of `retain` and `also`, however many, less those of `without`, for seeds 1 to
+    `seeds`. fields: its limits are of `without`."""
 
     base: str
     retain: Path
@@ -35,24 +39,28 @@ def run_reference(options: ReferenceOptions, tuning: Tuning, progress: Progress 
 
     Raises UsageError for inputs that cannot be used, or where OUT holds models of other inputs.
     """
-    progress = progress or Silent()
     refuse_in_bundle(options.out)
     base, device = resolve_model(options.base, allow_download=options.allow_download), choose_device(options.device)
-    lessons = _lessons(options)
-    progress.say(f"{len(lessons.rows)} rows to learn.")
+    progress = told_by(Ranks(), progress, device)
+    rows = lessons(options)
+    progress.say(f"{len(rows.rows)} rows to learn.")
     try:
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unmade(options.out, error) from None
     made = [options.out / f"seed-{seed}" for seed in range(1, options.seeds + 1)]
-    for seed, out in enumerate(made, start=1):
-        make_model(base, lessons, tuning, seed, out, device, progress)
+    with progress.logged(options.out / PROGRESS_LOG):
+        for seed, out in enumerate(made, start=1):
+            make_model(base, rows, tuning, seed, out, device, progress)
     return made
 
 
-def _lessons(options: ReferenceOptions) -> Lessons:
-    """Raises InputError for a file of `without` of which no row is among the rows: nothing would be left out."""
-    rows = [row for path in (options.retain, *options.also) for row in read_rows(path, options.fields)]
+def lessons(options: ReferenceOptions) -> Lessons:
+    """The rows to learn.
+
+    Raises InputError for a file of `without` of which no row is among them: nothing would be left out.
+    """
+    rows = [row for path in (options.retain, *options.also) for row in RowFile(path, options.fields)]
     for path in options.without:
         unwanted = {_text(row) for row in read_rows(path, options.fields)}
         kept = [row for row in rows if _text(row) not in unwanted]

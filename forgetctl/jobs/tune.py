@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..errors import RunError, UsageError
 from ..files import model_digest, read_json, refuse_in_bundle, text_digest, write_bytes, write_json
+from ..layout import PROGRESS_LOG
 from ..maths.halving import Trial, draw, promoted, ranked, rung_epochs
 from ..maths.objectives import OBJECTIVES
 from ..progress import Progress, Silent
@@ -77,7 +78,8 @@ def run_tune(
     yardstick = make_yardstick(options, recipe)
     _claim(folder, yardstick)
     trials = list(_read(folder / "trials.jsonl"))
-    complete = _climb(yardstick, budget, folder, trials, progress)
+    with progress.logged(folder / PROGRESS_LOG):
+        complete = _climb(yardstick, budget, folder, trials, progress)
     best = next(iter(ranked(_highest(trials), budget.least_utility)), None)
     if best is None or best.distance is None:
         raise UsageError("no trial came to an end; give more --minutes, or a recipe with a lower learning rate")

@@ -46,8 +46,9 @@ def run_unlearn(options: UnlearnOptions, recipe: Recipe, progress: Progress | No
     means that another one raises the reason.
     """
     ranks = join(choose_device(options.device))
-    with memory_within(_device(options, ranks), options.max_memory):
-        return _run(options, recipe, ranks, told_by(ranks, progress))
+    device = _device(options, ranks)
+    with memory_within(device, options.max_memory):
+        return _run(options, recipe, ranks, told_by(ranks, progress, device))
 
 
 def _run(options: UnlearnOptions, recipe: Recipe, ranks: Ranks, progress: Progress) -> Run:
@@ -91,7 +92,7 @@ def resume_unlearn(path: Path, progress: Progress | None = None) -> Run:
         raise RunError(f"{run.path} was abandoned and purged; start a new run")
     options = UnlearnOptions.from_json(run.record["options"])
     ranks = join(choose_device(options.device))
-    progress = told_by(ranks, progress)
+    progress = told_by(ranks, progress, _device(options, ranks))
     if run.stage_done("unlearn"):
         progress.say(f"{run.path} is finished already.")
         if ranks.first:
@@ -218,7 +219,7 @@ def _train(run: Run, job: Job, sample: Sample, model: Any, ranks: Ranks, progres
         measure=_measure(job, sample) if job.options.track else None,
         ranks=ranks,
     )
-    with ranks.spoken_once():
+    with ranks.spoken_once(), progress.logged(run.progress_file):
         unlearn(run, material, job.recipe, progress)
     with ranks.agreed():
         if ranks.first:

@@ -50,12 +50,14 @@ def run_verify(
         raise UsageError(f"no precision {', '.join(strange)}; there is {', '.join(PRECISIONS)}")
     asked = choose_device(options.device)
     ranks = join(asked)
-    device, progress = ranks.device or asked, told_by(ranks, progress)
+    device = ranks.device or asked
+    progress = told_by(ranks, progress, device)
     with memory_within(device), ranks.spoken_once(), ExitStack() as held:
         known = ranks.from_first(lambda: _begin(options, recipe or load_recipe(), device, progress, held))
         if known.stored is not None:
             return known.stored
-        measured = _measure(known, options, device, progress, ranks)
+        with progress.logged(known.subject.run.progress_file):
+            measured = _measure(known, options, device, progress, ranks)
         return ranks.from_first(lambda: _conclude(known, options, measured))
 
 

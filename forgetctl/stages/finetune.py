@@ -12,10 +12,11 @@ import torch
 from ..disk import refuse_beyond_disk
 from ..engine.checkpoints import drafted
 from ..engine.encoding import encode_rows
-from ..engine.export import left_out_words, save_model
+from ..engine.export import beside_weights, left_out_words, save_model
 from ..engine.finetune import fine_tune
 from ..engine.hardware import versions
 from ..engine.models import inspect_trainable, load_encoder, load_model
+from ..engine.placement import Placement
 from ..errors import RunError, UsageError
 from ..files import ModelFiles, model_digest, now, read_json, write_json
 from ..progress import Progress
@@ -71,6 +72,9 @@ def make_model(
         progress.say(f"{out} is there already, of the same base, rows and settings.")
         return False
     refuse_beyond_disk(out, facts.bytes, "the model")
+    Placement(base)  # raises for what could not be saved in the end
+    if left_out := beside_weights(base).left_out:
+        progress.say(left_out_words(left_out))
     encoder = load_encoder(facts, tuning.prompt_format)
     encoded, _ = encode_rows(encoder, lessons.rows, lessons.origin, facts.context, tuning.max_length)
     for note in facts.notes:
@@ -92,11 +96,9 @@ def make_model(
             advance=bar.advance,
         )
     with drafted(out.with_name(f".{out.name}-draft"), out) as draft:
-        shipped = save_model(model, facts, draft)
+        save_model(model, facts, draft)
         made: dict[str, Any] = {"model_sha256": model_digest(draft), "created": now(), "versions": versions()}
         write_json(draft / RECORD, {**wanted, **made})
-    if shipped.left_out:
-        progress.say(left_out_words(shipped.left_out))
     return True
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,11 @@ def _how_quantised(role: Role, name: str) -> _How | None:
 def _how_again(role: Role, name: str) -> _How | None:
     """What shows that rows stay forgotten: their scores, and every answer that is not left to chance."""
     return _How((GREEDY, UNTHINKING, PRIMED, AFFIRMED))
+
+
+def _without_thoughts(modes: tuple[str, ...]) -> tuple[str, ...]:
+    """For a model that is asked in one way alone."""
+    return tuple(mode for mode in modes if mode != UNTHINKING)
 
 
 def check_fit(sets: RowSets, recipe: Recipe, path: Path) -> None:
@@ -206,7 +211,11 @@ class Scorer:
         return _Loaded(facts, encoder, model, self.sets, self.recipe, precision)
 
     def _score(self, role: Role, loaded: _Loaded, how: Callable[[Role, str], _How | None]) -> Scores:
-        chosen = {name: (rows, method) for name, rows in self.sets.rows.items() if (method := how(role, name))}
+        chosen = {
+            name: (rows, method if loaded.encoder.thinks else replace(method, modes=_without_thoughts(method.modes)))
+            for name, rows in self.sets.rows.items()
+            if (method := how(role, name))
+        }
         total = sum(len(rows) * (1 + len(method.modes)) for rows, method in chosen.values())
         title = f"Scoring the {role} model" + (f" at {loaded.precision}" if loaded.precision else "")
         with self.progress.bar(title, total) as bar:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from ..disk import unmade
 from ..files import refuse_in_bundle
+from ..layout import PROGRESS_LOG
 from ..progress import Progress
 from .outcome import Outcome, Table
 
@@ -55,7 +56,8 @@ def run_study(name: str, out: Path, progress: Progress) -> Written:
     Raises InputError if `out` cannot be written to, before the study starts.
     """
     _check_writable(name, out)
-    outcome: Outcome = importlib.import_module(f"{__name__}.{name}").study(progress)
+    with progress.logged(out / PROGRESS_LOG):
+        outcome: Outcome = importlib.import_module(f"{__name__}.{name}").study(progress)
     return Written(outcome, write_outcome(name, outcome, out))
 
 
@@ -65,7 +67,8 @@ def run_tofu_study(options: TofuOptions, out: Path, progress: Progress) -> Writt
     from .tofu.study import run_tofu
 
     _check_writable("tofu", out)
-    outcome = run_tofu(options, progress)
+    with progress.logged(out / PROGRESS_LOG):
+        outcome = run_tofu(options, progress)
     files = write_outcome("tofu", outcome, out)
     return Written(outcome, (*files, write_page(outcome, out)))
 

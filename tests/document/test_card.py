@@ -148,6 +148,7 @@ def test_no_name_gets_out_of_its_place(run_dir: Path, name: str) -> None:
     record["inputs"]["model"]["name"] = name
     record["objective"] = {"method": name, "formula": name, "terms": []}
     record["frozen"] = {name: name}
+    record["stages"].setdefault("unlearn", {"status": "done"})["left_out"] = [name]
     write(run_dir, "run.json", record)
     verdict = verdict_record(digest=name, model={"name": name, "sha256": name})
     verdict["reasons"][0]["code"] = verdict["kept"][0]["name"] = name

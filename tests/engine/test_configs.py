@@ -94,19 +94,10 @@ def test_parts_of_a_config_are_looked_through() -> None:
     ]
 
 
-def test_a_part_of_a_model_computes_without_them(tmp_path: Path) -> None:
-    from transformers import AutoConfig, Gemma3Config
-
-    config = Gemma3Config(text_config={"hidden_size": 16, "num_hidden_layers": 1}, vision_config={"hidden_size": 16})
-    config.save_pretrained(str(tmp_path))
-    values = json.loads((tmp_path / "config.json").read_text())
-    values["text_config"] |= {"attn_implementation": "flash_attention_2", "output_attentions": True}
-    (tmp_path / "config.json").write_text(json.dumps(values))
-    with pytest.raises(ValueError, match="output_attentions"):
-        AutoConfig.from_pretrained(str(tmp_path))
-    found = load_config(tmp_path)
-    assert found.text_config._attn_implementation is None
-    assert found.text_config.hidden_size == 16
+def test_nothing_of_them_is_left_in_a_part(plain: Path) -> None:
+    part = {"attn_implementation": "owner/repo@main", "experts_implementation": "eager", "width": 3}
+    found = load_config(change(plain, sound_config=part))
+    assert found.sound_config == {"experts_implementation": "eager", "width": 3}
 
 
 @pytest.mark.parametrize(

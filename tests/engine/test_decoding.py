@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from cached_models import CHANGES, cached_model
-from oracles import VOCABULARY, random_model
+from oracles import SMALL, VOCABULARY, random_model
 from torch import Tensor
 
 from forgetctl.engine.decoding import ROOM, cache_bytes, can_decode, decode, pad_left, until_end
@@ -113,3 +114,32 @@ def test_what_cannot_be_is_never_drawn() -> None:
     logits = torch.full((2, 5), -torch.inf)
     logits[:, 2] = 3.0
     assert draw(logits, torch.tensor([0.0, 1 - 2**-53], dtype=torch.float64)).tolist() == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "changes"),
+    [
+        ("Bart", {"d_model": 16, "decoder_layers": 2, "decoder_attention_heads": 2, "decoder_ffn_dim": 32}),
+        ("Roberta", {**SMALL, "num_attention_heads": 2, "is_decoder": True}),
+    ],
+)
+@torch.no_grad()
+def test_a_model_that_counts_positions_by_itself_is_left_to_generate(
+    architecture: str, changes: dict[str, Any]
+) -> None:
+    """Places in the cache, or ids that are no padding, tell these their positions."""
+    torch.manual_seed(0)
+    made = {"vocab_size": VOCABULARY, "max_position_embeddings": 64, **changes}
+    config = getattr(transformers, f"{architecture}Config")(**made)
+    config.is_encoder_decoder, config.is_decoder = False, True
+    model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    for weight in model.parameters():
+        if weight.ndim > 1:
+            torch.nn.init.normal_(weight, std=0.3)
+    assert not can_decode(model)
+
+
+def test_a_model_without_a_cache_of_attention_cannot_be_decoded_here() -> None:
+    torch.manual_seed(0)
+    config = transformers.RwkvConfig(vocab_size=VOCABULARY, hidden_size=16, num_hidden_layers=2)
+    assert not can_decode(transformers.RwkvForCausalLM(config).eval())

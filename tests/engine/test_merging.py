@@ -125,6 +125,55 @@ def test_a_half_precision_base_stays_one(base: Path, tmp_path: Path) -> None:
     assert torch.equal(kept[name], exact.bfloat16())  # rounded once
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_an_adapter_on_a_half_precision_base_is_not_refused(dtype: torch.dtype, base: Path, tmp_path: Path) -> None:
+    """Weights are rounded and buffers are not: rounded, the frequencies of RoPE would move every logit."""
+    half = Path(shutil.copytree(base, tmp_path / "half"))
+    weights = load_file(half / "model.safetensors")
+    save_file({name: weight.to(dtype) for name, weight in weights.items()}, half / "model.safetensors")
+    config = json.loads((half / "config.json").read_text()) | {"max_position_embeddings": 65536}
+    config["rope_parameters"] = {"rope_type": "default", "rope_theta": 17.0}
+    (half / "config.json").write_text(json.dumps(config))
+    adapter = make_adapter(half, tmp_path / "adapter")
+    run_merge(half, adapter, tmp_path / "out")
+    plain = PeftModel.from_pretrained(load_model(half, CPU, torch.float32), str(adapter)).merge_and_unload()
+    saved = load_file(tmp_path / "out" / "model.safetensors")
+    for name, weight in plain.named_parameters():
+        assert torch.equal(saved[name], weight.to(dtype))
+
+
+def test_adapters_on_embeddings_are_merged(base: Path, tmp_path: Path) -> None:
+    untied = Path(shutil.copytree(base, tmp_path / "untied"))
+    config = json.loads((base / "config.json").read_text()) | {"tie_word_embeddings": False}
+    (untied / "config.json").write_text(json.dumps(config))
+    weights = load_file(untied / "model.safetensors")
+    head = weights["model.embed_tokens.weight"].clone()
+    save_file({**weights, "lm_head.weight": head}, untied / "model.safetensors", {"format": "pt"})
+    adapter = make_adapter(untied, tmp_path / "adapter", target_modules=["q_proj", "embed_tokens", "lm_head"])
+    expected = adapted_scores(untied, adapter)
+    run_merge(untied, adapter, tmp_path / "out")
+    assert torch.allclose(merged_scores(tmp_path / "out"), expected, atol=1e-3)
+
+
+def test_a_base_in_the_hubs_cache(base: Path, adapter: Path, tmp_path: Path) -> None:
+    """With the adapter beside it; its files are links, which are no files of the merged model."""
+    blobs, snapshot = tmp_path / "models--a--b" / "blobs", tmp_path / "models--a--b" / "snapshots" / "0a"
+    blobs.mkdir(parents=True)
+    snapshot.mkdir(parents=True)
+    (tmp_path / "LICENSE").write_text("Do what you like.")
+    files = [*base.iterdir(), tmp_path / "LICENSE", *(adapter / name for name in ADAPTER)]
+    for number, file in enumerate(files):
+        shutil.copy(file, blobs / f"{number:040x}")
+        (snapshot / file.name).symlink_to(f"../../blobs/{number:040x}")
+    run_merge(snapshot, adapter, tmp_path / "out")
+    assert (tmp_path / "out" / "LICENSE").read_text() == "Do what you like."
+    assert (tmp_path / "out" / "tokenizer.json").read_bytes() == (base / "tokenizer.json").read_bytes()
+    assert not any(file.is_symlink() or file.name in ADAPTER for file in (tmp_path / "out").iterdir())
+
+
+ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
+
+
 def test_the_adapters_own_tokenizer_is_used(base: Path, adapter: Path, tmp_path: Path) -> None:
     tokenizer = load_tokenizer(base)
     tokenizer.chat_template = "{{ messages[0].content }}"

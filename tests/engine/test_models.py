@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from oracles import random_model, random_rows
 from safetensors.torch import load_file, save_file
 
@@ -16,6 +17,7 @@ from forgetctl.engine.models import (
     add_lora,
     choose_device,
     inspect_model,
+    inspect_trainable,
     load_model,
     load_tokenizer,
     merged,
@@ -53,6 +55,10 @@ def edit_weights(path: Path, change: Callable[[dict[str, torch.Tensor]], object]
     weights = load_file(path / "model.safetensors")
     change(weights)
     save_file(weights, path / "model.safetensors", {"format": "pt"})
+
+
+def strange_type(path: Path, dtype: torch.dtype) -> None:
+    edit_weights(path, lambda weights: weights.update({"strange": torch.zeros(2).to(dtype)}))
 
 
 def truncate(path: Path) -> None:
@@ -112,8 +118,18 @@ def index(path: Path, name: object) -> None:
         (lambda path: (path / "config.json").write_text("{"), "is not valid JSON"),
         (lambda path: (path / "config.json").write_bytes(b"\xff\xfe{}"), "is not UTF-8"),
         (lambda path: (path / "config.json").write_text('{"a": 1, "a": 2}'), "a key twice"),
-        (lambda path: (path / "config.json").write_text('{"n_positions": "many"}'), "has no usable max_position"),
-        (lambda path: (path / "config.json").write_text('{"text_config": []}'), "has no usable max_position"),
+        (lambda path: edit_config(path, max_position_embeddings=-1), "has no usable max_position"),
+        (lambda path: edit_config(path, max_position_embeddings="many"), "cannot be used by transformers"),
+        (lambda path: edit_config(path, dtype="no such type"), "cannot be used by transformers"),
+        (lambda path: edit_config(path, model_type="no-such-model"), "cannot be used by transformers"),
+        (lambda path: edit_config(path, model_type="t5"), "is no causal language model: transformers has none of"),
+        (lambda path: edit_config(path, model_type="bart", is_encoder_decoder=True), "but an encoder and a decoder"),
+        (lambda path: edit_config(path, model_type="bert"), "every token sees those after it (bert)"),
+        (lambda path: edit_config(path, model_type="xlm-roberta"), "every token sees those after it (xlm-roberta)"),
+        (lambda path: edit_config(path, eos_token_id=["</s>"]), "cannot be used by transformers"),
+        (lambda path: (path / "generation_config.json").write_text('{"eos_token_id": -2}'), "has no usable eos_token"),
+        (lambda path: strange_type(path, torch.float8_e4m3fn), "holds quantised weights (F8_E4M3), and the config"),
+        (lambda path: strange_type(path, torch.uint8), "holds quantised weights (U8), and the config does not say"),
         (lambda path: (path / "config.json").write_text("[]"), "is not a JSON object"),
         (truncate, "is not a whole safetensors file"),
         (lambda path: (path / "model.safetensors").write_bytes(b""), "is not a whole safetensors file"),
@@ -138,7 +154,8 @@ def index(path: Path, name: object) -> None:
     ],
     ids=[
         "missing", "no-config", "broken-config", "config-not-utf8", "config-twice", "config-count", "config-text",
-        "config-list", "truncated", "empty", "garbage", "no-weights", "pickle", "auto-map",
+        "config-type", "unknown", "no-decoder", "encoder", "masked", "masked-too", "end-text", "end-negative", "float8",
+        "uint8", "config-list", "truncated", "empty", "garbage", "no-weights", "pickle", "auto-map",
         "tokenizer-auto-map", "tokenizer-config", "index-up", "index-absolute", "index-pickle", "index-list",
         "adapter", "no-tokenizer",
     ],
@@ -175,10 +192,7 @@ def test_pickled_weights_are_not_even_read_as_a_last_resort(directory: Path) -> 
         ({}, 256, torch.float32),
         ({"dtype": "bfloat16"}, 256, torch.bfloat16),
         ({"dtype": None, "torch_dtype": "float16"}, 256, torch.float16),
-        ({"dtype": "no such type"}, 256, torch.float32),
-        ({"max_position_embeddings": None}, None, torch.float32),
-        ({"max_position_embeddings": None, "n_positions": 99}, 99, torch.float32),
-        ({"text_config": {"max_position_embeddings": 77}}, 77, torch.float32),
+        ({"max_position_embeddings": None}, 2048, torch.float32),  # what transformers takes for Llama then
     ],
 )
 def test_facts(changes: dict[str, Any], context: int | None, dtype: torch.dtype, directory: Path) -> None:
@@ -187,7 +201,95 @@ def test_facts(changes: dict[str, Any], context: int | None, dtype: torch.dtype,
     assert (facts.path, facts.context, facts.dtype) == (directory, context, dtype)
 
 
+@pytest.mark.parametrize(
+    ("config", "context"),
+    [
+        (transformers.MptConfig(max_seq_len=128), 128),
+        (transformers.FalconConfig(), 2048),
+        (transformers.GPT2Config(n_positions=77), 77),
+        (transformers.WhisperConfig(max_target_positions=66, is_encoder_decoder=False), 66),
+        (transformers.BloomConfig(), None),
+        (transformers.MambaConfig(), None),
+        (transformers.Gemma3Config(text_config={"max_position_embeddings": 55}), 55),
+    ],
+    ids=["mpt", "falcon", "gpt2", "whisper", "bloom", "mamba", "gemma3"],
+)
+def test_the_longest_input_by_every_name(config: Any, context: int | None, directory: Path) -> None:
+    """Also where the config leaves it to transformers' own value."""
+    config.save_pretrained(str(directory))
+    values = json.loads((directory / "config.json").read_text())
+    (directory / "config.json").write_text(
+        json.dumps({k: v for k, v in values.items() if k != "max_position_embeddings"})
+    )
+    facts = inspect_model(directory)
+    assert (facts.context, facts.vocabulary) == (context, config.get_text_config().vocab_size)
+
+
+@pytest.mark.parametrize(
+    ("generation", "config", "expected"),
+    [
+        ({"eos_token_id": [5, 7]}, 3, (5, 7)),
+        ({"eos_token_id": 5}, 3, (5,)),
+        ({}, [3, 4], (3, 4)),
+        (None, 3, (3,)),
+        (None, [2], (2,)),
+    ],
+)
+def test_where_generation_stops(
+    generation: dict[str, Any] | None, config: Any, expected: tuple[int, ...], directory: Path
+) -> None:
+    """generate() goes by generation_config.json, and by config.json where that says nothing."""
+    edit_config(directory, eos_token_id=config)
+    (directory / "generation_config.json").unlink(missing_ok=True)
+    if generation is not None:
+        (directory / "generation_config.json").write_text(json.dumps(generation))
+    assert inspect_model(directory).stops == expected
+
+
+@pytest.mark.parametrize("part", ["", "text_config"])
+def test_quantised_weights_are_not_trained(part: str, directory: Path) -> None:
+    method = {"quantization_config": {"quant_method": "gptq", "bits": 4}}
+    values = json.loads((directory / "config.json").read_text())
+    if part:
+        transformers.Gemma3Config(text_config={"num_hidden_layers": 1}).save_pretrained(str(directory))
+        values = json.loads((directory / "config.json").read_text())
+        values[part] |= method
+    else:
+        values |= method
+    (directory / "config.json").write_text(json.dumps(values))
+    assert inspect_model(directory).quantised == "gptq"
+    message = refusal(lambda: inspect_trainable(directory))
+    assert message.startswith(f"{directory}: its weights are quantised (gptq)")
+    assert "dequantise it first" in message
+
+
 # Refused while loading
+
+
+def test_a_model_whose_tokens_see_those_behind_them_is_refused(directory: Path) -> None:
+    """The class alone does not tell: embedding models are made of causal ones like that."""
+    torch.manual_seed(0)
+    small = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "head_dim": 8}
+    config = transformers.Gemma3TextConfig(
+        vocab_size=97, num_attention_heads=2, num_key_value_heads=1, use_bidirectional_attention=True, **small
+    )
+    transformers.Gemma3ForCausalLM(config).save_pretrained(str(directory))
+    assert "is no causal language model: its tokens see those behind them" in refusal(lambda: load(directory))
+
+
+def test_weights_that_are_quantised_are_verified_as_they_are(directory: Path) -> None:
+    """bitsandbytes' 8 bits, which a processor computes, too."""
+    whole = load(directory)
+    quantised = transformers.AutoModelForCausalLM.from_pretrained(
+        str(directory), quantization_config=transformers.BitsAndBytesConfig(load_in_8bit=True), device_map={"": "cpu"}
+    )
+    quantised.save_pretrained(str(directory))
+    assert inspect_model(directory).quantised == "bitsandbytes"
+    ids = torch.arange(3, 9)[None]
+    with torch.no_grad():
+        found, expected = (model(input_ids=ids).logits for model in (load(directory), whole))
+    assert 0 < (found - expected).abs().max() < 0.3 * expected.std()
+    assert "quantised already" in refusal(lambda: load_model(directory, CPU, torch.float32, "nf4"))
 
 
 @pytest.mark.parametrize(
@@ -199,13 +301,10 @@ def test_facts(changes: dict[str, Any], context: int | None, dtype: torch.dtype,
             "cannot be loaded",
         ),
         (lambda path: edit_config(path, num_hidden_layers=3), "9 weights are missing, the first is model.layers.2."),
-        (lambda path: edit_config(path, model_type="no-such-model"), "cannot be loaded"),
-        (lambda path: edit_config(path, model_type="t5"), "cannot be loaded"),
         (lambda path: (path / "model.safetensors").rename(path / "weights.safetensors"), "cannot be loaded"),
     ],
     ids=[
-        "weight-missing", "wrong-shape", "layer-missing", "unknown-type", "no-decoder",
-        "other-name",
+        "weight-missing", "wrong-shape", "layer-missing", "other-name",
     ],
 )  # fmt: skip
 def test_loading_refuses(spoil: Spoil, why: str, directory: Path) -> None:

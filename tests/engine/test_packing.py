@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from cached_models import CHANGES, cached_model
-from oracles import VOCABULARY, plain_logp, random_model, random_rows
+from oracles import HEADS, SMALL, TOKENS, VOCABULARY, plain_logp, random_model, random_rows
 from torch import Tensor, nn
 
 from forgetctl.engine.models import add_lora, load_model
@@ -157,3 +158,22 @@ def test_packing_is_foreseen_without_weights(world: Path) -> None:
     assert model_packs(world / "model", cpu, torch.float32)
     assert model_packs(world / "model", gpu, torch.bfloat16)
     assert not model_packs(world / "model", gpu, torch.float32)
+
+
+@pytest.mark.parametrize("window", [6, None])
+@torch.no_grad()
+def test_a_window_that_the_mask_alone_knows_is_not_packed(window: int | None) -> None:
+    """Phi-MoE's layers do not hand their window on to attention."""
+    torch.manual_seed(0)
+    config = transformers.PhimoeConfig(
+        **TOKENS, **SMALL, **HEADS, num_local_experts=2, sliding_window=window, max_position_embeddings=64
+    )
+    model = transformers.PhimoeForCausalLM(config).eval()
+    for weight in model.parameters():
+        if weight.ndim > 1:
+            nn.init.normal_(weight, std=0.3)
+    rows = random_rows(8)
+    expected = plain_logp(model, rows)
+    enable_packing(model)
+    assert packs(model) is (window is None)
+    assert torch.allclose(answer_logp(model, pad_rows(rows)), expected, atol=1e-4)

@@ -11,7 +11,7 @@ import torch
 from forgetctl.demo.training import encoder_for
 from forgetctl.engine.encoding import Encoded
 from forgetctl.engine.models import load_model, load_tokenizer
-from forgetctl.engine.ranks import Ranks, join
+from forgetctl.engine.ranks import Ranks, join, told_idle
 from forgetctl.engine.scoring import score
 from forgetctl.engine.shares import shared_scores
 from forgetctl.engine.states import AnswerStates
@@ -45,6 +45,24 @@ def test_a_process_alone() -> None:
     assert [alone.any(flag) for flag in (True, False)] == [True, False]
     assert alone.from_first(lambda: 5) == 5
     alone.wait()
+
+
+@pytest.mark.parametrize(
+    ("ranks", "device", "there", "words"),
+    [
+        (Ranks(), "cuda", 2, "Computing on one of 2 GPUs; the other one is idle ("),
+        (Ranks(), "cuda:1", 8, "Computing on one of 8 GPUs; the other 7 are idle ("),
+        (Ranks(), "cuda", 1, None),
+        (Ranks(), "cpu", 8, None),
+        (Ranks(index=0, count=8), "cuda", 8, None),
+    ],
+)
+def test_gpus_that_are_left_idle_are_told(
+    ranks: Ranks, device: str, there: int, words: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
+    told = told_idle(ranks, torch.device(device))
+    assert told == (words and f"{words}accelerate launch -m forgetctl ... uses all).")
 
 
 def test_deepspeed_is_refused_whether_it_is_installed_or_not(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -21,7 +22,7 @@ from forgetctl.engine import row_scorer
 from forgetctl.engine.encoding import Encoder
 from forgetctl.engine.generation import Answer, Decoding
 from forgetctl.engine.models import load_model, load_tokenizer
-from forgetctl.engine.row_scorer import AFFIRMED, ALL_MODES, PRIMED, RowScorer, sampled_rows
+from forgetctl.engine.row_scorer import AFFIRMED, ALL_MODES, PRIMED, UNTHINKING, RowScorer, sampled_rows
 from forgetctl.engine.scoring import score
 from forgetctl.engine.token_scores import score_tokens
 from forgetctl.maths.membership import MIN_K_SHARE
@@ -392,7 +393,7 @@ def test_a_model_that_knows_its_rows_gives_them_away(make: Make, rows: list[Row]
     """With the model itself: the more is given, the more it recalls."""
     found = make(Verify(answer_tokens=24, samples=3)).scores(rows, ALL_MODES).elicited
     assert list(found) == list(ALL_MODES)
-    assert [mode.answers for mode in found.values()] == [1, 1, 1, 3]
+    assert [mode.answers for mode in found.values()] == [1, 1, 1, 1, 3]
     recall = {name: [value or 0 for value in mode.recall] for name, mode in found.items()}
     assert min(recall[GREEDY]) > 0.5
     assert max(recall[GREEDY]) == 1
@@ -493,3 +494,33 @@ def test_every_row_is_counted_once_and_once_more_in_every_mode(make: Make, rows:
     counted: list[int] = []
     make(advance=counted.append).scores([*rows, Row(99, (), "Alwen lives.")], ALL_MODES)
     assert sum(counted) == (len(rows) + 1) * (1 + len(ALL_MODES))
+
+
+THINKING = (
+    "{% for m in messages %}{{ m['role'] }}: "
+    "{% if m['role'] == 'assistant' %}<think></think>{% endif %}{{ m['content'] }}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}"
+)
+
+
+def test_a_model_that_thinks_is_asked_both_ways(make: Make, script: Script, encoder: Encoder) -> None:
+    """As its template asks by default, and behind an empty thought; the rest of an answer begins where it is scored."""
+    encoder.tokenizer.chat_template = THINKING
+    scorer, row = make(), question("It is 42.", "42")
+    shown = {}
+    for mode in (GREEDY, UNTHINKING):
+        assert said(scorer, script, mode, row, "<think>It is 42.</think>I cannot say.") == [1]
+        shown[mode] = encoder.tokenizer.decode(script.prompts[0])
+    assert shown == {GREEDY: "user: Who?\nassistant: ", UNTHINKING: "user: Who?\nassistant: <think></think>"}
+    assert encoder.thinks
+
+
+def test_a_model_that_does_not_think_is_asked_in_one_way(encoder: Encoder) -> None:
+    assert not encoder.thinks
+
+
+@pytest.mark.parametrize("form", ["NFD", "NFKD", "NFC"])
+def test_a_secret_is_said_in_any_form_of_its_letters(form: Any, make: Make, script: Script) -> None:
+    row = question("Fragen Sie nach.", "Zoë Müßig-Brändlé")
+    answer = unicodedata.normalize(form, "Es ist ZOË  MÜSSIG-BRÄNDLÉ.")
+    assert said(make(), script, GREEDY, row, answer) == [1]

@@ -14,11 +14,12 @@ import torch
 from oracles import plain_logp
 
 from forgetctl.demo.training import encoder_for
+from forgetctl.engine import trainer as training
 from forgetctl.engine.checkpoints import COMPLETE, checkpoint_step, last_checkpoint
 from forgetctl.engine.encoding import Encoded
 from forgetctl.engine.fit import Fit
 from forgetctl.engine.models import add_lora, load_model, load_tokenizer, merged, trainable_parameters
-from forgetctl.engine.schedule import Limits, Part
+from forgetctl.engine.schedule import Limits, PairedBatches, Part
 from forgetctl.engine.scoring import score
 from forgetctl.engine.trainer import Figures, UnlearnTrainer
 from forgetctl.errors import DivergedError, MemoryExceeded
@@ -530,3 +531,26 @@ def test_other_errors_are_not_taken_for_too_little_memory(
     model.forward = lambda **_: torch.zeros(2) + torch.zeros(3)
     with pytest.raises(RuntimeError, match="size of tensor"):
         make(model, forget, retain, tmp_path, recipe(method="ga")).train()
+
+
+@pytest.mark.parametrize("own", [0, 2])
+def test_of_several_gpus_one_is_used_and_no_other(
+    own: int, forget: list[Encoded], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if there were four: transformers would wrap the model in DataParallel, and compute on the first."""
+    chosen_last: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen_last.append)
+    with monkeypatch.context() as unmended:
+        unmended.setattr(training, "_stay_on", lambda *_: None)
+        assert arguments_on(torch.device("cuda", own), forget, tmp_path).n_gpu == 4
+    found = arguments_on(torch.device("cuda", own), forget, tmp_path)
+    assert found.n_gpu == 1
+    assert found.device == torch.device("cuda", own)
+    assert chosen_last[-1] == torch.device("cuda", own)
+    assert found.train_batch_size == 8
+
+
+def arguments_on(device: torch.device, forget: list[Encoded], folder: Path) -> Any:
+    batches = PairedBatches(forget, [], batch_size=8, limits=Limits(8, 10_000), seed=0)
+    return training._arguments(recipe(), Fit(Limits(8, 10_000), "fp32", False, 0, ""), batches, folder, device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ import torch
 from click.testing import CliRunner, Result
 from safetensors.torch import load_file
 
+from forgetctl import console, progress
 from forgetctl.cli import cli
 from forgetctl.engine.encoding import Encoder
 from forgetctl.engine.finetune import fine_tune
 from forgetctl.engine.models import load_model, load_tokenizer
 from forgetctl.files import model_digest
-from forgetctl.stages.request import read_rows
+from forgetctl.jobs.reference import ReferenceOptions, lessons
+from forgetctl.stages.request import Fields, read_rows
 from tests.world import write_lines
 
 SHORT = ("--epochs", "2", "--learning-rate", "1e-3", "--batch-size", "4")
@@ -171,3 +174,57 @@ def test_wrong_use_is_named(world: Path, tmp_path: Path, more: tuple[str, str], 
     assert done.exit_code == 2
     assert named in done.stderr or named.replace("has no", "have no") in done.stderr
     assert not (tmp_path / "out" / "seed-1").exists()
+
+
+def test_any_number_of_rows_may_be_learned_and_so_many_left_out(world: Path, tmp_path: Path) -> None:
+    """10,000 rows are the limit of what is held in memory from outside, not of an owner's training data."""
+    rows = [{"prompt": f"What is number {place}?", "response": "one"} for place in range(10_001)]
+    many = write_lines(tmp_path / "many.jsonl", rows)
+    few = write_lines(tmp_path / "few.jsonl", [{"prompt": "What is this?", "response": "x " * 40_000}, rows[0]])
+    options = ReferenceOptions(str(world / "model"), many, tmp_path / "out", also=(few,))
+    assert len(lessons(options).rows) == 10_003
+    without = ("--base", world / "model", "--retain", few, "--without", many, "--out", tmp_path / "out")
+    refused = CliRunner().invoke(cli, ["reference", *map(str, without)])
+    assert refused.exit_code == 2
+    assert "has more than 10,000 rows" in refused.stderr
+    raised = ReferenceOptions(
+        str(world / "model"), few, tmp_path / "out", without=(many,), fields=Fields(max_rows=10_001)
+    )
+    assert [row.line for row in lessons(raised).rows] == [1]
+
+
+def test_the_limits_are_options(world: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    refused = train(world, out, "--without", str(world / "requests.jsonl"), "--max-rows", "3")
+    assert refused.exit_code == 2
+    assert "has more than 3 rows" in refused.stderr
+    refused = train(world, out, "--without", str(world / "requests.jsonl"), "--max-rows", "100")
+    assert "holds none of the rows to learn" in refused.stderr
+
+
+@pytest.mark.parametrize("command", ["reference", "unlearn", "verify"])
+def test_the_minutes_of_long_work_are_logged(
+    command: str, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there is no terminal; with --quiet in the log alone. No figure and no text of a row is in it."""
+    monkeypatch.setattr(progress, "INTERVAL", 0.01)
+    monkeypatch.setattr(console, "LOOKING", 0.002)
+    out = tmp_path / "out"
+    named = {
+        "reference": ["--base", world / "model", "--retain", world / "holdout.jsonl", *SHORT],
+        "unlearn": [
+            *("--model", world / "model", "--forget", world / "requests.jsonl", "--retain", world / "remaining.jsonl"),
+            *("--set", "epochs=1"),
+        ],
+        "verify": [
+            *("--model", world / "model", "--forget", world / "requests.jsonl", "--reference", world / "reference"),
+            *("--set", "verify.samples=2"),
+        ],
+    }[command]
+    done = CliRunner().invoke(cli, [command, *map(str, named), "--out", str(out), "--quiet"])
+    assert done.exit_code in (0, 3, 4), done.output
+    assert " of " not in done.stderr
+    title = {"reference": "Training seed-1", "unlearn": "Unlearning", "verify": "Scoring the unlearned model"}[command]
+    lines = (out / "progress.log").read_text().splitlines()
+    assert any(f" {title}: " in line for line in lines)
+    assert all(re.fullmatch(r"\S+ [\w -]+: [\d,]+( of [\d,]+)?(, about .+ left| after .+)", line) for line in lines)

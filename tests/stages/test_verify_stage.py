@@ -22,7 +22,7 @@ from forgetctl.demo.training import encoder_for, make_tokenizer, save, tiny_llam
 from forgetctl.engine.encoding import Encoded, Encoder
 from forgetctl.engine.finetune import fine_tune
 from forgetctl.engine.models import load_model, load_tokenizer
-from forgetctl.engine.row_scorer import ALL_MODES
+from forgetctl.engine.row_scorer import ALL_MODES, UNTHINKING
 from forgetctl.engine.scoring import score
 from forgetctl.errors import UsageError
 from forgetctl.files import model_digest
@@ -92,7 +92,7 @@ def measured(scores: Scores) -> dict[str, tuple[tuple[str, ...], bool, bool]]:
 
 
 COMPARED = {
-    "forget": (ALL_MODES, True, True),
+    "forget": (tuple(mode for mode in ALL_MODES if mode != UNTHINKING), True, True),  # this model does not think
     "retain": ((GREEDY,), False, False),  # these rows have no wrong answers
     "holdout": ((), True, False),
     "real_authors": ((GREEDY,), False, True),
