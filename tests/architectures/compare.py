@@ -181,10 +181,10 @@ def load_plain(path: Path) -> Any:
 
 
 def token_logp(model: Any, row: Encoded) -> Tensor:
-    """Log-probability of each scored token, from all logits of the row alone."""
+    """Log-probability of each scored token, from all logits of the row alone, whose last token is no input."""
     ids = torch.tensor([row.ids])
-    logits = model(input_ids=ids, use_cache=False).logits[0].float()
-    return torch.log_softmax(logits[row.start - 1 : -1], -1).gather(1, ids[0, row.start :, None])[:, 0]
+    logits = model(input_ids=ids[:, :-1], use_cache=False).logits[0].float()
+    return torch.log_softmax(logits[row.start - 1 :], -1).gather(1, ids[0, row.start :, None])[:, 0]
 
 
 def apart(found: Any, expected: Any) -> float:
