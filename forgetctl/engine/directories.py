@@ -189,7 +189,7 @@ def _stop_ids(path: Path, config: Any) -> tuple[int, ...]:
     file = path / "generation_config.json"
     named = read_config(file).get("eos_token_id") if file.is_file() else None
     if named is None:
-        file, named = path / "config.json", config.eos_token_id
+        file, named = path / "config.json", getattr(config, "eos_token_id", None)
     ids = named if isinstance(named, list) else [] if named is None else [named]
     if not all(type(id) is int and 0 <= id < 2**31 for id in ids):
         raise ModelError(f"{file}: has no usable eos_token_id")

@@ -38,6 +38,10 @@ from .quantised import PRECISIONS as PRECISIONS
 from .split import split_weights
 from .stored_types import hold_stored_types, most_stored, restore_stored
 
+RESCALING = "rescale_every"
+"""RWKV's: blocks after which states are halved, against overflow in float16. In evaluation it halves its own weights to
+match, in place, and what is trained and saved would be those."""
+
 
 def choose_device(name: str = "auto") -> torch.device:
     """The device to work on: `name`, or the accelerator if there is one. Raises ModelError for an unusable name."""
@@ -111,6 +115,8 @@ def _loaded(path: Path, device: torch.device, dtype: torch.dtype, precision: str
     for key, value in config.to_dict().items():
         if _is_dropout(key, value):
             setattr(config, key, 0.0)
+        elif key == RESCALING:
+            setattr(config, key, 0)
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             str(path),
@@ -138,11 +144,9 @@ def _loaded(path: Path, device: torch.device, dtype: torch.dtype, precision: str
 
 @torch.no_grad()
 def _is_causal(model: Any) -> bool:
-    """Whether a token's logits stay as they are when the one behind it changes."""
+    """Whether a token's logits are those that it had without the one behind it; ProphetNet's depend on the length."""
     ids = torch.arange(3, 11, device=model.device)[None] % model.config.get_text_config(decoder=True).vocab_size
-    other = ids.clone()
-    other[0, -1] = ids[0, 0]
-    first, second = (model(input_ids=each, use_cache=False).logits[0, :-1].float() for each in (ids, other))
+    first, second = (model(input_ids=each, use_cache=False).logits[0, :7].float() for each in (ids, ids[:, :-1]))
     rounding = torch.finfo(model.dtype).eps ** 0.5  # experts of a mixture round otherwise beside other tokens
     return bool((first - second).abs().max() <= rounding * first.std())
 

@@ -128,7 +128,7 @@ def answer_logp_and_kl(model: Any, batch: PaddedRows, compared: Compared) -> tup
 def _plain_head(model: Any, batch: PaddedRows) -> bool:
     """`has_plain_head`, and the head is given the scored positions alone."""
     first = batch.first()
-    return has_plain_head(model, lambda: SimpleNamespace(logits=answer_logits(model, first)))
+    return has_plain_head(model, lambda: SimpleNamespace(logits=_answer_logits(model, _forward(model, first), first)))
 
 
 def logp_of(logits: Tensor, batch: PaddedRows) -> Tensor:

@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from .configs import load_config
 from .head import head_gives_logp
 from .lean import make_lean
 from .models import add_lora
+from .modes import set_training
 from .packing import could_pack
 from .skeleton import empty_model
 
@@ -67,7 +69,7 @@ def step_memory(path: Path, lora: Lora | None, load: Load, way: Way) -> int:
         model = add_lora(model, lora) if lora else model
     if way.checkpointing:
         model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
-    model.train()
+    set_training(model)
     try:
         return _peak(model, load, way)
     except UNKNOWN_VALUES:
@@ -83,14 +85,21 @@ def _peak(model: nn.Module, load: Load, way: Way) -> int:
                 parameter.grad = torch.empty_like(parameter)
         ids = torch.zeros(load.rows, load.length, dtype=torch.long)
         # Not a mask of positions, whose number a tensor without values cannot tell.
-        kept = torch.arange(max(1, round(load.scored / load.rows)))
+        heeds = _heeds(model)
+        kept = torch.arange(max(1, round(load.scored / load.rows)) if heeds else load.length)
         targets = torch.zeros(load.rows * len(kept), dtype=torch.long)
         with _Live(model) as live:
             with torch.autocast("cpu", dtype=way.dtype, enabled=way.dtype is not None):
-                loss = (_with_logits if way.logits else _with_scores)(model, ids, kept, targets)
+                loss = (_with_logits if way.logits or not heeds else _with_scores)(model, ids, kept, targets)
             loss.backward()  # type: ignore[no-untyped-call]
     peak: int = live.peak
     return peak
+
+
+def _heeds(model: Any) -> bool:
+    """Whether the model can be asked for some positions' logits alone."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return "logits_to_keep" in signature(base.forward).parameters
 
 
 @contextmanager
@@ -106,8 +115,12 @@ def _without_grouped_kernel() -> Iterator[None]:
 
 
 def model_width(path: Path) -> int:
-    """Width of the hidden states, from the model's config."""
-    return int(load_config(path).get_text_config().hidden_size)
+    """Width of the hidden states, from the model's config, or of its head's inputs where the config does not tell."""
+    width = getattr(load_config(path).get_text_config(), "hidden_size", None)
+    if width is None:
+        with torch.device("meta"):
+            width = empty_model(path, torch.float32).get_output_embeddings().weight.shape[1]
+    return int(width)
 
 
 def model_packs(path: Path, device: torch.device, dtype: torch.dtype) -> bool:
@@ -118,14 +131,18 @@ def model_packs(path: Path, device: torch.device, dtype: torch.dtype) -> bool:
 
 def _with_scores(model: Any, ids: Tensor, kept: Tensor, targets: Tensor) -> Tensor:
     with head_gives_logp(model, targets):
-        scores: Tensor = model(input_ids=ids, attention_mask=torch.ones_like(ids), logits_to_keep=kept).logits
-    return scores.sum()
+        return _logits(model, ids, kept).sum()
 
 
 def _with_logits(model: Any, ids: Tensor, kept: Tensor, targets: Tensor) -> Tensor:
-    logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), logits_to_keep=kept).logits
-    now = log_softmax(logits.float().flatten(0, 1), dim=-1)
+    now = log_softmax(_logits(model, ids, kept).float().flatten(0, 1), dim=-1)
     return kl_div(now, torch.empty_like(now), reduction="sum", log_target=True) + now.gather(1, targets[:, None]).sum()
+
+
+def _logits(model: Any, ids: Tensor, kept: Tensor) -> Tensor:
+    mask = torch.ones_like(ids)
+    logits: Tensor = model(input_ids=ids, attention_mask=mask, logits_to_keep=kept, use_cache=False).logits
+    return logits
 
 
 def _materialise(model: nn.Module) -> None:

@@ -201,7 +201,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama (biases)": ("llama", {"attention_bias": True, "mlp_bias": True}),
     "llama (dynamic RoPE)": (
         "llama",
-        {"max_position_embeddings": 32, "rope_parameters": {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 1e4}},
+        {"rope_parameters": {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 1e4}},
     ),
     "llama (YaRN)": (
         "llama",

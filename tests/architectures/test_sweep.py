@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.architectures.compare import Result
 from tests.architectures.running import in_child
-from tests.architectures.shapes import ALL, UNBUILT
+from tests.architectures.shapes import ALL
 
 QUICK = (
     "llama",
@@ -21,15 +20,27 @@ QUICK = (
     "qwen3_next",
 )
 """Models of different kinds, which `make test` looks at."""
-
-
-def check(result: Result) -> None:
-    if result.name in UNBUILT:
-        assert result.status == "unbuilt", f"{result.name} can be built now; take it out of UNBUILT"
-        assert UNBUILT[result.name] in result.why
-        return
-    assert result.status in ("equal", "untrained", "refused"), result.why
-    assert result.status == "equal" or len(result.why.split()) > 5
+MASKED = (
+    *("bert", "bert-generation", "big_bird", "camembert", "cpmant", "data2vec-text", "electra", "ernie"),
+    *("megatron-bert", "prophetnet", "rembert", "roberta", "roberta-prelayernorm", "roc_bert", "roformer"),
+    *("xlm", "xlm-roberta", "xlm-roberta-xl", "xlnet", "xmod"),
+)
+"""Whose tokens see those behind them, or how many there are."""
+NO_TRAINING = {
+    **dict.fromkeys(("blt", "dbrx", "jetmoe", "longcat_flash", "reformer"), "cannot be foreseen"),
+    **dict.fromkeys(("llama (dynamic RoPE)", "xlm (causal)", "xmod (decoder)"), "cannot be foreseen"),
+    **dict.fromkeys(("deepseek_v4", "qwen4_exp", "qwen4_exp_text"), "which cannot be trained"),
+}
+"""Scored and asked as by plain transformers, but refused by `unlearn`, with these words."""
+UNBUILT = {
+    **dict.fromkeys(("emu3", "mllama"), "Unrecognized configuration class"),
+    **dict.fromkeys(("musicgen", "musicgen_melody"), "has no attribute 'dropout'"),
+    "gemma3n": "requires the timm library",
+    # They draft for another model, whose keys they read.
+    "gemma4_assistant": "hidden_size_per_layer_input must be 0",
+    "gemma4_unified_assistant": "layer types producing a cache",
+}
+"""What plain transformers cannot build tiny, or run, with the words that it says of it."""
 
 
 @pytest.mark.parametrize("name", QUICK)
@@ -39,6 +50,11 @@ def test_a_model_of_each_kind(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ALL.keys() - set(QUICK))
+@pytest.mark.parametrize("name", [name for name in ALL if name not in QUICK])
 def test_every_architecture(name: str) -> None:
-    check(in_child(name))
+    """A model that is in one of the lists above and need not be any more fails, too, so that they become shorter."""
+    result = in_child(name)
+    refused = {**dict.fromkeys(MASKED, "model"), **NO_TRAINING, **UNBUILT}
+    status = {**dict.fromkeys(MASKED, "refused"), **dict.fromkeys(NO_TRAINING, "untrained")}
+    expected = "unbuilt" if name in UNBUILT else status.get(name, "equal")
+    assert (result.status, refused.get(name, "") in result.why) == (expected, True), result.why
