@@ -205,8 +205,3 @@ def test_a_library_has_one_home(package: str, homes: set[str]) -> None:
     users = {path.relative_to(PACKAGE).as_posix() for path in MODULES if package in foreign(path)}
     assert users
     assert {user for user in users if not any(user == home or user.startswith(f"{home}/") for home in homes)} == set()
-
-
-def test_modules_stay_small() -> None:
-    lengths = {path.relative_to(PACKAGE).as_posix(): len(path.read_text().splitlines()) for path in MODULES}
-    assert {name: length for name, length in lengths.items() if length > 300} == {}

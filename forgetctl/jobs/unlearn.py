@@ -216,6 +216,7 @@ def _train(run: Run, job: Job, sample: Sample, model: Any, ranks: Ranks, progres
         fit=fit,
         reload=lambda: _load(job, torch.device("cpu"), model.device),
         adapter_of=_base_name(job) if job.options.keep_adapter else None,
+        check_start=lambda: run.check_start(job.facts.path),
         measure=_measure(job, sample) if job.options.track else None,
         ranks=ranks,
     )

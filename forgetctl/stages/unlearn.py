@@ -52,7 +52,8 @@ class Material:
     encode: ids of rows, within the model's context. fit: how it is computed here. refusals: uninformed answers to draw
     from. levels: where each forget row is to end, in nats a token, if the loss asks for that. stand_ins: what the term
     k_unseen reads. measure: scores the model after every epoch; the scores are kept for the report and decide nothing.
-    watch: what else looks at the model on the way, made for the number of steps of an epoch. reload: the start model
+    watch: what else looks at the model on the way, made for the number of steps of an epoch. check_start:
+    raises if the files of the start model are no longer what they were. reload: the start model
     once more, in the memory of the processor. adapter_of: what an adapter that is kept names as its base model; None to
     keep none. ranks: the processes that do it together.
     """
@@ -68,6 +69,7 @@ class Material:
     reload: Callable[[], Any]
     levels: Sequence[float] | None = None
     stand_ins: StandIns = NO_STAND_INS
+    check_start: Callable[[], None] = lambda: None
     measure: Callable[[Any], Scores] | None = None
     watch: Callable[[int], Watch] | None = None
     adapter_of: str | None = None
@@ -287,7 +289,7 @@ def _show(run: Run, bar: Bar, figures: Figures) -> None:
 def _save(run: Run, model: Any, material: Material) -> Shipped:
     with drafted(run.model_draft, run.model_dir) as draft:
         shipped = save_model(model, material.facts, draft)
-        run.check_start(material.facts.path)  # parts of it were read again, hours after the first time
+        material.check_start()  # parts of it were read again, hours after the first time
     return shipped
 
 
