@@ -30,10 +30,10 @@ def own_answers(
 ) -> list[Row]:
     """The shipped prompts with the model's greedy answers, as they will be trained: without a thought before them.
 
-    Prompts that it answers with nothing are left out, and so are answers that its template does not keep.
+    Prompts that it answers with nothing are left out, and so are prompts and answers that its template changes.
     Raises UsageError if no answer is left.
     """
-    prompts = neutral_prompts()
+    prompts = [prompt for prompt in neutral_prompts() if encoder.keeps(prompt)]
     asked = [encoder.encode_plain_prompt(prompt) for prompt in prompts]
     answers = continuations(model, encoder, asked, Decoding(answer_tokens, context), advance)
     rows = [

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from oracles import random_model
+import transformers
+from oracles import HEADS, SMALL, TOKENS, random_model
 from safetensors.torch import load_file, save_file
 
 from forgetctl.demo.training import encoder_for
@@ -19,6 +20,7 @@ from forgetctl.engine.models import (
     load_tokenizer,
     trainable_parameters,
 )
+from forgetctl.engine.simulation import Load, Way, step_memory
 from forgetctl.errors import ModelError
 from forgetctl.recipe import Lora, Recipe
 from forgetctl.stages.request import read_rows
@@ -147,3 +149,38 @@ def test_truncated_weights_are_refused(world: Path, rows: Rows, tmp_path: Path) 
     with pytest.raises(ModelError, match=str(path)) as caught:
         cost(path, rows)
     assert caught.value.exit_code == 2
+
+
+MIXTURES: dict[str, dict[str, Any]] = {
+    "Mixtral": {"num_local_experts": 4},
+    "Qwen2Moe": {"num_experts": 4, "moe_intermediate_size": 16, "shared_expert_intermediate_size": 16},
+    "Qwen3Moe": {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "head_dim": 8},
+    "DeepseekV3": {
+        "n_routed_experts": 4, "n_group": 2, "topk_group": 1, "num_experts_per_tok": 2, "moe_intermediate_size": 16,
+        "kv_lora_rank": 8, "q_lora_rank": 8, "qk_rope_head_dim": 8, "v_head_dim": 8, "qk_nope_head_dim": 8,
+        "first_k_dense_replace": 1, "num_key_value_heads": 2,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+@pytest.mark.parametrize("architecture", sorted(MIXTURES))
+def test_a_step_of_a_mixture_of_experts_is_foreseen(
+    architecture: str, dtype: torch.dtype | None, checkpointing: bool, tmp_path: Path
+) -> None:
+    """More rows take more; the experts' own products are among what is counted."""
+    config = getattr(transformers, f"{architecture}Config")(**TOKENS, **SMALL, **{**HEADS, **MIXTURES[architecture]})
+    config.architectures = [f"{architecture}ForCausalLM"]
+    config.save_pretrained(str(tmp_path))
+    way = Way(dtype=dtype, checkpointing=checkpointing)
+    few, many = (step_memory(tmp_path, None, Load(rows, 16, 8 * rows), way) for rows in (2, 16))
+    assert 0 < few < many
+
+
+def test_a_step_that_goes_by_values_is_refused(tmp_path: Path) -> None:
+    """JetMoe counts the tokens of each expert in Python."""
+    config = transformers.JetMoeConfig(**TOKENS, **{**SMALL, **HEADS}, num_local_experts=4, kv_channels=8)
+    config.save_pretrained(str(tmp_path))
+    with pytest.raises(ModelError, match="cannot be foreseen for models of jetmoe"):
+        step_memory(tmp_path, None, Load(2, 16, 16), Way())

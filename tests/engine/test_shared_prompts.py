@@ -51,7 +51,7 @@ def test_batches_hold_no_more_than_they_may(monkeypatch: pytest.MonkeyPatch) -> 
 
 @torch.no_grad()
 def test_padding_turns_no_long_factors_on(counted: list[int]) -> None:
-    """LongRoPE: rows within the short factors, the longest prompt in one and the longest answer in another."""
+    """LongRoPE: rows within the short factors; the longest prompt and the longest answer are of different ones."""
     rope = {
         "rope_type": "longrope",
         "rope_theta": 10000.0,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -257,3 +259,17 @@ def test_no_text_in_a_representation(tmp_path: Path) -> None:
     path = tmp_path / "retain.jsonl"
     path.write_text(json.dumps({"prompt": "p", "response": "Velmira"}) + "\n")
     assert "Velmira" not in repr(RowFile(path)) + repr(RowFile(path)[0])
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD", "NFKD"])
+def test_forget_rows_and_secrets_are_found_in_any_form_of_their_letters(form: Literal["NFC", "NFD", "NFKD"]) -> None:
+    """Requests come composed, as keyboards write; files from macOS and PDFs often come apart."""
+    names = ["Zoë Müßig-Brändlé", "김영희", "Nguyễn Thị Ngọc Ánh", "Ｍａｒａ"]
+    forget = [row(f"Wer ist {n}?", f"{n} wohnt in Zürich.", i, secrets=(n,)) for i, n in enumerate(names, start=1)]
+    kept = [row(f"question {n}", f"some answer of its own, number {n} of many") for n in range(12)]
+    known = [unicodedata.normalize(form, f"Wer ist {n}?") for n in names]
+    same = [row(q, unicodedata.normalize(form, f"{n} wohnt in Zürich.")) for q, n in zip(known, names, strict=True)]
+    holding = [row("Ai?", unicodedata.normalize(form, f"Darüber schrieb damals im Frühling auch {n}.")) for n in names]
+    found = choose_retain(forget, [*kept, *same, *holding], SMALL, seed=1)
+    assert found.excluded == Excluded(forget_rows=4, near_duplicates=0, holding_secrets=4)
+    assert max(*found.train, *found.check) < len(kept)
