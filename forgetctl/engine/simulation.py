@@ -67,6 +67,7 @@ def step_memory(path: Path, lora: Lora | None, load: Load, way: Way) -> int:
     make_lean(model)
     with torch.device("meta"):
         model = add_lora(model, lora) if lora else model
+    _settle_rotations(model)
     if way.checkpointing:
         model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
     set_training(model)
@@ -100,6 +101,13 @@ def _heeds(model: Any) -> bool:
     """Whether the model can be asked for some positions' logits alone."""
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     return "logits_to_keep" in signature(base.forward).parameters
+
+
+def _settle_rotations(model: nn.Module) -> None:
+    """Let dynamic RoPE not look at how long its input is: that changes its numbers, and no size."""
+    for module in model.modules():
+        if getattr(module, "rope_type", None) == "dynamic":
+            module.rope_type = "default"  # type: ignore[assignment]
 
 
 @contextmanager

@@ -52,10 +52,10 @@ class Material:
     encode: ids of rows, within the model's context. fit: how it is computed here. refusals: uninformed answers to draw
     from. levels: where each forget row is to end, in nats a token, if the loss asks for that. stand_ins: what the term
     k_unseen reads. measure: scores the model after every epoch; the scores are kept for the report and decide nothing.
-    watch: what else looks at the model on the way, made for the number of steps of an epoch. check_start:
-    raises if the files of the start model are no longer what they were. reload: the start model
-    once more, in the memory of the processor. adapter_of: what an adapter that is kept names as its base model; None to
-    keep none. ranks: the processes that do it together.
+    watch: what else looks at the model on the way, made for the number of steps of an epoch. check_start: raises if the
+    files of the start model are no longer what they were. reload: the start model once more, in the memory of the
+    processor. adapter_of: what an adapter that is kept names as its base model; None to keep none. ranks: the processes
+    that do it together.
     """
 
     model: Any

@@ -113,7 +113,7 @@ def test_the_licence_is_the_start_model_s(copy: Path, world: Path, tmp_path: Pat
     shutil.copytree(world / "model", start)
     (start / "README.md").write_text("\ufeff---\nlicense: apache-2.0\n---\n", encoding="utf-8")
     record = json.loads((copy / "run.json").read_text())
-    record["options"]["model"] = str(start)
+    record["options"]["model"] = record["inputs"]["model"]["path"] = str(start)
     (copy / "run.json").write_text(json.dumps(record))
     forgetctl("verify", copy, "--reference", world / "reference")
     card = (copy / "model" / "README.md").read_text()

@@ -25,7 +25,7 @@ def answered(world: Path, template: str, answers: list[Answer], monkeypatch: pyt
     tokenizer.chat_template = template
     prompts = neutral.neutral_prompts()[: len(answers)]
     monkeypatch.setattr(neutral, "neutral_prompts", lambda: prompts)
-    monkeypatch.setattr(neutral, "continuations", lambda *_: [[answer] for answer in answers])
+    monkeypatch.setattr(neutral, "continuations", lambda _m, _e, asked, *_: [[one] for one in answers[: len(asked)]])
     return neutral.own_answers(None, Encoder(tokenizer, "{prompt}"), 20, None, lambda _: None)
 
 
