@@ -94,7 +94,9 @@ def test_an_adapter(name: str, tmp_path: Path) -> None:
 
 
 def test_the_truth_is_accepted(tmp_path: Path) -> None:
-    place = model(tmp_path / "model", stored(header(a=GOOD, __metadata__={"format": "pt"})), dtype="float32", model_type="llama")
+    place = model(
+        tmp_path / "model", stored(header(a=GOOD, __metadata__={"format": "pt"})), dtype="float32", model_type="llama"
+    )
     assert weight_shapes(place) == {"a": [2]}
     assert inspect_model(place).bytes > 8
 
