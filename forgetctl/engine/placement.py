@@ -24,6 +24,8 @@ from .skeleton import empty_model
 
 FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 """Types of weights that can be trained, by safetensors' names."""
+WHOLE_NUMBERS = ("I64", "I32", "I16", "BOOL")
+"""Types of tables, such as DeepSeek-V4's of the experts of each token, which no step changes."""
 Shapes = dict[str, tuple[int, ...]]
 
 
@@ -41,7 +43,7 @@ class Placement:
     """Every weight of the files of a model directory, by the weights of the model that they are loaded into.
 
     stored: all of the files, by name. parts: those that the model has. untouched: those that it does not have, such as
-    an image encoder's, which nothing here can change. shared: names of the model's weights that are one weight.
+    an image encoder's, and tables of whole numbers, which nothing here can change. shared: names of the model's weights that are one weight.
 
     Raises ModelError if a weight of the model has no place in the files or two, or if what it would be stored as is
     not what the files have.
@@ -78,7 +80,7 @@ class Placement:
         untouched = []
         for name in self._rules.sorted(self.stored):
             weight, pattern = self._rules.rename(name, self._own)
-            if weight not in self._own:
+            if weight not in self._own or self.stored[name].dtype in WHOLE_NUMBERS:
                 untouched.append(name)
             elif weight not in parts:
                 parts[weight] = Part((name,), (weight,), pattern)
@@ -111,7 +113,8 @@ class Placement:
 
     def _refuse_homeless(self) -> None:
         placed = {id(self._own_weight(name)) for part in self.parts for name in part.weights}
-        lost = [name for name, weight in self.model.named_parameters() if id(weight) not in placed]
+        own = [(name, weight) for name, weight in self.model.named_parameters() if weight.is_floating_point()]
+        lost = [name for name, weight in own if id(weight) not in placed]
         if lost:
             raise ModelError(f"{self.path}: {len(lost)} weights are missing, the first is {lost[0]}")
 

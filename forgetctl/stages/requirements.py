@@ -26,7 +26,7 @@ def check_weights(facts: ModelFacts, recipe: Recipe) -> list[str]:
     notes = [left_out_words(beside.left_out)] if beside.left_out else []
     if placement.untouched:
         notes.append(
-            f"{len(placement.untouched)} of {len(placement.stored)} weights are not of the language model, "
+            f"{len(placement.untouched)} of {len(placement.stored)} weights are not trained with the language model, "
             f"{placement.untouched[0]} the first of them: they stay as they are."
         )
     if recipe.lora is None:

@@ -28,8 +28,7 @@ MASKED = (
 """Whose tokens see those behind them, or how many there are."""
 NO_TRAINING = {
     **dict.fromkeys(("blt", "dbrx", "jetmoe", "longcat_flash", "reformer"), "cannot be foreseen"),
-    **dict.fromkeys(("llama (dynamic RoPE)", "xlm (causal)", "xmod (decoder)"), "cannot be foreseen"),
-    **dict.fromkeys(("deepseek_v4", "qwen4_exp", "qwen4_exp_text"), "which cannot be trained"),
+    **dict.fromkeys(("qwen4_exp", "qwen4_exp_text", "xlm (causal)", "xmod (decoder)"), "cannot be foreseen"),
 }
 """Scored and asked as by plain transformers, but refused by `unlearn`, with these words."""
 UNBUILT = {
