@@ -43,7 +43,8 @@ class Placement:
     """Every weight of the files of a model directory, by the weights of the model that they are loaded into.
 
     stored: all of the files, by name. parts: those that the model has. untouched: those that it does not have, such as
-    an image encoder's, and tables of whole numbers, which nothing here can change. shared: names of the model's weights that are one weight.
+    an image encoder's, and tables of whole numbers: nothing here can change them. shared: names of the model's weights
+    that are one weight.
 
     Raises ModelError if a weight of the model has no place in the files or two, or if what it would be stored as is
     not what the files have.

@@ -85,7 +85,7 @@ def test_a_composite_model_keeps_what_is_no_language_model(world: Path, tmp_path
     assert result.exit_code == 0, result.output
     seeing = {name for name, _ in whole.named_parameters() if ".visual." in name}
     assert record(run)["untouched_weights"] == len(seeing) > 10
-    assert f"{len(seeing)} of {len(list(whole.named_parameters()))} weights are not of the language" in result.stderr
+    assert f"{len(seeing)} of {len(list(whole.named_parameters()))} weights are not trained with" in result.stderr
     assert f"{len(seeing)} weights are not trained with the language model" in (run / "model" / "README.md").read_text()
     again, report = type(whole).from_pretrained(str(run / "model"), output_loading_info=True)
     assert not any(report[fault] for fault in ("missing_keys", "unexpected_keys", "mismatched_keys"))
