@@ -90,7 +90,9 @@ def load_model(path: Path, device: torch.device, dtype: torch.dtype, precision: 
         raise ModelError(f"{path}: its weights are quantised already ({quantised}); leave out --precision {precision}")
     if device.type == "cpu":
         keep_freed_memory()
-    model = _loaded(path, device, dtype, precision, placed=bool(quantised) or precision in QUANTISED)
+    # What is not quantised beside quantised weights must be what these compute in.
+    held = "auto" if quantised else torch.bfloat16 if precision == "bf16" else dtype
+    model = _loaded(path, device, held, quantising(precision, dtype), placed=bool(quantised) or precision in QUANTISED)
     model.config.use_cache = False
     if precision == "nf4" and (narrow := narrowest(model)) < NF4_BLOCK:
         raise ModelError(f"{path}: has a layer of {narrow} inputs, nf4 needs {NF4_BLOCK}")
@@ -105,8 +107,11 @@ def load_model(path: Path, device: torch.device, dtype: torch.dtype, precision: 
     return model
 
 
-def _loaded(path: Path, device: torch.device, dtype: torch.dtype, precision: str | None, *, placed: bool) -> Any:
-    """As transformers loads it. placed: right onto its device, since quantised weights cannot be moved."""
+def _loaded(
+    path: Path, device: torch.device, dtype: torch.dtype | str, options: dict[str, Any], *, placed: bool
+) -> Any:
+    """As transformers loads it. dtype: what weights are held in, "auto" for what the config says. placed: right onto
+    its device, since quantised weights cannot be moved."""
     from transformers import AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
@@ -121,13 +126,13 @@ def _loaded(path: Path, device: torch.device, dtype: torch.dtype, precision: str
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             str(path),
             config=config,
-            dtype=torch.bfloat16 if precision == "bf16" else dtype,
+            dtype=dtype,
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
             output_loading_info=True,
             **({"device_map": {"": device}} if placed else {}),
-            **quantising(precision, dtype),
+            **options,
         )
         model, report = loaded
         model = model if placed else model.to(device)

@@ -494,3 +494,33 @@ def test_a_model_without_adapters_is_merged_already(directory: Path) -> None:
     model = load(directory)
     assert merged(model) is model
     assert trainable_parameters(model) == sum(weight.numel() for weight in model.parameters())
+
+
+def block_scaled(weight: torch.Tensor) -> dict[str, torch.Tensor]:
+    """A matrix as FP8 checkpoints store it: float8 numbers, and a scale for each block of 128 by 128 (DeepSeek-V3)."""
+    rows, columns = (size // 128 for size in weight.shape)
+    blocks = weight.float().reshape(rows, 128, columns, 128)
+    scale = blocks.abs().amax((1, 3)) / torch.finfo(torch.float8_e4m3fn).max
+    numbers = (blocks / scale[:, None, :, None]).reshape(weight.shape).to(torch.float8_e4m3fn)
+    return {"weight": numbers, "weight_scale_inv": scale}
+
+
+def test_a_model_of_8_bit_floats_is_scored_as_the_model_that_it_stands_for(tmp_path: Path, world: Path) -> None:
+    model = random_model("Qwen3", 0, 0.05, vocab_size=97, hidden_size=128, intermediate_size=256, head_dim=64)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(world / "model" / name, tmp_path)
+    model.to(torch.bfloat16).save_pretrained(str(tmp_path))
+
+    def quantise(weights: dict[str, torch.Tensor]) -> None:
+        for name in [name for name in weights if name.endswith(".mlp.down_proj.weight")]:
+            parts = block_scaled(weights.pop(name))
+            weights |= {f"{name.removesuffix('.weight')}.{part}": tensor for part, tensor in parts.items()}
+
+    edit_weights(tmp_path, quantise)
+    kept = ["lm_head", "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj"]
+    method = {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [128, 128]}
+    edit_config(tmp_path, quantization_config={**method, "modules_to_not_convert": kept})
+    rows = random_rows(6)
+    found, expected = (torch.tensor(score(each, rows)) for each in (load(tmp_path), model))
+    assert expected.std() > 1
+    assert 0 < (found - expected).abs().max() < 0.1 * expected.std()
