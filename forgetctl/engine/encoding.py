@@ -319,9 +319,9 @@ def _check_vocabulary(encoder: Encoder, rows: Sequence[Row], encoded: Sequence[E
     """Refuse tokens that were added to the tokenizer and not to the model."""
     size = encoder.vocabulary
     if size is not None and (strange := [i for i, item in enumerate(encoded) if max(item.ids) >= size]):
-        raise InputError(
-            path, f"{_lines(rows, strange, 'has', 'have')} a token that the model, with its {size:,} embeddings, lacks"
-        )
+        more = f", and {len(strange) - 1} more rows have" if len(strange) > 1 else ""
+        why = f"has{more} a token that the model, with its {size:,} embeddings, lacks"
+        raise InputError(path, why, rows[strange[0]].line)
 
 
 def _windows(encoder: Encoder, row: Row, item: Encoded, context: int | None, passages: Passages) -> list[Encoded]:

@@ -435,10 +435,11 @@ def test_a_token_that_the_model_lacks_is_refused(tokenizer: Any) -> None:
     encoder = Encoder(tokenizer, "{prompt}", vocabulary=vocabulary)
     encode_rows(encoder, [ROW], FILE, None, None)
     strange = Row(9, (("user", "Whose is <CASE_7>?"),), "Alwen's")
-    with pytest.raises(
-        InputError, match=f"row 9 has a token that the model, with its {vocabulary:,} embeddings, lacks"
-    ):
+    with pytest.raises(InputError) as caught:
         encode_rows(encoder, [ROW, strange], FILE, None, None)
+    assert str(caught.value) == f"{FILE}:9: has a token that the model, with its {vocabulary:,} embeddings, lacks"
+    with pytest.raises(InputError, match=":9: has, and 1 more rows have a token"):
+        encode_rows(encoder, [strange, ROW, strange], FILE, None, None)
 
 
 def test_a_tokenizer_without_eos_is_refused(tokenizer: Any) -> None:
