@@ -23,7 +23,7 @@ demo: .venv/installed
 	$(BIN)/forgetctl demo --out forgetctl-demo
 
 test: .venv/installed
-	$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile --durations=20
 
 studies: .venv/installed
 	$(BIN)/python -m pytest -m slow tests/studies

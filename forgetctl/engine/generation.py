@@ -16,7 +16,7 @@ from ..errors import ModelError
 from ..rows import Row
 from .decoding import Choose, cache_bytes, can_decode, decode, pad_left, until_end
 from .encoding import Encoder
-from .memory import in_halves
+from .memory import in_halves, out_of_memory
 from .panics import panics_unheard
 from .scoring import short_input
 
@@ -174,8 +174,10 @@ def _generated_logits(model: Any, ids: torch.Tensor, way: Way) -> torch.Tensor |
             torch.stack(model.generate(rows, attention_mask=torch.ones_like(rows), generation_config=config).logits)
             for rows in ([ids] if way.together else [row[None] for row in ids])
         ]
-    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):  # whatever a model does with its cache
-        return None
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        if out_of_memory(error):
+            raise
+        return None  # whatever a model does with its cache
     return torch.cat(parts, dim=1).float()
 
 
