@@ -10,7 +10,7 @@ import click
 
 from . import __version__
 from .options import Commands, common, json_option
-from .plain_text import one_line
+from .files.plain_text import one_line
 from .reference_cli import reference
 from .requests_cli import requests
 from .seal_cli import audit, keygen, prove, purge, seal

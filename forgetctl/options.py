@@ -17,10 +17,10 @@ import click
 
 from .abuse import RULES
 from .crash import told
-from .disk import refusal, wrapped_refusal
+from .files.disk import refusal, wrapped_refusal
 from .errors import EndedElsewhere, ForgetctlError, Interrupted
-from .files import private_files
-from .plain_text import one_line, printable
+from .files.writing import private_files
+from .files.plain_text import one_line, printable
 from .startup import isolated
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from .errors import InputError, RecipeError
-from .outside import read_text
-from .plain_yaml import LONGEST_YAML, PlainYAMLError
-from .plain_yaml import load_yaml as load_yaml  # part of this module's own interface
+from .files.outside import read_text
+from .files.plain_yaml import LONGEST_YAML, PlainYAMLError
+from .files.plain_yaml import load_yaml as load_yaml  # part of this module's own interface
 from .recipe_parts import Calibration as Calibration
 from .recipe_parts import Lora as Lora
 from .recipe_parts import Passages as Passages

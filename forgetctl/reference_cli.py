@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import common, fields_of, json_option, row_limits
-from .plain_text import one_line
+from .files.plain_text import one_line
 
 if TYPE_CHECKING:
     from .console import TerminalProgress

@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, Validat
 from .errors import InputError
 from .maths import metrics
 from .maths.resampling import Units
-from .outside import read_text
-from .strict_json import LooseJSONError, parse_json
+from .files.outside import read_text
+from .files.strict_json import LooseJSONError, parse_json
 
 Floats = NDArray[np.float64]
 Role = Literal["start", "unlearned", "reference"]

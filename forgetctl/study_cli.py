@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import common, json_option
-from .plain_text import one_line
+from .files.plain_text import one_line
 from .studies import LARGE, STUDIES
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import approve_option, common, fields_of, json_option, memory_options, model_options, recipe_of
-from .plain_text import one_line
+from .files.plain_text import one_line
 
 if TYPE_CHECKING:
     from .console import TerminalProgress

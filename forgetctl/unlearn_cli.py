@@ -20,7 +20,7 @@ from .options import (
     recipe_of,
     request_options,
 )
-from .plain_text import one_line
+from .files.plain_text import one_line
 from .startup import quick_imports
 
 if TYPE_CHECKING:

@@ -17,14 +17,14 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
-from forgetctl import disk
+from forgetctl.files import disk
 from forgetctl.cli import cli
-from forgetctl.disk import FULL, refusal, refuse_beyond_disk, wrapped_refusal
+from forgetctl.files.disk import FULL, refusal, refuse_beyond_disk, wrapped_refusal
 from forgetctl.engine.checkpoints import saving
 from forgetctl.engine.estimate import disk_bytes
 from forgetctl.engine.models import inspect_model
 from forgetctl.errors import RunError, UsageError
-from forgetctl.files import write_bytes, write_new, writing
+from forgetctl.files.writing import write_bytes, write_new, writing
 from forgetctl.recipe import load_recipe
 from tests.world import write_lines
 

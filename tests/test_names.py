@@ -19,7 +19,7 @@ from forgetctl.jobs.audit import AuditOptions, exit_code, run_audit
 from forgetctl.jobs.purge import PurgeOptions, plan_purge, run_purge
 from forgetctl.jobs.report import Kind, run_report
 from forgetctl.jobs.seal import SealOptions, run_seal
-from forgetctl.plain_text import one_line, printable
+from forgetctl.files.plain_text import one_line, printable
 from forgetctl.seal.keys import generate_key
 from tests.seal.conftest import Evidence, sealed  # noqa: F401  a fixture
 from tests.seal.test_owner_tampering import rewrite

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from forgetctl.errors import InputError
-from forgetctl.files import write_json
+from forgetctl.files.writing import write_json
 from forgetctl.scores import Elicited, Role, Scores, ScoreSet, check_rows, read_scores, strict
 
 PRIVATE = "Velmira Oskandt"

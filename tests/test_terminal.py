@@ -16,7 +16,7 @@ from forgetctl import options
 from forgetctl.console import TerminalProgress, show_audit, show_purge, show_verdict, table
 from forgetctl.document.formats import clean, markdown
 from forgetctl.errors import RunError
-from forgetctl.plain_text import printable
+from forgetctl.files.plain_text import printable
 from forgetctl.register.records import Artefact, BoundRun, Change, Request
 from forgetctl.requests_console import show_list, show_request, show_standing
 from tests.stages.report_records import verdict_record

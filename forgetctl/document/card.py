@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from ..plain_text import printable
+from ..files.plain_text import printable
 from .figures_closeness import distances_section
 from .figures_earlier import NOT_VERIFIED
 from .figures_harm import kept_section

@@ -13,7 +13,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 
-from ..plain_text import one_line, printable
+from ..files.plain_text import one_line, printable
 
 
 def number(value: float | None) -> str:

@@ -18,10 +18,10 @@ from pydantic import BaseModel, Field, ValidationError
 
 from ..errors import InputError, RunError
 from ..layout import RunFiles
-from ..outside import read_text
+from ..files.outside import read_text
 from ..recipe import load_yaml
 from ..scores import Scores
-from ..strict_json import LooseJSONError, parse_json
+from ..files.strict_json import LooseJSONError, parse_json
 from .formats import clean
 from .verdict_record import Commitment, Digest, Model, Nats, Part, Time, Verdict
 

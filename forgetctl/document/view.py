@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..abuse import RULES
-from ..plain_text import one_line
+from ..files.plain_text import one_line
 from .figures_earlier import began_with, lineage
 from .formats import quantiles
 from .history import MOST_EVENTS, digests, history

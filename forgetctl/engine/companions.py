@@ -16,7 +16,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from ..errors import InputError, ModelError
-from ..outside import LARGEST_BYTES, opened, read_text
+from ..files.outside import LARGEST_BYTES, opened, read_text
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 BEFORE = "START_"

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ModelError
-from ..outside import opened, read_bytes
+from ..files.outside import opened, read_bytes
 from .adapters import adapted_weights
 from .companions import Companions, companions, copy_companions, of_tokenizer
 from .directories import INDEX, ModelFacts, Stored, read_header, weight_files

@@ -12,7 +12,7 @@ from .. import __version__
 from ..document.svg_check import UnfitError, check_plot
 from ..errors import ForgetctlError, InputError, UsageError
 from ..seal.bundle import WEIGHTS_SIGNATURE, Bundle, read_bundle
-from ..seal.canonical import MalformedError, parse_object
+from ..files.canonical import MalformedError, parse_object
 from ..seal.checks import Finding, check_files, check_model, check_signers, check_statement, check_time
 from ..seal.keys import load_public
 from ..seal.statement import check_signatures

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ..errors import RunError
 from ..evidence.collected import Collected, Comparison, Tracked
 from ..evidence.stored import by_name, collect
-from ..files import file_digest, read_json
+from ..files.writing import file_digest, read_json
 from ..maths.bounds import Bounds
 from ..run import Run
 from ..scores import Scores, check_rows

@@ -11,8 +11,8 @@ import yaml
 from ..document.card import card
 from ..document.records import read_records
 from ..errors import InputError
-from ..files import write_bytes
-from ..outside import read_text
+from ..files.writing import write_bytes
+from ..files.outside import read_text
 from ..recipe import load_yaml
 from ..run import Run
 

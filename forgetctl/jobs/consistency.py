@@ -15,7 +15,7 @@ from ..errors import ForgetctlError
 from ..recipe import read_recipe
 from ..run import Run
 from ..seal.bundle import Bundle
-from ..seal.canonical import MalformedError, parse, parse_object
+from ..files.canonical import MalformedError, parse, parse_object
 from ..seal.checks import Finding, read_events
 from ..seal.events import Event
 from ..seal.manifest import files_digest

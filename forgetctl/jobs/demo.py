@@ -18,8 +18,8 @@ from ..console import out
 from ..demo.people import invent, requests, rows
 from ..demo.training import encoder_for, learn, make_tokenizer, save, tiny_llama
 from ..errors import ForgetctlError
-from ..files import read_json
-from ..plain_text import one_line
+from ..files.writing import read_json
+from ..files.plain_text import one_line
 from ..progress import Progress
 from ..run import Run, refuse_used
 from ..stages.request import read_rows

@@ -14,7 +14,7 @@ from ..engine.ranks import Ranks
 from ..errors import InputError, RunError, UsageError
 from ..evidence.collected import EARLIER
 from ..evidence.collected import Earlier as EarlierScores
-from ..files import file_digest, read_json
+from ..files.writing import file_digest, read_json
 from ..progress import Progress
 from ..recipe import Recipe, read_recipe
 from ..run import DEFAULT_RUNS, LATEST, Run

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..files import file_digest
+from ..files.writing import file_digest
 from ..run import Run
 from ..stages.reference import ModelSource, Source
 from .options import VerifyOptions

@@ -9,7 +9,7 @@ from ..engine.encoding import Encoded
 from ..engine.levels import learn_levels
 from ..engine.ranks import Ranks
 from ..errors import RunError
-from ..files import read_json, write_json
+from ..files.writing import read_json, write_json
 from ..run import Run
 from .prepare import Job, encode_unseen
 

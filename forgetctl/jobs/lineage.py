@@ -11,7 +11,7 @@ from typing import Any
 
 from ..engine.models import resolve_model
 from ..errors import RunError, UsageError
-from ..files import ModelFiles, file_digest
+from ..files.writing import ModelFiles, file_digest
 from ..layout import RunFiles
 from ..run import DEFAULT_RUNS, LATEST, Run
 

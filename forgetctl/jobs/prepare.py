@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ..disk import refuse_beyond_disk
+from ..files.disk import refuse_beyond_disk
 from ..engine.encoding import Encoded, Encoder, encode_rows, marked
 from ..engine.estimate import Limit, disk_bytes, estimate
 from ..engine.fit import available_memory

@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import InputError, RunError
 from ..run import Run
 from ..seal.bundle import read_bundle
-from ..seal.canonical import MalformedError, parse_object, sha256
+from ..files.canonical import MalformedError, parse_object, sha256
 from ..seal.commitments import find_row, read_key
 from ..stages.request import Fields, read_rows
 

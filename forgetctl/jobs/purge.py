@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RunError
-from ..files import draft_prefix, read_json
-from ..plain_text import one_line
+from ..files.writing import draft_prefix, read_json
+from ..files.plain_text import one_line
 from ..run import Run
 from ..seal.events import read_chain
 

@@ -7,7 +7,7 @@ from typing import Any
 from ..engine.hardware import describe, versions
 from ..engine.models import choose_device
 from ..engine.templates import template_date, template_digest
-from ..files import file_digest, model_digest
+from ..files.writing import file_digest, model_digest
 from ..maths.objectives import OBJECTIVES
 from ..stages.neutral import ORIGIN, rows_digest
 from ..stages.refusals import refusals_digest

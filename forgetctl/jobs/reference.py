@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..disk import unmade
+from ..files.disk import unmade
 from ..engine.models import choose_device, resolve_model
 from ..engine.ranks import Ranks
 from ..errors import InputError, UsageError
-from ..files import refuse_in_bundle, text_digest
+from ..files.writing import refuse_in_bundle, text_digest
 from ..layout import PROGRESS_LOG
 from ..progress import Progress
 from ..rows import Row, normalise

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Literal
 
-from ..files import write_bytes
+from ..files.writing import write_bytes
 from ..run import Run
 from ..stages.report import build, render_html, render_json, render_markdown
 

@@ -11,8 +11,8 @@ from filelock import FileLock
 
 from .. import __version__
 from ..errors import RunError, UsageError
-from ..files import SEAL, is_bundle, now, read_json, write_bytes
-from ..plain_text import one_line
+from ..files.writing import SEAL, is_bundle, now, read_json, write_bytes
+from ..files.plain_text import one_line
 from ..run import Run
 from ..seal.bundle import (
     TIMESTAMP,
@@ -23,7 +23,7 @@ from ..seal.bundle import (
     read_bundle,
     seal_draft,
 )
-from ..seal.canonical import MalformedError
+from ..files.canonical import MalformedError
 from ..seal.checks import check_files, check_statement
 from ..seal.keys import Signer, load_signer
 from ..seal.manifest import model_entries

@@ -13,7 +13,7 @@ import torch
 from ..engine.hardware import describe, versions
 from ..engine.models import choose_device, inspect_model, load_encoder, load_model, resolve_model
 from ..errors import InputError, RunError, UsageError
-from ..files import file_digest, read_json
+from ..files.writing import file_digest, read_json
 from ..progress import Progress
 from ..recipe import Recipe, read_recipe
 from ..rows import Row

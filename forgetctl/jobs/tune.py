@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..errors import RunError, UsageError
-from ..files import model_digest, read_json, refuse_in_bundle, text_digest, write_bytes, write_json
+from ..files.writing import model_digest, read_json, refuse_in_bundle, text_digest, write_bytes, write_json
 from ..layout import PROGRESS_LOG
 from ..maths.halving import Trial, draw, promoted, ranked, rung_epochs
 from ..maths.objectives import OBJECTIVES

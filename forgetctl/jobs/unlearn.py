@@ -18,7 +18,7 @@ from ..engine.models import choose_device, load_for_training, resolve_model
 from ..engine.ranks import Ranks, join
 from ..engine.row_scorer import RowScorer
 from ..errors import InputError, RecipeError, RunError, UsageError
-from ..files import file_digest, read_json, write_json
+from ..files.writing import file_digest, read_json, write_json
 from ..progress import Progress
 from ..recipe import Recipe, read_recipe
 from ..run import DEFAULT_RUNS, Run, new_run_path

@@ -16,7 +16,7 @@ from ..engine.models import PRECISIONS, choose_device
 from ..engine.ranks import Ranks, join
 from ..errors import RunError, UsageError
 from ..evidence.collected import Collected, Comparison
-from ..files import file_digest, now, read_json, text_digest, write_json
+from ..files.writing import file_digest, now, read_json, text_digest, write_json
 from ..progress import Progress
 from ..recipe import Recipe, load_recipe
 from ..run import Run

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from ..disk import FULL, unmade
+from ..files.disk import FULL, unmade
 from ..errors import ForgetctlError, InputError, RunError, UsageError
-from ..files import refuse_in_bundle
+from ..files.writing import refuse_in_bundle
 from .migrations import APPLICATION_ID, MIGRATIONS, migrate, version
 
 BUSY_SECONDS = 30.0

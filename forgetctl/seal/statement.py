@@ -14,7 +14,7 @@ from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import StorageError, UnverifiedSignatureError, VerificationError
 from securesystemslib.signer import CryptoSigner, SSlibKey
 
-from .canonical import MalformedError, canonical, parse_canonical
+from ..files.canonical import MalformedError, canonical, parse_canonical
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"

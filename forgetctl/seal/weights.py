@@ -12,7 +12,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 
 from ..errors import InputError, UsageError
-from ..files import CARD
+from ..files.writing import CARD
 from .keys import secret_for, write_pair
 
 IGNORED = CARD

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..disk import refuse_beyond_disk
+from ..files.disk import refuse_beyond_disk
 from ..engine.checkpoints import drafted
 from ..engine.encoding import encode_rows
 from ..engine.export import beside_weights, left_out_words, save_model
@@ -18,7 +18,7 @@ from ..engine.hardware import versions
 from ..engine.models import inspect_trainable, load_encoder, load_model
 from ..engine.placement import Placement
 from ..errors import RunError, UsageError
-from ..files import ModelFiles, model_digest, now, read_json, write_json
+from ..files.writing import ModelFiles, model_digest, now, read_json, write_json
 from ..progress import Progress
 from ..rows import Row
 

@@ -13,7 +13,7 @@ from typing import Any
 from ..engine.encoding import THOUGHT, Encoder
 from ..engine.generation import Decoding, continuations
 from ..errors import UsageError
-from ..files import text_digest
+from ..files.writing import text_digest
 from ..rows import Row
 
 ORIGIN = "the start model's own answers to neutral prompts"

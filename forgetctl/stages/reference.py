@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..engine.models import inspect_model
 from ..errors import InputError
-from ..files import ModelFiles, file_digest, model_digest
+from ..files.writing import ModelFiles, file_digest, model_digest
 from ..scores import FileKind, Role, Scores, read_scores
 
 

@@ -6,8 +6,8 @@ import importlib.resources
 from pathlib import Path
 
 from ..errors import InputError
-from ..files import text_digest
-from ..outside import read_text
+from ..files.writing import text_digest
+from ..files.outside import read_text
 
 SHIPPED = Path("shipped refusals")
 """What messages call the list that comes with forgetctl."""

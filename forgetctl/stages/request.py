@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast, overload
 
 from ..errors import InputError
-from ..outside import opened, opened_text
+from ..files.outside import opened, opened_text
 from ..rows import Row, Turn
-from ..strict_json import LooseJSONError, parse_json
+from ..files.strict_json import LooseJSONError, parse_json
 
 MAX_LINE_BYTES, MAX_ROWS = 64 * 1024, 10_000
 """Of a request, and of whatever else is held in memory: it comes from outside."""

@@ -35,9 +35,9 @@ from ..engine.states import AnswerStates
 from ..engine.tracking import Watch
 from ..engine.trainer import UnlearnTrainer
 from ..errors import DivergedError, Interrupted, RunError
-from ..files import file_digest, model_digest, read_json, write_json
+from ..files.writing import file_digest, model_digest, read_json, write_json
 from ..maths.objectives import Role, WeightedSum
-from ..plain_text import printable
+from ..files.plain_text import printable
 from ..progress import Bar, Progress
 from ..recipe import Recipe
 from ..rows import Row

@@ -19,7 +19,7 @@ from ..engine.scoring import score
 from ..engine.shares import SharedStates
 from ..engine.windows import row_sums, told
 from ..errors import InputError, UsageError
-from ..files import model_digest
+from ..files.writing import model_digest
 from ..progress import Progress
 from ..recipe import Recipe
 from ..rows import Row, normalise

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..disk import unmade
-from ..files import refuse_in_bundle
+from ..files.disk import unmade
+from ..files.writing import refuse_in_bundle
 from ..layout import PROGRESS_LOG
 from ..progress import Progress
 from .outcome import Outcome, Table

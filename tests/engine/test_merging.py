@@ -20,7 +20,7 @@ from forgetctl.engine.directories import inspect_model
 from forgetctl.engine.models import load_model, load_tokenizer, unknown_targets
 from forgetctl.engine.scoring import score
 from forgetctl.errors import ModelError
-from forgetctl.files import file_digest, model_digest
+from forgetctl.files.writing import file_digest, model_digest
 from forgetctl.jobs.merge import run_merge
 
 CPU = torch.device("cpu")

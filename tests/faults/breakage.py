@@ -110,7 +110,7 @@ def alone(home: Path) -> None:
 
 def clock(shift: timedelta) -> None:
     """Let forgetctl's clock go wrong by so much."""
-    from forgetctl import files
+    from forgetctl.files import writing as files
 
     class Wrong(datetime):
         @classmethod

@@ -19,7 +19,7 @@ from forgetctl.jobs.seal import SealOptions, run_seal
 from forgetctl.recipe import load_recipe, parse_recipe
 from forgetctl.scores import read_scores
 from forgetctl.seal.bundle import read_bundle
-from forgetctl.seal.canonical import MalformedError, parse_canonical
+from forgetctl.files.canonical import MalformedError, parse_canonical
 from forgetctl.seal.events import ChainError, read_chain
 from forgetctl.seal.keys import generate_key
 from forgetctl.seal.manifest import Manifest

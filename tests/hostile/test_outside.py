@@ -18,14 +18,14 @@ from pathlib import Path
 import pytest
 
 from forgetctl.errors import ForgetctlError, InputError, RunError
-from forgetctl.files import file_digest, read_json
-from forgetctl.outside import LARGEST_BYTES, read_bytes, read_text
+from forgetctl.files.writing import file_digest, read_json
+from forgetctl.files.outside import LARGEST_BYTES, read_bytes, read_text
 from forgetctl.recipe import load_recipe, read_recipe
 from forgetctl.register.rules import Details, begin
 from forgetctl.register.store import Register
 from forgetctl.scores import read_scores
 from forgetctl.seal.bundle import read_bundle
-from forgetctl.seal.canonical import MalformedError
+from forgetctl.files.canonical import MalformedError
 from forgetctl.seal.commitments import commit_file, read_key
 from forgetctl.seal.keys import load_public
 from forgetctl.stages.refusals import read_refusals

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from forgetctl.files import file_digest, model_digest
+from forgetctl.files.writing import file_digest, model_digest
 from forgetctl.seal.events import read_chain
 from forgetctl.stages.request import read_rows
 from tests.faults.breakage import killed_at

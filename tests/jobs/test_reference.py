@@ -18,7 +18,7 @@ from forgetctl.cli import cli
 from forgetctl.engine.encoding import Encoder
 from forgetctl.engine.finetune import fine_tune
 from forgetctl.engine.models import load_model, load_tokenizer
-from forgetctl.files import model_digest
+from forgetctl.files.writing import model_digest
 from forgetctl.jobs.reference import ReferenceOptions, lessons
 from forgetctl.stages.request import Fields, read_rows
 from tests.world import write_lines

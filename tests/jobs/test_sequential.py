@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from forgetctl.cli import cli
-from forgetctl.files import file_digest, model_digest
+from forgetctl.files.writing import file_digest, model_digest
 from forgetctl.stages.request import read_rows
 from tests.jobs.conftest import QUICK, REQUESTS, SETTINGS
 

@@ -19,12 +19,12 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 
 from forgetctl.cli import cli
 from forgetctl.errors import InputError, RunError, UsageError
-from forgetctl.files import ModelFiles, model_digest
+from forgetctl.files.writing import ModelFiles, model_digest
 from forgetctl.jobs.seal import SealOptions, run_seal
 from forgetctl.jobs.tune import run_tune
 from forgetctl.run import Run
 from forgetctl.seal.bundle import SEAL
-from forgetctl.seal.canonical import canonical
+from forgetctl.files.canonical import canonical
 from forgetctl.seal.keys import generate_key, load_signer
 from forgetctl.seal.manifest import model_entries
 from tests.seal.conftest import Evidence
@@ -206,7 +206,7 @@ def test_links_in_a_circle_are_refused(model: Path, place: str) -> None:
 
 
 def test_links_cannot_make_any_number_of_files_out_of_a_few(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("forgetctl.files.MOST_FILES", 1000)
+    monkeypatch.setattr("forgetctl.files.writing.MOST_FILES", 1000)
     folders = [model / f"level{number}" for number in range(16)]
     for folder in folders:
         folder.mkdir()
@@ -280,7 +280,7 @@ def test_an_added_file_shows_and_the_card_does_not(model: Path) -> None:
 
 
 def test_a_file_is_read_once_for_as_long_as_it_stays(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from forgetctl import files
+    from forgetctl.files import writing as files
 
     file, read = model / "model.safetensors", []
     plain = files.file_digest
@@ -296,7 +296,7 @@ def test_a_file_is_read_once_for_as_long_as_it_stays(model: Path, monkeypatch: p
 
 def test_a_file_that_was_just_written_is_read_again(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two changes within a tick of the file system's clock have the same time."""
-    from forgetctl import files
+    from forgetctl.files import writing as files
 
     read: list[Path] = []
     plain = files.file_digest

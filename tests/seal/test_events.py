@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forgetctl.errors import RunError
-from forgetctl.seal.canonical import MalformedError, sha256
+from forgetctl.files.canonical import MalformedError, sha256
 from forgetctl.seal.events import FIRST, ChainError, append_event, read_chain
 
 

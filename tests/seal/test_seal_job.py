@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from forgetctl.errors import ForgetctlError, InputError, RunError, UsageError
-from forgetctl.files import read_json, write_json
+from forgetctl.files.writing import read_json, write_json
 from forgetctl.jobs.seal import SealOptions, run_seal
 from forgetctl.run import Run
 from forgetctl.seal.events import read_chain

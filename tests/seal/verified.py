@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from forgetctl.evidence.collected import Tracked
-from forgetctl.files import file_digest, model_digest, write_json
+from forgetctl.files.writing import file_digest, model_digest, write_json
 from forgetctl.jobs.basis import Measured, bounds_of, store
 from forgetctl.recipe import load_recipe
 from forgetctl.rows import Row

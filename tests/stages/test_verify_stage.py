@@ -25,7 +25,7 @@ from forgetctl.engine.models import load_model, load_tokenizer
 from forgetctl.engine.row_scorer import ALL_MODES, UNTHINKING
 from forgetctl.engine.scoring import score
 from forgetctl.errors import UsageError
-from forgetctl.files import model_digest
+from forgetctl.files.writing import model_digest
 from forgetctl.progress import Silent
 from forgetctl.recipe import Lora, Recipe, Verify
 from forgetctl.rows import Row

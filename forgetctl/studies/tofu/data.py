@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from ...errors import InputError, UsageError
-from ...files import file_digest
+from ...files.writing import file_digest
 from ...rows import Row, normalise
 from ...stages.request import read_rows
 

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from ...engine.models import inspect_model, resolve_model
 from ...errors import ForgetctlError, RunError, UsageError
-from ...files import model_digest, read_json, text_digest, write_json
+from ...files.writing import model_digest, read_json, text_digest, write_json
 from ...progress import Progress
 from ..outcome import Outcome
 from .data import TofuData, find_data

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from filelock import FileLock
 
 from ...errors import RunError
-from ...files import private, writing
+from ...files.writing import private, writing
 
 Line = dict[str, Any]
 START, REFERENCE = "start", "reference"

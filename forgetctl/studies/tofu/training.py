@@ -24,7 +24,7 @@ from ...engine.models import choose_device, inspect_trainable, load_encoder, loa
 from ...engine.stand_ins import NO_STAND_INS, make_stand_ins
 from ...engine.tracking import Watch
 from ...errors import DivergedError
-from ...files import write_bytes
+from ...files.writing import write_bytes
 from ...maths.objectives import WeightedSum
 from ...progress import Progress, Silent
 from ...recipe import CALIBRATED_RECIPE, Recipe, load_recipe

@@ -7,8 +7,8 @@ from typing import Any
 
 import rfc8785
 
-from ..outside import LARGEST_BYTES
-from ..strict_json import LooseJSONError, parse_json
+from .outside import LARGEST_BYTES
+from .strict_json import LooseJSONError, parse_json
 
 MAX_BYTES = LARGEST_BYTES
 """Larger files are refused: an auditor reads what somebody else made."""

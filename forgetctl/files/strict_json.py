@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
-from .errors import InputError
+from ..errors import InputError
 from .outside import read_text
 
 DEEPEST = 100

@@ -8,7 +8,7 @@ import re
 import shutil
 from pathlib import Path
 
-from .errors import ForgetctlError, RunError, UsageError
+from ..errors import ForgetctlError, RunError, UsageError
 
 FULL = "no space left on the disk"
 _WORDS = {errno.ENOSPC: FULL, errno.EDQUOT: f"{FULL} for this user (quota)"}

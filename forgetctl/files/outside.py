@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 
-from .errors import InputError
+from ..errors import InputError
 
 LARGEST_BYTES = 256 * 2**20
 """Of a file that is read whole."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .disk import refusal, unmade
-from .errors import InputError, RunError, UsageError
+from ..errors import InputError, RunError, UsageError
 from .outside import opened
 from .strict_json import read_object
 
