@@ -97,7 +97,7 @@ def schema(progress: TerminalProgress, name: str) -> None:
 def methods(progress: TerminalProgress, as_json: bool, as_markdown: bool) -> None:
     """List the unlearning methods and their terms, with formula and paper."""
     from .console import out, table
-    from .maths.objectives import METHODS, OBJECTIVES
+    from .losses.methods import METHODS, OBJECTIVES
 
     if as_markdown:
         from .document.methods import methods_table

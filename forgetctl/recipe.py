@@ -102,7 +102,7 @@ class Recipe(Settings):
 
         Raises RecipeError for an unknown method or term.
         """
-        from .maths.objectives import METHODS, OBJECTIVES
+        from .losses.methods import METHODS, OBJECTIVES
 
         if self.method is not None and self.method not in METHODS:
             raise RecipeError(f"unknown method '{self.method}'; there is {', '.join(METHODS)}")

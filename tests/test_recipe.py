@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from forgetctl.errors import RecipeError
-from forgetctl.maths.objectives import METHODS, OBJECTIVES
+from forgetctl.losses.methods import METHODS, OBJECTIVES
 from forgetctl.options import recipe_of as _recipe
 from forgetctl.recipe import (
     CALIBRATING,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..maths.objectives import METHODS, OBJECTIVES
+from ..losses.methods import METHODS, OBJECTIVES
 
 
 def methods_table() -> str:

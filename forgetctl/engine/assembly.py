@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
 
 from ..errors import DivergedError, ModelError
-from ..maths.objectives import Batch, Role, Rows
+from ..losses.methods import Batch, Role, Rows
 from .encoding import Encoded
 from .extras import Extras, Mismatched
 from .head import Compared

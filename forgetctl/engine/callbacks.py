@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from ..errors import DivergedError
-from ..maths.objectives import Rows
+from ..losses.methods import Rows
 from .ranks import Ranks
 
 Figures = dict[str, float]

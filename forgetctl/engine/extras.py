@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..maths.objectives import Role
+from ..losses.methods import Role
 from .encoding import Encoded
 from .memory import in_halves
 from .scoring import answer_activations, length_batches, pad_rows, short_input

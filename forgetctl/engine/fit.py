@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import torch
 
-from ..maths.objectives import WeightedSum
+from ..losses.methods import WeightedSum
 from ..recipe import Recipe
 from .encoding import Encoded
 from .models import ModelFacts, frozen_dtype

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import MemoryExceeded
-from ..maths.objectives import Role
+from ..losses.methods import Role
 from .encoding import Encoded
 
 

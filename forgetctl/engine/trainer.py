@@ -27,7 +27,7 @@ from transformers.trainer_callback import PrinterCallback
 from transformers.training_args import ParallelMode
 
 from ..errors import DivergedError, MemoryExceeded
-from ..maths.objectives import WeightedSum
+from ..losses.methods import WeightedSum
 from ..recipe import Recipe
 from .anchor import Anchor
 from .assembly import Assembler

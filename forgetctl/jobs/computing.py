@@ -12,7 +12,7 @@ from ..engine.estimate import plan
 from ..engine.fit import Fit, free_memory
 from ..engine.ranks import Ranks
 from ..errors import RunError
-from ..maths.objectives import WeightedSum
+from ..losses.methods import WeightedSum
 from ..run import Run
 from .prepare import Job, asked_limit, expected_retain, memory_limit
 

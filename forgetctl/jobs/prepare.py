@@ -20,7 +20,7 @@ from ..engine.ranks import Ranks
 from ..engine.stand_ins import NO_STAND_INS, StandIns, make_stand_ins
 from ..engine.windows import by_row, row_tokens, told
 from ..errors import InputError, UsageError
-from ..maths.objectives import WeightedSum
+from ..losses.methods import WeightedSum
 from ..progress import Progress, Silent
 from ..recipe import Recipe
 from ..rows import Row

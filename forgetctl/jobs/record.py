@@ -8,7 +8,7 @@ from ..engine.hardware import describe, versions
 from ..engine.models import choose_device
 from ..engine.templates import template_date, template_digest
 from ..files.writing import file_digest, model_digest
-from ..maths.objectives import OBJECTIVES
+from ..losses.methods import OBJECTIVES
 from ..stages.neutral import ORIGIN, rows_digest
 from ..stages.refusals import refusals_digest
 from .prepare import Job, Sample

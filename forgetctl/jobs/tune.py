@@ -11,7 +11,7 @@ from ..errors import RunError, UsageError
 from ..files.writing import model_digest, read_json, refuse_in_bundle, text_digest, write_bytes, write_json
 from ..layout import PROGRESS_LOG
 from ..maths.halving import Trial, draw, promoted, ranked, rung_epochs
-from ..maths.objectives import OBJECTIVES
+from ..losses.methods import OBJECTIVES
 from ..progress import Progress, Silent
 from ..recipe import Recipe
 from ..seal.commitments import commit_file, make_key, read_key

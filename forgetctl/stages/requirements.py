@@ -11,7 +11,7 @@ from ..engine.export import beside_weights, left_out_words
 from ..engine.models import ModelFacts
 from ..engine.placement import Placement
 from ..errors import ModelError, RecipeError
-from ..maths.objectives import WeightedSum
+from ..losses.methods import WeightedSum
 from ..recipe import Recipe
 from ..rows import Row
 

@@ -36,7 +36,7 @@ from ..engine.tracking import Watch
 from ..engine.trainer import UnlearnTrainer
 from ..errors import DivergedError, Interrupted, RunError
 from ..files.writing import file_digest, model_digest, read_json, write_json
-from ..maths.objectives import Role, WeightedSum
+from ..losses.methods import Role, WeightedSum
 from ..files.plain_text import printable
 from ..progress import Bar, Progress
 from ..recipe import Recipe

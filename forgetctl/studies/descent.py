@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..maths.objectives import METHODS, OBJECTIVES, Batch, Need, Role, Rows, WeightedSum
+from ..losses.methods import METHODS, OBJECTIVES, Batch, Need, Role, Rows, WeightedSum
 from ..progress import Bar
 from .random_features import Sample, World, distances, divergence, log_probabilities
 

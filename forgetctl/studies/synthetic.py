@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from ..maths.objectives import METHODS
+from ..losses.methods import METHODS
 from ..progress import Progress
 from . import figures
 from .computing import one_thread, rounded

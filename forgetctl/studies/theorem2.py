@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from ..maths.objectives import Batch, Rows
+from ..losses.methods import Batch, Rows
 from ..progress import Bar, Progress
 from . import figures
 from .computing import fit, one_thread, rounded

@@ -35,7 +35,7 @@ from forgetctl.engine.models import ModelFacts, add_lora, choose_device, inspect
 from forgetctl.engine.scoring import score
 from forgetctl.engine.states import AnswerStates
 from forgetctl.engine.trainer import UnlearnTrainer
-from forgetctl.maths.objectives import WeightedSum
+from forgetctl.losses.methods import WeightedSum
 from forgetctl.recipe import Recipe, load_recipe
 
 GB = 10**9

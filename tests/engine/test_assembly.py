@@ -23,8 +23,8 @@ from forgetctl.engine.schedule import Limits, PairedBatches, Part, Size, Step, b
 from forgetctl.engine.scoring import score
 from forgetctl.engine.stand_ins import StandIns, make_stand_ins
 from forgetctl.engine.states import AnswerStates
-from forgetctl.maths.batch import needed
-from forgetctl.maths.objectives import METHODS, Batch, Role, Rows, WeightedSum
+from forgetctl.losses.batch import needed
+from forgetctl.losses.methods import METHODS, Batch, Role, Rows, WeightedSum
 from forgetctl.stages.request import read_rows
 
 CPU = torch.device("cpu")

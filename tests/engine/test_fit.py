@@ -13,7 +13,7 @@ from forgetctl.engine.fit import Fit, choose_fit, heaviest
 from forgetctl.engine.models import ModelFacts
 from forgetctl.engine.schedule import Limits, PairedBatches
 from forgetctl.engine.simulation import Load, Way, step_memory
-from forgetctl.maths.objectives import METHODS
+from forgetctl.losses.methods import METHODS
 from forgetctl.recipe import Lora, Recipe
 
 CPU = torch.device("cpu")

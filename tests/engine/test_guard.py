@@ -17,7 +17,7 @@ from forgetctl.engine.schedule import Limits
 from forgetctl.engine.states import AnswerStates
 from forgetctl.engine.trainer import UnlearnTrainer
 from forgetctl.errors import DivergedError
-from forgetctl.maths.objectives import WeightedSum
+from forgetctl.losses.methods import WeightedSum
 from forgetctl.recipe import Recipe
 
 ROWS = random_rows(9, seed=1)

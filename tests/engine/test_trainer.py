@@ -23,7 +23,7 @@ from forgetctl.engine.schedule import Limits, PairedBatches, Part
 from forgetctl.engine.scoring import score
 from forgetctl.engine.trainer import Figures, UnlearnTrainer
 from forgetctl.errors import DivergedError, MemoryExceeded
-from forgetctl.maths.objectives import Batch, WeightedSum
+from forgetctl.losses.methods import Batch, WeightedSum
 from forgetctl.recipe import Lora, Recipe
 from forgetctl.stages.request import read_rows
 

@@ -29,7 +29,7 @@ from forgetctl.engine.scoring import answer_logp, pad_rows, score
 from forgetctl.engine.split import is_split, join, low_half
 from forgetctl.engine.trainer import UnlearnTrainer
 from forgetctl.errors import ModelError
-from forgetctl.maths.objectives import WeightedSum
+from forgetctl.losses.methods import WeightedSum
 from forgetctl.progress import Silent
 from forgetctl.recipe import Recipe
 from forgetctl.stages.request import read_rows

@@ -18,7 +18,7 @@ from forgetctl.engine.schedule import Limits
 from forgetctl.engine.scoring import score
 from forgetctl.engine.trainer import UnlearnTrainer
 from forgetctl.errors import MemoryExceeded
-from forgetctl.maths.objectives import WeightedSum
+from forgetctl.losses.methods import WeightedSum
 from forgetctl.recipe import Recipe
 
 RECIPE = Recipe.model_validate(

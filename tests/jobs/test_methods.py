@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 import forgetctl.jobs.unlearn
 from forgetctl.cli import cli
 from forgetctl.engine.extras import Alternatives
-from forgetctl.maths.objectives import METHODS
+from forgetctl.losses.methods import METHODS
 from forgetctl.rows import Row
 from forgetctl.stages.refusals import read_refusals
 from tests.jobs.conftest import unlearn_arguments

@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from forgetctl.maths.objectives import Need, Rows
+from forgetctl.losses.methods import Need, Rows
 
 TOKENS = [3, 1, 4, 1, 5, 9]
 VOCABULARY, WIDTH = 7, 5

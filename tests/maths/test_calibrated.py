@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 from complete import gradient, rows, tensor
 
-from forgetctl.maths.calibrated import level
-from forgetctl.maths.objectives import Batch, Rows, WeightedSum
+from forgetctl.losses.levels import level
+from forgetctl.losses.methods import Batch, Rows, WeightedSum
 
 
 def at(logp: list[float], tokens: list[float], levels: list[float]) -> Rows:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from forgetctl.maths.objectives import OBJECTIVES, Rows, dpo, fg, k_fg, k_rt, kto, npo
+from forgetctl.losses.methods import OBJECTIVES, Rows, dpo, fg, k_fg, k_rt, kto, npo
 
 SIZES = [[1] * 6, [2, 2, 2], [1, 5], [4, 0, 2]]
 Build = Callable[[Tensor], Rows]

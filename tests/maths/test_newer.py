@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from forgetctl.maths.newer import ceu, rmu, rmu_rt, satimp, simnpo, undial, wga
-from forgetctl.maths.objectives import OBJECTIVES, Rows
+from forgetctl.losses.newer import ceu, rmu, rmu_rt, satimp, simnpo, undial, wga
+from forgetctl.losses.methods import OBJECTIVES, Rows
 
 LN2, LN3 = math.log(2), math.log(3)
 # Two tokens with p = 3/4 and p = 1/4 of the true one.

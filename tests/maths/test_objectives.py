@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from forgetctl.maths.objectives import METHODS, OBJECTIVES, Batch, WeightedSum, ga, npo, rt
+from forgetctl.losses.methods import METHODS, OBJECTIVES, Batch, WeightedSum, ga, npo, rt
 
 Loss = Callable[[Tensor], Tensor]
 

@@ -16,7 +16,7 @@ from forgetctl.document.card import card
 from forgetctl.document.settings import MEANINGS, settings
 from forgetctl.document.words import LIMITS, TERMS
 from forgetctl.errors import RunError
-from forgetctl.maths.objectives import OBJECTIVES
+from forgetctl.losses.methods import OBJECTIVES
 from forgetctl.recipe import Calibration, Lora, Recipe
 from forgetctl.stages.report import build, expected_html, render_html, render_json, render_markdown
 from tests.stages.report_records import (

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from forgetctl.maths.objectives import METHODS
+from forgetctl.losses.methods import METHODS
 from forgetctl.progress import Silent
 from forgetctl.studies.computing import fit
 from forgetctl.studies.descent import Unlearning, method_run

@@ -57,7 +57,7 @@ def parse_options(
     *, splits: str, methods: str | None, retain_weights: str | None, reference: Sequence[str], rouge: str, **others: Any
 ) -> TofuOptions:
     """Options from the command line's texts. Raises UsageError for a split, method or weight that cannot be."""
-    from ...maths.objectives import METHODS
+    from ...losses.methods import METHODS
 
     return TofuOptions(
         splits=_listed("--splits", splits, lambda text: _one_of("split", text, SPLITS)),

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...maths.objectives import METHODS
+from ...losses.methods import METHODS
 from ..outcome import Table
 from .table import DIVERGED, MEASURED, REFERENCE, START, Line
 

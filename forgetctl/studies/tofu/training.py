@@ -25,7 +25,7 @@ from ...engine.stand_ins import NO_STAND_INS, make_stand_ins
 from ...engine.tracking import Watch
 from ...errors import DivergedError
 from ...files.writing import write_bytes
-from ...maths.objectives import WeightedSum
+from ...losses.methods import WeightedSum
 from ...progress import Progress, Silent
 from ...recipe import CALIBRATED_RECIPE, Recipe, load_recipe
 from ...rows import Row

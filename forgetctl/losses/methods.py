@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import calibrated, newer
+from . import levels as calibrated, newer
 from .batch import OBJECTIVES, Batch, Need, Objective, Role, Rows
-from .losses import NPO_PAPER, dpo, fg, ga, k_fg, k_rt, kto, npo, rt
+from .npo_paper import NPO_PAPER, dpo, fg, ga, k_fg, k_rt, kto, npo, rt
 
 __all__ = [
     "METHODS",
