@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from .jobs.seal import SealOptions, run_seal
     from .jobs.unlearn import resume_unlearn, run_unlearn
     from .jobs.verify import run_verify
-    from .recipe import Recipe, load_recipe
+    from ..recipe.recipe import Recipe, load_recipe
     from .register.store import Register
     from .run import Run
 

@@ -137,7 +137,7 @@ def methods(progress: TerminalProgress, as_json: bool, as_markdown: bool) -> Non
 def recipes(progress: TerminalProgress, as_json: bool) -> None:
     """List the shipped recipes."""
     from .console import out, table
-    from .recipe import load_recipe, shipped_recipes
+    from .recipe.recipe import load_recipe, shipped_recipes
 
     found = {name: load_recipe(name) for name in shipped_recipes()}
     if as_json:

@@ -24,7 +24,7 @@ from .files.plain_text import one_line, printable
 from .startup import isolated
 
 if TYPE_CHECKING:
-    from .recipe import Recipe
+    from .recipe.recipe import Recipe
     from .stages.request import Fields
 
 
@@ -220,7 +220,7 @@ def fields_of(options: dict[str, Any]) -> Fields:
 
 def recipe_of(options: dict[str, Any], method: str | None = None, *, calibrated: bool = False) -> Recipe:
     """The recipe that the options name, with what they override. calibrated: one that ends at levels."""
-    from .recipe import CALIBRATED_RECIPE, LORA_RECIPE, QLORA_RECIPE, load_recipe
+    from .recipe.recipe import CALIBRATED_RECIPE, LORA_RECIPE, QLORA_RECIPE, load_recipe
 
     values = {key: options[key] for key in ("max_length", "optimizer") if options.get(key) is not None}
     name = options["recipe_name"]

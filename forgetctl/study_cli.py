@@ -98,7 +98,7 @@ for _name, _words in STUDIES.items():
 @json_option
 @common
 def tofu(progress: TerminalProgress, as_json: bool, out: Path, **options: Any) -> None:
-    from .recipe import load_recipe
+    from .recipe.recipe import load_recipe
     from .studies import run_tofu_study
     from .studies.tofu.options import parse_options
 

@@ -25,7 +25,7 @@ from .startup import quick_imports
 
 if TYPE_CHECKING:
     from .console import TerminalProgress
-    from .recipe import Recipe
+    from .recipe.recipe import Recipe
 
 LATEST = "runs/latest"
 PLACE = click.Path(path_type=Path)

@@ -25,7 +25,7 @@ from forgetctl.engine.estimate import disk_bytes
 from forgetctl.engine.models import inspect_model
 from forgetctl.errors import RunError, UsageError
 from forgetctl.files.writing import write_bytes, write_new, writing
-from forgetctl.recipe import load_recipe
+from forgetctl.recipe.recipe import load_recipe
 from tests.world import write_lines
 
 WEIGHTS = {"weight": torch.zeros(300_000)}

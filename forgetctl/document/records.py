@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field, ValidationError
 from ..errors import InputError, RunError
 from ..layout import RunFiles
 from ..files.outside import read_text
-from ..recipe import load_yaml
+from ..recipe.recipe import load_yaml
 from ..scores import Scores
 from ..files.strict_json import LooseJSONError, parse_json
 from .formats import clean

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from ..errors import ModelError
-from ..recipe import Lora
+from ..recipe.recipe import Lora
 from .companions import ADAPTER_WEIGHTS
 from .low_rank import add_in_place
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, ModelError, TemplateRefusal
-from ..recipe import Passages
+from ..recipe.recipe import Passages
 from ..rows import Row, Turn
 from .panics import panics_unheard
 from .templates import render

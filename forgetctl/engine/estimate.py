@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ..errors import MemoryExceeded
-from ..recipe import Lora, Recipe
+from ..recipe.recipe import Lora, Recipe
 from .encoding import Encoded
 from .fit import DTYPES, HEAP_WASTE, Fit, choose_fit, held_dtype, training_precision
 from .models import ModelFacts, weight_shapes

@@ -18,7 +18,7 @@ import psutil
 import torch
 
 from ..losses.methods import WeightedSum
-from ..recipe import Recipe
+from ..recipe.recipe import Recipe
 from .encoding import Encoded
 from .models import ModelFacts, frozen_dtype
 from .schedule import Limits, PairedBatches

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from ..errors import MemoryExceeded, ModelError
-from ..recipe import Recipe
+from ..recipe.recipe import Recipe
 from .adapters import add_lora as add_lora  # these are part of this module's own interface
 from .adapters import merged as merged
 from .adapters import put_on as put_on

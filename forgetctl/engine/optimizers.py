@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
-from ..recipe import Recipe
+from ..recipe.recipe import Recipe
 from .split import is_split, join, low_half, split_into
 
 ADAM = {"betas": (0.9, 0.999), "eps": 1e-8}

@@ -18,7 +18,7 @@ from ..maths.extraction import (
     least_likely,
 )
 from ..maths.metrics import rouge_l_recall
-from ..recipe import Verify
+from ..recipe.recipe import Verify
 from ..rows import Row, normalise
 from ..scores import GREEDY, SAMPLED, Elicited, ScoreSet
 from .encoding import Encoded, Encoder

@@ -24,7 +24,7 @@ from torch.utils._pytree import tree_leaves
 from transformers.integrations import moe
 
 from ..errors import ModelError
-from ..recipe import Lora
+from ..recipe.recipe import Lora
 from .configs import load_config
 from .head import head_gives_logp
 from .lean import make_lean

@@ -28,7 +28,7 @@ from transformers.training_args import ParallelMode
 
 from ..errors import DivergedError, MemoryExceeded
 from ..losses.methods import WeightedSum
-from ..recipe import Recipe
+from ..recipe.recipe import Recipe
 from .anchor import Anchor
 from .assembly import Assembler
 from .callbacks import Figures, Meter, StopOnSignal

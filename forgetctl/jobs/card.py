@@ -13,7 +13,7 @@ from ..document.records import read_records
 from ..errors import InputError
 from ..files.writing import write_bytes
 from ..files.outside import read_text
-from ..recipe import load_yaml
+from ..recipe.recipe import load_yaml
 from ..run import Run
 
 LARGEST_CARD = 2**20

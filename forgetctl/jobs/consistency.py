@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, Validat
 
 from ..document.records import Report
 from ..errors import ForgetctlError
-from ..recipe import read_recipe
+from ..recipe.recipe import read_recipe
 from ..run import Run
 from ..seal.bundle import Bundle
 from ..files.canonical import MalformedError, parse, parse_object

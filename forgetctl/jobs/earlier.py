@@ -16,7 +16,7 @@ from ..evidence.collected import EARLIER
 from ..evidence.collected import Earlier as EarlierScores
 from ..files.writing import file_digest, read_json
 from ..progress import Progress
-from ..recipe import Recipe, read_recipe
+from ..recipe.recipe import Recipe, read_recipe
 from ..run import DEFAULT_RUNS, LATEST, Run
 from ..scores import Scores
 from ..stages.request import read_rows

@@ -22,7 +22,7 @@ from ..engine.windows import by_row, row_tokens, told
 from ..errors import InputError, UsageError
 from ..losses.methods import WeightedSum
 from ..progress import Progress, Silent
-from ..recipe import Recipe
+from ..recipe.recipe import Recipe
 from ..rows import Row
 from ..run import DEFAULT_RUNS, refuse_used
 from ..seal.commitments import Part, split_requests

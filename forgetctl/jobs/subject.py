@@ -15,7 +15,7 @@ from ..engine.models import choose_device, inspect_model, load_encoder, load_mod
 from ..errors import InputError, RunError, UsageError
 from ..files.writing import file_digest, read_json
 from ..progress import Progress
-from ..recipe import Recipe, read_recipe
+from ..recipe.recipe import Recipe, read_recipe
 from ..rows import Row
 from ..run import DEFAULT_RUNS, LATEST, Run, new_run_path
 from ..scores import REPHRASED

@@ -13,7 +13,7 @@ from ..layout import PROGRESS_LOG
 from ..maths.halving import Trial, draw, promoted, ranked, rung_epochs
 from ..losses.methods import OBJECTIVES
 from ..progress import Progress, Silent
-from ..recipe import Recipe
+from ..recipe.recipe import Recipe
 from ..seal.commitments import commit_file, make_key, read_key
 from .options import UnlearnOptions
 from .yardstick import Yardstick, make_yardstick

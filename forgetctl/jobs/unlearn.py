@@ -20,7 +20,7 @@ from ..engine.row_scorer import RowScorer
 from ..errors import InputError, RecipeError, RunError, UsageError
 from ..files.writing import file_digest, read_json, write_json
 from ..progress import Progress
-from ..recipe import Recipe, read_recipe
+from ..recipe.recipe import Recipe, read_recipe
 from ..run import DEFAULT_RUNS, Run, new_run_path
 from ..scores import Scores, ScoreSet
 from ..stages.neutral import rows_digest

@@ -18,7 +18,7 @@ from ..errors import RunError, UsageError
 from ..evidence.collected import Collected, Comparison
 from ..files.writing import file_digest, now, read_json, text_digest, write_json
 from ..progress import Progress
-from ..recipe import Recipe, load_recipe
+from ..recipe.recipe import Recipe, load_recipe
 from ..run import Run
 from ..scores import REPHRASED, Role, Scores, check_rows
 from ..seal.manifest import files_digest, model_entries

@@ -27,7 +27,7 @@ from ..maths.halving import Trial
 from ..maths.metrics import per_token, probability
 from ..maths.statistics import ks
 from ..progress import Progress
-from ..recipe import Calibration, Recipe
+from ..recipe.recipe import Calibration, Recipe
 from ..run import LATEST, Run
 from .computing import refuse_beyond
 from .options import UnlearnOptions

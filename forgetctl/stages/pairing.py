@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..errors import UsageError
 from ..maths.likeness import NearDuplicates, Shortlist, Substrings, descending, similarity
 from ..maths.profiles import Profiles, pieces
-from ..recipe import Retain
+from ..recipe.recipe import Retain
 from ..rows import Row, normalise
 
 BATCH_ROWS = 4096

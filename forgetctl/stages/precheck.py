@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from ..abuse import Flag
 from ..maths.likeness import NearDuplicates
 from ..maths.memorisation import fewest_unseen, known
-from ..recipe_parts import Quotas
+from ..recipe.parts import Quotas
 from ..rows import Row, normalise
 
 REFUSAL = 90.0

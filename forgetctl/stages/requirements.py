@@ -12,7 +12,7 @@ from ..engine.models import ModelFacts
 from ..engine.placement import Placement
 from ..errors import ModelError, RecipeError
 from ..losses.methods import WeightedSum
-from ..recipe import Recipe
+from ..recipe.recipe import Recipe
 from ..rows import Row
 
 

@@ -39,7 +39,7 @@ from ..files.writing import file_digest, model_digest, read_json, write_json
 from ..losses.methods import Role, WeightedSum
 from ..files.plain_text import printable
 from ..progress import Bar, Progress
-from ..recipe import Recipe
+from ..recipe.recipe import Recipe
 from ..rows import Row
 from ..run import Run
 from ..scores import Scores

@@ -21,7 +21,7 @@ from ..engine.windows import row_sums, told
 from ..errors import InputError, UsageError
 from ..files.writing import model_digest
 from ..progress import Progress
-from ..recipe import Recipe
+from ..recipe.recipe import Recipe
 from ..rows import Row, normalise
 from ..scores import GREEDY, REPHRASED, Role, Scores, ScoreSet
 

@@ -8,7 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import RecipeError
-from ..recipe import recipes_folder
+from ..recipe.recipe import recipes_folder
 
 Settings = TypeVar("Settings", bound="Part")
 

@@ -30,7 +30,7 @@ from forgetctl.engine.token_scores import score_tokens
 from forgetctl.errors import ForgetctlError
 from forgetctl.jobs.options import UnlearnOptions
 from forgetctl.jobs.unlearn import run_unlearn
-from forgetctl.recipe import Lora, load_recipe
+from forgetctl.recipe.recipe import Lora, load_recipe
 from forgetctl.rows import Row
 from forgetctl.stages import unlearn as stage
 

@@ -25,7 +25,7 @@ from forgetctl.engine.hardware import peak_memory
 from forgetctl.engine.models import load_model, load_tokenizer
 from forgetctl.maths.metrics import truth_ratio
 from forgetctl.progress import Silent
-from forgetctl.recipe import load_recipe
+from forgetctl.recipe.recipe import load_recipe
 from forgetctl.scores import GREEDY, ScoreSet
 from forgetctl.stages.request import Fields, read_rows
 from forgetctl.stages.verify import RowSets, Scorer

@@ -36,7 +36,7 @@ from forgetctl.engine.scoring import score
 from forgetctl.engine.states import AnswerStates
 from forgetctl.engine.trainer import UnlearnTrainer
 from forgetctl.losses.methods import WeightedSum
-from forgetctl.recipe import Recipe, load_recipe
+from forgetctl.recipe.recipe import Recipe, load_recipe
 
 GB = 10**9
 WARM_UP, MEASURED = 2, 6  # optimizer steps

@@ -26,7 +26,7 @@ from forgetctl.engine.schedule import Limits, PairedBatches
 from forgetctl.jobs.options import UnlearnOptions
 from forgetctl.jobs.prepare import Job, dry_run, prepare
 from forgetctl.jobs.unlearn import run_unlearn
-from forgetctl.recipe import Recipe, load_recipe
+from forgetctl.recipe.recipe import Recipe, load_recipe
 
 from . import textbook
 from .shapes import LORA, SHAPES, Case

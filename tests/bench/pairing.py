@@ -76,7 +76,7 @@ def write(path: Path, rows: Iterator[dict[str, Any]] | list[dict[str, Any]]) -> 
 def pair(forget: Path, retain: Path) -> dict[str, Any]:
     """Read and pair in this process. Seconds, and memory in MiB."""
     import forgetctl.jobs.unlearn  # noqa: F401 (what the command imports)
-    from forgetctl.recipe import Retain
+    from forgetctl.recipe.recipe import Retain
     from forgetctl.stages.pairing import choose_retain
     from forgetctl.stages.request import RowFile, read_rows
 

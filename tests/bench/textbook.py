@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import AutoModelForCausalLM, Trainer
 
 from forgetctl.engine.encoding import Encoded
-from forgetctl.recipe import Lora
+from forgetctl.recipe.recipe import Lora
 
 IGNORED = -100
 BETA = 0.1

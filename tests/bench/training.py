@@ -14,7 +14,7 @@ import torch
 
 from forgetctl.engine.fit import training_precision
 from forgetctl.engine.models import inspect_model
-from forgetctl.recipe import load_recipe
+from forgetctl.recipe.recipe import load_recipe
 
 from .shapes import SHAPES, Case, build
 

@@ -17,7 +17,7 @@ from forgetctl.engine.adapters import adapted_weights, add_lora, check_lora, kee
 from forgetctl.engine.models import load_model
 from forgetctl.engine.placement import Placement
 from forgetctl.errors import ModelError
-from forgetctl.recipe import Lora
+from forgetctl.recipe.recipe import Lora
 
 CPU = torch.device("cpu")
 IDS = torch.arange(5, 21)[None]

@@ -22,7 +22,7 @@ from forgetctl.engine.models import (
 )
 from forgetctl.engine.simulation import Load, Way, step_memory
 from forgetctl.errors import ModelError
-from forgetctl.recipe import Lora, Recipe
+from forgetctl.recipe.recipe import Lora, Recipe
 from forgetctl.stages.request import read_rows
 
 CPU = torch.device("cpu")

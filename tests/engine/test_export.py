@@ -22,7 +22,7 @@ from forgetctl.engine.models import load_model
 from forgetctl.engine.placement import Placement
 from forgetctl.engine.split import split_weights
 from forgetctl.errors import ModelError
-from forgetctl.recipe import Lora
+from forgetctl.recipe.recipe import Lora
 
 CPU = torch.device("cpu")
 IDS = torch.arange(5, 21)[None]

@@ -16,7 +16,7 @@ from forgetctl.engine.finetune import BATCH_ROWS, fine_tune
 from forgetctl.engine.models import load_model, load_tokenizer
 from forgetctl.engine.scoring import score
 from forgetctl.progress import Silent
-from forgetctl.recipe import Lora
+from forgetctl.recipe.recipe import Lora
 from forgetctl.stages.request import read_rows
 
 CPU = torch.device("cpu")

@@ -14,7 +14,7 @@ from forgetctl.engine.models import ModelFacts
 from forgetctl.engine.schedule import Limits, PairedBatches
 from forgetctl.engine.simulation import Load, Way, step_memory
 from forgetctl.losses.methods import METHODS
-from forgetctl.recipe import Lora, Recipe
+from forgetctl.recipe.recipe import Lora, Recipe
 
 CPU = torch.device("cpu")
 LARGE = Load(rows=8, length=64, scored=200)

@@ -18,7 +18,7 @@ from transformers.models.llama.modeling_llama import LlamaAttention, LlamaDecode
 from forgetctl.engine.forwards import replace_forward
 from forgetctl.engine.lean import make_lean
 from forgetctl.engine.models import add_lora, merged
-from forgetctl.recipe import Lora
+from forgetctl.recipe.recipe import Lora
 
 IDS = torch.arange(3, 17).reshape(2, 7)
 

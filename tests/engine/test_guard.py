@@ -18,7 +18,7 @@ from forgetctl.engine.states import AnswerStates
 from forgetctl.engine.trainer import UnlearnTrainer
 from forgetctl.errors import DivergedError
 from forgetctl.losses.methods import WeightedSum
-from forgetctl.recipe import Recipe
+from forgetctl.recipe.recipe import Recipe
 
 ROWS = random_rows(9, seed=1)
 

@@ -17,7 +17,7 @@ from forgetctl.engine.head import Compared, compared_logp, head_gives_logp, head
 from forgetctl.engine.models import add_lora
 from forgetctl.engine.scoring import answer_logits, answer_logp, answer_logp_and_kl, logp_of, pad_rows
 from forgetctl.engine.states import AnswerStates
-from forgetctl.recipe import Lora
+from forgetctl.recipe.recipe import Lora
 
 POSITIONS, WIDTH, VOCABULARY = 37, 16, 101
 

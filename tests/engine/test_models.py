@@ -27,7 +27,7 @@ from forgetctl.engine.models import (
 )
 from forgetctl.engine.scoring import score
 from forgetctl.errors import ModelError
-from forgetctl.recipe import Lora
+from forgetctl.recipe.recipe import Lora
 from forgetctl.rows import Row
 
 CPU = torch.device("cpu")

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, PhimoeConfig
 
 from forgetctl.engine.adapters import add_lora
 from forgetctl.engine.modes import set_training
-from forgetctl.recipe import Lora
+from forgetctl.recipe.recipe import Lora
 
 
 def drawing_model() -> Any:

@@ -14,7 +14,7 @@ from torch.optim import AdamW, Optimizer
 from forgetctl.engine.eight_bits import EightBitAdamW
 from forgetctl.engine.optimizers import SplitOptimizer, choose_optimizer
 from forgetctl.engine.split import is_split, join, join_weights, low_half, split, split_weights
-from forgetctl.recipe import Recipe
+from forgetctl.recipe.recipe import Recipe
 
 RATE = 1e-5
 KINDS = ["adamw", "adamw8bit"]

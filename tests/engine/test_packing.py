@@ -17,7 +17,7 @@ from forgetctl.engine.models import add_lora, load_model
 from forgetctl.engine.packing import ATTENTION, enable_packing, packed, packs
 from forgetctl.engine.scoring import answer_activations, answer_logp, pad_rows
 from forgetctl.engine.simulation import model_packs
-from forgetctl.recipe import Lora
+from forgetctl.recipe.recipe import Lora
 
 PADS = {"Gemma2"}
 """Its attention scores are capped, which sdpa cannot do."""

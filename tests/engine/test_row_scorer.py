@@ -26,7 +26,7 @@ from forgetctl.engine.row_scorer import AFFIRMED, ALL_MODES, PRIMED, UNTHINKING,
 from forgetctl.engine.scoring import score
 from forgetctl.engine.token_scores import score_tokens
 from forgetctl.maths.membership import MIN_K_SHARE
-from forgetctl.recipe import Verify
+from forgetctl.recipe.recipe import Verify
 from forgetctl.rows import Row
 from forgetctl.scores import GREEDY, SAMPLED, Elicited, ScoreSet
 from forgetctl.stages.request import read_rows

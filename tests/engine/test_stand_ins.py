@@ -10,7 +10,7 @@ from forgetctl.demo.training import encoder_for
 from forgetctl.engine.encoding import Encoder, encode_rows
 from forgetctl.engine.models import load_tokenizer
 from forgetctl.engine.stand_ins import NEAREST, StandIns, make_stand_ins
-from forgetctl.recipe import Passages
+from forgetctl.recipe.recipe import Passages
 from forgetctl.rows import Row
 
 

@@ -15,7 +15,7 @@ from forgetctl.engine.export import save_model
 from forgetctl.engine.models import frozen_dtype, load_for_training, load_model
 from forgetctl.engine.split import join, low_half
 from forgetctl.engine.stored_types import most_stored
-from forgetctl.recipe import Recipe
+from forgetctl.recipe.recipe import Recipe
 
 CPU = torch.device("cpu")
 HALF, FULL = torch.bfloat16, torch.float32

@@ -31,7 +31,7 @@ from forgetctl.engine.trainer import UnlearnTrainer
 from forgetctl.errors import ModelError
 from forgetctl.losses.methods import WeightedSum
 from forgetctl.progress import Silent
-from forgetctl.recipe import Recipe
+from forgetctl.recipe.recipe import Recipe
 from forgetctl.stages.request import read_rows
 
 CPU = torch.device("cpu")

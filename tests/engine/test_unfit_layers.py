@@ -11,7 +11,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, FalconConfig, Llama4TextConfig, MambaConfig, Zamba2Config
 
 from forgetctl.engine.adapters import add_lora, merged, unfit_layers
-from forgetctl.recipe import Lora
+from forgetctl.recipe.recipe import Lora
 
 GATE, QUERY = {"gate_proj", "up_proj", "down_proj"}, {"q_proj", "k_proj", "v_proj", "o_proj"}
 LLAMA4 = {"num_local_experts": 2, "num_experts_per_tok": 1, "intermediate_size_mlp": 24, "head_dim": 8}

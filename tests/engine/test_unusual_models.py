@@ -26,7 +26,7 @@ from forgetctl.engine.scoring import score
 from forgetctl.engine.simulation import Load, step_memory
 from forgetctl.engine.simulation import Way as Step
 from forgetctl.errors import ModelError
-from forgetctl.recipe import Lora
+from forgetctl.recipe.recipe import Lora
 
 CPU = torch.device("cpu")
 DECODER = {"d_model": 16, "decoder_layers": 1, "decoder_ffn_dim": 16, "decoder_attention_heads": 2}

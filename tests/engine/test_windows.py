@@ -20,7 +20,7 @@ from forgetctl.engine.row_scorer import ALL_MODES, PRIMED, RowScorer
 from forgetctl.engine.scoring import score
 from forgetctl.engine.windows import by_row, row_sums, row_tokens, told, whole_rows
 from forgetctl.errors import InputError
-from forgetctl.recipe import Passages, Verify
+from forgetctl.recipe.recipe import Passages, Verify
 from forgetctl.rows import Row
 from forgetctl.scores import GREEDY
 

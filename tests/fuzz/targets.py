@@ -16,7 +16,7 @@ from unittest.mock import patch
 import forgetctl.jobs.audit as auditing
 from forgetctl.errors import ForgetctlError
 from forgetctl.jobs.seal import SealOptions, run_seal
-from forgetctl.recipe import load_recipe, parse_recipe
+from forgetctl.recipe.recipe import load_recipe, parse_recipe
 from forgetctl.scores import read_scores
 from forgetctl.seal.bundle import read_bundle
 from forgetctl.files.canonical import MalformedError, parse_canonical

@@ -19,7 +19,7 @@ from forgetctl.engine.scoring import score
 from forgetctl.engine.trainer import UnlearnTrainer
 from forgetctl.errors import MemoryExceeded
 from forgetctl.losses.methods import WeightedSum
-from forgetctl.recipe import Recipe
+from forgetctl.recipe.recipe import Recipe
 
 RECIPE = Recipe.model_validate(
     {

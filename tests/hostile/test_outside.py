@@ -20,7 +20,7 @@ import pytest
 from forgetctl.errors import ForgetctlError, InputError, RunError
 from forgetctl.files.writing import file_digest, read_json
 from forgetctl.files.outside import LARGEST_BYTES, read_bytes, read_text
-from forgetctl.recipe import load_recipe, read_recipe
+from forgetctl.recipe.recipe import load_recipe, read_recipe
 from forgetctl.register.rules import Details, begin
 from forgetctl.register.store import Register
 from forgetctl.scores import read_scores

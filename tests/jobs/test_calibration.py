@@ -20,7 +20,7 @@ from forgetctl.engine.models import load_model, load_tokenizer
 from forgetctl.engine.scoring import score
 from forgetctl.maths.statistics import ks
 from forgetctl.maths.unseen import unseen_levels
-from forgetctl.recipe import load_recipe, parse_recipe
+from forgetctl.recipe.recipe import load_recipe, parse_recipe
 from forgetctl.stages.request import read_rows
 from tests.jobs.conftest import unlearn_arguments
 

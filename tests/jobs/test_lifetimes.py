@@ -23,7 +23,7 @@ from forgetctl.engine.callbacks import Meter
 from forgetctl.errors import DivergedError
 from forgetctl.jobs.options import UnlearnOptions
 from forgetctl.jobs.unlearn import run_unlearn
-from forgetctl.recipe import load_recipe
+from forgetctl.recipe.recipe import load_recipe
 from tests.jobs.conftest import SETTINGS, unlearn_arguments
 from tests.studies.tofu_world import build
 from tests.world import build_world

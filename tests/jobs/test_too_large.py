@@ -20,7 +20,7 @@ from forgetctl.engine.encoding import Encoded
 from forgetctl.engine.estimate import Limit, plan
 from forgetctl.engine.models import inspect_model
 from forgetctl.errors import MemoryExceeded
-from forgetctl.recipe import load_recipe
+from forgetctl.recipe.recipe import load_recipe
 from tests.jobs.conftest import unlearn_arguments
 
 GIB = 2**30

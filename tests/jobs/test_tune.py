@@ -16,7 +16,7 @@ from forgetctl.jobs.options import UnlearnOptions
 from forgetctl.jobs.prepare import prepare
 from forgetctl.jobs.yardstick import trial_recipe
 from forgetctl.maths.halving import Trial
-from forgetctl.recipe import load_recipe, parse_recipe
+from forgetctl.recipe.recipe import load_recipe, parse_recipe
 from tests.jobs.conftest import SETTINGS
 
 Command = Callable[..., Result]

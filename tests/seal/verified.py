@@ -11,7 +11,7 @@ from typing import Any
 from forgetctl.evidence.collected import Tracked
 from forgetctl.files.writing import file_digest, model_digest, write_json
 from forgetctl.jobs.basis import Measured, bounds_of, store
-from forgetctl.recipe import load_recipe
+from forgetctl.recipe.recipe import load_recipe
 from forgetctl.rows import Row
 from forgetctl.run import Run
 from forgetctl.seal.commitments import Part

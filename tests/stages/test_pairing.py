@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rapidfuzz import fuzz, process
 
 from forgetctl.errors import UsageError
-from forgetctl.recipe import Retain
+from forgetctl.recipe.recipe import Retain
 from forgetctl.rows import Row, normalise
 from forgetctl.stages import pairing
 from forgetctl.stages.pairing import Excluded, Pairing, choose_retain, first_distinct, similar_answers

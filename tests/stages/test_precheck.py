@@ -12,8 +12,8 @@ import pytest
 from forgetctl.abuse import RULES, Flag, check_approved
 from forgetctl.errors import NeedsApproval
 from forgetctl.maths.memorisation import fewest_unseen, known
-from forgetctl.recipe import Recipe, Retain
-from forgetctl.recipe_parts import Quotas
+from forgetctl.recipe.recipe import Recipe, Retain
+from forgetctl.recipe.parts import Quotas
 from forgetctl.rows import Row
 from forgetctl.stages.pairing import choose_retain
 from forgetctl.stages.precheck import check_known, check_texts

@@ -17,7 +17,7 @@ from forgetctl.document.settings import MEANINGS, settings
 from forgetctl.document.words import LIMITS, TERMS
 from forgetctl.errors import RunError
 from forgetctl.losses.methods import OBJECTIVES
-from forgetctl.recipe import Calibration, Lora, Recipe
+from forgetctl.recipe.recipe import Calibration, Lora, Recipe
 from forgetctl.stages.report import build, expected_html, render_html, render_json, render_markdown
 from tests.stages.report_records import (
     BOUNDS,

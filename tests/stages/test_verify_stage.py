@@ -27,7 +27,7 @@ from forgetctl.engine.scoring import score
 from forgetctl.errors import UsageError
 from forgetctl.files.writing import model_digest
 from forgetctl.progress import Silent
-from forgetctl.recipe import Lora, Recipe, Verify
+from forgetctl.recipe.recipe import Lora, Recipe, Verify
 from forgetctl.rows import Row
 from forgetctl.scores import GREEDY, Role, Scores, ScoreSet
 from forgetctl.stages.request import read_rows

@@ -20,7 +20,7 @@ from scipy.stats import ks_2samp
 from forgetctl.cli import cli
 from forgetctl.engine.encoding import Encoder
 from forgetctl.engine.models import load_model, load_tokenizer
-from forgetctl.recipe import shipped_recipes
+from forgetctl.recipe.recipe import shipped_recipes
 from forgetctl.rows import Row
 from forgetctl.studies.tofu.data import TofuData
 from forgetctl.studies.tofu.evaluation import Asker
@@ -408,7 +408,7 @@ def test_wrong_answers_of_larger_splits_are_looked_up_and_never_made(tofu: Path)
 
 @pytest.mark.parametrize("split", ["01", "05", "10", "20", "30", "50", "90"])
 def test_the_papers_settings(split: str) -> None:
-    from forgetctl.recipe import load_recipe
+    from forgetctl.recipe.recipe import load_recipe
 
     recipe = load_recipe(f"paper/tofu-forget{split}")
     assert (recipe.learning_rate, recipe.epochs, recipe.beta, recipe.batch_size) == (1e-5, 10, 0.1, 32)

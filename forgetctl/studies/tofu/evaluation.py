@@ -17,7 +17,7 @@ from ...engine.states import AnswerStates
 from ...evidence.usefulness import utility, utility_without_rouge
 from ...maths.metrics import forget_truth_ratio, useful_truth
 from ...maths.statistics import ks
-from ...recipe import Recipe
+from ...recipe.recipe import Recipe
 from ...rows import Row
 from ...scores import GREEDY, Role, Scores, ScoreSet
 from .data import SplitRows

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ...errors import UsageError
-from ...recipe import Recipe
+from ...recipe.recipe import Recipe
 
 SPLITS = ("01", "05", "10", "20", "30", "50", "90")
 PAPER_METHODS = (

@@ -27,7 +27,7 @@ from ...errors import DivergedError
 from ...files.writing import write_bytes
 from ...losses.methods import WeightedSum
 from ...progress import Progress, Silent
-from ...recipe import CALIBRATED_RECIPE, Recipe, load_recipe
+from ...recipe.recipe import CALIBRATED_RECIPE, Recipe, load_recipe
 from ...rows import Row
 from ...run import Run
 from ...scores import Scores

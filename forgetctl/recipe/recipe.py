@@ -12,16 +12,16 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from .errors import InputError, RecipeError
-from .files.outside import read_text
-from .files.plain_yaml import LONGEST_YAML, PlainYAMLError
-from .files.plain_yaml import load_yaml as load_yaml  # part of this module's own interface
-from .recipe_parts import Calibration as Calibration
-from .recipe_parts import Lora as Lora
-from .recipe_parts import Passages as Passages
-from .recipe_parts import Quotas
-from .recipe_parts import Retain as Retain
-from .recipe_parts import Verify as Verify
+from ..errors import InputError, RecipeError
+from ..files.outside import read_text
+from ..files.plain_yaml import LONGEST_YAML, PlainYAMLError
+from ..files.plain_yaml import load_yaml as load_yaml  # part of this module's own interface
+from .parts import Calibration as Calibration
+from .parts import Lora as Lora
+from .parts import Passages as Passages
+from .parts import Quotas
+from .parts import Retain as Retain
+from .parts import Verify as Verify
 from .settings import Settings
 
 DEFAULT_METHOD = "npo-rt"
@@ -102,7 +102,7 @@ class Recipe(Settings):
 
         Raises RecipeError for an unknown method or term.
         """
-        from .losses.methods import METHODS, OBJECTIVES
+        from ..losses.methods import METHODS, OBJECTIVES
 
         if self.method is not None and self.method not in METHODS:
             raise RecipeError(f"unknown method '{self.method}'; there is {', '.join(METHODS)}")
