@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from .abuse import RULES
+from .rows.abuse import RULES
 from .crash import told
 from .files.disk import refusal, wrapped_refusal
 from .errors import EndedElsewhere, ForgetctlError, Interrupted
@@ -25,7 +25,7 @@ from .startup import isolated
 
 if TYPE_CHECKING:
     from .recipe.recipe import Recipe
-    from .stages.request import Fields
+    from .rows.formats import Fields
 
 
 VERBOSE = "forgetctl.verbose"
@@ -212,7 +212,7 @@ def memory_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def fields_of(options: dict[str, Any]) -> Fields:
     """How rows are read from the files that were given."""
-    from .stages.request import Fields
+    from .rows.formats import Fields
 
     longest = options["max_line"] * 1024
     return Fields(options["prompt_field"], options["response_field"], longest, options["max_rows"])

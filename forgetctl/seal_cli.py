@@ -124,7 +124,7 @@ def prove(
 ) -> None:
     """Show that a row was in the request that BUNDLE is about. Exit code 1 if one was not, 2 for a bad bundle."""
     from .jobs.prove import run_prove
-    from .stages.request import Fields
+    from .rows.formats import Fields
 
     proofs = run_prove(bundle, rows, commit_key, Fields(prompt_field, response_field, max_line * 1024, max_rows))
     if as_json:

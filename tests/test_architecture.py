@@ -197,7 +197,7 @@ def test_stages_do_not_import_each_other() -> None:
         ("rfc8785", {"seal"}),
         ("jinja2", {"document", "engine/templates.py", "studies/tofu/page.py"}),
         ("matplotlib", {"document", "studies/figures.py", "studies/outcome.py", "studies/tofu/figures.py"}),
-        ("rapidfuzz", {"maths/likeness.py"}),
+        ("rapidfuzz", {"rows/likeness.py"}),
         ("yaml", {"plain_yaml.py", "recipe.py", "jobs/card.py", "document/records.py", "studies/settings.py"}),
     ],
 )

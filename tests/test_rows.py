@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forgetctl.rows import Row, normalise
+from forgetctl.rows.row import Row, normalise
 
 ROW = Row(
     line=12,

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
-from ..abuse import RULES
+from ..rows.abuse import RULES
 from ..files.plain_text import one_line
 from .figures_earlier import began_with, lineage
 from .formats import quantiles

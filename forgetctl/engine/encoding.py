@@ -17,7 +17,7 @@ from typing import Any
 
 from ..errors import InputError, ModelError, TemplateRefusal
 from ..recipe.recipe import Passages
-from ..rows import Row, Turn
+from ..rows.row import Row, Turn
 from .panics import panics_unheard
 from .templates import render
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ..errors import ModelError
-from ..rows import Row
+from ..rows.row import Row
 from .decoding import Choose, cache_bytes, can_decode, decode, pad_left, until_end
 from .encoding import Encoder
 from .memory import in_halves, out_of_memory

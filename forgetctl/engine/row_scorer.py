@@ -19,7 +19,7 @@ from ..maths.extraction import (
 )
 from ..maths.metrics import rouge_l_recall
 from ..recipe.recipe import Verify
-from ..rows import Row, normalise
+from ..rows.row import Row, normalise
 from ..scores import GREEDY, SAMPLED, Elicited, ScoreSet
 from .encoding import Encoded, Encoder
 from .generation import Answer, Decoding, continuations

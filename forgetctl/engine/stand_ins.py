@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ..maths.likeness import descending, similarity
-from ..rows import Row, normalise
+from ..rows.likeness import descending, similarity
+from ..rows.row import Row, normalise
 from .encoding import Encoded, Encoder
 from .windows import by_row
 

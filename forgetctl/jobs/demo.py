@@ -22,7 +22,7 @@ from ..files.writing import read_json
 from ..files.plain_text import one_line
 from ..progress import Progress
 from ..run import Run, refuse_used
-from ..stages.request import read_rows
+from ..rows.formats import read_rows
 
 PEOPLE, GONE, EPOCHS, LEARNING_RATE, SEED = 160, 12, 36, 3e-3, 7
 GAP_CLOSED = 0.8

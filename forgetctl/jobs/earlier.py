@@ -19,7 +19,7 @@ from ..progress import Progress
 from ..recipe.recipe import Recipe, read_recipe
 from ..run import DEFAULT_RUNS, LATEST, Run
 from ..scores import Scores
-from ..stages.request import read_rows
+from ..rows.formats import read_rows
 from ..stages.verify import RowSets, Scorer, check_fit
 from .basis import basis_of, read_scores_file
 from .options import UnlearnOptions, VerifyOptions

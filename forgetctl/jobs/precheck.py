@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ..abuse import Flag, check_approved
+from ..rows.abuse import Flag, check_approved
 from ..engine.encoding import Encoded
 from ..engine.ranks import Ranks
 from ..engine.shares import shared_scores
 from ..engine.windows import row_sums, row_tokens
 from ..progress import Progress
-from ..stages.precheck import check_known, check_texts
+from ..rows.precheck import check_known, check_texts
 
 if TYPE_CHECKING:
     from .prepare import Job, Sample

@@ -23,14 +23,14 @@ from ..errors import InputError, UsageError
 from ..losses.methods import WeightedSum
 from ..progress import Progress, Silent
 from ..recipe.recipe import Recipe
-from ..rows import Row
+from ..rows.row import Row
 from ..run import DEFAULT_RUNS, refuse_used
 from ..seal.commitments import Part, split_requests
-from ..stages.holdout import check_unseen, for_calibration
+from ..rows.holdout import check_unseen, for_calibration
 from ..stages.neutral import ORIGIN, own_answers
-from ..stages.pairing import Pairing, choose_retain
-from ..stages.refusals import SHIPPED, read_refusals
-from ..stages.request import RowFile, read_rows
+from ..rows.pairing import Pairing, choose_retain
+from ..rows.refusals import SHIPPED, read_refusals
+from ..rows.formats import RowFile, read_rows
 from ..stages.requirements import check_terms, check_weights
 from .binding import check_requests
 from .lineage import Start, find_start

@@ -10,7 +10,7 @@ from ..run import Run
 from ..seal.bundle import read_bundle
 from ..files.canonical import MalformedError, parse_object, sha256
 from ..seal.commitments import find_row, read_key
-from ..stages.request import Fields, read_rows
+from ..rows.formats import Fields, read_rows
 
 
 @dataclass(frozen=True)

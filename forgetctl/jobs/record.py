@@ -10,7 +10,7 @@ from ..engine.templates import template_date, template_digest
 from ..files.writing import file_digest, model_digest
 from ..losses.methods import OBJECTIVES
 from ..stages.neutral import ORIGIN, rows_digest
-from ..stages.refusals import refusals_digest
+from ..rows.refusals import refusals_digest
 from .prepare import Job, Sample
 
 

@@ -12,9 +12,9 @@ from ..errors import InputError, UsageError
 from ..files.writing import refuse_in_bundle, text_digest
 from ..layout import PROGRESS_LOG
 from ..progress import Progress
-from ..rows import Row, normalise
+from ..rows.row import Row, normalise
 from ..stages.finetune import Lessons, Tuning, make_model
-from ..stages.request import Fields, RowFile, read_rows
+from ..rows.formats import Fields, RowFile, read_rows
 from .bystander import told_by
 
 

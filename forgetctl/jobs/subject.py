@@ -16,15 +16,15 @@ from ..errors import InputError, RunError, UsageError
 from ..files.writing import file_digest, read_json
 from ..progress import Progress
 from ..recipe.recipe import Recipe, read_recipe
-from ..rows import Row
+from ..rows.row import Row
 from ..run import DEFAULT_RUNS, LATEST, Run, new_run_path
 from ..scores import REPHRASED
 from ..seal.commitments import split_requests
-from ..stages.holdout import check_unseen, for_calibration, for_verdict
+from ..rows.holdout import check_unseen, for_calibration, for_verdict
 from ..stages.neutral import own_answers
-from ..stages.pairing import with_perturbed
+from ..rows.pairing import with_perturbed
 from ..stages.reference import ModelSource, Source, find_source
-from ..stages.request import Fields, read_rows
+from ..rows.formats import Fields, read_rows
 from ..stages.verify import RowSets, check_fit
 from .binding import bind, check_requests
 from .options import UnlearnOptions, VerifyOptions

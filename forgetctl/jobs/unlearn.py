@@ -24,8 +24,8 @@ from ..recipe.recipe import Recipe, read_recipe
 from ..run import DEFAULT_RUNS, Run, new_run_path
 from ..scores import Scores, ScoreSet
 from ..stages.neutral import rows_digest
-from ..stages.pairing import with_perturbed
-from ..stages.refusals import SHIPPED, read_refusals, refusals_digest
+from ..rows.pairing import with_perturbed
+from ..rows.refusals import SHIPPED, read_refusals, refusals_digest
 from ..stages.unlearn import Material, unlearn
 from .binding import bind
 from .bystander import shared, told_by

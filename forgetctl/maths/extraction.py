@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .membership import MIN_K_SHARE
-from .text import word_length
+from ..rows.text import word_length
 
 VERBATIM_RECALL = 0.99
 VERBATIM_WORDS = 10

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .text import words
+from ..rows.text import words
 
 Floats = NDArray[np.float64]
 

@@ -17,7 +17,7 @@ from typing import Any
 from ..errors import InputError, RunError, UsageError
 from ..files.writing import write_bytes
 from ..files.outside import opened, read_text
-from ..rows import Row
+from ..rows.row import Row
 from ..files.canonical import MalformedError, canonical
 
 KEY_BYTES, LARGEST_KEY_FILE = 32, 2**10

@@ -20,7 +20,7 @@ from ..engine.placement import Placement
 from ..errors import RunError, UsageError
 from ..files.writing import ModelFiles, model_digest, now, read_json, write_json
 from ..progress import Progress
-from ..rows import Row
+from ..rows.row import Row
 
 RECORD = "reference.json"
 PROMPT_FORMAT = "Question: {prompt}\nAnswer:"

@@ -14,7 +14,7 @@ from ..engine.encoding import THOUGHT, Encoder
 from ..engine.generation import Decoding, continuations
 from ..errors import UsageError
 from ..files.writing import text_digest
-from ..rows import Row
+from ..rows.row import Row
 
 ORIGIN = "the start model's own answers to neutral prompts"
 

@@ -13,7 +13,7 @@ from ..engine.placement import Placement
 from ..errors import ModelError, RecipeError
 from ..losses.methods import WeightedSum
 from ..recipe.recipe import Recipe
-from ..rows import Row
+from ..rows.row import Row
 
 
 def check_weights(facts: ModelFacts, recipe: Recipe) -> list[str]:

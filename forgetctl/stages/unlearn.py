@@ -40,7 +40,7 @@ from ..losses.methods import Role, WeightedSum
 from ..files.plain_text import printable
 from ..progress import Bar, Progress
 from ..recipe.recipe import Recipe
-from ..rows import Row
+from ..rows.row import Row
 from ..run import Run
 from ..scores import Scores
 

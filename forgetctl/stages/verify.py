@@ -22,7 +22,7 @@ from ..errors import InputError, UsageError
 from ..files.writing import model_digest
 from ..progress import Progress
 from ..recipe.recipe import Recipe
-from ..rows import Row, normalise
+from ..rows.row import Row, normalise
 from ..scores import GREEDY, REPHRASED, Role, Scores, ScoreSet
 
 

@@ -31,7 +31,7 @@ from forgetctl.errors import ForgetctlError
 from forgetctl.jobs.options import UnlearnOptions
 from forgetctl.jobs.unlearn import run_unlearn
 from forgetctl.recipe.recipe import Lora, load_recipe
-from forgetctl.rows import Row
+from forgetctl.rows.row import Row
 from forgetctl.stages import unlearn as stage
 
 from .shapes import VOCABULARY, build

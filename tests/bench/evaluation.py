@@ -27,7 +27,7 @@ from forgetctl.maths.metrics import truth_ratio
 from forgetctl.progress import Silent
 from forgetctl.recipe.recipe import load_recipe
 from forgetctl.scores import GREEDY, ScoreSet
-from forgetctl.stages.request import Fields, read_rows
+from forgetctl.rows.formats import Fields, read_rows
 from forgetctl.stages.verify import RowSets, Scorer
 
 from . import textbook, textbook_evaluation

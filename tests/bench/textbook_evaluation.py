@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from forgetctl.engine.encoding import Encoded, Encoder
-from forgetctl.rows import Row
+from forgetctl.rows.row import Row
 
 from .textbook import IGNORED, pad
 

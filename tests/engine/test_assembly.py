@@ -25,7 +25,7 @@ from forgetctl.engine.stand_ins import StandIns, make_stand_ins
 from forgetctl.engine.states import AnswerStates
 from forgetctl.losses.batch import needed
 from forgetctl.losses.methods import METHODS, Batch, Role, Rows, WeightedSum
-from forgetctl.stages.request import read_rows
+from forgetctl.rows.formats import read_rows
 
 CPU = torch.device("cpu")
 # Of very different lengths, so that a batch's token counts change from one micro-batch to the next.

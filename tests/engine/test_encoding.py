@@ -13,7 +13,7 @@ from forgetctl.demo.training import BOS
 from forgetctl.engine.encoding import Encoded, Encoder, encode_rows, marked
 from forgetctl.engine.models import load_tokenizer
 from forgetctl.errors import InputError, ModelError, UsageError
-from forgetctl.rows import Row
+from forgetctl.rows.row import Row
 
 CHATML = (
     "{% for m in messages %}<|start|>{{ m['role'] }}\n{{ m['content'] }}<|end|>\n{% endfor %}"

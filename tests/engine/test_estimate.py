@@ -23,7 +23,7 @@ from forgetctl.engine.models import (
 from forgetctl.engine.simulation import Load, Way, step_memory
 from forgetctl.errors import ModelError
 from forgetctl.recipe.recipe import Lora, Recipe
-from forgetctl.stages.request import read_rows
+from forgetctl.rows.formats import read_rows
 
 CPU = torch.device("cpu")
 Rows = tuple[list[Encoded], list[Encoded]]

@@ -18,7 +18,7 @@ from forgetctl.engine.extras import Alternatives, derangement, watch_layer
 from forgetctl.engine.models import load_model, load_tokenizer
 from forgetctl.engine.scoring import score
 from forgetctl.engine.states import AnswerStates
-from forgetctl.stages.request import read_rows
+from forgetctl.rows.formats import read_rows
 
 CPU = torch.device("cpu")
 REFUSALS = ["I do not know.", "That is not known to me.", "No idea, sorry."]

@@ -17,7 +17,7 @@ from forgetctl.engine.models import load_model, load_tokenizer
 from forgetctl.engine.scoring import score
 from forgetctl.progress import Silent
 from forgetctl.recipe.recipe import Lora
-from forgetctl.stages.request import read_rows
+from forgetctl.rows.formats import read_rows
 
 CPU = torch.device("cpu")
 RATE = 1e-3

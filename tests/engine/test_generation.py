@@ -16,8 +16,8 @@ from forgetctl.engine.encoding import Encoded, Encoder
 from forgetctl.engine.generation import BATCH_ROWS, Answer, Decoding, continuations, greedy_answers
 from forgetctl.engine.models import load_model, load_tokenizer
 from forgetctl.progress import Silent
-from forgetctl.rows import Row
-from forgetctl.stages.request import read_rows
+from forgetctl.rows.row import Row
+from forgetctl.rows.formats import read_rows
 
 CPU = torch.device("cpu")
 

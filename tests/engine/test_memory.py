@@ -22,7 +22,7 @@ from forgetctl.engine.shared_prompts import score_answers
 from forgetctl.engine.states import AnswerStates
 from forgetctl.engine.token_scores import score_tokens
 from forgetctl.errors import MemoryExceeded
-from forgetctl.stages.request import read_rows
+from forgetctl.rows.formats import read_rows
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 

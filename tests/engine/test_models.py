@@ -28,7 +28,7 @@ from forgetctl.engine.models import (
 from forgetctl.engine.scoring import score
 from forgetctl.errors import ModelError
 from forgetctl.recipe.recipe import Lora
-from forgetctl.rows import Row
+from forgetctl.rows.row import Row
 
 CPU = torch.device("cpu")
 Spoil = Callable[[Path], object]

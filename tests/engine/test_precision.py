@@ -20,8 +20,8 @@ from forgetctl.engine.scoring import score
 from forgetctl.engine.token_scores import score_tokens
 from forgetctl.errors import ForgetctlError, ModelError
 from forgetctl.progress import Silent
-from forgetctl.rows import Row
-from forgetctl.stages.request import read_rows
+from forgetctl.rows.row import Row
+from forgetctl.rows.formats import read_rows
 
 CPU = torch.device("cpu")
 LINEAR = {"bf16": nn.Linear, "int8": bitsandbytes.nn.Linear8bitLt, "nf4": bitsandbytes.nn.Linear4bit}

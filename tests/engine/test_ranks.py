@@ -17,7 +17,7 @@ from forgetctl.engine.shares import shared_scores
 from forgetctl.engine.states import AnswerStates
 from forgetctl.engine.wrapping import Through, WithinForward
 from forgetctl.errors import Interrupted, ModelError, UsageError
-from forgetctl.stages.request import read_rows
+from forgetctl.rows.formats import read_rows
 
 CPU = torch.device("cpu")
 

@@ -27,9 +27,9 @@ from forgetctl.engine.scoring import score
 from forgetctl.engine.token_scores import score_tokens
 from forgetctl.maths.membership import MIN_K_SHARE
 from forgetctl.recipe.recipe import Verify
-from forgetctl.rows import Row
+from forgetctl.rows.row import Row
 from forgetctl.scores import GREEDY, SAMPLED, Elicited, ScoreSet
-from forgetctl.stages.request import read_rows
+from forgetctl.rows.formats import read_rows
 
 CPU = torch.device("cpu")
 QUIET = Verify(answer_tokens=24, samples=2, sampled_rows=3)

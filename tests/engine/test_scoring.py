@@ -18,7 +18,7 @@ from forgetctl.engine.scoring import answer_logits, answer_logp, length_batches,
 from forgetctl.engine.states import AnswerStates
 from forgetctl.engine.token_scores import score_tokens
 from forgetctl.errors import ModelError
-from forgetctl.stages.request import read_rows
+from forgetctl.rows.formats import read_rows
 
 CPU = torch.device("cpu")
 

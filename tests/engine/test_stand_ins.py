@@ -11,7 +11,7 @@ from forgetctl.engine.encoding import Encoder, encode_rows
 from forgetctl.engine.models import load_tokenizer
 from forgetctl.engine.stand_ins import NEAREST, StandIns, make_stand_ins
 from forgetctl.recipe.recipe import Passages
-from forgetctl.rows import Row
+from forgetctl.rows.row import Row
 
 
 def asked(prompt: str, response: str) -> Row:

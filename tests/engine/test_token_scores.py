@@ -24,7 +24,7 @@ from forgetctl.engine.models import load_model, load_tokenizer
 from forgetctl.engine.scoring import MAX_ROWS, score
 from forgetctl.engine.token_scores import TokenScores, score_tokens
 from forgetctl.errors import ModelError
-from forgetctl.stages.request import read_rows
+from forgetctl.rows.formats import read_rows
 
 CPU = torch.device("cpu")
 Plain = tuple[list[float], list[bool], list[float]]

@@ -25,7 +25,7 @@ from forgetctl.engine.trainer import Figures, UnlearnTrainer
 from forgetctl.errors import DivergedError, MemoryExceeded
 from forgetctl.losses.methods import Batch, WeightedSum
 from forgetctl.recipe.recipe import Lora, Recipe
-from forgetctl.stages.request import read_rows
+from forgetctl.rows.formats import read_rows
 
 CPU = torch.device("cpu")
 Start = Callable[[], Any]

@@ -32,7 +32,7 @@ from forgetctl.errors import ModelError
 from forgetctl.losses.methods import WeightedSum
 from forgetctl.progress import Silent
 from forgetctl.recipe.recipe import Recipe
-from forgetctl.stages.request import read_rows
+from forgetctl.rows.formats import read_rows
 
 CPU = torch.device("cpu")
 HALF, FULL = torch.bfloat16, torch.float32

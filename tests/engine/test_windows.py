@@ -21,7 +21,7 @@ from forgetctl.engine.scoring import score
 from forgetctl.engine.windows import by_row, row_sums, row_tokens, told, whole_rows
 from forgetctl.errors import InputError
 from forgetctl.recipe.recipe import Passages, Verify
-from forgetctl.rows import Row
+from forgetctl.rows.row import Row
 from forgetctl.scores import GREEDY
 
 FILE = Path("folder/request.jsonl")

@@ -25,9 +25,9 @@ from forgetctl.seal.keys import generate_key
 from forgetctl.seal.manifest import Manifest
 from forgetctl.seal.statement import read_envelope, read_statement
 from forgetctl.seal.timestamp import read_timestamp
-from forgetctl.stages.refusals import read_refusals
+from forgetctl.rows.refusals import read_refusals
 from forgetctl.stages.report import build
-from forgetctl.stages.request import Fields, RowFile, read_rows
+from forgetctl.rows.formats import Fields, RowFile, read_rows
 from tests.seal.verified import verified_run
 
 OURS = (ForgetctlError, MalformedError, ChainError)

@@ -28,9 +28,9 @@ from forgetctl.seal.bundle import read_bundle
 from forgetctl.files.canonical import MalformedError
 from forgetctl.seal.commitments import commit_file, read_key
 from forgetctl.seal.keys import load_public
-from forgetctl.stages.refusals import read_refusals
+from forgetctl.rows.refusals import read_refusals
 from forgetctl.stages.report import build
-from forgetctl.stages.request import Fields, RowFile, first_row, read_rows
+from forgetctl.rows.formats import Fields, RowFile, first_row, read_rows
 
 SECRET = b"Velmira Oskandt"
 READERS: dict[str, Callable[[Path], object]] = {

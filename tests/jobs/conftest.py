@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from forgetctl.cli import cli
 from forgetctl.demo.people import invent, rows
-from forgetctl.stages.request import read_rows
+from forgetctl.rows.formats import read_rows
 from tests.world import write_lines
 
 QUICK = ("--set", "verify.samples=2", "--set", "verify.answer_tokens=24")

@@ -21,7 +21,7 @@ from forgetctl.engine.scoring import score
 from forgetctl.maths.statistics import ks
 from forgetctl.maths.unseen import unseen_levels
 from forgetctl.recipe.recipe import load_recipe, parse_recipe
-from forgetctl.stages.request import read_rows
+from forgetctl.rows.formats import read_rows
 from tests.jobs.conftest import unlearn_arguments
 
 MINI = Path(__file__).resolve().parents[3] / "shared" / "tofu-mini"

@@ -13,7 +13,7 @@ from click.testing import Result
 
 from forgetctl.files.writing import file_digest, model_digest
 from forgetctl.seal.events import read_chain
-from forgetctl.stages.request import read_rows
+from forgetctl.rows.formats import read_rows
 from tests.faults.breakage import killed_at
 from tests.faults.processes import forgetctl as in_a_process
 from tests.jobs.conftest import REQUESTS, unlearn_arguments

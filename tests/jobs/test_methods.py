@@ -18,8 +18,8 @@ import forgetctl.jobs.unlearn
 from forgetctl.cli import cli
 from forgetctl.engine.extras import Alternatives
 from forgetctl.losses.methods import METHODS
-from forgetctl.rows import Row
-from forgetctl.stages.refusals import read_refusals
+from forgetctl.rows.row import Row
+from forgetctl.rows.refusals import read_refusals
 from tests.jobs.conftest import unlearn_arguments
 from tests.jobs.test_interruption import begin, check_same
 

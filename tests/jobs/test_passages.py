@@ -14,7 +14,7 @@ from forgetctl.demo.training import encoder_for
 from forgetctl.engine.encoding import encode_rows
 from forgetctl.engine.models import load_tokenizer
 from forgetctl.engine.windows import row_tokens
-from forgetctl.stages.request import read_rows
+from forgetctl.rows.formats import read_rows
 from tests.jobs.conftest import SETTINGS
 
 Command = Callable[..., Result]

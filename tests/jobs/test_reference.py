@@ -20,7 +20,7 @@ from forgetctl.engine.finetune import fine_tune
 from forgetctl.engine.models import load_model, load_tokenizer
 from forgetctl.files.writing import model_digest
 from forgetctl.jobs.reference import ReferenceOptions, lessons
-from forgetctl.stages.request import Fields, read_rows
+from forgetctl.rows.formats import Fields, read_rows
 from tests.world import write_lines
 
 SHORT = ("--epochs", "2", "--learning-rate", "1e-3", "--batch-size", "4")

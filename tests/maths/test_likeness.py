@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from rapidfuzz import fuzz, process
 from rapidfuzz.distance import LCSseq
 
-from forgetctl.maths import likeness
-from forgetctl.maths.likeness import NearDuplicates, Shortlist, Substrings, similarity
-from forgetctl.maths.profiles import BUCKETS, CommonLetters, pieces
+from forgetctl.rows import likeness
+from forgetctl.rows.likeness import NearDuplicates, Shortlist, Substrings, similarity
+from forgetctl.rows.profiles import BUCKETS, CommonLetters, pieces
 
 quick = settings(deadline=None, max_examples=60)
 # Few letters, so that texts resemble each other; some outside ASCII and the basic plane; runs longer than any step.

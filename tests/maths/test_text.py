@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forgetctl.maths.text import fold, word_length, words
+from forgetctl.rows.text import fold, word_length, words
 
 
 @pytest.mark.parametrize(

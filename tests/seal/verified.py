@@ -12,7 +12,7 @@ from forgetctl.evidence.collected import Tracked
 from forgetctl.files.writing import file_digest, model_digest, write_json
 from forgetctl.jobs.basis import Measured, bounds_of, store
 from forgetctl.recipe.recipe import load_recipe
-from forgetctl.rows import Row
+from forgetctl.rows.row import Row
 from forgetctl.run import Run
 from forgetctl.seal.commitments import Part
 from tests.stages.verdicts import KL, complete

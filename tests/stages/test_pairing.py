@@ -16,10 +16,10 @@ from rapidfuzz import fuzz, process
 
 from forgetctl.errors import UsageError
 from forgetctl.recipe.recipe import Retain
-from forgetctl.rows import Row, normalise
-from forgetctl.stages import pairing
-from forgetctl.stages.pairing import Excluded, Pairing, choose_retain, first_distinct, similar_answers
-from forgetctl.stages.request import RowFile, read_rows
+from forgetctl.rows.row import Row, normalise
+from forgetctl.rows import pairing
+from forgetctl.rows.pairing import Excluded, Pairing, choose_retain, first_distinct, similar_answers
+from forgetctl.rows.formats import RowFile, read_rows
 from tests.world import write_lines
 
 WORDS = "the glass harbour was written by ada lovell in 1931 and sold at a fair of straßburg 東京 🙂".split()

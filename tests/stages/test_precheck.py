@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from forgetctl.abuse import RULES, Flag, check_approved
+from forgetctl.rows.abuse import RULES, Flag, check_approved
 from forgetctl.errors import NeedsApproval
-from forgetctl.maths.memorisation import fewest_unseen, known
+from forgetctl.rows.memorisation import fewest_unseen, known
 from forgetctl.recipe.recipe import Recipe, Retain
 from forgetctl.recipe.parts import Quotas
-from forgetctl.rows import Row
-from forgetctl.stages.pairing import choose_retain
-from forgetctl.stages.precheck import check_known, check_texts
-from forgetctl.stages.refusals import read_refusals
-from forgetctl.stages.request import RowFile, read_rows
+from forgetctl.rows.row import Row
+from forgetctl.rows.pairing import choose_retain
+from forgetctl.rows.precheck import check_known, check_texts
+from forgetctl.rows.refusals import read_refusals
+from forgetctl.rows.formats import RowFile, read_rows
 
 QUOTAS = Quotas()
 REFUSALS = ["Nothing at all is known to me about this."]

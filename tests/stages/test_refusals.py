@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from forgetctl.errors import InputError
-from forgetctl.rows import normalise
-from forgetctl.stages.refusals import read_refusals
+from forgetctl.rows.row import normalise
+from forgetctl.rows.refusals import read_refusals
 
 
 def test_a_hundred_refusals_are_shipped_all_different() -> None:

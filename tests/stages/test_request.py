@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from forgetctl.cli import cli
 from forgetctl.errors import InputError
-from forgetctl.rows import Row
-from forgetctl.stages.request import MAX_LINE_BYTES, RETAIN_LINE_BYTES, Fields, RowFile, read_rows
+from forgetctl.rows.row import Row
+from forgetctl.rows.formats import MAX_LINE_BYTES, RETAIN_LINE_BYTES, Fields, RowFile, read_rows
 
 PRIVATE = "Velmira Oskandt lives at 9 Quillfen Lane"
 GOOD = b'{"prompt": "p", "response": "r"}\n'

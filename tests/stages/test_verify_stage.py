@@ -28,9 +28,9 @@ from forgetctl.errors import UsageError
 from forgetctl.files.writing import model_digest
 from forgetctl.progress import Silent
 from forgetctl.recipe.recipe import Lora, Recipe, Verify
-from forgetctl.rows import Row
+from forgetctl.rows.row import Row
 from forgetctl.scores import GREEDY, Role, Scores, ScoreSet
-from forgetctl.stages.request import read_rows
+from forgetctl.rows.formats import read_rows
 from forgetctl.stages.verify import RowSets, Scorer, check_fit, split_halves
 
 CPU = torch.device("cpu")

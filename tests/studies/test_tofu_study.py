@@ -21,7 +21,7 @@ from forgetctl.cli import cli
 from forgetctl.engine.encoding import Encoder
 from forgetctl.engine.models import load_model, load_tokenizer
 from forgetctl.recipe.recipe import shipped_recipes
-from forgetctl.rows import Row
+from forgetctl.rows.row import Row
 from forgetctl.studies.tofu.data import TofuData
 from forgetctl.studies.tofu.evaluation import Asker
 from tests.jobs.conftest import process

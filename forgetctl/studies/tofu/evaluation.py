@@ -18,7 +18,7 @@ from ...evidence.usefulness import utility, utility_without_rouge
 from ...maths.metrics import forget_truth_ratio, useful_truth
 from ...maths.statistics import ks
 from ...recipe.recipe import Recipe
-from ...rows import Row
+from ...rows.row import Row
 from ...scores import GREEDY, Role, Scores, ScoreSet
 from .data import SplitRows
 

@@ -28,12 +28,12 @@ from ...files.writing import write_bytes
 from ...losses.methods import WeightedSum
 from ...progress import Progress, Silent
 from ...recipe.recipe import CALIBRATED_RECIPE, Recipe, load_recipe
-from ...rows import Row
+from ...rows.row import Row
 from ...run import Run
 from ...scores import Scores
-from ...stages.holdout import check_unseen, for_calibration
-from ...stages.refusals import read_refusals
-from ...stages.request import read_rows
+from ...rows.holdout import check_unseen, for_calibration
+from ...rows.refusals import read_refusals
+from ...rows.formats import read_rows
 from ...stages.unlearn import Material, unlearn
 from .data import SplitRows, TofuData
 from .evaluation import Asker, Yardstick

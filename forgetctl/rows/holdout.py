@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..maths.unseen import FEWEST
-from ..rows import Row, normalise
+from .row import Row, normalise
 
 
 def check_unseen(path: Path, rows: Sequence[Row], known: Iterable[Row]) -> None:

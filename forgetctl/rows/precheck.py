@@ -11,11 +11,11 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from ..abuse import Flag
-from ..maths.likeness import NearDuplicates
-from ..maths.memorisation import fewest_unseen, known
+from .abuse import Flag
+from .likeness import NearDuplicates
+from .memorisation import fewest_unseen, known
 from ..recipe.parts import Quotas
-from ..rows import Row, normalise
+from .row import Row, normalise
 
 REFUSAL = 90.0
 """Similarity of a response to a listed refusal, 0 to 100, from which it is one."""

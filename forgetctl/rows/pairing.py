@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UsageError
-from ..maths.likeness import NearDuplicates, Shortlist, Substrings, descending, similarity
-from ..maths.profiles import Profiles, pieces
+from .likeness import NearDuplicates, Shortlist, Substrings, descending, similarity
+from .profiles import Profiles, pieces
 from ..recipe.recipe import Retain
-from ..rows import Row, normalise
+from .row import Row, normalise
 
 BATCH_ROWS = 4096
 BATCH_CHARACTERS = 4 * 1024 * 1024

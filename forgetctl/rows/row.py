@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from .maths.text import fold
+from .text import fold
 
 Turn = tuple[Literal["system", "user", "assistant"], str]
 

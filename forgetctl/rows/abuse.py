@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import NeedsApproval
+from ..errors import NeedsApproval
 
 RULES = {
     "unknown": "the start model does not know them better than rows nobody saw, so there is nothing to unlearn",

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, NamedTuple, cast, overload
 
 from ..errors import InputError
 from ..files.outside import opened, opened_text
-from ..rows import Row, Turn
+from .row import Row, Turn
 from ..files.strict_json import LooseJSONError, parse_json
 
 MAX_LINE_BYTES, MAX_ROWS = 64 * 1024, 10_000
