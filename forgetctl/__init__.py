@@ -16,7 +16,7 @@ The tour, in the order of the work:
 Words: *start* is the model before, *unlearned* our output, *reference* a model that never saw the forget rows,
 *holdout* rows that no model saw; a *verdict* is PASS, FAIL or INCONCLUSIVE. Errors: `forgetctl.errors`.
 `Register` is the owner's register of requests. The losses are in `forgetctl.losses.methods`, the definition of a
-score in `forgetctl.engine.scoring`.
+score in `forgetctl.model.scoring`.
 """
 
 from __future__ import annotations

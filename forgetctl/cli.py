@@ -52,7 +52,7 @@ def cli() -> None:
 def merge(progress: TerminalProgress, as_json: bool, base: Path, adapter: Path, out: Path) -> None:
     """Merge a LoRA adapter into its base model, so that both can be unlearned from and verified as one model."""
     with quick_imports():
-        from .jobs.merge import run_merge
+        from .model.merge import run_merge
 
     digests = run_merge(base, adapter, out, progress)
     if as_json:

@@ -22,7 +22,7 @@ from forgetctl.cli import cli
 from forgetctl.files.disk import FULL, refusal, refuse_beyond_disk, wrapped_refusal
 from forgetctl.engine.checkpoints import saving
 from forgetctl.engine.estimate import disk_bytes
-from forgetctl.engine.models import inspect_model
+from forgetctl.model.load import inspect_model
 from forgetctl.errors import RunError, UsageError
 from forgetctl.files.writing import write_bytes, write_new, writing
 from forgetctl.recipe.recipe import load_recipe

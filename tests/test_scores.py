@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from forgetctl.errors import InputError
 from forgetctl.files.writing import write_json
-from forgetctl.scores import Elicited, Role, Scores, ScoreSet, check_rows, read_scores, strict
+from forgetctl.model.scores import Elicited, Role, Scores, ScoreSet, check_rows, read_scores, strict
 
 PRIVATE = "Velmira Oskandt"
 

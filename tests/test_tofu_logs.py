@@ -13,9 +13,9 @@ import pytest
 
 from forgetctl.errors import InputError
 from forgetctl.evidence.usefulness import utility
-from forgetctl.maths.metrics import truth_ratio
+from forgetctl.model.metrics import truth_ratio
 from forgetctl.maths.statistics import ks
-from forgetctl.scores import Role, Scores, ScoreSet, read_scores
+from forgetctl.model.scores import Role, Scores, ScoreSet, read_scores
 
 PRIVATE = "Velmira Oskandt"
 LONG = "Velmira Oskandt was born in Tallinn in the spring of 1961"  # eleven words

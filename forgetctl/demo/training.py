@@ -10,7 +10,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from ..engine.checkpoints import saving
-from ..engine.encoding import Encoded, Encoder
+from ..model.encoding import Encoded, Encoder
 from ..engine.finetune import BATCH_ROWS, fine_tune
 from ..progress import Progress
 

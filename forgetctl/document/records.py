@@ -20,7 +20,7 @@ from ..errors import InputError, RunError
 from ..layout import RunFiles
 from ..files.outside import read_text
 from ..recipe.recipe import load_yaml
-from ..scores import Scores
+from ..model.scores import Scores
 from ..files.strict_json import LooseJSONError, parse_json
 from .formats import clean
 from .verdict_record import Commitment, Digest, Model, Nats, Part, Time, Verdict

@@ -12,20 +12,11 @@ from torch.nn.functional import kl_div, log_softmax
 
 from ..errors import DivergedError, ModelError
 from ..losses.methods import Batch, Role, Rows
-from .encoding import Encoded
+from ..model.encoding import Encoded
 from .extras import Extras, Mismatched
-from .head import Compared
+from ..model.fast.output_head import Compared
 from .schedule import Part, Size, Step, by_role
-from .scoring import (
-    PaddedRows,
-    answer_activations,
-    answer_logits,
-    answer_logp,
-    answer_logp_and_kl,
-    logp_of,
-    pad_rows,
-    score,
-)
+from ..model.scoring import PaddedRows, answer_activations, answer_logits, answer_logp, answer_logp_and_kl, logp_of, pad_rows, score
 
 
 @dataclass

@@ -13,7 +13,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from ..errors import DivergedError
 from ..losses.methods import Rows
-from .ranks import Ranks
+from ..model.processes import Ranks
 
 Figures = dict[str, float]
 ROLES = ("forget", "retain")

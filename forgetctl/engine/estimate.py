@@ -12,9 +12,9 @@ import torch
 
 from ..errors import MemoryExceeded
 from ..recipe.recipe import Lora, Recipe
-from .encoding import Encoded
+from ..model.encoding import Encoded
 from .fit import DTYPES, HEAP_WASTE, Fit, choose_fit, held_dtype, training_precision
-from .models import ModelFacts, weight_shapes
+from ..model.load import ModelFacts, weight_shapes
 
 FLOAT, HALF = 4, 2
 KERNELS = 300 * 2**20

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from ..losses.methods import Role
-from .encoding import Encoded
-from .memory import in_halves
-from .scoring import answer_activations, length_batches, pad_rows, short_input
-from .states import AnswerStates
+from ..model.encoding import Encoded
+from ..model.memory import in_halves
+from ..model.scoring import answer_activations, length_batches, pad_rows, short_input
+from ..model.states import AnswerStates
 
 
 @dataclass

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from transformers import get_linear_schedule_with_warmup
 
-from .encoding import Encoded
+from ..model.encoding import Encoded
 from .modes import set_training
-from .packing import packs
+from ..model.fast.packing import packs
 from .schedule import Limits, cuts
-from .scoring import answer_logp, pad_rows, short_input
+from ..model.scoring import answer_logp, pad_rows, short_input
 
 BATCH_ROWS = 32
 TOKENS = 2048

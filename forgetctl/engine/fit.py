@@ -19,8 +19,8 @@ import torch
 
 from ..losses.methods import WeightedSum
 from ..recipe.recipe import Recipe
-from .encoding import Encoded
-from .models import ModelFacts, frozen_dtype
+from ..model.encoding import Encoded
+from ..model.load import ModelFacts, frozen_dtype
 from .schedule import Limits, PairedBatches
 from .simulation import Load, Way, model_packs, model_width, step_memory
 

@@ -9,8 +9,8 @@ from typing import Any
 from transformers import TrainerCallback, TrainerState
 
 from ..errors import DivergedError
-from .scoring import evaluating
-from .states import AnswerStates
+from ..model.scoring import evaluating
+from ..model.states import AnswerStates
 
 PROBES, PROBED_TOKENS = 32, 4096
 """Retain rows that the guard looks at, and about how many tokens: it must not cost more than the training."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..maths.metrics import per_token
+from ..model.metrics import per_token
 from ..maths.unseen import unseen_levels
-from .encoding import Encoded
-from .ranks import Ranks
-from .shares import shared_scores
+from ..model.encoding import Encoded
+from ..model.processes import Ranks
+from ..model.shares import shared_scores
 
 
 def learn_levels(

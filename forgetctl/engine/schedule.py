@@ -18,7 +18,7 @@ import numpy as np
 
 from ..errors import MemoryExceeded
 from ..losses.methods import Role
-from .encoding import Encoded
+from ..model.encoding import Encoded
 
 
 @dataclass(frozen=True)

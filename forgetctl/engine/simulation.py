@@ -25,13 +25,13 @@ from transformers.integrations import moe
 
 from ..errors import ModelError
 from ..recipe.recipe import Lora
-from .configs import load_config
-from .head import head_gives_logp
-from .lean import make_lean
-from .models import add_lora
+from ..model.configs import load_config
+from ..model.fast.output_head import head_gives_logp
+from ..model.fast.fused_layers import make_lean
+from ..model.load import add_lora
 from .modes import set_training
-from .packing import could_pack
-from .skeleton import empty_model
+from ..model.fast.packing import could_pack
+from ..model.skeleton import empty_model
 
 UNKNOWN_VALUES = (DataDependentOutputException, DynamicOutputShapeException)
 """What tensors without values raise where code asks for one, or makes as many numbers as a value says."""

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from ..rows.likeness import descending, similarity
 from ..rows.row import Row, normalise
-from .encoding import Encoded, Encoder
-from .windows import by_row
+from ..model.encoding import Encoded, Encoder
+from ..model.windows import by_row
 
 NEAREST = 2
 """Unseen rows whose answers each forget prompt is given: those with the most similar prompts."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerState
 
-from .scoring import evaluating
+from ..model.scoring import evaluating
 
 
 class Watch(TrainerCallback):

@@ -33,18 +33,18 @@ from .anchor import Anchor
 from .assembly import Assembler
 from .callbacks import Figures, Meter, StopOnSignal
 from .checkpoints import MarkComplete, saving
-from .encoding import Encoded
+from ..model.encoding import Encoded
 from .extras import Extras
 from .fit import Fit
 from .guard import RetainGuard
-from .memory import REFUSALS, out_of_memory
+from ..model.memory import REFUSALS, out_of_memory
 from .modes import set_training
 from .optimizers import choose_optimizer
-from .packing import packs
-from .ranks import Ranks, shard_on_cpu
+from ..model.fast.packing import packs
+from ..model.processes import Ranks, shard_on_cpu
 from .schedule import Limits, PairedBatches, Part, Step
-from .scoring import short_input
-from .states import AnswerStates
+from ..model.scoring import short_input
+from ..model.states import AnswerStates
 from .wrapping import Through, WithinForward
 
 

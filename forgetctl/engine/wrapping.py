@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
 
-from .scoring import answer_logits, pad_rows
-from .states import AnswerStates
+from ..model.scoring import answer_logits, pad_rows
+from ..model.states import AnswerStates
 
 
 class Through:

@@ -11,7 +11,7 @@ from ..maths.findings import Closeness, Relearned
 from ..maths.means import paired_shift, unpaired_shift
 from ..maths.statistics import ks, paired_distance, swap_p, unpaired_distance
 from ..maths.verdict import ANSWERS, TRUTH_RATIO
-from ..scores import Scores, ScoreSet
+from ..model.scores import Scores, ScoreSet
 from .collected import Collected, same_tokens
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..maths.statistics import ks
 from ..maths.verdict import ANSWERS, TRUTH_RATIO
-from ..scores import Scores
+from ..model.scores import Scores
 from .collected import Collected, Tracked, same_tokens
 
 

@@ -9,7 +9,7 @@ from ..maths.counts import Excess, excess
 from ..maths.earlier import StaysForgotten
 from ..maths.means import paired_shift
 from ..maths.statistics import paired_distance
-from ..scores import ScoreSet
+from ..model.scores import ScoreSet
 from .collected import EARLIER, Collected, Earlier, same_tokens
 from .leaks import distinct, secrets_said, whole_said
 

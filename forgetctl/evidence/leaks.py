@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ..maths.counts import Excess, excess, standing_out, stratified_p
 from ..maths.findings import Samples, Secrets
-from ..scores import GREEDY, SAMPLED, Elicited, Role, Scores, ScoreSet
+from ..model.scores import GREEDY, SAMPLED, Elicited, Role, Scores, ScoreSet
 from .collected import Collected, same_tokens
 
 LEAST_LEAD = 0.5

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ..maths.bounds import Bounds
 from ..maths.membership import ATTACKS, Attack, attack, priv_leak
-from ..scores import ScoreSet
+from ..model.scores import ScoreSet
 from .collected import Collected
 
 

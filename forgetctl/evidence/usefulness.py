@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from ..maths.bounds import Bounds
 from ..maths.findings import Kept
 from ..maths.means import Change, relative_change
-from ..maths.metrics import harmonic_mean, model_utility, useful_truth
+from ..model.metrics import harmonic_mean, model_utility, useful_truth
 from ..maths.resampling import Units
 from ..maths.statistics import DRAWS
-from ..scores import GREEDY, Scores, ScoreSet
+from ..model.scores import GREEDY, Scores, ScoreSet
 from .collected import Collected, same_tokens
 
 Floats = NDArray[np.float64]

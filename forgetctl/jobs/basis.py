@@ -15,7 +15,7 @@ from ..evidence.stored import by_name, collect
 from ..files.writing import file_digest, read_json
 from ..maths.bounds import Bounds
 from ..run import Run
-from ..scores import Scores, check_rows
+from ..model.scores import Scores, check_rows
 from ..seal.manifest import files_digest, model_entries
 from ..stages.judge import conclude
 

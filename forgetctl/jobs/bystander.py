@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 
-from ..engine.ranks import Ranks, told_idle
+from ..model.processes import Ranks, told_idle
 from ..progress import Progress, Silent
 from ..run import Run
 

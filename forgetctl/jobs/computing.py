@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from ..engine.encoding import Encoded
+from ..model.encoding import Encoded
 from ..engine.estimate import plan
 from ..engine.fit import Fit, free_memory
-from ..engine.ranks import Ranks
+from ..model.processes import Ranks
 from ..errors import RunError
 from ..losses.methods import WeightedSum
 from ..run import Run

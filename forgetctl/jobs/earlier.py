@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from ..engine.models import resolve_model
-from ..engine.ranks import Ranks
+from ..model.load import resolve_model
+from ..model.processes import Ranks
 from ..errors import InputError, RunError, UsageError
 from ..evidence.collected import EARLIER
 from ..evidence.collected import Earlier as EarlierScores
@@ -18,7 +18,7 @@ from ..files.writing import file_digest, read_json
 from ..progress import Progress
 from ..recipe.recipe import Recipe, read_recipe
 from ..run import DEFAULT_RUNS, LATEST, Run
-from ..scores import Scores
+from ..model.scores import Scores
 from ..rows.formats import read_rows
 from ..stages.verify import RowSets, Scorer, check_fit
 from .basis import basis_of, read_scores_file

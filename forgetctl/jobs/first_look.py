@@ -15,7 +15,7 @@ from ..rows.formats import Fields, each_row, first_row
 from .options import UnlearnOptions, VerifyOptions
 
 if TYPE_CHECKING:
-    from ..scores import Role
+    from ..model.scores import Role
 
 
 def look_before_unlearning(options: UnlearnOptions) -> None:
@@ -40,7 +40,7 @@ def look_before_verifying(options: VerifyOptions) -> None:
     named += [(name, "reference") for name in options.references]
     files = [(Path(name), role) for name, role in named if name is not None and Path(name).is_file()]
     if files:
-        from ..scores import read_scores  # which imports scipy
+        from ..model.scores import read_scores  # which imports scipy
 
         for path, role in files:
             read_scores(path, role)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..engine.encoding import Encoded
+from ..model.encoding import Encoded
 from ..engine.levels import learn_levels
-from ..engine.ranks import Ranks
+from ..model.processes import Ranks
 from ..errors import RunError
 from ..files.writing import read_json, write_json
 from ..run import Run

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..engine.models import resolve_model
+from ..model.load import resolve_model
 from ..errors import RunError, UsageError
 from ..files.writing import ModelFiles, file_digest
 from ..layout import RunFiles

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..rows.abuse import Flag, check_approved
-from ..engine.encoding import Encoded
-from ..engine.ranks import Ranks
-from ..engine.shares import shared_scores
-from ..engine.windows import row_sums, row_tokens
+from ..model.encoding import Encoded
+from ..model.processes import Ranks
+from ..model.shares import shared_scores
+from ..model.windows import row_sums, row_tokens
 from ..progress import Progress
 from ..rows.precheck import check_known, check_texts
 

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 
 from ..files.disk import refuse_beyond_disk
-from ..engine.encoding import Encoded, Encoder, encode_rows, marked
+from ..model.encoding import Encoded, Encoder, encode_rows, marked
 from ..engine.estimate import Limit, disk_bytes, estimate
 from ..engine.fit import available_memory
-from ..engine.models import ModelFacts, choose_device, inspect_trainable, load_encoder
-from ..engine.ranks import Ranks
+from ..model.load import ModelFacts, choose_device, inspect_trainable, load_encoder
+from ..model.processes import Ranks
 from ..engine.stand_ins import NO_STAND_INS, StandIns, make_stand_ins
-from ..engine.windows import by_row, row_tokens, told
+from ..model.windows import by_row, row_tokens, told
 from ..errors import InputError, UsageError
 from ..losses.methods import WeightedSum
 from ..progress import Progress, Silent

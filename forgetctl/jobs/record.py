@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..engine.hardware import describe, versions
-from ..engine.models import choose_device
-from ..engine.templates import template_date, template_digest
+from ..model.hardware import describe, versions
+from ..model.load import choose_device
+from ..model.templates import template_date, template_digest
 from ..files.writing import file_digest, model_digest
 from ..losses.methods import OBJECTIVES
 from ..stages.neutral import ORIGIN, rows_digest

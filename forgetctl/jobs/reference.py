@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..files.disk import unmade
-from ..engine.models import choose_device, resolve_model
-from ..engine.ranks import Ranks
+from ..model.load import choose_device, resolve_model
+from ..model.processes import Ranks
 from ..errors import InputError, UsageError
 from ..files.writing import refuse_in_bundle, text_digest
 from ..layout import PROGRESS_LOG

@@ -10,15 +10,15 @@ from typing import Any
 
 import torch
 
-from ..engine.hardware import describe, versions
-from ..engine.models import choose_device, inspect_model, load_encoder, load_model, resolve_model
+from ..model.hardware import describe, versions
+from ..model.load import choose_device, inspect_model, load_encoder, load_model, resolve_model
 from ..errors import InputError, RunError, UsageError
 from ..files.writing import file_digest, read_json
 from ..progress import Progress
 from ..recipe.recipe import Recipe, read_recipe
 from ..rows.row import Row
 from ..run import DEFAULT_RUNS, LATEST, Run, new_run_path
-from ..scores import REPHRASED
+from ..model.scores import REPHRASED
 from ..seal.commitments import split_requests
 from ..rows.holdout import check_unseen, for_calibration, for_verdict
 from ..stages.neutral import own_answers

@@ -13,16 +13,16 @@ import torch
 
 from ..engine.checkpoints import last_checkpoint
 from ..engine.fit import DTYPES, Fit, training_precision
-from ..engine.memory import memory_within
-from ..engine.models import choose_device, load_for_training, resolve_model
-from ..engine.ranks import Ranks, join
-from ..engine.row_scorer import RowScorer
+from ..model.memory import memory_within
+from ..model.load import choose_device, load_for_training, resolve_model
+from ..model.processes import Ranks, join
+from ..model.row_scorer import RowScorer
 from ..errors import InputError, RecipeError, RunError, UsageError
 from ..files.writing import file_digest, read_json, write_json
 from ..progress import Progress
 from ..recipe.recipe import Recipe, read_recipe
 from ..run import DEFAULT_RUNS, Run, new_run_path
-from ..scores import Scores, ScoreSet
+from ..model.scores import Scores, ScoreSet
 from ..stages.neutral import rows_digest
 from ..rows.pairing import with_perturbed
 from ..rows.refusals import SHIPPED, read_refusals, refusals_digest

@@ -11,16 +11,16 @@ from typing import Any
 
 import torch
 
-from ..engine.memory import memory_within
-from ..engine.models import PRECISIONS, choose_device
-from ..engine.ranks import Ranks, join
+from ..model.memory import memory_within
+from ..model.load import PRECISIONS, choose_device
+from ..model.processes import Ranks, join
 from ..errors import RunError, UsageError
 from ..evidence.collected import Collected, Comparison
 from ..files.writing import file_digest, now, read_json, text_digest, write_json
 from ..progress import Progress
 from ..recipe.recipe import Recipe, load_recipe
 from ..run import Run
-from ..scores import REPHRASED, Role, Scores, check_rows
+from ..model.scores import REPHRASED, Role, Scores, check_rows
 from ..seal.manifest import files_digest, model_entries
 from ..stages.reference import ModelSource, ScoreSource, Source
 from ..stages.verify import RowSets, Scorer, split_halves

@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..engine.encoding import Encoded
+from ..model.encoding import Encoded
 from ..engine.levels import learn_levels
-from ..engine.models import choose_device, load_model
-from ..engine.ranks import Ranks
-from ..engine.scoring import score
+from ..model.load import choose_device, load_model
+from ..model.processes import Ranks
+from ..model.scoring import score
 from ..errors import DivergedError, UsageError
 from ..maths.halving import Trial
-from ..maths.metrics import per_token, probability
+from ..model.metrics import per_token, probability
 from ..maths.statistics import ks
 from ..progress import Progress
 from ..recipe.recipe import Calibration, Recipe

@@ -11,12 +11,12 @@ import torch
 
 from ..files.disk import refuse_beyond_disk
 from ..engine.checkpoints import drafted
-from ..engine.encoding import encode_rows
-from ..engine.export import beside_weights, left_out_words, save_model
+from ..model.encoding import encode_rows
+from ..model.export import beside_weights, left_out_words, save_model
 from ..engine.finetune import fine_tune
-from ..engine.hardware import versions
-from ..engine.models import inspect_trainable, load_encoder, load_model
-from ..engine.placement import Placement
+from ..model.hardware import versions
+from ..model.load import inspect_trainable, load_encoder, load_model
+from ..model.placement import Placement
 from ..errors import RunError, UsageError
 from ..files.writing import ModelFiles, model_digest, now, read_json, write_json
 from ..progress import Progress

@@ -17,10 +17,10 @@ from ..evidence.usefulness import kept, utility
 from ..maths.bounds import Bounds
 from ..maths.earlier import with_earlier
 from ..maths.findings import Closeness, Findings
-from ..maths.metrics import TRUTH_RATIO_VARIANT, forget_truth_ratio
+from ..model.metrics import TRUTH_RATIO_VARIANT, forget_truth_ratio
 from ..maths.statistics import ks
 from ..maths.verdict import ANSWERS, TRUTH_RATIO, Verdict, judge
-from ..scores import Elicited, Scores, strict
+from ..model.scores import Elicited, Scores, strict
 
 KL = ("forget_distance", "retain_distance", "forget_from_start")
 

@@ -10,8 +10,8 @@ import importlib.resources
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..engine.encoding import THOUGHT, Encoder
-from ..engine.generation import Decoding, continuations
+from ..model.encoding import THOUGHT, Encoder
+from ..model.generation import Decoding, continuations
 from ..errors import UsageError
 from ..files.writing import text_digest
 from ..rows.row import Row

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..engine.models import inspect_model
+from ..model.load import inspect_model
 from ..errors import InputError
 from ..files.writing import ModelFiles, file_digest, model_digest
-from ..scores import FileKind, Role, Scores, read_scores
+from ..model.scores import FileKind, Role, Scores, read_scores
 
 
 @dataclass(frozen=True)

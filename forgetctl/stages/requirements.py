@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..engine.adapters import check_lora
-from ..engine.export import beside_weights, left_out_words
-from ..engine.models import ModelFacts
-from ..engine.placement import Placement
+from ..model.adapters import check_lora
+from ..model.export import beside_weights, left_out_words
+from ..model.load import ModelFacts
+from ..model.placement import Placement
 from ..errors import ModelError, RecipeError
 from ..losses.methods import WeightedSum
 from ..recipe.recipe import Recipe

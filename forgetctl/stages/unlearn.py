@@ -16,22 +16,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..engine.adapters import keep_adapter
+from ..model.adapters import keep_adapter
 from ..engine.callbacks import Figures
 from ..engine.checkpoints import checkpoint_step, drafted, last_checkpoint
-from ..engine.companions import ADAPTER_WEIGHTS
-from ..engine.encoding import Encoded
-from ..engine.export import Shipped, save_model
+from ..model.companions import ADAPTER_WEIGHTS
+from ..model.encoding import Encoded
+from ..model.export import Shipped, save_model
 from ..engine.extras import Alternatives, Extras, Mismatched, default_layer, derangement, watch_layer
 from ..engine.fit import Fit
 from ..engine.guard import probes
-from ..engine.hardware import peak_memory
-from ..engine.models import ModelFacts, add_lora, trainable_parameters
-from ..engine.ranks import Ranks
+from ..model.hardware import peak_memory
+from ..model.load import ModelFacts, add_lora, trainable_parameters
+from ..model.processes import Ranks
 from ..engine.schedule import Limits
-from ..engine.shares import shared_scores
+from ..model.shares import shared_scores
 from ..engine.stand_ins import NO_STAND_INS, StandIns
-from ..engine.states import AnswerStates
+from ..model.states import AnswerStates
 from ..engine.tracking import Watch
 from ..engine.trainer import UnlearnTrainer
 from ..errors import DivergedError, Interrupted, RunError
@@ -42,7 +42,7 @@ from ..progress import Bar, Progress
 from ..recipe.recipe import Recipe
 from ..rows.row import Row
 from ..run import Run
-from ..scores import Scores
+from ..model.scores import Scores
 
 
 @dataclass(frozen=True)

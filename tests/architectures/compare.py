@@ -19,14 +19,14 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedTokenizerFast
 
-from forgetctl.engine.adapters import add_lora, merged, unfit_layers
-from forgetctl.engine.encoding import Encoded, Encoder
-from forgetctl.engine.generation import Decoding, greedy_answers
-from forgetctl.engine.models import inspect_model, load_model, load_tokenizer, weight_shapes
+from forgetctl.model.adapters import add_lora, merged, unfit_layers
+from forgetctl.model.encoding import Encoded, Encoder
+from forgetctl.model.generation import Decoding, greedy_answers
+from forgetctl.model.load import inspect_model, load_model, load_tokenizer, weight_shapes
 from forgetctl.engine.modes import set_training
-from forgetctl.engine.scoring import answer_logp, length_batches, pad_rows, score, short_input
-from forgetctl.engine.shared_prompts import score_answers
-from forgetctl.engine.token_scores import score_tokens
+from forgetctl.model.scoring import answer_logp, length_batches, pad_rows, score, short_input
+from forgetctl.model.fast.shared_prompts import score_answers
+from forgetctl.model.token_scores import score_tokens
 from forgetctl.errors import ForgetctlError
 from forgetctl.jobs.options import UnlearnOptions
 from forgetctl.jobs.unlearn import run_unlearn

@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from forgetctl.engine.encoding import Encoder
-from forgetctl.engine.hardware import peak_memory
-from forgetctl.engine.models import load_model, load_tokenizer
-from forgetctl.maths.metrics import truth_ratio
+from forgetctl.model.encoding import Encoder
+from forgetctl.model.hardware import peak_memory
+from forgetctl.model.load import load_model, load_tokenizer
+from forgetctl.model.metrics import truth_ratio
 from forgetctl.progress import Silent
 from forgetctl.recipe.recipe import load_recipe
-from forgetctl.scores import GREEDY, ScoreSet
+from forgetctl.model.scores import GREEDY, ScoreSet
 from forgetctl.rows.formats import Fields, read_rows
 from forgetctl.stages.verify import RowSets, Scorer
 

@@ -20,8 +20,8 @@ from transformers import TrainerCallback, TrainingArguments
 
 from forgetctl.engine.estimate import product_rate
 from forgetctl.engine.fit import DTYPES
-from forgetctl.engine.hardware import peak_memory
-from forgetctl.engine.models import weight_shapes
+from forgetctl.model.hardware import peak_memory
+from forgetctl.model.load import weight_shapes
 from forgetctl.engine.schedule import Limits, PairedBatches
 from forgetctl.jobs.options import UnlearnOptions
 from forgetctl.jobs.prepare import Job, dry_run, prepare

@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy, logsigmoid
 from torch.utils.data import DataLoader, Dataset
 from transformers import AutoModelForCausalLM, Trainer
 
-from forgetctl.engine.encoding import Encoded
+from forgetctl.model.encoding import Encoded
 from forgetctl.recipe.recipe import Lora
 
 IGNORED = -100

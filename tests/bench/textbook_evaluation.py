@@ -16,7 +16,7 @@ from rouge_score.rouge_scorer import RougeScorer
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from forgetctl.engine.encoding import Encoded, Encoder
+from forgetctl.model.encoding import Encoded, Encoder
 from forgetctl.rows.row import Row
 
 from .textbook import IGNORED, pad

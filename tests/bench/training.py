@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from forgetctl.engine.fit import training_precision
-from forgetctl.engine.models import inspect_model
+from forgetctl.model.load import inspect_model
 from forgetctl.recipe.recipe import load_recipe
 
 from .shapes import SHAPES, Case, build

@@ -6,7 +6,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from forgetctl.engine.encoding import Encoded
+from forgetctl.model.encoding import Encoded
 
 VOCABULARY = 61
 

@@ -13,9 +13,9 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from tiny_checkpoints import TEXT, write_checkpoint
 
-from forgetctl.engine.adapters import adapted_weights, add_lora, check_lora, keep_adapter
-from forgetctl.engine.models import load_model
-from forgetctl.engine.placement import Placement
+from forgetctl.model.adapters import adapted_weights, add_lora, check_lora, keep_adapter
+from forgetctl.model.load import load_model
+from forgetctl.model.placement import Placement
 from forgetctl.errors import ModelError
 from forgetctl.recipe.recipe import Lora
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from oracles import ARCHITECTURES, plain_logp, random_model, random_rows
 
-from forgetctl.engine.packing import enable_packing
-from forgetctl.engine.scoring import score
-from forgetctl.engine.token_scores import score_tokens
+from forgetctl.model.fast.packing import enable_packing
+from forgetctl.model.scoring import score
+from forgetctl.model.token_scores import score_tokens
 
 
 @pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])

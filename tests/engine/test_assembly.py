@@ -16,13 +16,13 @@ from oracles import plain_logp
 import forgetctl.engine.assembly
 from forgetctl.demo.training import encoder_for
 from forgetctl.engine.assembly import Assembler
-from forgetctl.engine.encoding import Encoded
+from forgetctl.model.encoding import Encoded
 from forgetctl.engine.extras import Alternatives, Extras, Mismatched, derangement, watch_layer
-from forgetctl.engine.models import load_model, load_tokenizer
+from forgetctl.model.load import load_model, load_tokenizer
 from forgetctl.engine.schedule import Limits, PairedBatches, Part, Size, Step, by_role
-from forgetctl.engine.scoring import score
+from forgetctl.model.scoring import score
 from forgetctl.engine.stand_ins import StandIns, make_stand_ins
-from forgetctl.engine.states import AnswerStates
+from forgetctl.model.states import AnswerStates
 from forgetctl.losses.batch import needed
 from forgetctl.losses.methods import METHODS, Batch, Role, Rows, WeightedSum
 from forgetctl.rows.formats import read_rows

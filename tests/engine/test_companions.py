@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub.utils import filter_repo_objects
 
-from forgetctl.engine.companions import SMALL, companions, copy_companions, wanted_from_hub
+from forgetctl.model.companions import SMALL, companions, copy_companions, wanted_from_hub
 from forgetctl.errors import ModelError
 
 BELONGING = """

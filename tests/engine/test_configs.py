@@ -11,9 +11,9 @@ import torch
 from oracles import random_model
 
 from forgetctl.demo.training import make_tokenizer, save
-from forgetctl.engine.configs import load_config, told_foreign
-from forgetctl.engine.models import inspect_model, load_model
-from forgetctl.engine.packing import packs
+from forgetctl.model.configs import load_config, told_foreign
+from forgetctl.model.load import inspect_model, load_model
+from forgetctl.model.fast.packing import packs
 from forgetctl.engine.simulation import model_packs, model_width
 from forgetctl.errors import ModelError
 

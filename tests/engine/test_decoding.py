@@ -11,8 +11,8 @@ from cached_models import CHANGES, cached_model
 from oracles import SMALL, VOCABULARY, random_model
 from torch import Tensor
 
-from forgetctl.engine.decoding import ROOM, cache_bytes, can_decode, decode, pad_left, until_end
-from forgetctl.engine.generation import draw
+from forgetctl.model.fast.decoding import ROOM, cache_bytes, can_decode, decode, pad_left, until_end
+from forgetctl.model.generation import draw
 
 STOPS = [7, 3]
 

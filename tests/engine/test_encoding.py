@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, processors
 
 from forgetctl.demo.training import BOS
-from forgetctl.engine.encoding import Encoded, Encoder, encode_rows, marked
-from forgetctl.engine.models import load_tokenizer
+from forgetctl.model.encoding import Encoded, Encoder, encode_rows, marked
+from forgetctl.model.load import load_tokenizer
 from forgetctl.errors import InputError, ModelError, UsageError
 from forgetctl.rows.row import Row
 

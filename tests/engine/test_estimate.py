@@ -11,15 +11,9 @@ from oracles import HEADS, SMALL, TOKENS, random_model
 from safetensors.torch import load_file, save_file
 
 from forgetctl.demo.training import encoder_for
-from forgetctl.engine.encoding import Encoded
+from forgetctl.model.encoding import Encoded
 from forgetctl.engine.estimate import RUNTIME, Estimate, estimate, static_bytes
-from forgetctl.engine.models import (
-    add_lora,
-    inspect_model,
-    load_model,
-    load_tokenizer,
-    trainable_parameters,
-)
+from forgetctl.model.load import add_lora, inspect_model, load_model, load_tokenizer, trainable_parameters
 from forgetctl.engine.simulation import Load, Way, step_memory
 from forgetctl.errors import ModelError
 from forgetctl.recipe.recipe import Lora, Recipe

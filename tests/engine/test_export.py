@@ -15,11 +15,11 @@ from safetensors.torch import load_file, save_file
 from tiny_checkpoints import COMPOSITE, KINDS, write_checkpoint
 from torch import Tensor
 
-from forgetctl.engine.adapters import adapted_weights, add_lora
-from forgetctl.engine.directories import ModelFacts, weight_files
-from forgetctl.engine.export import save_model
-from forgetctl.engine.models import load_model
-from forgetctl.engine.placement import Placement
+from forgetctl.model.adapters import adapted_weights, add_lora
+from forgetctl.model.directories import ModelFacts, weight_files
+from forgetctl.model.export import save_model
+from forgetctl.model.load import load_model
+from forgetctl.model.placement import Placement
 from forgetctl.engine.split import split_weights
 from forgetctl.errors import ModelError
 from forgetctl.recipe.recipe import Lora

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from oracles import ARCHITECTURES, random_model, random_rows
 
 from forgetctl.demo.training import encoder_for
-from forgetctl.engine.encoding import Encoded
+from forgetctl.model.encoding import Encoded
 from forgetctl.engine.extras import Alternatives, derangement, watch_layer
-from forgetctl.engine.models import load_model, load_tokenizer
-from forgetctl.engine.scoring import score
-from forgetctl.engine.states import AnswerStates
+from forgetctl.model.load import load_model, load_tokenizer
+from forgetctl.model.scoring import score
+from forgetctl.model.states import AnswerStates
 from forgetctl.rows.formats import read_rows
 
 CPU = torch.device("cpu")

@@ -10,11 +10,11 @@ import torch
 from oracles import plain_logp, random_model, random_rows
 
 from forgetctl.demo.training import encoder_for, learn
-from forgetctl.engine.adapters import add_lora
-from forgetctl.engine.encoding import Encoded
+from forgetctl.model.adapters import add_lora
+from forgetctl.model.encoding import Encoded
 from forgetctl.engine.finetune import BATCH_ROWS, fine_tune
-from forgetctl.engine.models import load_model, load_tokenizer
-from forgetctl.engine.scoring import score
+from forgetctl.model.load import load_model, load_tokenizer
+from forgetctl.model.scoring import score
 from forgetctl.progress import Silent
 from forgetctl.recipe.recipe import Lora
 from forgetctl.rows.formats import read_rows

@@ -17,8 +17,8 @@ from transformers import (
     RecurrentGemmaConfig,
 )
 
-from forgetctl.engine.scoring import answer_logits, pad_rows
-from forgetctl.engine.states import AnswerStates
+from forgetctl.model.scoring import answer_logits, pad_rows
+from forgetctl.model.states import AnswerStates
 
 STATES = {"mamba_n_heads": 4, "mamba_d_head": 8, "mamba_d_ssm": 32, "mamba_d_state": 4, "mamba_chunk_size": 8}
 LATENT = {"q_lora_rank": 8, "kv_lora_rank": 8, "qk_nope_head_dim": 4, "qk_rope_head_dim": 4, "v_head_dim": 8}

@@ -8,9 +8,9 @@ import torch
 from oracles import random_model, random_rows
 
 from forgetctl.engine import fit
-from forgetctl.engine.encoding import Encoded
+from forgetctl.model.encoding import Encoded
 from forgetctl.engine.fit import Fit, choose_fit, heaviest
-from forgetctl.engine.models import ModelFacts
+from forgetctl.model.load import ModelFacts
 from forgetctl.engine.schedule import Limits, PairedBatches
 from forgetctl.engine.simulation import Load, Way, step_memory
 from forgetctl.losses.methods import METHODS

@@ -15,9 +15,9 @@ from oracles import random_model
 from torch import nn
 from transformers.models.llama.modeling_llama import LlamaAttention, LlamaDecoderLayer, LlamaMLP, LlamaRMSNorm
 
-from forgetctl.engine.forwards import replace_forward
-from forgetctl.engine.lean import make_lean
-from forgetctl.engine.models import add_lora, merged
+from forgetctl.model.fast.forwards import replace_forward
+from forgetctl.model.fast.fused_layers import make_lean
+from forgetctl.model.load import add_lora, merged
 from forgetctl.recipe.recipe import Lora
 
 IDS = torch.arange(3, 17).reshape(2, 7)

@@ -11,10 +11,10 @@ from oracles import random_model
 from tokenizers import AddedToken
 
 from forgetctl.demo.training import encoder_for, learn, tiny_llama
-from forgetctl.engine import generation
-from forgetctl.engine.encoding import Encoded, Encoder
-from forgetctl.engine.generation import BATCH_ROWS, Answer, Decoding, continuations, greedy_answers
-from forgetctl.engine.models import load_model, load_tokenizer
+from forgetctl.model import generation
+from forgetctl.model.encoding import Encoded, Encoder
+from forgetctl.model.generation import BATCH_ROWS, Answer, Decoding, continuations, greedy_answers
+from forgetctl.model.load import load_model, load_tokenizer
 from forgetctl.progress import Silent
 from forgetctl.rows.row import Row
 from forgetctl.rows.formats import read_rows

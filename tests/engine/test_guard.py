@@ -14,7 +14,7 @@ from oracles import random_model, random_rows
 from forgetctl.engine.fit import Fit
 from forgetctl.engine.guard import RetainGuard, probes
 from forgetctl.engine.schedule import Limits
-from forgetctl.engine.states import AnswerStates
+from forgetctl.model.states import AnswerStates
 from forgetctl.engine.trainer import UnlearnTrainer
 from forgetctl.errors import DivergedError
 from forgetctl.losses.methods import WeightedSum

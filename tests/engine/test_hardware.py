@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from forgetctl.engine.hardware import keep_freed_memory
+from forgetctl.model.hardware import keep_freed_memory
 
 FAULTS = """
 import resource, sys, torch

@@ -11,12 +11,12 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.functional import cross_entropy, linear, log_softmax
 
-import forgetctl.engine.head
-import forgetctl.engine.scoring
-from forgetctl.engine.head import Compared, compared_logp, head_gives_logp, head_inputs, target_logp
-from forgetctl.engine.models import add_lora
-from forgetctl.engine.scoring import answer_logits, answer_logp, answer_logp_and_kl, logp_of, pad_rows
-from forgetctl.engine.states import AnswerStates
+import forgetctl.model.fast.output_head
+import forgetctl.model.scoring
+from forgetctl.model.fast.output_head import Compared, compared_logp, head_gives_logp, head_inputs, target_logp
+from forgetctl.model.load import add_lora
+from forgetctl.model.scoring import answer_logits, answer_logp, answer_logp_and_kl, logp_of, pad_rows
+from forgetctl.model.states import AnswerStates
 from forgetctl.recipe.recipe import Lora
 
 POSITIONS, WIDTH, VOCABULARY = 37, 16, 101
@@ -25,7 +25,7 @@ POSITIONS, WIDTH, VOCABULARY = 37, 16, 101
 @pytest.fixture(params=[1, 3 * VOCABULARY, 10**6], ids=["row by row", "three rows", "all at once"])
 def buffer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """How much is turned over at once must not matter."""
-    monkeypatch.setattr(forgetctl.engine.head, "BUFFER_VALUES", request.param)
+    monkeypatch.setattr(forgetctl.model.fast.output_head, "BUFFER_VALUES", request.param)
 
 
 def inputs(scale: float = 1.0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -51,7 +51,7 @@ def test_a_sharded_head_is_as_plain_as_before() -> None:
         fully_shard(head, mesh=mesh)
         fully_shard(sharded, mesh=mesh)
         assert type(head) is not nn.Linear
-        with patch.object(forgetctl.engine.scoring, "answer_logits", side_effect=AssertionError):
+        with patch.object(forgetctl.model.scoring, "answer_logits", side_effect=AssertionError):
             torch.testing.assert_close(answer_logp(sharded, batch), expected)
     finally:
         distributed.destroy_process_group()

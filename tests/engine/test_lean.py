@@ -14,7 +14,7 @@ from transformers.activations import ACT2FN
 from transformers.models.gemma.modeling_gemma import GemmaRMSNorm
 from transformers.models.llama.modeling_llama import LlamaMLP, LlamaRMSNorm, apply_rotary_pos_emb
 
-from forgetctl.engine.lean import make_lean, turn_both
+from forgetctl.model.fast.fused_layers import make_lean, turn_both
 
 IDS = torch.arange(3, 17).reshape(2, 7)
 LEAN = {

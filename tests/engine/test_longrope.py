@@ -11,15 +11,15 @@ import transformers
 from oracles import HEADS, SMALL, TOKENS, VOCABULARY, plain_logp, random_rows
 from torch import nn
 
-from forgetctl.engine.encoding import Encoded, Encoder
-from forgetctl.engine.generation import Decoding, continuations
-from forgetctl.engine.models import load_tokenizer
-from forgetctl.engine.packing import enable_packing, packs
+from forgetctl.model.encoding import Encoded, Encoder
+from forgetctl.model.generation import Decoding, continuations
+from forgetctl.model.load import load_tokenizer
+from forgetctl.model.fast.packing import enable_packing, packs
 from forgetctl.engine.schedule import Limits, PairedBatches, cuts
-from forgetctl.engine.scoring import score, short_input
-from forgetctl.engine.shared_prompts import score_answers
-from forgetctl.engine.states import AnswerStates
-from forgetctl.engine.token_scores import score_tokens
+from forgetctl.model.scoring import score, short_input
+from forgetctl.model.fast.shared_prompts import score_answers
+from forgetctl.model.states import AnswerStates
+from forgetctl.model.token_scores import score_tokens
 
 SHORT = 12
 

@@ -9,7 +9,7 @@ import torch
 from oracles import random_model
 from torch import Tensor, nn
 
-from forgetctl.engine.models import add_lora, merged
+from forgetctl.model.load import add_lora, merged
 from forgetctl.recipe.recipe import Lora
 
 IDS = torch.arange(3, 17).reshape(2, 7)

@@ -12,15 +12,15 @@ import pytest
 import torch
 
 from forgetctl.demo.training import encoder_for
-from forgetctl.engine.encoding import Encoded, Encoder
+from forgetctl.model.encoding import Encoded, Encoder
 from forgetctl.engine.extras import watch_layer
-from forgetctl.engine.generation import Decoding, continuations
-from forgetctl.engine.memory import in_halves, memory_within, out_of_memory
-from forgetctl.engine.models import load_model, load_tokenizer
-from forgetctl.engine.scoring import score
-from forgetctl.engine.shared_prompts import score_answers
-from forgetctl.engine.states import AnswerStates
-from forgetctl.engine.token_scores import score_tokens
+from forgetctl.model.generation import Decoding, continuations
+from forgetctl.model.memory import in_halves, memory_within, out_of_memory
+from forgetctl.model.load import load_model, load_tokenizer
+from forgetctl.model.scoring import score
+from forgetctl.model.fast.shared_prompts import score_answers
+from forgetctl.model.states import AnswerStates
+from forgetctl.model.token_scores import score_tokens
 from forgetctl.errors import MemoryExceeded
 from forgetctl.rows.formats import read_rows
 
@@ -58,7 +58,7 @@ def test_nothing_else_is_held_to_anything(device: torch.device, limit: int | Non
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Collecting garbage takes a second with all that other tests have loaded, and nothing here needs it."""
-    monkeypatch.setattr("forgetctl.engine.memory.clear_device_cache", lambda **_: None)
+    monkeypatch.setattr("forgetctl.model.memory.clear_device_cache", lambda **_: None)
 
 
 REFUSED = {

@@ -16,12 +16,12 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from forgetctl.cli import cli
-from forgetctl.engine.directories import inspect_model
-from forgetctl.engine.models import load_model, load_tokenizer, unknown_targets
-from forgetctl.engine.scoring import score
+from forgetctl.model.directories import inspect_model
+from forgetctl.model.load import load_model, load_tokenizer, unknown_targets
+from forgetctl.model.scoring import score
 from forgetctl.errors import ModelError
 from forgetctl.files.writing import file_digest, model_digest
-from forgetctl.jobs.merge import run_merge
+from forgetctl.model.merge import run_merge
 
 CPU = torch.device("cpu")
 

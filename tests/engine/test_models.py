@@ -13,19 +13,8 @@ from oracles import random_model, random_rows
 from safetensors.torch import load_file, save_file
 
 from forgetctl.demo.training import encoder_for
-from forgetctl.engine.models import (
-    add_lora,
-    choose_device,
-    inspect_model,
-    inspect_trainable,
-    load_model,
-    load_tokenizer,
-    merged,
-    resolve_model,
-    save_model,
-    trainable_parameters,
-)
-from forgetctl.engine.scoring import score
+from forgetctl.model.load import add_lora, choose_device, inspect_model, inspect_trainable, load_model, load_tokenizer, merged, resolve_model, save_model, trainable_parameters
+from forgetctl.model.scoring import score
 from forgetctl.errors import ModelError
 from forgetctl.recipe.recipe import Lora
 from forgetctl.rows.row import Row

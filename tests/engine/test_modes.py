@@ -9,7 +9,7 @@ from oracles import HEADS, SMALL, TOKENS, plain_logp, random_model, random_rows
 from torch import nn
 from transformers import AutoModelForCausalLM, PhimoeConfig
 
-from forgetctl.engine.adapters import add_lora
+from forgetctl.model.adapters import add_lora
 from forgetctl.engine.modes import set_training
 from forgetctl.recipe.recipe import Lora
 

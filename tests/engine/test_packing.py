@@ -13,9 +13,9 @@ from cached_models import CHANGES, cached_model
 from oracles import HEADS, SMALL, TOKENS, VOCABULARY, plain_logp, random_model, random_rows
 from torch import Tensor, nn
 
-from forgetctl.engine.models import add_lora, load_model
-from forgetctl.engine.packing import ATTENTION, enable_packing, packed, packs
-from forgetctl.engine.scoring import answer_activations, answer_logp, pad_rows
+from forgetctl.model.load import add_lora, load_model
+from forgetctl.model.fast.packing import ATTENTION, enable_packing, packed, packs
+from forgetctl.model.scoring import answer_activations, answer_logp, pad_rows
 from forgetctl.engine.simulation import model_packs
 from forgetctl.recipe.recipe import Lora
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from forgetctl.engine.panics import panics_unheard
+from forgetctl.model.panics import panics_unheard
 from forgetctl.errors import ForgetctlError
 from tests.world import write_lines
 

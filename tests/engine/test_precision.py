@@ -13,11 +13,11 @@ import torch
 from torch import nn
 
 from forgetctl.demo.training import encoder_for, learn, save, tiny_llama
-from forgetctl.engine.encoding import Encoded, Encoder
-from forgetctl.engine.generation import Decoding, greedy_answers
-from forgetctl.engine.models import PRECISIONS, load_model, load_tokenizer
-from forgetctl.engine.scoring import score
-from forgetctl.engine.token_scores import score_tokens
+from forgetctl.model.encoding import Encoded, Encoder
+from forgetctl.model.generation import Decoding, greedy_answers
+from forgetctl.model.load import PRECISIONS, load_model, load_tokenizer
+from forgetctl.model.scoring import score
+from forgetctl.model.token_scores import score_tokens
 from forgetctl.errors import ForgetctlError, ModelError
 from forgetctl.progress import Silent
 from forgetctl.rows.row import Row

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from forgetctl.demo.training import encoder_for
-from forgetctl.engine.encoding import Encoded
-from forgetctl.engine.models import load_model, load_tokenizer
-from forgetctl.engine.ranks import Ranks, join, told_idle
-from forgetctl.engine.scoring import score
-from forgetctl.engine.shares import shared_scores
-from forgetctl.engine.states import AnswerStates
+from forgetctl.model.encoding import Encoded
+from forgetctl.model.load import load_model, load_tokenizer
+from forgetctl.model.processes import Ranks, join, told_idle
+from forgetctl.model.scoring import score
+from forgetctl.model.shares import shared_scores
+from forgetctl.model.states import AnswerStates
 from forgetctl.engine.wrapping import Through, WithinForward
 from forgetctl.errors import Interrupted, ModelError, UsageError
 from forgetctl.rows.formats import read_rows

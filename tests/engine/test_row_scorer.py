@@ -18,17 +18,17 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken
 
 from forgetctl.demo.training import encoder_for
-from forgetctl.engine import row_scorer
-from forgetctl.engine.encoding import Encoder
-from forgetctl.engine.generation import Answer, Decoding
-from forgetctl.engine.models import load_model, load_tokenizer
-from forgetctl.engine.row_scorer import AFFIRMED, ALL_MODES, PRIMED, UNTHINKING, RowScorer, sampled_rows
-from forgetctl.engine.scoring import score
-from forgetctl.engine.token_scores import score_tokens
+from forgetctl.model import row_scorer
+from forgetctl.model.encoding import Encoder
+from forgetctl.model.generation import Answer, Decoding
+from forgetctl.model.load import load_model, load_tokenizer
+from forgetctl.model.row_scorer import AFFIRMED, ALL_MODES, PRIMED, UNTHINKING, RowScorer, sampled_rows
+from forgetctl.model.scoring import score
+from forgetctl.model.token_scores import score_tokens
 from forgetctl.maths.membership import MIN_K_SHARE
 from forgetctl.recipe.recipe import Verify
 from forgetctl.rows.row import Row
-from forgetctl.scores import GREEDY, SAMPLED, Elicited, ScoreSet
+from forgetctl.model.scores import GREEDY, SAMPLED, Elicited, ScoreSet
 from forgetctl.rows.formats import read_rows
 
 CPU = torch.device("cpu")

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from oracles import ARCHITECTURES, VOCABULARY, plain_logp, random_model, random_rows
 
 from forgetctl.demo.training import encoder_for
-from forgetctl.engine.encoding import Encoded
-from forgetctl.engine.models import load_model, load_tokenizer
-from forgetctl.engine.scoring import answer_logits, answer_logp, length_batches, pad_rows, score
-from forgetctl.engine.states import AnswerStates
-from forgetctl.engine.token_scores import score_tokens
+from forgetctl.model.encoding import Encoded
+from forgetctl.model.load import load_model, load_tokenizer
+from forgetctl.model.scoring import answer_logits, answer_logp, length_batches, pad_rows, score
+from forgetctl.model.states import AnswerStates
+from forgetctl.model.token_scores import score_tokens
 from forgetctl.errors import ModelError
 from forgetctl.rows.formats import read_rows
 

@@ -7,9 +7,9 @@ import torch
 from cached_models import CHANGES, cached_model
 from oracles import plain_logp, random_model, random_rows
 
-from forgetctl.engine import shared_prompts
-from forgetctl.engine.encoding import Encoded
-from forgetctl.engine.shared_prompts import score_answers
+from forgetctl.model.fast import shared_prompts
+from forgetctl.model.encoding import Encoded
+from forgetctl.model.fast.shared_prompts import score_answers
 from forgetctl.errors import ModelError
 
 

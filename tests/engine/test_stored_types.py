@@ -10,11 +10,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_checkpoints import write_checkpoint
 
-from forgetctl.engine.directories import ModelFacts
-from forgetctl.engine.export import save_model
-from forgetctl.engine.models import frozen_dtype, load_for_training, load_model
+from forgetctl.model.directories import ModelFacts
+from forgetctl.model.export import save_model
+from forgetctl.model.load import frozen_dtype, load_for_training, load_model
 from forgetctl.engine.split import join, low_half
-from forgetctl.engine.stored_types import most_stored
+from forgetctl.model.stored_types import most_stored
 from forgetctl.recipe.recipe import Recipe
 
 CPU = torch.device("cpu")

@@ -15,9 +15,9 @@ from jinja2 import TemplateError
 from transformers.utils import chat_template_utils
 from transformers.utils.chat_template_utils import render_jinja_template
 
-from forgetctl.engine import templates
-from forgetctl.engine.models import load_tokenizer
-from forgetctl.engine.templates import render, template_date, template_digest
+from forgetctl.model import templates
+from forgetctl.model.load import load_tokenizer
+from forgetctl.model.templates import render, template_date, template_digest
 from forgetctl.errors import TemplateRefusal
 
 TURNS = [{"role": "user", "content": "Velmira"}]

@@ -17,12 +17,12 @@ from oracles import ARCHITECTURES, VOCABULARY, random_model, random_rows
 from torch import nn
 from transformers import LlamaConfig
 
-import forgetctl.engine.token_scores
+import forgetctl.model.token_scores
 from forgetctl.demo.training import encoder_for
-from forgetctl.engine.encoding import Encoded
-from forgetctl.engine.models import load_model, load_tokenizer
-from forgetctl.engine.scoring import MAX_ROWS, score
-from forgetctl.engine.token_scores import TokenScores, score_tokens
+from forgetctl.model.encoding import Encoded
+from forgetctl.model.load import load_model, load_tokenizer
+from forgetctl.model.scoring import MAX_ROWS, score
+from forgetctl.model.token_scores import TokenScores, score_tokens
 from forgetctl.errors import ModelError
 from forgetctl.rows.formats import read_rows
 
@@ -201,7 +201,7 @@ def test_companions_and_order_do_not_matter(model: Any, rows: list[Encoded]) -> 
 def test_chunks_do_not_matter(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     network, some = random_model("Llama"), random_rows(7)
     assert sum(row.tokens for row in some) % 3  # the last chunk of three is not full
-    monkeypatch.setattr(forgetctl.engine.token_scores, "CHUNK", chunk)
+    monkeypatch.setattr(forgetctl.model.token_scores, "CHUNK", chunk)
     for each, row in zip(score_tokens(network, some), some, strict=True):
         agree(each, plain(network, row))
 

@@ -16,11 +16,11 @@ from oracles import plain_logp
 from forgetctl.demo.training import encoder_for
 from forgetctl.engine import trainer as training
 from forgetctl.engine.checkpoints import COMPLETE, checkpoint_step, last_checkpoint
-from forgetctl.engine.encoding import Encoded
+from forgetctl.model.encoding import Encoded
 from forgetctl.engine.fit import Fit
-from forgetctl.engine.models import add_lora, load_model, load_tokenizer, merged, trainable_parameters
+from forgetctl.model.load import add_lora, load_model, load_tokenizer, merged, trainable_parameters
 from forgetctl.engine.schedule import Limits, PairedBatches, Part
-from forgetctl.engine.scoring import score
+from forgetctl.model.scoring import score
 from forgetctl.engine.trainer import Figures, UnlearnTrainer
 from forgetctl.errors import DivergedError, MemoryExceeded
 from forgetctl.losses.methods import Batch, WeightedSum

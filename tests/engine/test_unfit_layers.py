@@ -10,7 +10,7 @@ from oracles import HEADS, SMALL, TOKENS, plain_logp, random_model, random_rows
 from torch import nn
 from transformers import AutoModelForCausalLM, FalconConfig, Llama4TextConfig, MambaConfig, Zamba2Config
 
-from forgetctl.engine.adapters import add_lora, merged, unfit_layers
+from forgetctl.model.adapters import add_lora, merged, unfit_layers
 from forgetctl.recipe.recipe import Lora
 
 GATE, QUERY = {"gate_proj", "up_proj", "down_proj"}, {"q_proj", "k_proj", "v_proj", "o_proj"}

@@ -19,10 +19,10 @@ from transformers import (
     xLSTMConfig,
 )
 
-from forgetctl.engine.generation import Way, _found_way
-from forgetctl.engine.lean import make_lean
-from forgetctl.engine.models import load_model
-from forgetctl.engine.scoring import score
+from forgetctl.model.generation import Way, _found_way
+from forgetctl.model.fast.fused_layers import make_lean
+from forgetctl.model.load import load_model
+from forgetctl.model.scoring import score
 from forgetctl.engine.simulation import Load, step_memory
 from forgetctl.engine.simulation import Way as Step
 from forgetctl.errors import ModelError

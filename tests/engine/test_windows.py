@@ -14,15 +14,15 @@ from oracles import VOCABULARY, random_model, token_logp
 from tokenizers import processors
 
 from forgetctl.demo.training import encoder_for
-from forgetctl.engine.encoding import Encoded, Encoder, encode_rows
-from forgetctl.engine.models import load_model, load_tokenizer
-from forgetctl.engine.row_scorer import ALL_MODES, PRIMED, RowScorer
-from forgetctl.engine.scoring import score
-from forgetctl.engine.windows import by_row, row_sums, row_tokens, told, whole_rows
+from forgetctl.model.encoding import Encoded, Encoder, encode_rows
+from forgetctl.model.load import load_model, load_tokenizer
+from forgetctl.model.row_scorer import ALL_MODES, PRIMED, RowScorer
+from forgetctl.model.scoring import score
+from forgetctl.model.windows import by_row, row_sums, row_tokens, told, whole_rows
 from forgetctl.errors import InputError
 from forgetctl.recipe.recipe import Passages, Verify
 from forgetctl.rows.row import Row
-from forgetctl.scores import GREEDY
+from forgetctl.model.scores import GREEDY
 
 FILE = Path("folder/request.jsonl")
 TEXT = "Alwen lives in Norwick and is a clerk. " * 12

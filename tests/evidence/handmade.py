@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from forgetctl.evidence.collected import Collected
-from forgetctl.scores import Elicited, Role, Scores, ScoreSet
+from forgetctl.model.scores import Elicited, Role, Scores, ScoreSet
 
 
 def rows(logp: Sequence[float], **lists: Any) -> ScoreSet:

@@ -22,7 +22,7 @@ from forgetctl.evidence.closeness import (
 from forgetctl.evidence.collected import Collected
 from forgetctl.maths.bounds import Bounds
 from forgetctl.maths.findings import Closeness
-from forgetctl.scores import ScoreSet
+from forgetctl.model.scores import ScoreSet
 
 BOUNDS = Bounds()
 OURS = rows([-1.0, -2.0, -3.0, -4.0], truth=[0.0, 1.0, 2.0, 3.0])

@@ -17,7 +17,7 @@ from forgetctl.evidence.stored import by_name, collect
 from forgetctl.maths.bounds import Bounds, Check
 from forgetctl.maths.earlier import StaysForgotten, check_earlier, with_earlier
 from forgetctl.maths.verdict import Outcome, Verdict
-from forgetctl.scores import Scores, ScoreSet
+from forgetctl.model.scores import Scores, ScoreSet
 from tests.stages.verdicts import complete, verdict
 
 BOUNDS = Bounds()

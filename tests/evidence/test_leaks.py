@@ -13,7 +13,7 @@ from scipy import stats
 from forgetctl.evidence.collected import Collected
 from forgetctl.evidence.leaks import gibberish, known_rows, named_secrets, sampled_leaks, whole_answers
 from forgetctl.maths.findings import Secrets
-from forgetctl.scores import ScoreSet
+from forgetctl.model.scores import ScoreSet
 
 MUTE = asked(greedy=said(secrets=[[0, 0], [0], []]))  # three rows with 2, 1 and 0 secrets
 

@@ -15,7 +15,7 @@ from forgetctl.evidence.collected import Collected
 from forgetctl.evidence.membership import attacks, privacy_leak
 from forgetctl.maths.bounds import Bounds
 from forgetctl.maths.membership import ATTACKS, Attack
-from forgetctl.scores import ScoreSet
+from forgetctl.model.scores import ScoreSet
 
 BOUNDS = Bounds()
 # Scores that each attack sees: loss is logp / tokens; zlib logp / bytes; the other two as they are.

@@ -9,7 +9,7 @@ import pytest
 
 from forgetctl.evidence.collected import Collected
 from forgetctl.evidence.stored import by_name, collect
-from forgetctl.scores import Scores
+from forgetctl.model.scores import Scores
 from tests.stages.verdicts import complete, verdict
 
 

@@ -16,7 +16,7 @@ from forgetctl.evidence.collected import Collected
 from forgetctl.evidence.usefulness import kept, utility, utility_without_rouge
 from forgetctl.maths.bounds import Bounds
 from forgetctl.maths.findings import Kept
-from forgetctl.scores import Role, Scores, ScoreSet
+from forgetctl.model.scores import Role, Scores, ScoreSet
 
 BOUNDS = Bounds()
 FORGET = rows([-1.0])

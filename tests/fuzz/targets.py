@@ -17,7 +17,7 @@ import forgetctl.jobs.audit as auditing
 from forgetctl.errors import ForgetctlError
 from forgetctl.jobs.seal import SealOptions, run_seal
 from forgetctl.recipe.recipe import load_recipe, parse_recipe
-from forgetctl.scores import read_scores
+from forgetctl.model.scores import read_scores
 from forgetctl.seal.bundle import read_bundle
 from forgetctl.files.canonical import MalformedError, parse_canonical
 from forgetctl.seal.events import ChainError, read_chain

@@ -9,13 +9,13 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from forgetctl.engine.encoding import Encoded
+from forgetctl.model.encoding import Encoded
 from forgetctl.engine.fit import Fit
-from forgetctl.engine.hardware import repeat_sums
-from forgetctl.engine.memory import memory_within
-from forgetctl.engine.models import choose_device
+from forgetctl.model.hardware import repeat_sums
+from forgetctl.model.memory import memory_within
+from forgetctl.model.load import choose_device
 from forgetctl.engine.schedule import Limits
-from forgetctl.engine.scoring import score
+from forgetctl.model.scoring import score
 from forgetctl.engine.trainer import UnlearnTrainer
 from forgetctl.errors import MemoryExceeded
 from forgetctl.losses.methods import WeightedSum

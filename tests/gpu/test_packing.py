@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from forgetctl.engine.packing import enable_packing, packs
-from forgetctl.engine.scoring import answer_logp, pad_rows
+from forgetctl.model.fast.packing import enable_packing, packs
+from forgetctl.model.scoring import answer_logp, pad_rows
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
 from cached_models import CHANGES, cached_model

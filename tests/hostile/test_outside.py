@@ -23,7 +23,7 @@ from forgetctl.files.outside import LARGEST_BYTES, read_bytes, read_text
 from forgetctl.recipe.recipe import load_recipe, read_recipe
 from forgetctl.register.rules import Details, begin
 from forgetctl.register.store import Register
-from forgetctl.scores import read_scores
+from forgetctl.model.scores import read_scores
 from forgetctl.seal.bundle import read_bundle
 from forgetctl.files.canonical import MalformedError
 from forgetctl.seal.commitments import commit_file, read_key

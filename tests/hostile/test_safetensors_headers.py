@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from forgetctl.engine.directories import inspect_model, weight_files, weight_shapes
-from forgetctl.engine.merging import check_adapter
+from forgetctl.model.directories import inspect_model, weight_files, weight_shapes
+from forgetctl.model.merging import check_adapter
 from forgetctl.errors import ModelError
 
 GOOD = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}

@@ -15,9 +15,9 @@ from safetensors.numpy import load_file
 
 from forgetctl.cli import cli
 from forgetctl.demo.training import encoder_for
-from forgetctl.engine.encoding import Encoded
-from forgetctl.engine.models import load_model, load_tokenizer
-from forgetctl.engine.scoring import score
+from forgetctl.model.encoding import Encoded
+from forgetctl.model.load import load_model, load_tokenizer
+from forgetctl.model.scoring import score
 from forgetctl.maths.statistics import ks
 from forgetctl.maths.unseen import unseen_levels
 from forgetctl.recipe.recipe import load_recipe, parse_recipe

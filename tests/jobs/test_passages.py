@@ -11,9 +11,9 @@ import pytest
 from click.testing import Result
 
 from forgetctl.demo.training import encoder_for
-from forgetctl.engine.encoding import encode_rows
-from forgetctl.engine.models import load_tokenizer
-from forgetctl.engine.windows import row_tokens
+from forgetctl.model.encoding import encode_rows
+from forgetctl.model.load import load_tokenizer
+from forgetctl.model.windows import row_tokens
 from forgetctl.rows.formats import read_rows
 from tests.jobs.conftest import SETTINGS
 

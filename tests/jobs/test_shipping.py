@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from peft import PeftModel
 
 from forgetctl.cli import cli
-from forgetctl.engine.models import load_tokenizer
+from forgetctl.model.load import load_tokenizer
 from forgetctl.files.writing import file_digest
 from forgetctl.jobs.purge import PurgeOptions, plan_purge, run_purge
 from tests.jobs.conftest import QUICK

@@ -16,9 +16,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from forgetctl.demo.training import make_tokenizer
 from forgetctl.engine import fit
-from forgetctl.engine.encoding import Encoded
+from forgetctl.model.encoding import Encoded
 from forgetctl.engine.estimate import Limit, plan
-from forgetctl.engine.models import inspect_model
+from forgetctl.model.load import inspect_model
 from forgetctl.errors import MemoryExceeded
 from forgetctl.recipe.recipe import load_recipe
 from tests.jobs.conftest import unlearn_arguments

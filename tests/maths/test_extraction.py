@@ -9,14 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forgetctl.maths.extraction import (
-    exact_memorisation,
-    extraction_strength,
-    is_gibberish,
-    is_long,
-    is_verbatim,
-    least_likely,
-)
+from forgetctl.model.extraction import exact_memorisation, extraction_strength, is_gibberish, is_long, is_verbatim, least_likely
 
 hits = st.lists(st.booleans(), min_size=1, max_size=30)
 PROSE = (

@@ -10,17 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
 
-from forgetctl.maths.metrics import (
-    TRUTH_RATIO_VARIANT,
-    choice_probability,
-    forget_truth_ratio,
-    model_utility,
-    per_token,
-    probability,
-    rouge_l_recall,
-    truth_ratio,
-    useful_truth,
-)
+from forgetctl.model.metrics import TRUTH_RATIO_VARIANT, choice_probability, forget_truth_ratio, model_utility, per_token, probability, rouge_l_recall, truth_ratio, useful_truth
 
 logps = st.floats(-50, 0)
 answer = st.tuples(logps, st.integers(1, 40))

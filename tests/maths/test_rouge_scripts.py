@@ -6,7 +6,7 @@ import unicodedata
 
 import pytest
 
-from forgetctl.maths.metrics import rouge_l_recall
+from forgetctl.model.metrics import rouge_l_recall
 
 
 @pytest.mark.parametrize("text", ["東京に住んでいます", "Она живёт в Москве", "تعيش في القاهرة"])

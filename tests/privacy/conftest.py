@@ -101,6 +101,6 @@ def trial(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Trial:
             ["forgetctl.engine.trainer:UnlearnTrainer.compute_loss", "ValueError"],
         ),
         (unlearn(world, planted, "runs/c"), ["forgetctl.stages.unlearn:shared_scores", "KeyboardInterrupt"]),
-        (verify(world, planted, "runs/a", "--force"), ["forgetctl.engine.row_scorer:RowScorer.scores", "ValueError"]),
+        (verify(world, planted, "runs/a", "--force"), ["forgetctl.model.row_scorer:RowScorer.scores", "ValueError"]),
     ]
     return run(folder, planted, commands)

@@ -34,7 +34,7 @@ VERIFY = (
     "forgetctl.jobs.subject:read_rows",
     "forgetctl.jobs.subject:with_perturbed",
     "forgetctl.stages.verify:encode_rows",
-    "forgetctl.engine.row_scorer:RowScorer.scores",
+    "forgetctl.model.row_scorer:RowScorer.scores",
     "forgetctl.jobs.verify:store",
     "forgetctl.jobs.verify:write_card",
 )

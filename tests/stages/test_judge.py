@@ -11,7 +11,7 @@ import pytest
 from verdicts import KL, answering, answers, changed, complete, flat, moved, verdict
 
 from forgetctl.evidence.collected import Collected
-from forgetctl.scores import Elicited, Scores
+from forgetctl.model.scores import Elicited, Scores
 
 Change = Callable[[Collected], Collected]
 

@@ -11,7 +11,7 @@ import pytest
 from verdicts import BOUNDS, KL, changed, complete, flat, model, verdict
 
 from forgetctl.evidence.collected import Collected
-from forgetctl.scores import Elicited, Role, Scores, ScoreSet
+from forgetctl.model.scores import Elicited, Role, Scores, ScoreSet
 from forgetctl.stages.judge import gather
 
 # A reason for everything that is missing

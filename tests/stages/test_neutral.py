@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from forgetctl.engine.encoding import Encoder
-from forgetctl.engine.generation import Answer
-from forgetctl.engine.models import load_tokenizer
+from forgetctl.model.encoding import Encoder
+from forgetctl.model.generation import Answer
+from forgetctl.model.load import load_tokenizer
 from forgetctl.errors import UsageError
 from forgetctl.stages import neutral
 

@@ -18,7 +18,7 @@ from forgetctl.errors import RunError
 from forgetctl.evidence.collected import Collected
 from forgetctl.maths import counts, findings, means, membership, statistics
 from forgetctl.maths.bounds import Bounds
-from forgetctl.scores import Scores
+from forgetctl.model.scores import Scores
 from forgetctl.stages.judge import conclude
 from forgetctl.stages.report import build, render_json, render_markdown
 from tests.stages.report_records import BOUNDS, html, scores_record, verdict_record, write, write_run

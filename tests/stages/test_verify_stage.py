@@ -19,17 +19,17 @@ from hypothesis import strategies as st
 
 import forgetctl.stages.verify as stage
 from forgetctl.demo.training import encoder_for, make_tokenizer, save, tiny_llama
-from forgetctl.engine.encoding import Encoded, Encoder
+from forgetctl.model.encoding import Encoded, Encoder
 from forgetctl.engine.finetune import fine_tune
-from forgetctl.engine.models import load_model, load_tokenizer
-from forgetctl.engine.row_scorer import ALL_MODES, UNTHINKING
-from forgetctl.engine.scoring import score
+from forgetctl.model.load import load_model, load_tokenizer
+from forgetctl.model.row_scorer import ALL_MODES, UNTHINKING
+from forgetctl.model.scoring import score
 from forgetctl.errors import UsageError
 from forgetctl.files.writing import model_digest
 from forgetctl.progress import Silent
 from forgetctl.recipe.recipe import Lora, Recipe, Verify
 from forgetctl.rows.row import Row
-from forgetctl.scores import GREEDY, Role, Scores, ScoreSet
+from forgetctl.model.scores import GREEDY, Role, Scores, ScoreSet
 from forgetctl.rows.formats import read_rows
 from forgetctl.stages.verify import RowSets, Scorer, check_fit, split_halves
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from forgetctl.evidence.collected import Collected
 from forgetctl.maths.bounds import Bounds
-from forgetctl.scores import Elicited, Role, Scores, ScoreSet
+from forgetctl.model.scores import Elicited, Role, Scores, ScoreSet
 from forgetctl.stages.judge import conclude
 
 BOUNDS = Bounds()

@@ -18,8 +18,8 @@ from rouge_score.rouge_scorer import RougeScorer
 from scipy.stats import ks_2samp
 
 from forgetctl.cli import cli
-from forgetctl.engine.encoding import Encoder
-from forgetctl.engine.models import load_model, load_tokenizer
+from forgetctl.model.encoding import Encoder
+from forgetctl.model.load import load_model, load_tokenizer
 from forgetctl.recipe.recipe import shipped_recipes
 from forgetctl.rows.row import Row
 from forgetctl.studies.tofu.data import TofuData

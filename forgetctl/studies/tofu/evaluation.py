@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...engine.encoding import Encoded, Encoder, encode_rows
-from ...engine.generation import Decoding, greedy_answers
-from ...engine.models import ModelFacts
-from ...engine.row_scorer import RowScorer
-from ...engine.states import AnswerStates
+from ...model.encoding import Encoded, Encoder, encode_rows
+from ...model.generation import Decoding, greedy_answers
+from ...model.load import ModelFacts
+from ...model.row_scorer import RowScorer
+from ...model.states import AnswerStates
 from ...evidence.usefulness import utility, utility_without_rouge
-from ...maths.metrics import forget_truth_ratio, useful_truth
+from ...model.metrics import forget_truth_ratio, useful_truth
 from ...maths.statistics import ks
 from ...recipe.recipe import Recipe
 from ...rows.row import Row
-from ...scores import GREEDY, Role, Scores, ScoreSet
+from ...model.scores import GREEDY, Role, Scores, ScoreSet
 from .data import SplitRows
 
 TOLD = ("forget", "retain", "world_facts")

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
-from ...engine.models import inspect_model, resolve_model
+from ...model.load import inspect_model, resolve_model
 from ...errors import ForgetctlError, RunError, UsageError
 from ...files.writing import model_digest, read_json, text_digest, write_json
 from ...progress import Progress

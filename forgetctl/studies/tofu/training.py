@@ -16,11 +16,11 @@ from typing import Any
 
 import torch
 
-from ...engine.encoding import Encoded
+from ...model.encoding import Encoded
 from ...engine.estimate import static_bytes
 from ...engine.fit import DTYPES, Fit, choose_fit, free_memory, training_precision
 from ...engine.levels import learn_levels
-from ...engine.models import choose_device, inspect_trainable, load_encoder, load_for_training, load_model
+from ...model.load import choose_device, inspect_trainable, load_encoder, load_for_training, load_model
 from ...engine.stand_ins import NO_STAND_INS, make_stand_ins
 from ...engine.tracking import Watch
 from ...errors import DivergedError
@@ -30,7 +30,7 @@ from ...progress import Progress, Silent
 from ...recipe.recipe import CALIBRATED_RECIPE, Recipe, load_recipe
 from ...rows.row import Row
 from ...run import Run
-from ...scores import Scores
+from ...model.scores import Scores
 from ...rows.holdout import check_unseen, for_calibration
 from ...rows.refusals import read_refusals
 from ...rows.formats import read_rows

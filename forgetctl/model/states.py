@@ -15,7 +15,7 @@ from torch.nn.functional import kl_div, log_softmax
 
 from ..errors import ModelError
 from .encoding import Encoded
-from .head import head_inputs, rows_at_once
+from .fast.output_head import head_inputs, rows_at_once
 from .memory import in_halves
 from .scoring import answer_logits, at_scored, length_batches, pad_rows, short_input
 

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError, model_validator
 
-from .errors import InputError
-from .maths import metrics
-from .maths.resampling import Units
-from .files.outside import read_text
-from .files.strict_json import LooseJSONError, parse_json
+from ..errors import InputError
+from . import metrics
+from ..maths.resampling import Units
+from ..files.outside import read_text
+from ..files.strict_json import LooseJSONError, parse_json
 
 Floats = NDArray[np.float64]
 Role = Literal["start", "unlearned", "reference"]

@@ -29,13 +29,13 @@ from .directories import weight_shapes as weight_shapes
 from .encoding import Encoder
 from .export import save_model as save_model
 from .hardware import keep_freed_memory, repeat_sums, settle_gpu
-from .lean import make_lean
+from .fast.fused_layers import make_lean
 from .memory import REFUSALS, out_of_memory
-from .packing import enable_packing
+from .fast.packing import enable_packing
 from .panics import panics_unheard
 from .quantised import NF4_BLOCK, QUANTISED, narrowest, quantising, settle_layers
 from .quantised import PRECISIONS as PRECISIONS
-from .split import split_weights
+from ..engine.split import split_weights
 from .stored_types import hold_stored_types, most_stored, restore_stored
 
 RESCALING = "rescale_every"

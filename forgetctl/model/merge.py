@@ -10,10 +10,10 @@ import torch
 
 from ..files.disk import refuse_beyond_disk, unmade
 from ..engine.checkpoints import saving
-from ..engine.directories import ADAPTER_WEIGHTS, inspect_base, trainable
-from ..engine.export import left_out_words
-from ..engine.memory import memory_within
-from ..engine.merging import check_adapter, merge_adapter
+from .directories import ADAPTER_WEIGHTS, inspect_base, trainable
+from .export import left_out_words
+from .memory import memory_within
+from .merging import check_adapter, merge_adapter
 from ..errors import UsageError
 from ..files.writing import file_digest, model_digest, refuse_in_bundle
 from ..progress import Progress, Silent

@@ -18,7 +18,7 @@ from torch import nn
 from ..errors import ModelError
 from ..recipe.recipe import Lora
 from .companions import ADAPTER_WEIGHTS
-from .low_rank import add_in_place
+from .fast.lora import add_in_place
 
 ALL = "all-linear"
 PARAMETER = "parameter_name"

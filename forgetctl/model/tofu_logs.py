@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from .errors import InputError
-from .maths.extraction import is_gibberish, is_long, is_verbatim
+from ..errors import InputError
+from .extraction import is_gibberish, is_long, is_verbatim
 from .scores import GREEDY, Elicited, Role, Scores, ScoreSet
 
 PARTS = {

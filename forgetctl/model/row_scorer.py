@@ -9,24 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from ..maths.extraction import (
-    exact_memorisation,
-    extraction_strength,
-    is_gibberish,
-    is_long,
-    is_verbatim,
-    least_likely,
-)
-from ..maths.metrics import rouge_l_recall
+from .extraction import exact_memorisation, extraction_strength, is_gibberish, is_long, is_verbatim, least_likely
+from .metrics import rouge_l_recall
 from ..recipe.recipe import Verify
 from ..rows.row import Row, normalise
-from ..scores import GREEDY, SAMPLED, Elicited, ScoreSet
+from .scores import GREEDY, SAMPLED, Elicited, ScoreSet
 from .encoding import Encoded, Encoder
 from .generation import Answer, Decoding, continuations
 from .panics import panics_unheard
-from .ranks import Ranks
+from .processes import Ranks
 from .scoring import score
-from .shared_prompts import score_answers
+from .fast.shared_prompts import score_answers
 from .shares import in_shares
 from .token_scores import TokenScores, score_tokens
 from .windows import by_row, row_sums, row_tokens, whole_rows

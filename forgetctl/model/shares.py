@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from .encoding import Encoded
-from .ranks import Ranks
-from .schedule import deal
+from .processes import Ranks
+from ..engine.schedule import deal
 from .scoring import score
 from .states import AnswerStates
 

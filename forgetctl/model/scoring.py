@@ -20,9 +20,9 @@ from torch.nn.functional import cross_entropy
 
 from ..errors import ModelError
 from .encoding import Encoded
-from .head import Compared, has_plain_head, head_gives_logp
+from .fast.output_head import Compared, has_plain_head, head_gives_logp
 from .memory import in_halves
-from .packing import packed, packs
+from .fast.packing import packed, packs
 
 MAX_ROWS = 64
 MAX_TOKENS = 8192
