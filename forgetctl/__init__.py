@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from .jobs.verify import run_verify
     from ..recipe.recipe import Recipe, load_recipe
     from .register.store import Register
-    from .run import Run
+    from ..runs.run import Run
 
 __all__ = [
     "AuditOptions",

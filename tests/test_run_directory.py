@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from forgetctl.errors import InputError, RunError, UsageError
 from forgetctl.files.writing import file_digest, model_digest, read_json, text_digest, write_bytes, write_json, write_new
-from forgetctl.run import LATEST, SCHEMA, Run, new_run_path, refuse_used
+from forgetctl.runs.run import LATEST, SCHEMA, Run, new_run_path, refuse_used
 
 PRIVATE = "Velmira Oskandt"
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
 from ..errors import InputError, RunError
-from ..layout import RunFiles
+from ..runs.layout import RunFiles
 from ..files.outside import read_text
 from ..recipe.recipe import load_yaml
 from ..model.scores import Scores

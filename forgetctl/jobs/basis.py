@@ -14,7 +14,7 @@ from ..evidence.collected import Collected, Comparison, Tracked
 from ..evidence.stored import by_name, collect
 from ..files.writing import file_digest, read_json
 from ..maths.bounds import Bounds
-from ..run import Run
+from ..runs.run import Run
 from ..model.scores import Scores, check_rows
 from ..seal.manifest import files_digest, model_entries
 from ..stages.judge import conclude

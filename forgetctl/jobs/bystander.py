@@ -11,7 +11,7 @@ from accelerate import PartialState
 
 from ..model.processes import Ranks, told_idle
 from ..progress import Progress, Silent
-from ..run import Run
+from ..runs.run import Run
 
 
 class Bystander(Run):

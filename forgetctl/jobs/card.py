@@ -14,7 +14,7 @@ from ..errors import InputError
 from ..files.writing import write_bytes
 from ..files.outside import read_text
 from ..recipe.recipe import load_yaml
-from ..run import Run
+from ..runs.run import Run
 
 LARGEST_CARD = 2**20
 """Bytes of the start model's own card; a larger one states no licence here."""

@@ -13,7 +13,7 @@ from ..engine.fit import Fit, free_memory
 from ..model.processes import Ranks
 from ..errors import RunError
 from ..losses.methods import WeightedSum
-from ..run import Run
+from ..runs.run import Run
 from .prepare import Job, asked_limit, expected_retain, memory_limit
 
 

@@ -13,11 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, Validat
 from ..document.records import Report
 from ..errors import ForgetctlError
 from ..recipe.recipe import read_recipe
-from ..run import Run
+from ..runs.run import Run
 from ..seal.bundle import Bundle
 from ..files.canonical import MalformedError, parse, parse_object
 from ..seal.checks import Finding, read_events
-from ..seal.events import Event
+from ..runs.events import Event
 from ..seal.manifest import files_digest
 from ..stages.report import build
 from .basis import Basis, basis_of, bounds_of

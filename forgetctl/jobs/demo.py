@@ -21,7 +21,7 @@ from ..errors import ForgetctlError
 from ..files.writing import read_json
 from ..files.plain_text import one_line
 from ..progress import Progress
-from ..run import Run, refuse_used
+from ..runs.run import Run, refuse_used
 from ..rows.formats import read_rows
 
 PEOPLE, GONE, EPOCHS, LEARNING_RATE, SEED = 160, 12, 36, 3e-3, 7

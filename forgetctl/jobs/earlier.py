@@ -17,7 +17,7 @@ from ..evidence.collected import Earlier as EarlierScores
 from ..files.writing import file_digest, read_json
 from ..progress import Progress
 from ..recipe.recipe import Recipe, read_recipe
-from ..run import DEFAULT_RUNS, LATEST, Run
+from ..runs.run import DEFAULT_RUNS, LATEST, Run
 from ..model.scores import Scores
 from ..rows.formats import read_rows
 from ..stages.verify import RowSets, Scorer, check_fit

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files.writing import file_digest
-from ..run import Run
+from ..runs.run import Run
 from ..stages.reference import ModelSource, Source
 from .options import VerifyOptions
 from .subject import Subject

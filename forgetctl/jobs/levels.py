@@ -10,7 +10,7 @@ from ..engine.levels import learn_levels
 from ..model.processes import Ranks
 from ..errors import RunError
 from ..files.writing import read_json, write_json
-from ..run import Run
+from ..runs.run import Run
 from .prepare import Job, encode_unseen
 
 

@@ -24,8 +24,8 @@ from ..losses.methods import WeightedSum
 from ..progress import Progress, Silent
 from ..recipe.recipe import Recipe
 from ..rows.row import Row
-from ..run import DEFAULT_RUNS, refuse_used
-from ..seal.commitments import Part, split_requests
+from ..runs.run import DEFAULT_RUNS, refuse_used
+from ..runs.commitments import Part, split_requests
 from ..rows.holdout import check_unseen, for_calibration
 from ..stages.neutral import ORIGIN, own_answers
 from ..rows.pairing import Pairing, choose_retain
@@ -33,7 +33,7 @@ from ..rows.refusals import SHIPPED, read_refusals
 from ..rows.formats import RowFile, read_rows
 from ..stages.requirements import check_terms, check_weights
 from .binding import check_requests
-from .lineage import Start, find_start
+from ..runs.lineage import Start, find_start
 from .options import UnlearnOptions, VerifyOptions
 from .precheck import look_at_texts
 

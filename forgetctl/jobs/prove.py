@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError, RunError
-from ..run import Run
+from ..runs.run import Run
 from ..seal.bundle import read_bundle
 from ..files.canonical import MalformedError, parse_object, sha256
-from ..seal.commitments import find_row, read_key
+from ..runs.commitments import find_row, read_key
 from ..rows.formats import Fields, read_rows
 
 

@@ -11,8 +11,8 @@ from typing import Any
 from ..errors import RunError
 from ..files.writing import draft_prefix, read_json
 from ..files.plain_text import one_line
-from ..run import Run
-from ..seal.events import read_chain
+from ..runs.run import Run
+from ..runs.events import read_chain
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from ..model.load import choose_device, resolve_model
 from ..model.processes import Ranks
 from ..errors import InputError, UsageError
 from ..files.writing import refuse_in_bundle, text_digest
-from ..layout import PROGRESS_LOG
+from ..runs.layout import PROGRESS_LOG
 from ..progress import Progress
 from ..rows.row import Row, normalise
 from ..stages.finetune import Lessons, Tuning, make_model

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..files.writing import write_bytes
-from ..run import Run
+from ..runs.run import Run
 from ..stages.report import build, render_html, render_json, render_markdown
 
 Kind = Literal["html", "json", "md"]

@@ -13,7 +13,7 @@ from .. import __version__
 from ..errors import RunError, UsageError
 from ..files.writing import SEAL, is_bundle, now, read_json, write_bytes
 from ..files.plain_text import one_line
-from ..run import Run
+from ..runs.run import Run
 from ..seal.bundle import (
     TIMESTAMP,
     WEIGHTS_SIGNATURE,

@@ -17,9 +17,9 @@ from ..files.writing import file_digest, read_json
 from ..progress import Progress
 from ..recipe.recipe import Recipe, read_recipe
 from ..rows.row import Row
-from ..run import DEFAULT_RUNS, LATEST, Run, new_run_path
+from ..runs.run import DEFAULT_RUNS, LATEST, Run, new_run_path
 from ..model.scores import REPHRASED
-from ..seal.commitments import split_requests
+from ..runs.commitments import split_requests
 from ..rows.holdout import check_unseen, for_calibration, for_verdict
 from ..stages.neutral import own_answers
 from ..rows.pairing import with_perturbed

@@ -21,7 +21,7 @@ from ..errors import InputError, RecipeError, RunError, UsageError
 from ..files.writing import file_digest, read_json, write_json
 from ..progress import Progress
 from ..recipe.recipe import Recipe, read_recipe
-from ..run import DEFAULT_RUNS, Run, new_run_path
+from ..runs.run import DEFAULT_RUNS, Run, new_run_path
 from ..model.scores import Scores, ScoreSet
 from ..stages.neutral import rows_digest
 from ..rows.pairing import with_perturbed

@@ -19,7 +19,7 @@ from ..evidence.collected import Collected, Comparison
 from ..files.writing import file_digest, now, read_json, text_digest, write_json
 from ..progress import Progress
 from ..recipe.recipe import Recipe, load_recipe
-from ..run import Run
+from ..runs.run import Run
 from ..model.scores import REPHRASED, Role, Scores, check_rows
 from ..seal.manifest import files_digest, model_entries
 from ..stages.reference import ModelSource, ScoreSource, Source

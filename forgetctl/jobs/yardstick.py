@@ -28,7 +28,7 @@ from ..model.metrics import per_token, probability
 from ..maths.statistics import ks
 from ..progress import Progress
 from ..recipe.recipe import Calibration, Recipe
-from ..run import LATEST, Run
+from ..runs.run import LATEST, Run
 from .computing import refuse_beyond
 from .options import UnlearnOptions
 from .prepare import Job, encode_retain, encode_unseen, prepare

@@ -17,7 +17,7 @@ from securesystemslib.signer import SSlibKey
 from ..files.writing import CARD, file_digest
 from .bundle import MANIFEST, MODEL, OPTIONAL, SEAL, TIMESTAMP, Bundle, model_subjects, walk
 from ..files.canonical import MalformedError, sha256
-from .events import ChainError, Event, read_chain
+from ..runs.events import ChainError, Event, read_chain
 from .manifest import Entry, model_entries
 from .timestamp import check_timestamp, read_timestamp
 

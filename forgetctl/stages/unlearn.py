@@ -41,7 +41,7 @@ from ..files.plain_text import printable
 from ..progress import Bar, Progress
 from ..recipe.recipe import Recipe
 from ..rows.row import Row
-from ..run import Run
+from ..runs.run import Run
 from ..model.scores import Scores
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from ..files.disk import unmade
 from ..files.writing import refuse_in_bundle
-from ..layout import PROGRESS_LOG
+from ..runs.layout import PROGRESS_LOG
 from ..progress import Progress
 from .outcome import Outcome, Table
 

@@ -20,7 +20,7 @@ from forgetctl.recipe.recipe import load_recipe, parse_recipe
 from forgetctl.model.scores import read_scores
 from forgetctl.seal.bundle import read_bundle
 from forgetctl.files.canonical import MalformedError, parse_canonical
-from forgetctl.seal.events import ChainError, read_chain
+from forgetctl.runs.events import ChainError, read_chain
 from forgetctl.seal.keys import generate_key
 from forgetctl.seal.manifest import Manifest
 from forgetctl.seal.statement import read_envelope, read_statement

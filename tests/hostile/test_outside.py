@@ -26,7 +26,7 @@ from forgetctl.register.store import Register
 from forgetctl.model.scores import read_scores
 from forgetctl.seal.bundle import read_bundle
 from forgetctl.files.canonical import MalformedError
-from forgetctl.seal.commitments import commit_file, read_key
+from forgetctl.runs.commitments import commit_file, read_key
 from forgetctl.seal.keys import load_public
 from forgetctl.rows.refusals import read_refusals
 from forgetctl.stages.report import build

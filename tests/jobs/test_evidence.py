@@ -12,7 +12,7 @@ import pytest
 from click.testing import Result
 
 from forgetctl.files.writing import file_digest, model_digest
-from forgetctl.seal.events import read_chain
+from forgetctl.runs.events import read_chain
 from forgetctl.rows.formats import read_rows
 from tests.faults.breakage import killed_at
 from tests.faults.processes import forgetctl as in_a_process

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 
 from forgetctl.cli import cli
 from forgetctl.engine.fit import Fit
-from forgetctl.run import Run
+from forgetctl.runs.run import Run
 from tests.faults.processes import Command, Ended, forgetctl
 from tests.jobs.conftest import process, unlearn_arguments
 

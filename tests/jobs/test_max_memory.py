@@ -16,7 +16,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from forgetctl.demo.people import invent, requests, rows
 from forgetctl.demo.training import make_tokenizer, save
-from forgetctl.run import Run
+from forgetctl.runs.run import Run
 from forgetctl.stages.unlearn import Material
 from tests.jobs.conftest import unlearn_arguments
 from tests.world import write_lines

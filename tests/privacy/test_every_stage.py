@@ -22,7 +22,7 @@ UNLEARN = (
     "forgetctl.jobs.unlearn:load_for_training",
     "forgetctl.jobs.unlearn:first_record",
     "forgetctl.jobs.unlearn:bind",
-    "forgetctl.run:commit_parts",
+    "forgetctl.runs.run:commit_parts",
     "forgetctl.jobs.unlearn:find_fit",
     "forgetctl.stages.unlearn:shared_scores",
     "forgetctl.engine.trainer:UnlearnTrainer.training_step",

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from forgetctl.register.store import Register
-from forgetctl.run import Run
+from forgetctl.runs.run import Run
 from forgetctl.stages.report import build
 from tests.privacy.conftest import environment
 from tests.seal.verified import verified_run

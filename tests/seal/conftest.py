@@ -11,7 +11,7 @@ import pytest
 
 from forgetctl.jobs.audit import AuditOptions, exit_code, run_audit
 from forgetctl.jobs.seal import SealOptions, run_seal
-from forgetctl.run import Run
+from forgetctl.runs.run import Run
 from forgetctl.seal.checks import Finding
 from forgetctl.seal.keys import generate_key
 from tests.seal.verified import COUNT, verified_run

@@ -22,7 +22,7 @@ from forgetctl.errors import InputError, RunError, UsageError
 from forgetctl.files.writing import ModelFiles, model_digest
 from forgetctl.jobs.seal import SealOptions, run_seal
 from forgetctl.jobs.tune import run_tune
-from forgetctl.run import Run
+from forgetctl.runs.run import Run
 from forgetctl.seal.bundle import SEAL
 from forgetctl.files.canonical import canonical
 from forgetctl.seal.keys import generate_key, load_signer

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from forgetctl.errors import InputError, RunError, UsageError
 from forgetctl.jobs.prove import run_prove
 from forgetctl.rows.row import Row
-from forgetctl.seal.commitments import commit_parts, commit_row, find_row, make_key, read_key, split_requests
+from forgetctl.runs.commitments import commit_parts, commit_row, find_row, make_key, read_key, split_requests
 from forgetctl.rows.formats import Fields
 from tests.seal.conftest import Evidence
 from tests.seal.verified import COUNT, PERSONAL, request_rows, write_request

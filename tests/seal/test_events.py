@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from forgetctl.errors import RunError
 from forgetctl.files.canonical import MalformedError, sha256
-from forgetctl.seal.events import FIRST, ChainError, append_event, read_chain
+from forgetctl.runs.events import FIRST, ChainError, append_event, read_chain
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_a_line_that_was_cut_off_never_happened(chain: Path) -> None:
 def test_a_killed_writer_leaves_a_chain_that_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     code = (
-        "import sys; from pathlib import Path; from forgetctl.seal.events import append_event\n"
+        "import sys; from pathlib import Path; from forgetctl.runs.events import append_event\n"
         "while True: append_event(Path(sys.argv[1]), 'step', {'padding': 'x' * 20000})"
     )
     for _ in range(3):

@@ -16,7 +16,7 @@ from forgetctl import __version__
 from forgetctl.files.writing import write_bytes
 from forgetctl.seal.bundle import MANIFEST, SEAL, seal_draft
 from forgetctl.files.canonical import canonical, sha256
-from forgetctl.seal.events import FIRST
+from forgetctl.runs.events import FIRST
 from forgetctl.seal.keys import load_signer
 from forgetctl.seal.manifest import Manifest, entries
 from tests.seal.conftest import Evidence

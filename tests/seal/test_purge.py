@@ -15,8 +15,8 @@ from forgetctl.jobs.purge import Purge, PurgeOptions, plan_purge, run_purge
 from forgetctl.jobs.report import run_report
 from forgetctl.jobs.seal import SealOptions, run_seal
 from forgetctl.jobs.unlearn import resume_unlearn
-from forgetctl.run import Run
-from forgetctl.seal.events import read_chain
+from forgetctl.runs.run import Run
+from forgetctl.runs.events import read_chain
 from tests.seal.conftest import Evidence
 from tests.seal.verified import verified_run, verify_again
 

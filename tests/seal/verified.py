@@ -13,8 +13,8 @@ from forgetctl.files.writing import file_digest, model_digest, write_json
 from forgetctl.jobs.basis import Measured, bounds_of, store
 from forgetctl.recipe.recipe import load_recipe
 from forgetctl.rows.row import Row
-from forgetctl.run import Run
-from forgetctl.seal.commitments import Part
+from forgetctl.runs.run import Run
+from forgetctl.runs.commitments import Part
 from tests.stages.verdicts import KL, complete
 
 PERSONAL = "Velmira Oskandt lives at Quillfeather Lane"

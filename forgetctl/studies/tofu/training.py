@@ -29,7 +29,7 @@ from ...losses.methods import WeightedSum
 from ...progress import Progress, Silent
 from ...recipe.recipe import CALIBRATED_RECIPE, Recipe, load_recipe
 from ...rows.row import Row
-from ...run import Run
+from ...runs.run import Run
 from ...model.scores import Scores
 from ...rows.holdout import check_unseen, for_calibration
 from ...rows.refusals import read_refusals

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from .errors import RunError
+from ..errors import RunError
 
 PROGRESS_LOG = "progress.log"
 """Also where models and trials are made that are no runs."""

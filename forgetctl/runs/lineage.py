@@ -12,8 +12,8 @@ from typing import Any
 from ..model.load import resolve_model
 from ..errors import RunError, UsageError
 from ..files.writing import ModelFiles, file_digest
-from ..layout import RunFiles
-from ..run import DEFAULT_RUNS, LATEST, Run
+from .layout import RunFiles
+from .run import DEFAULT_RUNS, LATEST, Run
 
 
 @dataclass(frozen=True)
