@@ -28,12 +28,12 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from .jobs.audit import AuditOptions, run_audit
-    from .jobs.options import UnlearnOptions, VerifyOptions
+    from ..train.options import UnlearnOptions, VerifyOptions
     from .jobs.prove import run_prove
     from .jobs.purge import PurgeOptions, run_purge
     from .jobs.report import run_report
     from .jobs.seal import SealOptions, run_seal
-    from .jobs.unlearn import resume_unlearn, run_unlearn
+    from ..train.unlearn import resume_unlearn, run_unlearn
     from .jobs.verify import run_verify
     from ..recipe.recipe import Recipe, load_recipe
     from .register.store import Register

@@ -64,7 +64,7 @@ def tune(progress: TerminalProgress, as_json: bool, **options: Any) -> None:
 
 
 def _asked(options: dict[str, Any]) -> Any:
-    from .jobs.options import UnlearnOptions
+    from .train.options import UnlearnOptions
 
     names = ("model", "forget", "retain", "holdout", "device", "allow_download", "max_memory", "approve")
     fields = fields_of(options)

@@ -81,7 +81,7 @@ def unlearn(
     **options: Any,
 ) -> None:
     """Unlearn the rows of a request."""
-    from .jobs.first_look import look_before_unlearning
+    from .train.first_look import look_before_unlearning
 
     if resume is not None:
         given = [name for name in ctx.params if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
@@ -95,8 +95,8 @@ def unlearn(
         chosen = _unlearn_options(model, forget, **options)
         look_before_unlearning(chosen)
     with quick_imports():
-        from .jobs.bystander import speaks
-        from .jobs.unlearn import resume_unlearn, run_unlearn
+        from .train.bystander import speaks
+        from .train.unlearn import resume_unlearn, run_unlearn
 
     if resume is not None:
         run = resume_unlearn(Path(resume), progress)
@@ -121,7 +121,7 @@ def unlearn(
 
 
 def _unlearn_options(model: str, forget: Path, **options: Any) -> Any:
-    from .jobs.options import UnlearnOptions
+    from .train.options import UnlearnOptions
 
     return UnlearnOptions(
         model=model,
@@ -145,7 +145,7 @@ def _unlearn_options(model: str, forget: Path, **options: Any) -> Any:
 
 def _dry_run(options: Any, recipe: Recipe, progress: TerminalProgress, as_json: bool) -> None:
     from .console import show_dry_run
-    from .jobs.prepare import dry_run
+    from .train.prepare import dry_run
 
     facts, row = dry_run(options, recipe, progress)
     if as_json:

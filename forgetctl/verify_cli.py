@@ -64,8 +64,8 @@ FILE = click.Path(path_type=Path)
 def verify(ctx: click.Context, progress: TerminalProgress, as_json: bool, run: Path | None, **options: Any) -> None:
     """Check the unlearned model of RUN (default: runs/latest). Exit code 0 PASS, 3 FAIL, 4 INCONCLUSIVE."""
     _refuse_conflicts(run, options)
-    from .jobs.first_look import look_before_verifying
-    from .jobs.options import VerifyOptions
+    from .train.first_look import look_before_verifying
+    from .train.options import VerifyOptions
 
     own = (
         "model scores forget start references holdout retain real_authors world_facts rephrased also deep out "
@@ -80,7 +80,7 @@ def verify(ctx: click.Context, progress: TerminalProgress, as_json: bool, run: P
     )
     look_before_verifying(chosen)
     with quick_imports():
-        from .jobs.bystander import speaks
+        from .train.bystander import speaks
         from .jobs.verify import run_verify
 
     verdict = run_verify(chosen, recipe_of(options) if chosen.model or chosen.scores else None, progress)

@@ -20,8 +20,8 @@ from tokenizers.models import WordLevel
 from forgetctl.files import disk
 from forgetctl.cli import cli
 from forgetctl.files.disk import FULL, refusal, refuse_beyond_disk, wrapped_refusal
-from forgetctl.engine.checkpoints import saving
-from forgetctl.engine.estimate import disk_bytes
+from forgetctl.train.checkpoints import saving
+from forgetctl.train.estimate import disk_bytes
 from forgetctl.model.load import inspect_model
 from forgetctl.errors import RunError, UsageError
 from forgetctl.files.writing import write_bytes, write_new, writing

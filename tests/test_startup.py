@@ -17,7 +17,7 @@ import gc, os, sys
 from forgetctl.startup import NO_COMPILER, quick_imports
 with quick_imports():
     assert not gc.isenabled()
-    import forgetctl.jobs.unlearn, bitsandbytes
+    import forgetctl.train.unlearn, bitsandbytes
 assert gc.isenabled() and gc.get_freeze_count() > 100_000, gc.get_freeze_count()
 assert NO_COMPILER not in os.environ
 loaded = {"torch._inductor.compile_fx", "scipy.stats", "matplotlib", "pandas", "datasets", "sklearn"} & set(sys.modules)

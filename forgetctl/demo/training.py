@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from ..engine.checkpoints import saving
+from ..train.checkpoints import saving
 from ..model.encoding import Encoded, Encoder
-from ..engine.finetune import BATCH_ROWS, fine_tune
+from ..train.finetune import BATCH_ROWS, fine_tune
 from ..progress import Progress
 
 PAD, BOS, EOS = "<pad>", "<s>", "</s>"

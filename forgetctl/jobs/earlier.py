@@ -22,7 +22,7 @@ from ..model.scores import Scores
 from ..rows.formats import read_rows
 from ..stages.verify import RowSets, Scorer, check_fit
 from .basis import basis_of, read_scores_file
-from .options import UnlearnOptions, VerifyOptions
+from ..train.options import UnlearnOptions, VerifyOptions
 
 
 @dataclass(frozen=True, repr=False)

@@ -9,7 +9,7 @@ from typing import Any
 from ..files.writing import file_digest
 from ..runs.run import Run
 from ..stages.reference import ModelSource, Source
-from .options import VerifyOptions
+from ..train.options import VerifyOptions
 from .subject import Subject
 
 PERSONAL = ("forget", "rephrased", "retain")

@@ -21,15 +21,15 @@ from ..runs.run import DEFAULT_RUNS, LATEST, Run, new_run_path
 from ..model.scores import REPHRASED
 from ..runs.commitments import split_requests
 from ..rows.holdout import check_unseen, for_calibration, for_verdict
-from ..stages.neutral import own_answers
+from ..train.neutral import own_answers
 from ..rows.pairing import with_perturbed
 from ..stages.reference import ModelSource, Source, find_source
 from ..rows.formats import Fields, read_rows
 from ..stages.verify import RowSets, check_fit
 from .binding import bind, check_requests
-from .options import UnlearnOptions, VerifyOptions
-from .prepare import read_retain
-from .unlearn import check_inputs
+from ..train.options import UnlearnOptions, VerifyOptions
+from ..train.prepare import read_retain
+from ..train.unlearn import check_inputs
 
 
 @dataclass(frozen=True, repr=False)

@@ -15,7 +15,7 @@ from ..losses.methods import OBJECTIVES
 from ..progress import Progress, Silent
 from ..recipe.recipe import Recipe
 from ..runs.commitments import commit_file, make_key, read_key
-from .options import UnlearnOptions
+from ..train.options import UnlearnOptions
 from .yardstick import Yardstick, make_yardstick
 
 SPAN = 3.0

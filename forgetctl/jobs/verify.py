@@ -26,11 +26,11 @@ from ..stages.reference import ModelSource, ScoreSource, Source
 from ..stages.verify import RowSets, Scorer, split_halves
 from .basis import Measured, bounds_of, store, tracked_scores
 from .binding import bound_register, write_verdict
-from .bystander import told_by
+from ..train.bystander import told_by
 from .card import write_card
 from .earlier import EarlierRun, earlier_inputs, find_earlier
 from .inputs import row_file_digest, verification_inputs
-from .options import VerifyOptions
+from ..train.options import VerifyOptions
 from .subject import Subject, find_subject
 
 RELEARNING = "relearning attack"

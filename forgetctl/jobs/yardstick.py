@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from ..model.encoding import Encoded
-from ..engine.levels import learn_levels
+from ..train.levels import learn_levels
 from ..model.load import choose_device, load_model
 from ..model.processes import Ranks
 from ..model.scoring import score
@@ -29,10 +29,10 @@ from ..maths.statistics import ks
 from ..progress import Progress
 from ..recipe.recipe import Calibration, Recipe
 from ..runs.run import LATEST, Run
-from .computing import refuse_beyond
-from .options import UnlearnOptions
-from .prepare import Job, encode_retain, encode_unseen, prepare
-from .unlearn import run_unlearn
+from ..train.computing import refuse_beyond
+from ..train.options import UnlearnOptions
+from ..train.prepare import Job, encode_retain, encode_unseen, prepare
+from ..train.unlearn import run_unlearn
 
 LEAST_ROWS = 10
 

@@ -35,7 +35,7 @@ from .fast.packing import enable_packing
 from .panics import panics_unheard
 from .quantised import NF4_BLOCK, QUANTISED, narrowest, quantising, settle_layers
 from .quantised import PRECISIONS as PRECISIONS
-from ..engine.split import split_weights
+from ..train.split_weights import split_weights
 from .stored_types import hold_stored_types, most_stored, restore_stored
 
 RESCALING = "rescale_every"

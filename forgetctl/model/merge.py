@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from ..files.disk import refuse_beyond_disk, unmade
-from ..engine.checkpoints import saving
+from ..train.checkpoints import saving
 from .directories import ADAPTER_WEIGHTS, inspect_base, trainable
 from .export import left_out_words
 from .memory import memory_within

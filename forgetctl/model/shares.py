@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from .encoding import Encoded
 from .processes import Ranks
-from ..engine.schedule import deal
+from ..train.schedule import deal
 from .scoring import score
 from .states import AnswerStates
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from ..maths.unseen import FEWEST
+from ..train.unseen import FEWEST
 from .row import Row, normalise
 
 

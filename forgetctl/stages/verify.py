@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ..model.encoding import Encoded, Encoder, encode_rows
-from ..engine.finetune import BATCH_ROWS, fine_tune
+from ..train.finetune import BATCH_ROWS, fine_tune
 from ..model.generation import seeded
 from ..model.load import ModelFacts, add_lora, inspect_model, load_encoder, load_model
 from ..model.processes import Ranks

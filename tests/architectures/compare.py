@@ -23,16 +23,16 @@ from forgetctl.model.adapters import add_lora, merged, unfit_layers
 from forgetctl.model.encoding import Encoded, Encoder
 from forgetctl.model.generation import Decoding, greedy_answers
 from forgetctl.model.load import inspect_model, load_model, load_tokenizer, weight_shapes
-from forgetctl.engine.modes import set_training
+from forgetctl.train.modes import set_training
 from forgetctl.model.scoring import answer_logp, length_batches, pad_rows, score, short_input
 from forgetctl.model.fast.shared_prompts import score_answers
 from forgetctl.model.token_scores import score_tokens
 from forgetctl.errors import ForgetctlError
-from forgetctl.jobs.options import UnlearnOptions
-from forgetctl.jobs.unlearn import run_unlearn
+from forgetctl.train.options import UnlearnOptions
+from forgetctl.train.unlearn import run_unlearn
 from forgetctl.recipe.recipe import Lora, load_recipe
 from forgetctl.rows.row import Row
-from forgetctl.stages import unlearn as stage
+from forgetctl.train import training as stage
 
 from .shapes import VOCABULARY, build
 

@@ -26,15 +26,15 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, TrainerCallback
 
 from forgetctl.model.encoding import Encoded
-from forgetctl.engine.estimate import static_bytes
-from forgetctl.engine.fit import DTYPES, Fit, choose_fit, free_memory
-from forgetctl.engine.guard import probes
+from forgetctl.train.estimate import static_bytes
+from forgetctl.train.fit import DTYPES, Fit, choose_fit, free_memory
+from forgetctl.train.guard import probes
 from forgetctl.model.hardware import describe, peak_memory
 from forgetctl.model.memory import memory_within
 from forgetctl.model.load import ModelFacts, add_lora, choose_device, inspect_model, load_for_training, weight_shapes
 from forgetctl.model.scoring import score
 from forgetctl.model.states import AnswerStates
-from forgetctl.engine.trainer import UnlearnTrainer
+from forgetctl.train.trainer import UnlearnTrainer
 from forgetctl.losses.methods import WeightedSum
 from forgetctl.recipe.recipe import Recipe, load_recipe
 

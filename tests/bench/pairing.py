@@ -75,7 +75,7 @@ def write(path: Path, rows: Iterator[dict[str, Any]] | list[dict[str, Any]]) -> 
 
 def pair(forget: Path, retain: Path) -> dict[str, Any]:
     """Read and pair in this process. Seconds, and memory in MiB."""
-    import forgetctl.jobs.unlearn  # noqa: F401 (what the command imports)
+    import forgetctl.train.unlearn  # noqa: F401 (what the command imports)
     from forgetctl.recipe.recipe import Retain
     from forgetctl.rows.pairing import choose_retain
     from forgetctl.rows.formats import RowFile, read_rows

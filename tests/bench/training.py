@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from forgetctl.engine.fit import training_precision
+from forgetctl.train.fit import training_precision
 from forgetctl.model.load import inspect_model
 from forgetctl.recipe.recipe import load_recipe
 

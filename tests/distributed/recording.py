@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch.distributed.tensor import DTensor
 
-import forgetctl.stages.unlearn
+import forgetctl.train.training
 from forgetctl.cli import main
-from forgetctl.engine.schedule import PairedBatches, Part, Step
-from forgetctl.engine.trainer import UnlearnTrainer
+from forgetctl.train.schedule import PairedBatches, Part, Step
+from forgetctl.train.trainer import UnlearnTrainer
 
 SEEN: dict[str, bool] = {}
 
@@ -39,6 +39,6 @@ class Recording(PairedBatches):
 
 if __name__ == "__main__":
     FOLDER = Path(sys.argv.pop(1))
-    forgetctl.engine.trainer.PairedBatches = Recording  # type: ignore[misc]
-    forgetctl.stages.unlearn.UnlearnTrainer = Trainer  # type: ignore[misc]
+    forgetctl.train.trainer.PairedBatches = Recording  # type: ignore[misc]
+    forgetctl.train.training.UnlearnTrainer = Trainer  # type: ignore[misc]
     main()

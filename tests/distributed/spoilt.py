@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 from forgetctl.cli import main
-from forgetctl.engine.trainer import UnlearnTrainer
+from forgetctl.train.trainer import UnlearnTrainer
 
 computed = UnlearnTrainer.compute_loss
 

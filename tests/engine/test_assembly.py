@@ -13,15 +13,15 @@ import pytest
 import torch
 from oracles import plain_logp
 
-import forgetctl.engine.assembly
+import forgetctl.train.assembly
 from forgetctl.demo.training import encoder_for
-from forgetctl.engine.assembly import Assembler
+from forgetctl.train.assembly import Assembler
 from forgetctl.model.encoding import Encoded
-from forgetctl.engine.extras import Alternatives, Extras, Mismatched, derangement, watch_layer
+from forgetctl.train.extras import Alternatives, Extras, Mismatched, derangement, watch_layer
 from forgetctl.model.load import load_model, load_tokenizer
-from forgetctl.engine.schedule import Limits, PairedBatches, Part, Size, Step, by_role
+from forgetctl.train.schedule import Limits, PairedBatches, Part, Size, Step, by_role
 from forgetctl.model.scoring import score
-from forgetctl.engine.stand_ins import StandIns, make_stand_ins
+from forgetctl.train.stand_ins import StandIns, make_stand_ins
 from forgetctl.model.states import AnswerStates
 from forgetctl.losses.batch import needed
 from forgetctl.losses.methods import METHODS, Batch, Role, Rows, WeightedSum
@@ -255,7 +255,7 @@ def test_without_whole_logits_kl_and_its_gradient_are_the_same(micro: int, assem
     loss = WeightedSum({"ga": 0.1, "k_fg": 0.3, "k_rt": 1.0, "k_unseen": 2.0}, {})
     found = []
     for way in (assembler, bare):
-        with patch.object(forgetctl.engine.assembly, "answer_logits", side_effect=AssertionError):
+        with patch.object(forgetctl.train.assembly, "answer_logits", side_effect=AssertionError):
             parts = [batch for _, batch in assembled(way, moved, micro, unseen=assembler.unseen)]
         gradients = torch.autograd.grad(torch.stack([loss(batch) for batch in parts]).sum(), [*moved.parameters()])
         found.append([loss(batch).detach() for batch in parts] + list(gradients))
@@ -347,7 +347,7 @@ def test_mismatched_ratio_is_made_once_an_optimizer_step(
         made.append(len(rows))
         return score(model, rows)
 
-    monkeypatch.setattr(forgetctl.engine.assembly, "score", counting)
+    monkeypatch.setattr(forgetctl.train.assembly, "score", counting)
     batches = PairedBatches(assembler.forget, assembler.retain, batch_size=8, limits=Limits(4, 999), seed=3)
     for step in batches.steps():
         for part in batches.parts(step):

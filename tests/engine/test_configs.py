@@ -14,7 +14,7 @@ from forgetctl.demo.training import make_tokenizer, save
 from forgetctl.model.configs import load_config, told_foreign
 from forgetctl.model.load import inspect_model, load_model
 from forgetctl.model.fast.packing import packs
-from forgetctl.engine.simulation import model_packs, model_width
+from forgetctl.train.simulation import model_packs, model_width
 from forgetctl.errors import ModelError
 
 CPU = torch.device("cpu")

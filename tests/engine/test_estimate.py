@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save_file
 
 from forgetctl.demo.training import encoder_for
 from forgetctl.model.encoding import Encoded
-from forgetctl.engine.estimate import RUNTIME, Estimate, estimate, static_bytes
+from forgetctl.train.estimate import RUNTIME, Estimate, estimate, static_bytes
 from forgetctl.model.load import add_lora, inspect_model, load_model, load_tokenizer, trainable_parameters
-from forgetctl.engine.simulation import Load, Way, step_memory
+from forgetctl.train.simulation import Load, Way, step_memory
 from forgetctl.errors import ModelError
 from forgetctl.recipe.recipe import Lora, Recipe
 from forgetctl.rows.formats import read_rows
@@ -26,7 +26,7 @@ Rows = tuple[list[Encoded], list[Encoded]]
 @pytest.fixture(autouse=True)
 def _steady(monkeypatch: pytest.MonkeyPatch) -> None:
     """The measured rate would make every estimate of time different."""
-    monkeypatch.setattr("forgetctl.engine.estimate.product_rate", lambda device, dtype: 1e9)
+    monkeypatch.setattr("forgetctl.train.estimate.product_rate", lambda device, dtype: 1e9)
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from forgetctl.model.directories import ModelFacts, weight_files
 from forgetctl.model.export import save_model
 from forgetctl.model.load import load_model
 from forgetctl.model.placement import Placement
-from forgetctl.engine.split import split_weights
+from forgetctl.train.split_weights import split_weights
 from forgetctl.errors import ModelError
 from forgetctl.recipe.recipe import Lora
 

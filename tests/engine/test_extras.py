@@ -14,7 +14,7 @@ from oracles import ARCHITECTURES, random_model, random_rows
 
 from forgetctl.demo.training import encoder_for
 from forgetctl.model.encoding import Encoded
-from forgetctl.engine.extras import Alternatives, derangement, watch_layer
+from forgetctl.train.extras import Alternatives, derangement, watch_layer
 from forgetctl.model.load import load_model, load_tokenizer
 from forgetctl.model.scoring import score
 from forgetctl.model.states import AnswerStates

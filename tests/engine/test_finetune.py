@@ -12,7 +12,7 @@ from oracles import plain_logp, random_model, random_rows
 from forgetctl.demo.training import encoder_for, learn
 from forgetctl.model.adapters import add_lora
 from forgetctl.model.encoding import Encoded
-from forgetctl.engine.finetune import BATCH_ROWS, fine_tune
+from forgetctl.train.finetune import BATCH_ROWS, fine_tune
 from forgetctl.model.load import load_model, load_tokenizer
 from forgetctl.model.scoring import score
 from forgetctl.progress import Silent
@@ -99,7 +99,7 @@ def test_the_micro_batch_changes_nothing(micro_batch: int, rows: list[Encoded]) 
 
 
 def test_every_row_is_seen_once_an_epoch(rows: list[Encoded], monkeypatch: pytest.MonkeyPatch) -> None:
-    import forgetctl.engine.finetune as module
+    import forgetctl.train.finetune as module
 
     seen: list[list[Encoded]] = []
     pad = module.pad_rows

@@ -7,12 +7,12 @@ import pytest
 import torch
 from oracles import random_model, random_rows
 
-from forgetctl.engine import fit
+from forgetctl.train import fit
 from forgetctl.model.encoding import Encoded
-from forgetctl.engine.fit import Fit, choose_fit, heaviest
+from forgetctl.train.fit import Fit, choose_fit, heaviest
 from forgetctl.model.load import ModelFacts
-from forgetctl.engine.schedule import Limits, PairedBatches
-from forgetctl.engine.simulation import Load, Way, step_memory
+from forgetctl.train.schedule import Limits, PairedBatches
+from forgetctl.train.simulation import Load, Way, step_memory
 from forgetctl.losses.methods import METHODS
 from forgetctl.recipe.recipe import Lora, Recipe
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 from oracles import random_model, random_rows
 
-from forgetctl.engine.fit import Fit
-from forgetctl.engine.guard import RetainGuard, probes
-from forgetctl.engine.schedule import Limits
+from forgetctl.train.fit import Fit
+from forgetctl.train.guard import RetainGuard, probes
+from forgetctl.train.schedule import Limits
 from forgetctl.model.states import AnswerStates
-from forgetctl.engine.trainer import UnlearnTrainer
+from forgetctl.train.trainer import UnlearnTrainer
 from forgetctl.errors import DivergedError
 from forgetctl.losses.methods import WeightedSum
 from forgetctl.recipe.recipe import Recipe

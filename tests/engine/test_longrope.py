@@ -15,7 +15,7 @@ from forgetctl.model.encoding import Encoded, Encoder
 from forgetctl.model.generation import Decoding, continuations
 from forgetctl.model.load import load_tokenizer
 from forgetctl.model.fast.packing import enable_packing, packs
-from forgetctl.engine.schedule import Limits, PairedBatches, cuts
+from forgetctl.train.schedule import Limits, PairedBatches, cuts
 from forgetctl.model.scoring import score, short_input
 from forgetctl.model.fast.shared_prompts import score_answers
 from forgetctl.model.states import AnswerStates

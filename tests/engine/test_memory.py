@@ -13,7 +13,7 @@ import torch
 
 from forgetctl.demo.training import encoder_for
 from forgetctl.model.encoding import Encoded, Encoder
-from forgetctl.engine.extras import watch_layer
+from forgetctl.train.extras import watch_layer
 from forgetctl.model.generation import Decoding, continuations
 from forgetctl.model.memory import in_halves, memory_within, out_of_memory
 from forgetctl.model.load import load_model, load_tokenizer

@@ -10,7 +10,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, PhimoeConfig
 
 from forgetctl.model.adapters import add_lora
-from forgetctl.engine.modes import set_training
+from forgetctl.train.modes import set_training
 from forgetctl.recipe.recipe import Lora
 
 

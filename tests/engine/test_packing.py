@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from forgetctl.model.load import add_lora, load_model
 from forgetctl.model.fast.packing import ATTENTION, enable_packing, packed, packs
 from forgetctl.model.scoring import answer_activations, answer_logp, pad_rows
-from forgetctl.engine.simulation import model_packs
+from forgetctl.train.simulation import model_packs
 from forgetctl.recipe.recipe import Lora
 
 PADS = {"Gemma2"}

@@ -15,7 +15,7 @@ from forgetctl.model.processes import Ranks, join, told_idle
 from forgetctl.model.scoring import score
 from forgetctl.model.shares import shared_scores
 from forgetctl.model.states import AnswerStates
-from forgetctl.engine.wrapping import Through, WithinForward
+from forgetctl.train.wrapping import Through, WithinForward
 from forgetctl.errors import Interrupted, ModelError, UsageError
 from forgetctl.rows.formats import read_rows
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forgetctl.model.encoding import Encoded
-from forgetctl.engine.schedule import Limits, PairedBatches, Size, by_role, cuts, deal
+from forgetctl.train.schedule import Limits, PairedBatches, Size, by_role, cuts, deal
 
 
 def rows(count: int) -> list[Encoded]:

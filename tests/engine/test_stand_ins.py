@@ -9,7 +9,7 @@ import pytest
 from forgetctl.demo.training import encoder_for
 from forgetctl.model.encoding import Encoder, encode_rows
 from forgetctl.model.load import load_tokenizer
-from forgetctl.engine.stand_ins import NEAREST, StandIns, make_stand_ins
+from forgetctl.train.stand_ins import NEAREST, StandIns, make_stand_ins
 from forgetctl.recipe.recipe import Passages
 from forgetctl.rows.row import Row
 

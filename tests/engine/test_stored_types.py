@@ -13,7 +13,7 @@ from tiny_checkpoints import write_checkpoint
 from forgetctl.model.directories import ModelFacts
 from forgetctl.model.export import save_model
 from forgetctl.model.load import frozen_dtype, load_for_training, load_model
-from forgetctl.engine.split import join, low_half
+from forgetctl.train.split_weights import join, low_half
 from forgetctl.model.stored_types import most_stored
 from forgetctl.recipe.recipe import Recipe
 

@@ -14,14 +14,14 @@ import torch
 from oracles import plain_logp
 
 from forgetctl.demo.training import encoder_for
-from forgetctl.engine import trainer as training
-from forgetctl.engine.checkpoints import COMPLETE, checkpoint_step, last_checkpoint
+from forgetctl.train import trainer as training
+from forgetctl.train.checkpoints import COMPLETE, checkpoint_step, last_checkpoint
 from forgetctl.model.encoding import Encoded
-from forgetctl.engine.fit import Fit
+from forgetctl.train.fit import Fit
 from forgetctl.model.load import add_lora, load_model, load_tokenizer, merged, trainable_parameters
-from forgetctl.engine.schedule import Limits, PairedBatches, Part
+from forgetctl.train.schedule import Limits, PairedBatches, Part
 from forgetctl.model.scoring import score
-from forgetctl.engine.trainer import Figures, UnlearnTrainer
+from forgetctl.train.trainer import Figures, UnlearnTrainer
 from forgetctl.errors import DivergedError, MemoryExceeded
 from forgetctl.losses.methods import Batch, WeightedSum
 from forgetctl.recipe.recipe import Lora, Recipe

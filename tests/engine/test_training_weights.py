@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from forgetctl.demo.training import encoder_for, learn, save, tiny_llama
 from forgetctl.model.encoding import Encoded
-from forgetctl.engine.finetune import fine_tune
-from forgetctl.engine.fit import Fit
+from forgetctl.train.finetune import fine_tune
+from forgetctl.train.fit import Fit
 from forgetctl.model.load import ModelFacts, add_lora, inspect_model, load_for_training, load_model, load_tokenizer, save_model
-from forgetctl.engine.schedule import Limits
+from forgetctl.train.schedule import Limits
 from forgetctl.model.scoring import answer_logp, pad_rows, score
-from forgetctl.engine.split import is_split, join, low_half
-from forgetctl.engine.trainer import UnlearnTrainer
+from forgetctl.train.split_weights import is_split, join, low_half
+from forgetctl.train.trainer import UnlearnTrainer
 from forgetctl.errors import ModelError
 from forgetctl.losses.methods import WeightedSum
 from forgetctl.progress import Silent

@@ -23,8 +23,8 @@ from forgetctl.model.generation import Way, _found_way
 from forgetctl.model.fast.fused_layers import make_lean
 from forgetctl.model.load import load_model
 from forgetctl.model.scoring import score
-from forgetctl.engine.simulation import Load, step_memory
-from forgetctl.engine.simulation import Way as Step
+from forgetctl.train.simulation import Load, step_memory
+from forgetctl.train.simulation import Way as Step
 from forgetctl.errors import ModelError
 from forgetctl.recipe.recipe import Lora
 

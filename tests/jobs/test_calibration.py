@@ -19,7 +19,7 @@ from forgetctl.model.encoding import Encoded
 from forgetctl.model.load import load_model, load_tokenizer
 from forgetctl.model.scoring import score
 from forgetctl.maths.statistics import ks
-from forgetctl.maths.unseen import unseen_levels
+from forgetctl.train.unseen import unseen_levels
 from forgetctl.recipe.recipe import load_recipe, parse_recipe
 from forgetctl.rows.formats import read_rows
 from tests.jobs.conftest import unlearn_arguments
@@ -103,7 +103,7 @@ def test_a_resumed_run_ends_at_the_same_weights(
 
 def _stop_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
     """As if a signal had come after so many steps."""
-    from forgetctl.engine.callbacks import StopOnSignal
+    from forgetctl.train.callbacks import StopOnSignal
 
     plain = StopOnSignal.on_step_end
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from safetensors.numpy import load_file
 
 from forgetctl.cli import cli
-from forgetctl.engine.fit import Fit
+from forgetctl.train.fit import Fit
 from forgetctl.runs.run import Run
 from tests.faults.processes import Command, Ended, forgetctl
 from tests.jobs.conftest import process, unlearn_arguments

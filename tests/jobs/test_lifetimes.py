@@ -19,10 +19,10 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from forgetctl.cli import cli
-from forgetctl.engine.callbacks import Meter
+from forgetctl.train.callbacks import Meter
 from forgetctl.errors import DivergedError
-from forgetctl.jobs.options import UnlearnOptions
-from forgetctl.jobs.unlearn import run_unlearn
+from forgetctl.train.options import UnlearnOptions
+from forgetctl.train.unlearn import run_unlearn
 from forgetctl.recipe.recipe import load_recipe
 from tests.jobs.conftest import SETTINGS, unlearn_arguments
 from tests.studies.tofu_world import build

@@ -17,7 +17,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from forgetctl.demo.people import invent, requests, rows
 from forgetctl.demo.training import make_tokenizer, save
 from forgetctl.runs.run import Run
-from forgetctl.stages.unlearn import Material
+from forgetctl.train.training import Material
 from tests.jobs.conftest import unlearn_arguments
 from tests.world import write_lines
 
@@ -111,10 +111,10 @@ def test_the_limit_is_kept_and_used_when_the_run_goes_on(
 
     arguments = ["unlearn", *wide, "--set", "batch_size=32", "--out", str(run), "--max-memory", "660MiB"]
     with monkeypatch.context() as patch:
-        patch.setattr("forgetctl.jobs.unlearn.find_fit", stopped)
+        patch.setattr("forgetctl.train.unlearn.find_fit", stopped)
         assert forgetctl(*arguments).exit_code == 130
     assert json.loads((run / "run.json").read_text())["options"]["max_memory"] == 660 * MIB
-    monkeypatch.setattr("forgetctl.jobs.unlearn.unlearn", begun)
+    monkeypatch.setattr("forgetctl.train.unlearn.unlearn", begun)
     resumed = forgetctl("unlearn", "--resume", str(run))
     assert resumed.exit_code == 130, resumed.output
     assert "planned for at most 0.64 GiB (--max-memory)" in resumed.stderr

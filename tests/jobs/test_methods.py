@@ -14,9 +14,9 @@ import yaml
 from click.testing import CliRunner, Result
 from safetensors.numpy import load_file
 
-import forgetctl.jobs.unlearn
+import forgetctl.train.unlearn
 from forgetctl.cli import cli
-from forgetctl.engine.extras import Alternatives
+from forgetctl.train.extras import Alternatives
 from forgetctl.losses.methods import METHODS
 from forgetctl.rows.row import Row
 from forgetctl.rows.refusals import read_refusals
@@ -56,7 +56,7 @@ def no_model_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr(forgetctl.jobs.unlearn, "load_for_training", refuse)
+    monkeypatch.setattr(forgetctl.train.unlearn, "load_for_training", refuse)
 
 
 @pytest.fixture

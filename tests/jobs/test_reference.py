@@ -16,10 +16,10 @@ from safetensors.torch import load_file
 from forgetctl import console, progress
 from forgetctl.cli import cli
 from forgetctl.model.encoding import Encoder
-from forgetctl.engine.finetune import fine_tune
+from forgetctl.train.finetune import fine_tune
 from forgetctl.model.load import load_model, load_tokenizer
 from forgetctl.files.writing import model_digest
-from forgetctl.jobs.reference import ReferenceOptions, lessons
+from forgetctl.train.reference import ReferenceOptions, lessons
 from forgetctl.rows.formats import Fields, read_rows
 from tests.world import write_lines
 

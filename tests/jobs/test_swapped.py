@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-import forgetctl.jobs.unlearn as unlearn_job
-import forgetctl.stages.finetune as finetune_stage
-import forgetctl.stages.unlearn as unlearn_stage
+import forgetctl.train.unlearn as unlearn_job
+import forgetctl.train.retrain as finetune_stage
+import forgetctl.train.training as unlearn_stage
 import forgetctl.stages.verify as verify_stage
 from tests.jobs.conftest import SETTINGS, unlearn_arguments
 

@@ -15,9 +15,9 @@ from click.testing import Result
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from forgetctl.demo.training import make_tokenizer
-from forgetctl.engine import fit
+from forgetctl.train import fit
 from forgetctl.model.encoding import Encoded
-from forgetctl.engine.estimate import Limit, plan
+from forgetctl.train.estimate import Limit, plan
 from forgetctl.model.load import inspect_model
 from forgetctl.errors import MemoryExceeded
 from forgetctl.recipe.recipe import load_recipe
@@ -59,10 +59,10 @@ def use_gpu(monkeypatch: pytest.MonkeyPatch, total: int, others: int) -> None:
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _=None: 0)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _=None: 0)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_: True)
-    monkeypatch.setattr("forgetctl.engine.estimate.product_rate", lambda *_: 1e12)
+    monkeypatch.setattr("forgetctl.train.estimate.product_rate", lambda *_: 1e12)
     for name in ("prepare.choose_device", "unlearn.choose_device"):
         monkeypatch.setattr(f"forgetctl.jobs.{name}", lambda _: GPU)
-    monkeypatch.setattr("forgetctl.jobs.unlearn.load_for_training", refuse)
+    monkeypatch.setattr("forgetctl.train.unlearn.load_for_training", refuse)
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from click.testing import CliRunner, Result
 
 from forgetctl.cli import cli
 from forgetctl.jobs import tune as tuning
-from forgetctl.jobs.options import UnlearnOptions
-from forgetctl.jobs.prepare import prepare
+from forgetctl.train.options import UnlearnOptions
+from forgetctl.train.prepare import prepare
 from forgetctl.jobs.yardstick import trial_recipe
 from forgetctl.maths.halving import Trial
 from forgetctl.recipe.recipe import load_recipe, parse_recipe

@@ -14,7 +14,7 @@ from forgetctl.jobs.audit import AuditOptions, exit_code, run_audit
 from forgetctl.jobs.purge import Purge, PurgeOptions, plan_purge, run_purge
 from forgetctl.jobs.report import run_report
 from forgetctl.jobs.seal import SealOptions, run_seal
-from forgetctl.jobs.unlearn import resume_unlearn
+from forgetctl.train.unlearn import resume_unlearn
 from forgetctl.runs.run import Run
 from forgetctl.runs.events import read_chain
 from tests.seal.conftest import Evidence

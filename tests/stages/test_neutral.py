@@ -11,7 +11,7 @@ from forgetctl.model.encoding import Encoder
 from forgetctl.model.generation import Answer
 from forgetctl.model.load import load_tokenizer
 from forgetctl.errors import UsageError
-from forgetctl.stages import neutral
+from forgetctl.train import neutral
 
 DROPS_THOUGHTS = (
     "{% for m in messages %}{{ m['role'] }}: {{ m['content'].split('</think>')[-1] }}\n{% endfor %}"

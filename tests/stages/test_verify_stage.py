@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 import forgetctl.stages.verify as stage
 from forgetctl.demo.training import encoder_for, make_tokenizer, save, tiny_llama
 from forgetctl.model.encoding import Encoded, Encoder
-from forgetctl.engine.finetune import fine_tune
+from forgetctl.train.finetune import fine_tune
 from forgetctl.model.load import load_model, load_tokenizer
 from forgetctl.model.row_scorer import ALL_MODES, UNTHINKING
 from forgetctl.model.scoring import score

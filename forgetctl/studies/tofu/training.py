@@ -17,12 +17,12 @@ from typing import Any
 import torch
 
 from ...model.encoding import Encoded
-from ...engine.estimate import static_bytes
-from ...engine.fit import DTYPES, Fit, choose_fit, free_memory, training_precision
-from ...engine.levels import learn_levels
+from ...train.estimate import static_bytes
+from ...train.fit import DTYPES, Fit, choose_fit, free_memory, training_precision
+from ...train.levels import learn_levels
 from ...model.load import choose_device, inspect_trainable, load_encoder, load_for_training, load_model
-from ...engine.stand_ins import NO_STAND_INS, make_stand_ins
-from ...engine.tracking import Watch
+from ...train.stand_ins import NO_STAND_INS, make_stand_ins
+from ...train.tracking import Watch
 from ...errors import DivergedError
 from ...files.writing import write_bytes
 from ...losses.methods import WeightedSum
@@ -34,7 +34,7 @@ from ...model.scores import Scores
 from ...rows.holdout import check_unseen, for_calibration
 from ...rows.refusals import read_refusals
 from ...rows.formats import read_rows
-from ...stages.unlearn import Material, unlearn
+from ...train.training import Material, unlearn
 from .data import SplitRows, TofuData
 from .evaluation import Asker, Yardstick
 from .options import CALIBRATED

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from ..recipe.recipe import Recipe
-from .split import is_split, join, low_half, split_into
+from .split_weights import is_split, join, low_half, split_into
 
 ADAM = {"betas": (0.9, 0.999), "eps": 1e-8}
 

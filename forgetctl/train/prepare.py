@@ -13,11 +13,11 @@ import torch
 
 from ..files.disk import refuse_beyond_disk
 from ..model.encoding import Encoded, Encoder, encode_rows, marked
-from ..engine.estimate import Limit, disk_bytes, estimate
-from ..engine.fit import available_memory
+from .estimate import Limit, disk_bytes, estimate
+from .fit import available_memory
 from ..model.load import ModelFacts, choose_device, inspect_trainable, load_encoder
 from ..model.processes import Ranks
-from ..engine.stand_ins import NO_STAND_INS, StandIns, make_stand_ins
+from .stand_ins import NO_STAND_INS, StandIns, make_stand_ins
 from ..model.windows import by_row, row_tokens, told
 from ..errors import InputError, UsageError
 from ..losses.methods import WeightedSum
@@ -27,12 +27,12 @@ from ..rows.row import Row
 from ..runs.run import DEFAULT_RUNS, refuse_used
 from ..runs.commitments import Part, split_requests
 from ..rows.holdout import check_unseen, for_calibration
-from ..stages.neutral import ORIGIN, own_answers
+from .neutral import ORIGIN, own_answers
 from ..rows.pairing import Pairing, choose_retain
 from ..rows.refusals import SHIPPED, read_refusals
 from ..rows.formats import RowFile, read_rows
-from ..stages.requirements import check_terms, check_weights
-from .binding import check_requests
+from .requirements import check_terms, check_weights
+from ..jobs.binding import check_requests
 from ..runs.lineage import Start, find_start
 from .options import UnlearnOptions, VerifyOptions
 from .precheck import look_at_texts

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..model.encoding import Encoded
-from ..engine.levels import learn_levels
+from .levels import learn_levels
 from ..model.processes import Ranks
 from ..errors import RunError
 from ..files.writing import read_json, write_json

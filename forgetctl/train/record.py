@@ -9,7 +9,7 @@ from ..model.load import choose_device
 from ..model.templates import template_date, template_digest
 from ..files.writing import file_digest, model_digest
 from ..losses.methods import OBJECTIVES
-from ..stages.neutral import ORIGIN, rows_digest
+from .neutral import ORIGIN, rows_digest
 from ..rows.refusals import refusals_digest
 from .prepare import Job, Sample
 

@@ -13,7 +13,7 @@ from ..files.writing import refuse_in_bundle, text_digest
 from ..runs.layout import PROGRESS_LOG
 from ..progress import Progress
 from ..rows.row import Row, normalise
-from ..stages.finetune import Lessons, Tuning, make_model
+from .retrain import Lessons, Tuning, make_model
 from ..rows.formats import Fields, RowFile, read_rows
 from .bystander import told_by
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..model.metrics import per_token
-from ..maths.unseen import unseen_levels
+from .unseen import unseen_levels
 from ..model.encoding import Encoded
 from ..model.processes import Ranks
 from ..model.shares import shared_scores

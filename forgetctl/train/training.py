@@ -17,23 +17,23 @@ import torch
 from torch import Tensor
 
 from ..model.adapters import keep_adapter
-from ..engine.callbacks import Figures
-from ..engine.checkpoints import checkpoint_step, drafted, last_checkpoint
+from .callbacks import Figures
+from .checkpoints import checkpoint_step, drafted, last_checkpoint
 from ..model.companions import ADAPTER_WEIGHTS
 from ..model.encoding import Encoded
 from ..model.export import Shipped, save_model
-from ..engine.extras import Alternatives, Extras, Mismatched, default_layer, derangement, watch_layer
-from ..engine.fit import Fit
-from ..engine.guard import probes
+from .extras import Alternatives, Extras, Mismatched, default_layer, derangement, watch_layer
+from .fit import Fit
+from .guard import probes
 from ..model.hardware import peak_memory
 from ..model.load import ModelFacts, add_lora, trainable_parameters
 from ..model.processes import Ranks
-from ..engine.schedule import Limits
+from .schedule import Limits
 from ..model.shares import shared_scores
-from ..engine.stand_ins import NO_STAND_INS, StandIns
+from .stand_ins import NO_STAND_INS, StandIns
 from ..model.states import AnswerStates
-from ..engine.tracking import Watch
-from ..engine.trainer import UnlearnTrainer
+from .tracking import Watch
+from .trainer import UnlearnTrainer
 from ..errors import DivergedError, Interrupted, RunError
 from ..files.writing import file_digest, model_digest, read_json, write_json
 from ..losses.methods import Role, WeightedSum

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from ..model.encoding import Encoded
-from ..engine.estimate import plan
-from ..engine.fit import Fit, free_memory
+from .estimate import plan
+from .fit import Fit, free_memory
 from ..model.processes import Ranks
 from ..errors import RunError
 from ..losses.methods import WeightedSum

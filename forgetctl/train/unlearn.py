@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from ..engine.checkpoints import last_checkpoint
-from ..engine.fit import DTYPES, Fit, training_precision
+from .checkpoints import last_checkpoint
+from .fit import DTYPES, Fit, training_precision
 from ..model.memory import memory_within
 from ..model.load import choose_device, load_for_training, resolve_model
 from ..model.processes import Ranks, join
@@ -23,15 +23,15 @@ from ..progress import Progress
 from ..recipe.recipe import Recipe, read_recipe
 from ..runs.run import DEFAULT_RUNS, Run, new_run_path
 from ..model.scores import Scores, ScoreSet
-from ..stages.neutral import rows_digest
+from .neutral import rows_digest
 from ..rows.pairing import with_perturbed
 from ..rows.refusals import SHIPPED, read_refusals, refusals_digest
-from ..stages.unlearn import Material, unlearn
-from .binding import bind
+from .training import Material, unlearn
+from ..jobs.binding import bind
 from .bystander import shared, told_by
-from .card import write_card
+from ..jobs.card import write_card
 from .computing import find_fit, refuse_beyond, usable_memory
-from .levels import levels_of
+from .run_levels import levels_of
 from .options import UnlearnOptions
 from .precheck import look_at_scores, look_at_texts
 from .prepare import Job, Sample, encode, encode_retain, encode_unseen, own_sample, prepare, refuse_full_disk

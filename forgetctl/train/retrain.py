@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 from ..files.disk import refuse_beyond_disk
-from ..engine.checkpoints import drafted
+from .checkpoints import drafted
 from ..model.encoding import encode_rows
 from ..model.export import beside_weights, left_out_words, save_model
-from ..engine.finetune import fine_tune
+from .finetune import fine_tune
 from ..model.hardware import versions
 from ..model.load import inspect_trainable, load_encoder, load_model
 from ..model.placement import Placement
