@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from .jobs.report import run_report
     from .jobs.seal import SealOptions, run_seal
     from ..train.unlearn import resume_unlearn, run_unlearn
-    from .jobs.verify import run_verify
+    from ..verify.verify import run_verify
     from ..recipe.recipe import Recipe, load_recipe
     from .register.store import Register
     from ..runs.run import Run

@@ -81,7 +81,7 @@ def verify(ctx: click.Context, progress: TerminalProgress, as_json: bool, run: P
     look_before_verifying(chosen)
     with quick_imports():
         from .train.bystander import speaks
-        from .jobs.verify import run_verify
+        from .verify.verify import run_verify
 
     verdict = run_verify(chosen, recipe_of(options) if chosen.model or chosen.scores else None, progress)
     if not speaks():

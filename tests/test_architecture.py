@@ -170,7 +170,7 @@ def test_stages_do_not_import_each_other() -> None:
                 "maths",
                 "jobs",
                 "train/training.py",
-                "stages/verify.py",
+                "verify/measuring.py",
                 "train/retrain.py",
                 "demo",
                 "studies",

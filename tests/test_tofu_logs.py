@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from forgetctl.errors import InputError
-from forgetctl.evidence.usefulness import utility
+from forgetctl.verify.evidence.usefulness import utility
 from forgetctl.model.metrics import truth_ratio
-from forgetctl.maths.statistics import ks
+from forgetctl.verify.statistics.distances import ks
 from forgetctl.model.scores import Role, Scores, ScoreSet, read_scores
 
 PRIVATE = "Velmira Oskandt"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..maths.means import equivalence_margin
-from ..maths.membership import auc_margin
+from ..verify.statistics.means import equivalence_margin
+from ..verify.statistics.membership import auc_margin
 from .formats import number, p_value, signed
 from .tables import EMPTY, Cell, Row, Section, Table, between, cell, difference, tables_of
 from .verdict_record import Attack, Closeness, Shift, Verdict

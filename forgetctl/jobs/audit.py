@@ -18,7 +18,7 @@ from ..seal.keys import load_public
 from ..seal.statement import check_signatures
 from ..seal.weights import check_weights
 from ..stages.report import expected_html, render_json, render_markdown
-from .basis import bounds_of, measured_again
+from ..verify.basis import bounds_of, measured_again
 from .consistency import (
     Records,
     check_history,

@@ -20,7 +20,7 @@ from ..seal.checks import Finding, read_events
 from ..runs.events import Event
 from ..seal.manifest import files_digest
 from ..stages.report import build
-from .basis import Basis, basis_of, bounds_of
+from ..verify.basis import Basis, basis_of, bounds_of
 from .report import KINDS
 
 

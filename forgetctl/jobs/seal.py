@@ -31,7 +31,7 @@ from ..seal.statement import add_signature
 from ..seal.timestamp import request_timestamp
 from ..seal.weights import sign_weights
 from .audit import audit_contents
-from .basis import Basis, basis_of
+from ..verify.basis import Basis, basis_of
 from .report import KINDS, run_report
 
 

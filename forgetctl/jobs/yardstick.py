@@ -25,7 +25,7 @@ from ..model.scoring import score
 from ..errors import DivergedError, UsageError
 from ..maths.halving import Trial
 from ..model.metrics import per_token, probability
-from ..maths.statistics import ks
+from ..verify.statistics.distances import ks
 from ..progress import Progress
 from ..recipe.recipe import Calibration, Recipe
 from ..runs.run import LATEST, Run

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..maths.membership import MIN_K_SHARE
+from ..verify.statistics.membership import MIN_K_SHARE
 from ..rows.text import word_length
 
 VERBATIM_RECALL = 0.99

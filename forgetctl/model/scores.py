@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, Validat
 
 from ..errors import InputError
 from . import metrics
-from ..maths.resampling import Units
+from ..verify.statistics.resampling import Units
 from ..files.outside import read_text
 from ..files.strict_json import LooseJSONError, parse_json
 

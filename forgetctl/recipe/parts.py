@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 from .settings import Settings
 
 if TYPE_CHECKING:
-    from ..maths.bounds import Bounds
+    from ..verify.bounds import Bounds
 
 
 class Lora(Settings):
@@ -80,7 +80,7 @@ class Verify(Settings):
     @property
     def bounds(self) -> Bounds:
         """The limits of the verdict."""
-        from ..maths.bounds import Bounds  # scipy is slow to import, and most commands do not judge
+        from ..verify.bounds import Bounds  # scipy is slow to import, and most commands do not judge
 
         return Bounds(self.delta, self.utility_loss, self.pass_level, self.fail_level)
 

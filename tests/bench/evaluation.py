@@ -28,7 +28,7 @@ from forgetctl.progress import Silent
 from forgetctl.recipe.recipe import load_recipe
 from forgetctl.model.scores import GREEDY, ScoreSet
 from forgetctl.rows.formats import Fields, read_rows
-from forgetctl.stages.verify import RowSets, Scorer
+from forgetctl.verify.measuring import RowSets, Scorer
 
 from . import textbook, textbook_evaluation
 from .shapes import SHARED

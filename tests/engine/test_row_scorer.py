@@ -25,7 +25,7 @@ from forgetctl.model.load import load_model, load_tokenizer
 from forgetctl.model.row_scorer import AFFIRMED, ALL_MODES, PRIMED, UNTHINKING, RowScorer, sampled_rows
 from forgetctl.model.scoring import score
 from forgetctl.model.token_scores import score_tokens
-from forgetctl.maths.membership import MIN_K_SHARE
+from forgetctl.verify.statistics.membership import MIN_K_SHARE
 from forgetctl.recipe.recipe import Verify
 from forgetctl.rows.row import Row
 from forgetctl.model.scores import GREEDY, SAMPLED, Elicited, ScoreSet

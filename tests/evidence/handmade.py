@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from forgetctl.evidence.collected import Collected
+from forgetctl.verify.evidence.collected import Collected
 from forgetctl.model.scores import Elicited, Role, Scores, ScoreSet
 
 

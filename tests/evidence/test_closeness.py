@@ -12,16 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from forgetctl.evidence.closeness import (
-    control_closeness,
-    floor_closeness,
-    forget_closeness,
-    paired_closeness,
-    relearning,
-)
-from forgetctl.evidence.collected import Collected
-from forgetctl.maths.bounds import Bounds
-from forgetctl.maths.findings import Closeness
+from forgetctl.verify.evidence.closeness import control_closeness, floor_closeness, forget_closeness, paired_closeness, relearning
+from forgetctl.verify.evidence.collected import Collected
+from forgetctl.verify.bounds import Bounds
+from forgetctl.verify.findings import Closeness
 from forgetctl.model.scores import ScoreSet
 
 BOUNDS = Bounds()

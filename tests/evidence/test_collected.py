@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from handmade import model, rows
 
-from forgetctl.evidence.collected import Collected, same_tokens
+from forgetctl.verify.evidence.collected import Collected, same_tokens
 
 ROWS = rows([-1.0, -2.0])
 START, UNLEARNED = model("start", ROWS), model("unlearned", ROWS)

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from handmade import rows, said
 
-from forgetctl.evidence.collected import EARLIER, Collected, Earlier
-from forgetctl.evidence.earlier import stays_forgotten
-from forgetctl.evidence.stored import by_name, collect
-from forgetctl.maths.bounds import Bounds, Check
-from forgetctl.maths.earlier import StaysForgotten, check_earlier, with_earlier
-from forgetctl.maths.verdict import Outcome, Verdict
+from forgetctl.verify.evidence.collected import EARLIER, Collected, Earlier
+from forgetctl.verify.evidence.earlier import stays_forgotten
+from forgetctl.verify.evidence.stored import by_name, collect
+from forgetctl.verify.bounds import Bounds, Check
+from forgetctl.verify.checks.earlier import StaysForgotten, check_earlier, with_earlier
+from forgetctl.verify.verdict import Outcome, Verdict
 from forgetctl.model.scores import Scores, ScoreSet
 from tests.stages.verdicts import complete, verdict
 

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from forgetctl.evidence.collected import Collected
-from forgetctl.evidence.leaks import gibberish, known_rows, named_secrets, sampled_leaks, whole_answers
-from forgetctl.maths.findings import Secrets
+from forgetctl.verify.evidence.collected import Collected
+from forgetctl.verify.evidence.leaks import gibberish, known_rows, named_secrets, sampled_leaks, whole_answers
+from forgetctl.verify.findings import Secrets
 from forgetctl.model.scores import ScoreSet
 
 MUTE = asked(greedy=said(secrets=[[0, 0], [0], []]))  # three rows with 2, 1 and 0 secrets

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from forgetctl.evidence.collected import Collected
-from forgetctl.evidence.membership import attacks, privacy_leak
-from forgetctl.maths.bounds import Bounds
-from forgetctl.maths.membership import ATTACKS, Attack
+from forgetctl.verify.evidence.collected import Collected
+from forgetctl.verify.evidence.membership import attacks, privacy_leak
+from forgetctl.verify.bounds import Bounds
+from forgetctl.verify.statistics.membership import ATTACKS, Attack
 from forgetctl.model.scores import ScoreSet
 
 BOUNDS = Bounds()

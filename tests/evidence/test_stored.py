@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from forgetctl.evidence.collected import Collected
-from forgetctl.evidence.stored import by_name, collect
+from forgetctl.verify.evidence.collected import Collected
+from forgetctl.verify.evidence.stored import by_name, collect
 from forgetctl.model.scores import Scores
 from tests.stages.verdicts import complete, verdict
 

@@ -8,8 +8,8 @@ import pytest
 from handmade import against, model, rows
 from scipy import stats
 
-from forgetctl.evidence.collected import Collected, Tracked
-from forgetctl.evidence.curve import curve
+from forgetctl.verify.evidence.collected import Collected, Tracked
+from forgetctl.verify.evidence.curve import curve
 
 REFERENCE = [-4.0, -5.0, -6.0, -7.0]
 

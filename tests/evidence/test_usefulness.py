@@ -12,10 +12,10 @@ from handmade import model, rows, said
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forgetctl.evidence.collected import Collected
-from forgetctl.evidence.usefulness import kept, utility, utility_without_rouge
-from forgetctl.maths.bounds import Bounds
-from forgetctl.maths.findings import Kept
+from forgetctl.verify.evidence.collected import Collected
+from forgetctl.verify.evidence.usefulness import kept, utility, utility_without_rouge
+from forgetctl.verify.bounds import Bounds
+from forgetctl.verify.findings import Kept
 from forgetctl.model.scores import Role, Scores, ScoreSet
 
 BOUNDS = Bounds()

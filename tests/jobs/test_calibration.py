@@ -18,7 +18,7 @@ from forgetctl.demo.training import encoder_for
 from forgetctl.model.encoding import Encoded
 from forgetctl.model.load import load_model, load_tokenizer
 from forgetctl.model.scoring import score
-from forgetctl.maths.statistics import ks
+from forgetctl.verify.statistics.distances import ks
 from forgetctl.train.unseen import unseen_levels
 from forgetctl.recipe.recipe import load_recipe, parse_recipe
 from forgetctl.rows.formats import read_rows

@@ -14,7 +14,7 @@ from click.testing import Result
 import forgetctl.train.unlearn as unlearn_job
 import forgetctl.train.retrain as finetune_stage
 import forgetctl.train.training as unlearn_stage
-import forgetctl.stages.verify as verify_stage
+import forgetctl.verify.measuring as verify_stage
 from tests.jobs.conftest import SETTINGS, unlearn_arguments
 
 Command = Callable[..., Result]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from forgetctl.maths.counts import Excess
-from forgetctl.maths.findings import Closeness, Findings, Kept, Relearned, Samples, Secrets
-from forgetctl.maths.means import Change, Shift
-from forgetctl.maths.membership import Attack
-from forgetctl.maths.statistics import Interval
-from forgetctl.maths.verdict import ANSWERS, TRUTH_RATIO
+from forgetctl.verify.statistics.counts import Excess
+from forgetctl.verify.findings import Closeness, Findings, Kept, Relearned, Samples, Secrets
+from forgetctl.verify.statistics.means import Change, Shift
+from forgetctl.verify.statistics.membership import Attack
+from forgetctl.verify.statistics.distances import Interval
+from forgetctl.verify.verdict import ANSWERS, TRUTH_RATIO
 
 # Against the default delta of 0.15, a margin of the mean of 0.378 and of the AUC of 0.105.
 EQUAL = Interval(0.05, 0.0, 0.12, 400, "rows", 0.1)

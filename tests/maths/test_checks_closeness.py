@@ -7,20 +7,12 @@ from dataclasses import replace
 import pytest
 from measured import BORDERLINE, CLEAN, DIFFERENT, EQUAL, FEW_ROWS, HIDDEN, OTHER_MEAN, SAME_MEAN, answers, ratios
 
-from forgetctl.maths.bounds import Bounds, Check
-from forgetctl.maths.checks_closeness import (
-    check_attacks,
-    check_comparison,
-    check_distance,
-    check_floor,
-    check_mean,
-    check_relearned,
-    check_sensitivity,
-)
-from forgetctl.maths.findings import Closeness, Findings, Relearned
-from forgetctl.maths.means import Shift
-from forgetctl.maths.statistics import Interval, paired_distance
-from forgetctl.maths.verdict import ANSWERS, REQUIRED, TRUTH_RATIO, judge
+from forgetctl.verify.bounds import Bounds, Check
+from forgetctl.verify.checks.closeness import check_attacks, check_comparison, check_distance, check_floor, check_mean, check_relearned, check_sensitivity
+from forgetctl.verify.findings import Closeness, Findings, Relearned
+from forgetctl.verify.statistics.means import Shift
+from forgetctl.verify.statistics.distances import Interval, paired_distance
+from forgetctl.verify.verdict import ANSWERS, REQUIRED, TRUTH_RATIO, judge
 
 BOUNDS = Bounds()
 

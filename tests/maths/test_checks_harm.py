@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from measured import CLEAN, KEPT, LOST, OPEN, excess, kept
 
-from forgetctl.maths.bounds import COUNT_CHECKS, Bounds, Check
-from forgetctl.maths.checks_harm import check_damage, check_leaks
-from forgetctl.maths.counts import Excess
-from forgetctl.maths.findings import Findings, Kept, Samples, Secrets
-from forgetctl.maths.means import Change, relative_change
-from forgetctl.maths.verdict import judge
+from forgetctl.verify.bounds import COUNT_CHECKS, Bounds, Check
+from forgetctl.verify.checks.harm import check_damage, check_leaks
+from forgetctl.verify.statistics.counts import Excess
+from forgetctl.verify.findings import Findings, Kept, Samples, Secrets
+from forgetctl.verify.statistics.means import Change, relative_change
+from forgetctl.verify.verdict import judge
 
 BOUNDS = Bounds()
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from forgetctl.maths.counts import at_most, excess, standing_out, stratified_p
+from forgetctl.verify.statistics.counts import at_most, excess, standing_out, stratified_p
 
 answers_of_two = st.lists(st.tuples(st.booleans(), st.booleans()), max_size=30)
 

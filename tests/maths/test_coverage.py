@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from forgetctl.maths.resampling import Units
-from forgetctl.maths.statistics import Interval, paired_distance, unpaired_distance
+from forgetctl.verify.statistics.resampling import Units
+from forgetctl.verify.statistics.distances import Interval, paired_distance, unpaired_distance
 
 DELTA = 0.15
 # Two normals of unit variance, this far apart, have D = 2 Phi(shift / 2) - 1 = DELTA.

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from forgetctl.maths.statistics import paired_distance
+from forgetctl.verify.statistics.distances import paired_distance
 
 DELTA, LEVEL = 0.15, 0.01
 

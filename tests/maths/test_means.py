@@ -12,16 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from forgetctl.maths.means import (
-    Change,
-    Shift,
-    equivalence_margin,
-    paired_shift,
-    relative_change,
-    unpaired_shift,
-)
-from forgetctl.maths.resampling import Units
-from forgetctl.maths.statistics import Levels
+from forgetctl.verify.statistics.means import Change, Shift, equivalence_margin, paired_shift, relative_change, unpaired_shift
+from forgetctl.verify.statistics.resampling import Units
+from forgetctl.verify.statistics.distances import Levels
 
 # Exact in binary, so that equal values have no spread at all.
 eighths = st.lists(st.integers(-800, 800).map(lambda value: value / 8), min_size=2, max_size=20)

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from forgetctl.maths.membership import ATTACKS, Attack, attack, auc_margin, priv_leak
-from forgetctl.maths.resampling import Units
-from forgetctl.maths.statistics import Levels
+from forgetctl.verify.statistics.membership import ATTACKS, Attack, attack, auc_margin, priv_leak
+from forgetctl.verify.statistics.resampling import Units
+from forgetctl.verify.statistics.distances import Levels
 
 Floats = NDArray[np.float64]
 few = st.lists(st.sampled_from([-1.0, 0.0, 0.5, 2.0]), min_size=1, max_size=20)

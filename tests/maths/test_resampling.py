@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forgetctl.maths.resampling import FEWEST_SUBJECTS, Units, paired_samples, sample_of, single_sample
+from forgetctl.verify.statistics.resampling import FEWEST_SUBJECTS, Units, paired_samples, sample_of, single_sample
 
 TEN = list(range(10))
 different = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30, unique=True)

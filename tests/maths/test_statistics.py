@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
 
-from forgetctl.maths.resampling import Units
-from forgetctl.maths.statistics import GRID, Interval, Levels, ks, paired_distance, swap_p, unpaired_distance
+from forgetctl.verify.statistics.resampling import Units
+from forgetctl.verify.statistics.distances import GRID, Interval, Levels, ks, paired_distance, swap_p, unpaired_distance
 
 # Few different values, so that ties are common, and exact reciprocals of each other.
 scores = st.sampled_from([0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0])

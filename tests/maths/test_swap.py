@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from forgetctl.maths.resampling import Units
-from forgetctl.maths.statistics import swap_p
+from forgetctl.verify.statistics.resampling import Units
+from forgetctl.verify.statistics.distances import swap_p
 
 Floats = NDArray[np.float64]
 

@@ -32,11 +32,12 @@ from measured import (
     ratios,
 )
 
-from forgetctl.maths import checks_closeness, checks_harm, verdict
-from forgetctl.maths.bounds import Bounds
-from forgetctl.maths.findings import Closeness, Findings, Kept, Relearned, Samples, Secrets
-from forgetctl.maths.statistics import Interval
-from forgetctl.maths.verdict import ANSWERS, TRUTH_RATIO, judge
+from forgetctl.verify.checks import closeness as checks_closeness, harm as checks_harm
+from forgetctl.verify import verdict
+from forgetctl.verify.bounds import Bounds
+from forgetctl.verify.findings import Closeness, Findings, Kept, Relearned, Samples, Secrets
+from forgetctl.verify.statistics.distances import Interval
+from forgetctl.verify.verdict import ANSWERS, TRUTH_RATIO, judge
 
 BOUNDS = Bounds()
 NAN = float("nan")

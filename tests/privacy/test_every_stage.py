@@ -31,12 +31,12 @@ UNLEARN = (
     "forgetctl.train.unlearn:write_card",
 )
 VERIFY = (
-    "forgetctl.jobs.subject:read_rows",
-    "forgetctl.jobs.subject:with_perturbed",
-    "forgetctl.stages.verify:encode_rows",
+    "forgetctl.verify.subject:read_rows",
+    "forgetctl.verify.subject:with_perturbed",
+    "forgetctl.verify.measuring:encode_rows",
     "forgetctl.model.row_scorer:RowScorer.scores",
-    "forgetctl.jobs.verify:store",
-    "forgetctl.jobs.verify:write_card",
+    "forgetctl.verify.verify:store",
+    "forgetctl.verify.verify:write_card",
 )
 AFTER = {
     "forgetctl.jobs.report:build": ["report", "runs/a", "--html"],

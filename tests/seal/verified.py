@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from forgetctl.evidence.collected import Tracked
+from forgetctl.verify.evidence.collected import Tracked
 from forgetctl.files.writing import file_digest, model_digest, write_json
-from forgetctl.jobs.basis import Measured, bounds_of, store
+from forgetctl.verify.basis import Measured, bounds_of, store
 from forgetctl.recipe.recipe import load_recipe
 from forgetctl.rows.row import Row
 from forgetctl.runs.run import Run

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from verdicts import KL, answering, answers, changed, complete, flat, moved, verdict
 
-from forgetctl.evidence.collected import Collected
+from forgetctl.verify.evidence.collected import Collected
 from forgetctl.model.scores import Elicited, Scores
 
 Change = Callable[[Collected], Collected]

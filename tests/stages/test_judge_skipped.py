@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from verdicts import BOUNDS, KL, changed, complete, flat, model, verdict
 
-from forgetctl.evidence.collected import Collected
+from forgetctl.verify.evidence.collected import Collected
 from forgetctl.model.scores import Elicited, Role, Scores, ScoreSet
-from forgetctl.stages.judge import gather
+from forgetctl.verify.judge import gather
 
 # A reason for everything that is missing
 

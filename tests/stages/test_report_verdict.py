@@ -15,11 +15,12 @@ from pydantic import BaseModel
 
 from forgetctl.document import verdict_record as record
 from forgetctl.errors import RunError
-from forgetctl.evidence.collected import Collected
-from forgetctl.maths import counts, findings, means, membership, statistics
-from forgetctl.maths.bounds import Bounds
+from forgetctl.verify.evidence.collected import Collected
+from forgetctl.verify.statistics import counts, means, membership, distances as statistics
+from forgetctl.verify import findings
+from forgetctl.verify.bounds import Bounds
 from forgetctl.model.scores import Scores
-from forgetctl.stages.judge import conclude
+from forgetctl.verify.judge import conclude
 from forgetctl.stages.report import build, render_json, render_markdown
 from tests.stages.report_records import BOUNDS, html, scores_record, verdict_record, write, write_run
 

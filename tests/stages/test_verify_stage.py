@@ -17,7 +17,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import forgetctl.stages.verify as stage
+import forgetctl.verify.measuring as stage
 from forgetctl.demo.training import encoder_for, make_tokenizer, save, tiny_llama
 from forgetctl.model.encoding import Encoded, Encoder
 from forgetctl.train.finetune import fine_tune
@@ -31,7 +31,7 @@ from forgetctl.recipe.recipe import Lora, Recipe, Verify
 from forgetctl.rows.row import Row
 from forgetctl.model.scores import GREEDY, Role, Scores, ScoreSet
 from forgetctl.rows.formats import read_rows
-from forgetctl.stages.verify import RowSets, Scorer, check_fit, split_halves
+from forgetctl.verify.measuring import RowSets, Scorer, check_fit, split_halves
 
 CPU = torch.device("cpu")
 QUICK = Verify(answer_tokens=6, samples=2, sampled_rows=2)

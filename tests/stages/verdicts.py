@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from forgetctl.evidence.collected import Collected
-from forgetctl.maths.bounds import Bounds
+from forgetctl.verify.evidence.collected import Collected
+from forgetctl.verify.bounds import Bounds
 from forgetctl.model.scores import Elicited, Role, Scores, ScoreSet
-from forgetctl.stages.judge import conclude
+from forgetctl.verify.judge import conclude
 
 BOUNDS = Bounds()
 KL = {"forget_distance": 0.01, "retain_distance": 0.02, "forget_from_start": 2.0}

@@ -14,9 +14,9 @@ from ...model.generation import Decoding, greedy_answers
 from ...model.load import ModelFacts
 from ...model.row_scorer import RowScorer
 from ...model.states import AnswerStates
-from ...evidence.usefulness import utility, utility_without_rouge
+from ...verify.evidence.usefulness import utility, utility_without_rouge
 from ...model.metrics import forget_truth_ratio, useful_truth
-from ...maths.statistics import ks
+from ...verify.statistics.distances import ks
 from ...recipe.recipe import Recipe
 from ...rows.row import Row
 from ...model.scores import GREEDY, Role, Scores, ScoreSet

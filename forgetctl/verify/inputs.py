@@ -8,7 +8,7 @@ from typing import Any
 
 from ..files.writing import file_digest
 from ..runs.run import Run
-from ..stages.reference import ModelSource, Source
+from .source import ModelSource, Source
 from ..train.options import VerifyOptions
 from .subject import Subject
 

@@ -15,20 +15,20 @@ from ..model.memory import memory_within
 from ..model.load import PRECISIONS, choose_device
 from ..model.processes import Ranks, join
 from ..errors import RunError, UsageError
-from ..evidence.collected import Collected, Comparison
+from .evidence.collected import Collected, Comparison
 from ..files.writing import file_digest, now, read_json, text_digest, write_json
 from ..progress import Progress
 from ..recipe.recipe import Recipe, load_recipe
 from ..runs.run import Run
 from ..model.scores import REPHRASED, Role, Scores, check_rows
 from ..seal.manifest import files_digest, model_entries
-from ..stages.reference import ModelSource, ScoreSource, Source
-from ..stages.verify import RowSets, Scorer, split_halves
+from .source import ModelSource, ScoreSource, Source
+from .measuring import RowSets, Scorer, split_halves
 from .basis import Measured, bounds_of, store, tracked_scores
-from .binding import bound_register, write_verdict
+from ..jobs.binding import bound_register, write_verdict
 from ..train.bystander import told_by
-from .card import write_card
-from .earlier import EarlierRun, earlier_inputs, find_earlier
+from ..jobs.card import write_card
+from .earlier_runs import EarlierRun, earlier_inputs, find_earlier
 from .inputs import row_file_digest, verification_inputs
 from ..train.options import VerifyOptions
 from .subject import Subject, find_subject

@@ -10,14 +10,14 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import RunError
-from ..evidence.collected import Collected, Comparison, Tracked
-from ..evidence.stored import by_name, collect
+from .evidence.collected import Collected, Comparison, Tracked
+from .evidence.stored import by_name, collect
 from ..files.writing import file_digest, read_json
-from ..maths.bounds import Bounds
+from .bounds import Bounds
 from ..runs.run import Run
 from ..model.scores import Scores, check_rows
 from ..seal.manifest import files_digest, model_entries
-from ..stages.judge import conclude
+from .judge import conclude
 
 
 @dataclass(frozen=True)

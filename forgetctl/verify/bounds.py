@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from .statistics import Levels
+from .statistics.distances import Levels
 
 Status = Literal["pass", "fail", "unknown", "skipped"]
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from .bounds import COUNT_CHECKS, Bounds, Check, Status
-from .checks_harm import name_lines
-from .counts import Excess
-from .means import Shift, equivalence_margin
-from .statistics import Interval
-from .verdict import Verdict
+from ..bounds import COUNT_CHECKS, Bounds, Check, Status
+from .harm import name_lines
+from ..statistics.counts import Excess
+from ..statistics.means import Shift, equivalence_margin
+from ..statistics.distances import Interval
+from ..verdict import Verdict
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import cast, get_args
 
-from ..model.scores import Role, Scores
+from ...model.scores import Role, Scores
 from .collected import Collected, Comparison, Earlier, Tracked
 
 RELEARNED, THEN, NOW = "relearned", "then", "now"

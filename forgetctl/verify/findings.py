@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from .counts import Excess
-from .means import Change, Shift
-from .membership import Attack
-from .statistics import Interval
+from .statistics.counts import Excess
+from .statistics.means import Change, Shift
+from .statistics.membership import Attack
+from .statistics.distances import Interval
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,15 @@ import torch
 from ..model.load import resolve_model
 from ..model.processes import Ranks
 from ..errors import InputError, RunError, UsageError
-from ..evidence.collected import EARLIER
-from ..evidence.collected import Earlier as EarlierScores
+from .evidence.collected import EARLIER
+from .evidence.collected import Earlier as EarlierScores
 from ..files.writing import file_digest, read_json
 from ..progress import Progress
 from ..recipe.recipe import Recipe, read_recipe
 from ..runs.run import DEFAULT_RUNS, LATEST, Run
 from ..model.scores import Scores
 from ..rows.formats import read_rows
-from ..stages.verify import RowSets, Scorer, check_fit
+from .measuring import RowSets, Scorer, check_fit
 from .basis import basis_of, read_scores_file
 from ..train.options import UnlearnOptions, VerifyOptions
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..maths.bounds import Bounds
-from ..maths.findings import Closeness, Relearned
-from ..maths.means import paired_shift, unpaired_shift
-from ..maths.statistics import ks, paired_distance, swap_p, unpaired_distance
-from ..maths.verdict import ANSWERS, TRUTH_RATIO
-from ..model.scores import Scores, ScoreSet
+from ..bounds import Bounds
+from ..findings import Closeness, Relearned
+from ..statistics.means import paired_shift, unpaired_shift
+from ..statistics.distances import ks, paired_distance, swap_p, unpaired_distance
+from ..verdict import ANSWERS, TRUTH_RATIO
+from ...model.scores import Scores, ScoreSet
 from .collected import Collected, same_tokens
 
 

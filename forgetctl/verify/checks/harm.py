@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .bounds import COUNT_CHECKS, Bounds, Check
-from .counts import Excess, at_most
-from .findings import Findings, Kept, Samples, Secrets
-from .means import Change
+from ..bounds import COUNT_CHECKS, Bounds, Check
+from ..statistics.counts import Excess, at_most
+from ..findings import Findings, Kept, Samples, Secrets
+from ..statistics.means import Change
 
 
 def check_leaks(findings: Findings, bounds: Bounds) -> Iterator[Check]:

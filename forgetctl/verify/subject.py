@@ -23,10 +23,10 @@ from ..runs.commitments import split_requests
 from ..rows.holdout import check_unseen, for_calibration, for_verdict
 from ..train.neutral import own_answers
 from ..rows.pairing import with_perturbed
-from ..stages.reference import ModelSource, Source, find_source
+from .source import ModelSource, Source, find_source
 from ..rows.formats import Fields, read_rows
-from ..stages.verify import RowSets, check_fit
-from .binding import bind, check_requests
+from .measuring import RowSets, check_fit
+from ..jobs.binding import bind, check_requests
 from ..train.options import UnlearnOptions, VerifyOptions
 from ..train.prepare import read_retain
 from ..train.unlearn import check_inputs

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from scipy import special  # its quantiles are those of scipy.stats, which takes a second to import
 
 from .resampling import Floats, Units, paired_samples, single_sample
-from .statistics import Levels
+from .distances import Levels
 
 NINE_OF_TEN = float(special.ndtri(0.9))
 

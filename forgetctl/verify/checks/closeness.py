@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .bounds import Bounds, Check
-from .findings import Closeness, Findings, Relearned
-from .means import Shift, equivalence_margin
-from .membership import Attack, auc_margin
+from ..bounds import Bounds, Check
+from ..findings import Closeness, Findings, Relearned
+from ..statistics.means import Shift, equivalence_margin
+from ..statistics.membership import Attack, auc_margin
 
 
 def check_comparison(findings: Findings) -> Check:

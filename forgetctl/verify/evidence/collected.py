@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ..model.scores import REPHRASED, Role, Scores, ScoreSet
+from ...model.scores import REPHRASED, Role, Scores, ScoreSet
 
 Comparison = Literal["model", "scores", "tofu-log", "holdout", "none"]
 

@@ -12,16 +12,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .bounds import Bounds, Check, Status
-from .checks_closeness import (
-    check_attacks,
-    check_comparison,
-    check_distance,
-    check_floor,
-    check_mean,
-    check_relearned,
-    check_sensitivity,
-)
-from .checks_harm import check_damage, check_leaks
+from .checks.closeness import check_attacks, check_comparison, check_distance, check_floor, check_mean, check_relearned, check_sensitivity
+from .checks.harm import check_damage, check_leaks
 from .findings import Findings
 
 Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE"]
