@@ -15,7 +15,7 @@ from .files.plain_text import one_line
 
 if TYPE_CHECKING:
     from .console import TerminalProgress
-    from .jobs.tune import Tuned
+    from .tune.tune import Tuned
 
 FILE = click.Path(path_type=Path)
 
@@ -49,7 +49,7 @@ def tune(progress: TerminalProgress, as_json: bool, **options: Any) -> None:
     Many settings are tried for a few epochs, the best third of them longer, and of those the best third in full. What a
     verdict is reached from is never looked at. Called again, it goes on where it stopped.
     """
-    from .jobs.tune import Budget, run_tune
+    from .tune.tune import Budget, run_tune
 
     recipe = recipe_of(options, method=options["method"], calibrated=not options["plain"])
     budget = Budget(options["trials"], options["minutes"], options["utility_loss"])

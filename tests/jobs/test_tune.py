@@ -11,11 +11,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from forgetctl.cli import cli
-from forgetctl.jobs import tune as tuning
+from forgetctl.tune import tune as tuning
 from forgetctl.train.options import UnlearnOptions
 from forgetctl.train.prepare import prepare
-from forgetctl.jobs.yardstick import trial_recipe
-from forgetctl.maths.halving import Trial
+from forgetctl.tune.yardstick import trial_recipe
+from forgetctl.tune.halving import Trial
 from forgetctl.recipe.recipe import load_recipe, parse_recipe
 from tests.jobs.conftest import SETTINGS
 

@@ -23,7 +23,7 @@ from ..model.load import choose_device, load_model
 from ..model.processes import Ranks
 from ..model.scoring import score
 from ..errors import DivergedError, UsageError
-from ..maths.halving import Trial
+from .halving import Trial
 from ..model.metrics import per_token, probability
 from ..verify.statistics.distances import ks
 from ..progress import Progress

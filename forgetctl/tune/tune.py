@@ -10,7 +10,7 @@ from pathlib import Path
 from ..errors import RunError, UsageError
 from ..files.writing import model_digest, read_json, refuse_in_bundle, text_digest, write_bytes, write_json
 from ..runs.layout import PROGRESS_LOG
-from ..maths.halving import Trial, draw, promoted, ranked, rung_epochs
+from .halving import Trial, draw, promoted, ranked, rung_epochs
 from ..losses.methods import OBJECTIVES
 from ..progress import Progress, Silent
 from ..recipe.recipe import Recipe
