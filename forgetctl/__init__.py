@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ..train.options import UnlearnOptions, VerifyOptions
     from .jobs.prove import run_prove
     from .jobs.purge import PurgeOptions, run_purge
-    from .jobs.report import run_report
+    from ..report.report import run_report
     from .jobs.seal import SealOptions, run_seal
     from ..train.unlearn import resume_unlearn, run_unlearn
     from ..verify.verify import run_verify

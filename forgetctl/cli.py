@@ -71,7 +71,7 @@ def merge(progress: TerminalProgress, as_json: bool, base: Path, adapter: Path, 
 @common
 def report(progress: TerminalProgress, run: Path, kind: Any) -> None:
     """Write the audit report of RUN (default: runs/latest)."""
-    from .jobs.report import run_report
+    from .report.report import run_report
 
     file, text = run_report(run, kind)
     if kind == "html":
@@ -85,7 +85,7 @@ def report(progress: TerminalProgress, run: Path, kind: Any) -> None:
 @common
 def schema(progress: TerminalProgress, name: str) -> None:
     """Print the JSON Schema (2020-12) of what forgetctl writes as JSON, such as NAME `report`."""
-    from .document.schema import schema as schema_of
+    from .report.schema import schema as schema_of
 
     click.echo(json.dumps(schema_of(name), indent=1))
 
@@ -100,7 +100,7 @@ def methods(progress: TerminalProgress, as_json: bool, as_markdown: bool) -> Non
     from .losses.methods import METHODS, OBJECTIVES
 
     if as_markdown:
-        from .document.methods import methods_table
+        from .report.methods import methods_table
 
         click.echo(methods_table(), nl=False)
         return

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from forgetctl import options
 from forgetctl.console import TerminalProgress, show_audit, show_purge, show_verdict, table
-from forgetctl.document.formats import clean, markdown
+from forgetctl.report.formats import clean, markdown
 from forgetctl.errors import RunError
 from forgetctl.files.plain_text import printable
 from forgetctl.register.records import Artefact, BoundRun, Change, Request

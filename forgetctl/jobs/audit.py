@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..document.svg_check import UnfitError, check_plot
+from ..report.svg_check import UnfitError, check_plot
 from ..errors import ForgetctlError, InputError, UsageError
 from ..seal.bundle import WEIGHTS_SIGNATURE, Bundle, read_bundle
 from ..files.canonical import MalformedError, parse_object
@@ -17,7 +17,7 @@ from ..seal.checks import Finding, check_files, check_model, check_signers, chec
 from ..seal.keys import load_public
 from ..seal.statement import check_signatures
 from ..seal.weights import check_weights
-from ..stages.report import expected_html, render_json, render_markdown
+from ..report.render import expected_html, render_json, render_markdown
 from ..verify.basis import bounds_of, measured_again
 from .consistency import (
     Records,
@@ -29,7 +29,7 @@ from .consistency import (
     check_request,
     load_records,
 )
-from .report import KINDS
+from ..report.report import KINDS
 
 EXIT_CODES = {"malformed": 2, "broken": 1, "policy": 3}
 """The worst finding decides, in this order."""

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
 
-from ..document.records import Report
+from ..report.records import Report
 from ..errors import ForgetctlError
 from ..recipe.recipe import read_recipe
 from ..runs.run import Run
@@ -19,9 +19,9 @@ from ..files.canonical import MalformedError, parse, parse_object
 from ..seal.checks import Finding, read_events
 from ..runs.events import Event
 from ..seal.manifest import files_digest
-from ..stages.report import build
+from ..report.render import build
 from ..verify.basis import Basis, basis_of, bounds_of
-from .report import KINDS
+from ..report.report import KINDS
 
 
 class _Strict(BaseModel):

@@ -32,7 +32,7 @@ from ..seal.timestamp import request_timestamp
 from ..seal.weights import sign_weights
 from .audit import audit_contents
 from ..verify.basis import Basis, basis_of
-from .report import KINDS, run_report
+from ..report.report import KINDS, run_report
 
 
 @dataclass(frozen=True)

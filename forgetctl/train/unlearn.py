@@ -29,7 +29,7 @@ from ..rows.refusals import SHIPPED, read_refusals, refusals_digest
 from .training import Material, unlearn
 from ..jobs.binding import bind
 from .bystander import shared, told_by
-from ..jobs.card import write_card
+from ..report.write_card import write_card
 from .computing import find_fit, refuse_beyond, usable_memory
 from .run_levels import levels_of
 from .options import UnlearnOptions

@@ -27,7 +27,7 @@ from .measuring import RowSets, Scorer, split_halves
 from .basis import Measured, bounds_of, store, tracked_scores
 from ..jobs.binding import bound_register, write_verdict
 from ..train.bystander import told_by
-from ..jobs.card import write_card
+from ..report.write_card import write_card
 from .earlier_runs import EarlierRun, earlier_inputs, find_earlier
 from .inputs import row_file_digest, verification_inputs
 from ..train.options import VerifyOptions

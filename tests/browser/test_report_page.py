@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from forgetctl.stages.report import build, render_html
+from forgetctl.report.render import build, render_html
 from tests.stages.report_records import run_record, verdict_record, write, write_events, write_run
 
 CHECK = Path(__file__).with_name("check.mjs")

@@ -15,9 +15,9 @@ from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from forgetctl.document.card import card
-from forgetctl.document.words import LIMITS, PUBLISHING
-from forgetctl.stages.report import build
+from forgetctl.report.card import card
+from forgetctl.report.words import LIMITS, PUBLISHING
+from forgetctl.report.render import build
 from tests.stages.report_records import run_record, verdict_record, write, write_run
 
 HOSTILE = (
@@ -190,8 +190,8 @@ def test_a_card_is_made_without_torch_or_the_network(run_dir: Path) -> None:
         "def refuse(*_, **__): raise AssertionError('the network')\n"
         "socket.socket.connect = socket.getaddrinfo = refuse\n"
         "from pathlib import Path\n"
-        "from forgetctl.document.card import card\n"
-        "from forgetctl.document.records import read_records\n"
+        "from forgetctl.report.card import card\n"
+        "from forgetctl.report.records import read_records\n"
         "card(read_records(Path(sys.argv[1])), base_model='owner/name', license='mit')\n"
         "sys.exit('torch' in sys.modules)\n"
     )

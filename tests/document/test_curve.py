@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from forgetctl.document.figures_curve import curve_section
-from forgetctl.document.plot_curve import curve_plot, measured
-from forgetctl.document.verdict_record import Curve
-from forgetctl.stages.report import build, render_html, render_markdown
+from forgetctl.report.figures_curve import curve_section
+from forgetctl.report.plot_curve import curve_plot, measured
+from forgetctl.report.verdict_record import Curve
+from forgetctl.report.render import build, render_html, render_markdown
 from tests.stages.report_records import html, point, verdict_record, write, write_run
 
 

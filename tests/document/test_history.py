@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from forgetctl.document.history import MOST_EVENTS
+from forgetctl.report.history import MOST_EVENTS
 from forgetctl.errors import RunError
-from forgetctl.stages.report import build, render_json, render_markdown
+from forgetctl.report.render import build, render_json, render_markdown
 from tests.stages.report_records import events, html, run_record, verdict_record, write, write_events, write_run
 
 

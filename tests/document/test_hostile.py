@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from forgetctl.document.card import card
-from forgetctl.document.formats import clean
-from forgetctl.document.records import Event, Run
-from forgetctl.document.verdict_record import Verdict
-from forgetctl.stages.report import build, render_html, render_json, render_markdown
+from forgetctl.report.card import card
+from forgetctl.report.formats import clean
+from forgetctl.report.records import Event, Run
+from forgetctl.report.verdict_record import Verdict
+from forgetctl.report.render import build, render_html, render_json, render_markdown
 from tests.stages.report_records import Page, events, run_record, verdict_record, write, write_events, write_run
 
 HOSTILE = (

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from forgetctl.document.card import card
-from forgetctl.document.schema import schema
-from forgetctl.stages.report import build, render_json, render_markdown
+from forgetctl.report.card import card
+from forgetctl.report.schema import schema
+from forgetctl.report.render import build, render_json, render_markdown
 from tests.stages.report_records import html, run_record, shift, verdict_record, write, write_run
 
 COMMITMENT = "hmac-sha256:" + "1e" * 32

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from forgetctl.document.schema import SCHEMAS, schema
+from forgetctl.report.schema import SCHEMAS, schema
 from forgetctl.errors import UsageError
-from forgetctl.stages.report import build, render_json
+from forgetctl.report.render import build, render_json
 from tests.stages.report_records import run_record, verdict_record, write, write_run
 
 VALIDATOR = Draft202012Validator(schema("report"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from forgetctl.document.plots import distribution, training
-from forgetctl.document.svg_check import UnfitError, check_plot
+from forgetctl.report.plots import distribution, training
+from forgetctl.report.svg_check import UnfitError, check_plot
 
 SAMPLES = {"start": np.array([0.5, 1.0, 2.0]), "unlearned": np.array([0.9, 1.1, 1.4])}
 LABELS = {"start": "Start", "unlearned": "Unlearned"}

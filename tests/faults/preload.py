@@ -10,7 +10,7 @@ _calm_libraries("error")  # as every command does, before it imports them
 with quick_imports():
     for name in (
         "forgetctl.cli",
-        "forgetctl.document.plots",
+        "forgetctl.report.plots",
         *(f"forgetctl.jobs.{job}" for job in ("unlearn", "verify", "report", "seal", "audit")),
         "forgetctl.console",
         "scipy.stats",

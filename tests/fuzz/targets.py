@@ -26,7 +26,7 @@ from forgetctl.seal.manifest import Manifest
 from forgetctl.seal.statement import read_envelope, read_statement
 from forgetctl.seal.timestamp import read_timestamp
 from forgetctl.rows.refusals import read_refusals
-from forgetctl.stages.report import build
+from forgetctl.report.render import build
 from forgetctl.rows.formats import Fields, RowFile, read_rows
 from tests.seal.verified import verified_run
 

@@ -29,7 +29,7 @@ from forgetctl.files.canonical import MalformedError
 from forgetctl.runs.commitments import commit_file, read_key
 from forgetctl.seal.keys import load_public
 from forgetctl.rows.refusals import read_refusals
-from forgetctl.stages.report import build
+from forgetctl.report.render import build
 from forgetctl.rows.formats import Fields, RowFile, first_row, read_rows
 
 SECRET = b"Velmira Oskandt"

@@ -39,8 +39,8 @@ VERIFY = (
     "forgetctl.verify.verify:write_card",
 )
 AFTER = {
-    "forgetctl.jobs.report:build": ["report", "runs/a", "--html"],
-    "forgetctl.stages.report:environment": ["report", "runs/a", "--md"],
+    "forgetctl.report.report:build": ["report", "runs/a", "--html"],
+    "forgetctl.report.render:environment": ["report", "runs/a", "--md"],
     "forgetctl.jobs.seal:copy_files": ["seal", "runs/a", "--key", "k.key"],
     "forgetctl.register.store:tables.save": ["requests", "update", "REQ-1", "--channel", "web"],
 }

@@ -13,7 +13,7 @@ import pytest
 
 from forgetctl.register.store import Register
 from forgetctl.runs.run import Run
-from forgetctl.stages.report import build
+from forgetctl.report.render import build
 from tests.privacy.conftest import environment
 from tests.seal.verified import verified_run
 

@@ -12,7 +12,7 @@ from forgetctl.cli import cli
 from forgetctl.errors import RunError
 from forgetctl.jobs.audit import AuditOptions, exit_code, run_audit
 from forgetctl.jobs.purge import Purge, PurgeOptions, plan_purge, run_purge
-from forgetctl.jobs.report import run_report
+from forgetctl.report.report import run_report
 from forgetctl.jobs.seal import SealOptions, run_seal
 from forgetctl.train.unlearn import resume_unlearn
 from forgetctl.runs.run import Run

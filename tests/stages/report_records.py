@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from forgetctl.stages.report import build, render_html
+from forgetctl.report.render import build, render_html
 
 DIGEST = "ab" * 32
 BOUNDS = {"delta": 0.15, "utility_loss": 0.023, "pass_level": 0.011, "fail_level": 0.052}

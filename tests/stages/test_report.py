@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from forgetctl.document.card import card
-from forgetctl.document.settings import MEANINGS, settings
-from forgetctl.document.words import LIMITS, TERMS
+from forgetctl.report.card import card
+from forgetctl.report.settings import MEANINGS, settings
+from forgetctl.report.words import LIMITS, TERMS
 from forgetctl.errors import RunError
 from forgetctl.losses.methods import OBJECTIVES
 from forgetctl.recipe.recipe import Calibration, Lora, Recipe
-from forgetctl.stages.report import build, expected_html, render_html, render_json, render_markdown
+from forgetctl.report.render import build, expected_html, render_html, render_json, render_markdown
 from tests.stages.report_records import (
     BOUNDS,
     DIGEST,
@@ -360,7 +360,7 @@ def test_without_run_json_it_is_no_run(tmp_path: Path) -> None:
 
 
 def test_the_report_needs_no_torch() -> None:
-    code = "import sys, forgetctl.stages.report, forgetctl.document.plots; sys.exit('torch' in sys.modules)"
+    code = "import sys, forgetctl.report.render, forgetctl.report.plots; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from forgetctl.document import verdict_record as record
+from forgetctl.report import verdict_record as record
 from forgetctl.errors import RunError
 from forgetctl.verify.evidence.collected import Collected
 from forgetctl.verify.statistics import counts, means, membership, distances as statistics
@@ -21,7 +21,7 @@ from forgetctl.verify import findings
 from forgetctl.verify.bounds import Bounds
 from forgetctl.model.scores import Scores
 from forgetctl.verify.judge import conclude
-from forgetctl.stages.report import build, render_json, render_markdown
+from forgetctl.report.render import build, render_json, render_markdown
 from tests.stages.report_records import BOUNDS, html, scores_record, verdict_record, write, write_run
 
 SCRIPT, IMAGE = "<script>alert(1)</script>", '"><img src=x onerror=alert(2)>|\n| x'

@@ -15,16 +15,7 @@ from .records import Flagged, Report
 from .sections import sections
 from .settings import scoring_settings, settings
 from .summary import summary
-from .words import (
-    DISTRIBUTIONS,
-    EXCLUDED,
-    LIMITS,
-    RESULTS,
-    SEAL,
-    SEAL_LIMITS,
-    SYMBOLS,
-    TERMS,
-)
+from .words import DISTRIBUTIONS, EXCLUDED, LIMITS, RESULTS, SEAL, SEAL_LIMITS, SYMBOLS, TERMS
 
 WORDS = {
     "SYMBOLS": SYMBOLS,

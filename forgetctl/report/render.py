@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..document.formats import environment
-from ..document.records import Report, read_records
-from ..document.schema import report_json
-from ..document.view import view
+from .formats import environment
+from .records import Report, read_records
+from .schema import report_json
+from .view import view
 
 
 def build(run_dir: Path) -> Report:
@@ -58,7 +58,7 @@ def expected_html(report: Report) -> Expected:
 
 
 def _plots(report: Report) -> dict[str, Callable[[], str]]:
-    from ..document.plots import planned  # matplotlib is slow to import, and only this format draws
+    from .plots import planned  # matplotlib is slow to import, and only this format draws
 
     return planned(report)
 
@@ -75,6 +75,6 @@ def render_markdown(report: Report) -> str:
 def render_json(report: Report) -> dict[str, Any]:
     """The records, with summaries of the distributions and of the training; strict JSON values.
 
-    `forgetctl.document.schema` describes them.
+    `forgetctl.report.schema` describes them.
     """
     return report_json(report)

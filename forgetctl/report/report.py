@@ -8,7 +8,7 @@ from typing import Literal
 
 from ..files.writing import write_bytes
 from ..runs.run import Run
-from ..stages.report import build, render_html, render_json, render_markdown
+from .render import build, render_html, render_json, render_markdown
 
 Kind = Literal["html", "json", "md"]
 KINDS: tuple[Kind, ...] = ("html", "json", "md")

@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from ..document.card import card
-from ..document.records import read_records
+from .card import card
+from .records import read_records
 from ..errors import InputError
 from ..files.writing import write_bytes
 from ..files.outside import read_text
