@@ -27,12 +27,12 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from .jobs.audit import AuditOptions, run_audit
+    from ..seal.audit import AuditOptions, run_audit
     from ..train.options import UnlearnOptions, VerifyOptions
-    from .jobs.prove import run_prove
-    from .jobs.purge import PurgeOptions, run_purge
+    from ..seal.prove import run_prove
+    from ..seal.purge import PurgeOptions, run_purge
     from ..report.report import run_report
-    from .jobs.seal import SealOptions, run_seal
+    from ..seal.seal import SealOptions, run_seal
     from ..train.unlearn import resume_unlearn, run_unlearn
     from ..verify.verify import run_verify
     from ..recipe.recipe import Recipe, load_recipe

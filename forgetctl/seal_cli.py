@@ -58,7 +58,7 @@ def keygen(progress: TerminalProgress, as_json: bool, out: Path, encrypt: bool, 
 @common
 def seal(progress: TerminalProgress, as_json: bool, run: Path, key: Path, **options: Any) -> None:
     """Seal RUN (default: runs/latest) in a signed bundle; given a bundle, sign it as well."""
-    from .jobs.seal import SealOptions, run_seal
+    from .seal.seal import SealOptions, run_seal
 
     weights_key = options["weights_key"]
     secret = _passphrase(weights_key, WEIGHTS_PASSPHRASE) if weights_key else None
@@ -87,7 +87,7 @@ def audit(
     ctx: click.Context, progress: TerminalProgress, as_json: bool, bundle: Path, keys: tuple[Path, ...], **options: Any
 ) -> None:
     """Check a sealed BUNDLE. Exit code 0 sound, 1 broken, 2 malformed, 3 policy unmet."""
-    from .jobs.audit import AuditOptions, exit_code, run_audit
+    from .seal.audit import AuditOptions, exit_code, run_audit
 
     found = run_audit(AuditOptions(bundle, keys, **options))
     code = exit_code(found)
@@ -123,7 +123,7 @@ def prove(
     max_rows: int,
 ) -> None:
     """Show that a row was in the request that BUNDLE is about. Exit code 1 if one was not, 2 for a bad bundle."""
-    from .jobs.prove import run_prove
+    from .seal.prove import run_prove
     from .rows.formats import Fields
 
     proofs = run_prove(bundle, rows, commit_key, Fields(prompt_field, response_field, max_line * 1024, max_rows))
@@ -149,7 +149,7 @@ def prove(
 @common
 def purge(progress: TerminalProgress, as_json: bool, run: Path, dry_run: bool, yes: bool, **options: Any) -> None:
     """Destroy what must not outlive the request: checkpoints, cached start scores, on demand keys and scores."""
-    from .jobs.purge import PurgeOptions, plan_purge, run_purge
+    from .seal.purge import PurgeOptions, plan_purge, run_purge
 
     planned = plan_purge(PurgeOptions(run, **options))
     if not dry_run and not yes:

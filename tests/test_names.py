@@ -15,10 +15,10 @@ from rich.console import Console
 
 from forgetctl.cli import cli
 from forgetctl.console import TerminalProgress
-from forgetctl.jobs.audit import AuditOptions, exit_code, run_audit
-from forgetctl.jobs.purge import PurgeOptions, plan_purge, run_purge
+from forgetctl.seal.audit import AuditOptions, exit_code, run_audit
+from forgetctl.seal.purge import PurgeOptions, plan_purge, run_purge
 from forgetctl.report.report import Kind, run_report
-from forgetctl.jobs.seal import SealOptions, run_seal
+from forgetctl.seal.seal import SealOptions, run_seal
 from forgetctl.files.plain_text import one_line, printable
 from forgetctl.seal.keys import generate_key
 from tests.seal.conftest import Evidence, sealed  # noqa: F401  a fixture

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import forgetctl.jobs.audit as auditing
+import forgetctl.seal.audit as auditing
 from forgetctl.errors import ForgetctlError
-from forgetctl.jobs.seal import SealOptions, run_seal
+from forgetctl.seal.seal import SealOptions, run_seal
 from forgetctl.recipe.recipe import load_recipe, parse_recipe
 from forgetctl.model.scores import read_scores
 from forgetctl.seal.bundle import read_bundle

@@ -15,7 +15,7 @@ from peft import PeftModel
 from forgetctl.cli import cli
 from forgetctl.model.load import load_tokenizer
 from forgetctl.files.writing import file_digest
-from forgetctl.jobs.purge import PurgeOptions, plan_purge, run_purge
+from forgetctl.seal.purge import PurgeOptions, plan_purge, run_purge
 from tests.jobs.conftest import QUICK
 
 STILL = ("--set", "learning_rate=1e-30", "--set", "epochs=1", "--set", "batch_size=8", *QUICK)

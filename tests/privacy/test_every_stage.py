@@ -41,7 +41,7 @@ VERIFY = (
 AFTER = {
     "forgetctl.report.report:build": ["report", "runs/a", "--html"],
     "forgetctl.report.render:environment": ["report", "runs/a", "--md"],
-    "forgetctl.jobs.seal:copy_files": ["seal", "runs/a", "--key", "k.key"],
+    "forgetctl.seal.seal:copy_files": ["seal", "runs/a", "--key", "k.key"],
     "forgetctl.register.store:tables.save": ["requests", "update", "REQ-1", "--channel", "web"],
 }
 

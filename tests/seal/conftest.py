@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from forgetctl.jobs.audit import AuditOptions, exit_code, run_audit
-from forgetctl.jobs.seal import SealOptions, run_seal
+from forgetctl.seal.audit import AuditOptions, exit_code, run_audit
+from forgetctl.seal.seal import SealOptions, run_seal
 from forgetctl.runs.run import Run
 from forgetctl.seal.checks import Finding
 from forgetctl.seal.keys import generate_key

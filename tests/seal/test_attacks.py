@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from forgetctl.cli import cli
 from forgetctl.errors import InputError, RunError, UsageError
 from forgetctl.files.writing import ModelFiles, model_digest
-from forgetctl.jobs.seal import SealOptions, run_seal
+from forgetctl.seal.seal import SealOptions, run_seal
 from forgetctl.tune.tune import run_tune
 from forgetctl.runs.run import Run
 from forgetctl.seal.bundle import SEAL

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forgetctl.errors import InputError, RunError, UsageError
-from forgetctl.jobs.prove import run_prove
+from forgetctl.seal.prove import run_prove
 from forgetctl.rows.row import Row
 from forgetctl.runs.commitments import commit_parts, commit_row, find_row, make_key, read_key, split_requests
 from forgetctl.rows.formats import Fields

@@ -10,10 +10,10 @@ from click.testing import CliRunner
 
 from forgetctl.cli import cli
 from forgetctl.errors import RunError
-from forgetctl.jobs.audit import AuditOptions, exit_code, run_audit
-from forgetctl.jobs.purge import Purge, PurgeOptions, plan_purge, run_purge
+from forgetctl.seal.audit import AuditOptions, exit_code, run_audit
+from forgetctl.seal.purge import Purge, PurgeOptions, plan_purge, run_purge
 from forgetctl.report.report import run_report
-from forgetctl.jobs.seal import SealOptions, run_seal
+from forgetctl.seal.seal import SealOptions, run_seal
 from forgetctl.train.unlearn import resume_unlearn
 from forgetctl.runs.run import Run
 from forgetctl.runs.events import read_chain

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from forgetctl.errors import ForgetctlError, InputError, RunError, UsageError
 from forgetctl.files.writing import read_json, write_json
-from forgetctl.jobs.seal import SealOptions, run_seal
+from forgetctl.seal.seal import SealOptions, run_seal
 from forgetctl.runs.run import Run
 from forgetctl.runs.events import read_chain
 from forgetctl.seal.keys import generate_key, load_public, load_signer

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from forgetctl.errors import ForgetctlError, InputError, UsageError
-from forgetctl.jobs.seal import SealOptions, run_seal
+from forgetctl.seal.seal import SealOptions, run_seal
 from forgetctl.seal.timestamp import request_timestamp
 from tests.seal.conftest import Evidence
 from tests.seal.verified import verified_run

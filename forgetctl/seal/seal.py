@@ -14,22 +14,14 @@ from ..errors import RunError, UsageError
 from ..files.writing import SEAL, is_bundle, now, read_json, write_bytes
 from ..files.plain_text import one_line
 from ..runs.run import Run
-from ..seal.bundle import (
-    TIMESTAMP,
-    WEIGHTS_SIGNATURE,
-    Contents,
-    copy_files,
-    drafted,
-    read_bundle,
-    seal_draft,
-)
+from .bundle import TIMESTAMP, WEIGHTS_SIGNATURE, Contents, copy_files, drafted, read_bundle, seal_draft
 from ..files.canonical import MalformedError
-from ..seal.checks import check_files, check_statement
-from ..seal.keys import Signer, load_signer
-from ..seal.manifest import model_entries
-from ..seal.statement import add_signature
-from ..seal.timestamp import request_timestamp
-from ..seal.weights import sign_weights
+from .checks import check_files, check_statement
+from .keys import Signer, load_signer
+from .manifest import model_entries
+from .statement import add_signature
+from .timestamp import request_timestamp
+from .weights import sign_weights
 from .audit import audit_contents
 from ..verify.basis import Basis, basis_of
 from ..report.report import KINDS, run_report

@@ -11,24 +11,15 @@ from typing import Any
 from .. import __version__
 from ..report.svg_check import UnfitError, check_plot
 from ..errors import ForgetctlError, InputError, UsageError
-from ..seal.bundle import WEIGHTS_SIGNATURE, Bundle, read_bundle
+from .bundle import WEIGHTS_SIGNATURE, Bundle, read_bundle
 from ..files.canonical import MalformedError, parse_object
-from ..seal.checks import Finding, check_files, check_model, check_signers, check_statement, check_time
-from ..seal.keys import load_public
-from ..seal.statement import check_signatures
-from ..seal.weights import check_weights
+from .checks import Finding, check_files, check_model, check_signers, check_statement, check_time
+from .keys import load_public
+from .statement import check_signatures
+from .weights import check_weights
 from ..report.render import expected_html, render_json, render_markdown
 from ..verify.basis import bounds_of, measured_again
-from .consistency import (
-    Records,
-    check_history,
-    check_inputs,
-    check_names,
-    check_outcome,
-    check_plan,
-    check_request,
-    load_records,
-)
+from .consistency import Records, check_history, check_inputs, check_names, check_outcome, check_plan, check_request, load_records
 from ..report.report import KINDS
 
 EXIT_CODES = {"malformed": 2, "broken": 1, "policy": 3}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import InputError, RunError
 from ..runs.run import Run
-from ..seal.bundle import read_bundle
+from .bundle import read_bundle
 from ..files.canonical import MalformedError, parse_object, sha256
 from ..runs.commitments import find_row, read_key
 from ..rows.formats import Fields, read_rows

@@ -14,11 +14,11 @@ from ..report.records import Report
 from ..errors import ForgetctlError
 from ..recipe.recipe import read_recipe
 from ..runs.run import Run
-from ..seal.bundle import Bundle
+from .bundle import Bundle
 from ..files.canonical import MalformedError, parse, parse_object
-from ..seal.checks import Finding, read_events
+from .checks import Finding, read_events
 from ..runs.events import Event
-from ..seal.manifest import files_digest
+from .manifest import files_digest
 from ..report.render import build
 from ..verify.basis import Basis, basis_of, bounds_of
 from ..report.report import KINDS
