@@ -1,5 +1,5 @@
 """python -m forgetctl, so that launchers such as `accelerate launch -m forgetctl` work."""
 
-from .cli import main
+from .cli.main import main
 
 main()

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 import forgetctl
-from forgetctl.cli import cli
+from forgetctl.cli.main import cli
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = sorted(cli.commands)
@@ -40,7 +40,7 @@ def output(*arguments: str) -> str:
 
 def test_help_needs_neither_torch_nor_transformers() -> None:
     code = (
-        "import sys\nfrom forgetctl.cli import cli\n"
+        "import sys\nfrom forgetctl.cli.main import cli\n"
         "try:\n    cli(['--help'])\nexcept SystemExit as end:\n    assert end.code == 0\n"
         "loaded = {'torch', 'transformers', 'numpy', 'pydantic', 'rich'} & set(sys.modules)\n"
         "assert not loaded, loaded"
@@ -70,7 +70,7 @@ def test_every_command_and_option_is_documented(name: str) -> None:
 def test_shell_completion(shell: str) -> None:
     done = run(_FORGETCTL_COMPLETE=f"{shell}_source")
     script = subprocess.run(
-        [sys.executable, "-c", "import sys; sys.argv = ['forgetctl']; from forgetctl.cli import main; main()"],
+        [sys.executable, "-c", "import sys; sys.argv = ['forgetctl']; from forgetctl.cli.main import main; main()"],
         capture_output=True,
         text=True,
         check=False,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from forgetctl.console import show_verdict
+from forgetctl.cli.terminal import show_verdict
 from tests.stages.report_records import verdict_record
 
 NAME = "truth ratio, rephrased 1 (the-request-in-other-words-of-last-march.jsonl), mean"

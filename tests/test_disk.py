@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 from forgetctl.files import disk
-from forgetctl.cli import cli
+from forgetctl.cli.main import cli
 from forgetctl.files.disk import FULL, refusal, refuse_beyond_disk, wrapped_refusal
 from forgetctl.train.checkpoints import saving
 from forgetctl.train.estimate import disk_bytes

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from forgetctl.cli import cli
-from forgetctl.console import TerminalProgress
+from forgetctl.cli.main import cli
+from forgetctl.cli.terminal import TerminalProgress
 from forgetctl.seal.audit import AuditOptions, exit_code, run_audit
 from forgetctl.seal.purge import PurgeOptions, plan_purge, run_purge
 from forgetctl.report.report import Kind, run_report

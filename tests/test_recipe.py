@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from forgetctl.errors import RecipeError
 from forgetctl.losses.methods import METHODS, OBJECTIVES
-from forgetctl.options import recipe_of as _recipe
+from forgetctl.cli.options import recipe_of as _recipe
 from forgetctl.recipe.recipe import CALIBRATING, Lora, Passages, Recipe, Retain, Verify, load_recipe, parse_recipe, shipped_recipes
 
 

@@ -18,10 +18,10 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from forgetctl.cli import cli
+from forgetctl.cli.main import cli
 from forgetctl.register.records import Request
 from forgetctl.register.store import Register
-from forgetctl.requests_cli import requests
+from forgetctl.cli.requests import requests
 
 TODAY = date.today()
 HOSTILE = "[red]Smith[/red] [/]"
@@ -95,7 +95,7 @@ def test_help_says_that_ids_are_no_names() -> None:
 
 def test_help_needs_neither_database_nor_tables() -> None:
     code = (
-        "import sys\nfrom forgetctl.cli import cli\n"
+        "import sys\nfrom forgetctl.cli.main import cli\n"
         "try:\n    cli(['requests', 'add', '--help'])\nexcept SystemExit as end:\n    assert end.code == 0\n"
         "loaded = {'sqlite3', 'rich', 'dateutil', 'torch'} & set(sys.modules)\nassert not loaded, loaded"
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from forgetctl.startup import NO_COMPILER, quick_imports
+from forgetctl.cli.startup import NO_COMPILER, quick_imports
 
 CODE = """
 import gc, os, sys

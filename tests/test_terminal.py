@@ -12,13 +12,13 @@ from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from forgetctl import options
-from forgetctl.console import TerminalProgress, show_audit, show_purge, show_verdict, table
+from forgetctl.cli import options
+from forgetctl.cli.terminal import TerminalProgress, show_audit, show_purge, show_verdict, table
 from forgetctl.report.formats import clean, markdown
 from forgetctl.errors import RunError
 from forgetctl.files.plain_text import printable
 from forgetctl.register.records import Artefact, BoundRun, Change, Request
-from forgetctl.requests_console import show_list, show_request, show_standing
+from forgetctl.cli.requests_terminal import show_list, show_request, show_standing
 from tests.stages.report_records import verdict_record
 
 CANARY = "Velmira Oskandt lives at Quillfeather Lane"
@@ -86,7 +86,7 @@ def test_whatever_is_printed_or_reported_is_plain(text: str) -> None:
 
 
 def test_tables_keep_markup_as_text(capsys: pytest.CaptureFixture[str]) -> None:
-    from forgetctl.console import out
+    from forgetctl.cli.terminal import out
 
     out().print(table(["a"], [["[bold]x[/bold]"]]))
     assert "[bold]x[/bold]" in capsys.readouterr().out

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..console import out
+from ..cli.terminal import out
 from ..demo.people import invent, requests, rows
 from ..demo.training import encoder_for, learn, make_tokenizer, save, tiny_llama
 from ..errors import ForgetctlError

@@ -32,7 +32,7 @@ from ..rows.pairing import Pairing, choose_retain
 from ..rows.refusals import SHIPPED, read_refusals
 from ..rows.formats import RowFile, read_rows
 from .requirements import check_terms, check_weights
-from ..jobs.binding import check_requests
+from ..cli.binding import check_requests
 from ..runs.lineage import Start, find_start
 from .options import UnlearnOptions, VerifyOptions
 from .precheck import look_at_texts

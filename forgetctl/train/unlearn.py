@@ -27,7 +27,7 @@ from .neutral import rows_digest
 from ..rows.pairing import with_perturbed
 from ..rows.refusals import SHIPPED, read_refusals, refusals_digest
 from .training import Material, unlearn
-from ..jobs.binding import bind
+from ..cli.binding import bind
 from .bystander import shared, told_by
 from ..report.write_card import write_card
 from .computing import find_fit, refuse_beyond, usable_memory

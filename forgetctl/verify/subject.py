@@ -26,7 +26,7 @@ from ..rows.pairing import with_perturbed
 from .source import ModelSource, Source, find_source
 from ..rows.formats import Fields, read_rows
 from .measuring import RowSets, check_fit
-from ..jobs.binding import bind, check_requests
+from ..cli.binding import bind, check_requests
 from ..train.options import UnlearnOptions, VerifyOptions
 from ..train.prepare import read_retain
 from ..train.unlearn import check_inputs

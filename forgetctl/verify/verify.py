@@ -25,7 +25,7 @@ from ..seal.manifest import files_digest, model_entries
 from .source import ModelSource, ScoreSource, Source
 from .measuring import RowSets, Scorer, split_halves
 from .basis import Measured, bounds_of, store, tracked_scores
-from ..jobs.binding import bound_register, write_verdict
+from ..cli.binding import bound_register, write_verdict
 from ..train.bystander import told_by
 from ..report.write_card import write_card
 from .earlier_runs import EarlierRun, earlier_inputs, find_earlier

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from forgetctl.cli import cli
+from forgetctl.cli.main import cli
 
 from .shapes import SHARED
 

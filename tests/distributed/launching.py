@@ -14,7 +14,7 @@ import psutil
 from click.testing import CliRunner
 from safetensors.torch import load_file
 
-from forgetctl.cli import cli
+from forgetctl.cli.main import cli
 
 PRESETS = Path(__file__).resolve().parents[2] / "recipes" / "accelerate"
 RECORDING = Path(__file__).with_name("recording.py")

@@ -10,7 +10,7 @@ import torch
 from torch.distributed.tensor import DTensor
 
 import forgetctl.train.training
-from forgetctl.cli import main
+from forgetctl.cli.main import main
 from forgetctl.train.schedule import PairedBatches, Part, Step
 from forgetctl.train.trainer import UnlearnTrainer
 

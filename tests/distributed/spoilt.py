@@ -4,7 +4,7 @@ import os
 import sys
 from typing import Any
 
-from forgetctl.cli import main
+from forgetctl.cli.main import main
 from forgetctl.train.trainer import UnlearnTrainer
 
 computed = UnlearnTrainer.compute_loss

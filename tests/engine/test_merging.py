@@ -15,7 +15,7 @@ from oracles import plain_logp, random_rows
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 
-from forgetctl.cli import cli
+from forgetctl.cli.main import cli
 from forgetctl.model.directories import inspect_model
 from forgetctl.model.load import load_model, load_tokenizer, unknown_targets
 from forgetctl.model.scoring import score

@@ -2,17 +2,17 @@
 
 from importlib import import_module
 
-from forgetctl.options import _calm_libraries
-from forgetctl.startup import quick_imports
+from forgetctl.cli.options import _calm_libraries
+from forgetctl.cli.startup import quick_imports
 
 _calm_libraries("error")  # as every command does, before it imports them
 
 with quick_imports():
     for name in (
-        "forgetctl.cli",
+        "forgetctl.cli.main",
         "forgetctl.report.plots",
         *(f"forgetctl.jobs.{job}" for job in ("unlearn", "verify", "report", "seal", "audit")),
-        "forgetctl.console",
+        "forgetctl.cli.main.terminal",
         "scipy.stats",
         "rouge_score.rouge_scorer",
         "transformers.models.llama.modeling_llama",

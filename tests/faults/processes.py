@@ -98,6 +98,6 @@ def _run(arguments: tuple[str, ...], out: Connection, err: Connection, prepare: 
     sys.argv = ["forgetctl", *arguments]
     if prepare is not None:
         prepare()
-    from forgetctl.cli import main
+    from forgetctl.cli.main import main
 
     main()

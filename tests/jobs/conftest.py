@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from forgetctl.cli import cli
+from forgetctl.cli.main import cli
 from forgetctl.demo.people import invent, rows
 from forgetctl.rows.formats import read_rows
 from tests.world import write_lines

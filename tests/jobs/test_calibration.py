@@ -13,7 +13,7 @@ import torch
 from click.testing import CliRunner, Result
 from safetensors.numpy import load_file
 
-from forgetctl.cli import cli
+from forgetctl.cli.main import cli
 from forgetctl.demo.training import encoder_for
 from forgetctl.model.encoding import Encoded
 from forgetctl.model.load import load_model, load_tokenizer

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from safetensors.numpy import load_file
 
-from forgetctl.cli import cli
+from forgetctl.cli.main import cli
 from forgetctl.train.fit import Fit
 from forgetctl.runs.run import Run
 from tests.faults.processes import Command, Ended, forgetctl

@@ -18,7 +18,7 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from forgetctl.cli import cli
+from forgetctl.cli.main import cli
 from forgetctl.train.callbacks import Meter
 from forgetctl.errors import DivergedError
 from forgetctl.train.options import UnlearnOptions

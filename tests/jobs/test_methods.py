@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from safetensors.numpy import load_file
 
 import forgetctl.train.unlearn
-from forgetctl.cli import cli
+from forgetctl.cli.main import cli
 from forgetctl.train.extras import Alternatives
 from forgetctl.losses.methods import METHODS
 from forgetctl.rows.row import Row

@@ -14,7 +14,7 @@ import pytest
 
 from forgetctl.demo.people import invent, requests, rows
 from forgetctl.demo.training import make_tokenizer, save, tiny_llama
-from forgetctl.startup import HUB_KERNELS, OFFLINE, isolated
+from forgetctl.cli.startup import HUB_KERNELS, OFFLINE, isolated
 from tests.world import write_lines
 
 KERNELS = """
@@ -41,7 +41,7 @@ def resolve(host, *_, **__):
 socket.getaddrinfo = resolve
 {code}
 """
-COMMAND = "from forgetctl.cli import cli\ncli(sys.argv[1:])"
+COMMAND = "from forgetctl.cli.main import cli\ncli(sys.argv[1:])"
 LIBRARIES = (
     "import bitsandbytes, transformers.integrations.hub_kernels, huggingface_hub\nhuggingface_hub.model_info('a/b')"
 )

@@ -13,8 +13,9 @@ import torch
 from click.testing import CliRunner, Result
 from safetensors.torch import load_file
 
-from forgetctl import console, progress
-from forgetctl.cli import cli
+from forgetctl.cli import terminal as console
+from forgetctl import progress
+from forgetctl.cli.main import cli
 from forgetctl.model.encoding import Encoder
 from forgetctl.train.finetune import fine_tune
 from forgetctl.model.load import load_model, load_tokenizer

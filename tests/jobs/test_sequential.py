@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from forgetctl.cli import cli
+from forgetctl.cli.main import cli
 from forgetctl.files.writing import file_digest, model_digest
 from forgetctl.rows.formats import read_rows
 from tests.jobs.conftest import QUICK, REQUESTS, SETTINGS

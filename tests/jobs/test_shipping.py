@@ -12,7 +12,7 @@ import transformers
 from click.testing import CliRunner, Result
 from peft import PeftModel
 
-from forgetctl.cli import cli
+from forgetctl.cli.main import cli
 from forgetctl.model.load import load_tokenizer
 from forgetctl.files.writing import file_digest
 from forgetctl.seal.purge import PurgeOptions, plan_purge, run_purge

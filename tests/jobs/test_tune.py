@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from forgetctl.cli import cli
+from forgetctl.cli.main import cli
 from forgetctl.tune import tune as tuning
 from forgetctl.train.options import UnlearnOptions
 from forgetctl.train.prepare import prepare

@@ -42,7 +42,7 @@ def broken(place: str, error: str, message: str) -> Any:
 def main() -> None:
     sys.addaudithook(deny)
     os.umask(0)
-    from forgetctl.cli import cli
+    from forgetctl.cli.main import cli
 
     told = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     for command in told["commands"]:

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
-from forgetctl.cli import cli
+from forgetctl.cli.main import cli
 from forgetctl.errors import InputError, RunError, UsageError
 from forgetctl.files.writing import ModelFiles, model_digest
 from forgetctl.seal.seal import SealOptions, run_seal

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from forgetctl.cli import cli
+from forgetctl.cli.main import cli
 from tests.seal.conftest import Evidence
 from tests.seal.verified import request_rows, write_request
 

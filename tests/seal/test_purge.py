@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from forgetctl.cli import cli
+from forgetctl.cli.main import cli
 from forgetctl.errors import RunError
 from forgetctl.seal.audit import AuditOptions, exit_code, run_audit
 from forgetctl.seal.purge import Purge, PurgeOptions, plan_purge, run_purge

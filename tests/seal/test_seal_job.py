@@ -247,7 +247,7 @@ def test_keys_are_private_new_and_of_the_right_kind(tmp_path: Path) -> None:
 
 def test_an_audit_needs_neither_torch_nor_transformers(sealed: Evidence) -> None:
     code = (
-        "import sys\nfrom forgetctl.cli import cli\n"
+        "import sys\nfrom forgetctl.cli.main import cli\n"
         "try:\n    cli(sys.argv[1:])\nexcept SystemExit as end:\n    code = end.code\n"
         "loaded = {'torch', 'transformers', 'peft'} & set(sys.modules)\nassert not loaded, loaded\nsys.exit(code)"
     )

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forgetctl.cli import cli
+from forgetctl.cli.main import cli
 from forgetctl.errors import InputError
 from forgetctl.rows.row import Row
 from forgetctl.rows.formats import MAX_LINE_BYTES, RETAIN_LINE_BYTES, Fields, RowFile, read_rows

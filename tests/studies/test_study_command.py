@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from forgetctl.cli import cli
+from forgetctl.cli.main import cli
 from forgetctl.recipe.recipe import shipped_recipes
 from forgetctl.studies import LARGE, STUDIES, settings, theorem2
 from forgetctl.studies.theorem2 import Theorem2Settings

@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from rouge_score.rouge_scorer import RougeScorer
 from scipy.stats import ks_2samp
 
-from forgetctl.cli import cli
+from forgetctl.cli.main import cli
 from forgetctl.model.encoding import Encoder
 from forgetctl.model.load import load_model, load_tokenizer
 from forgetctl.recipe.recipe import shipped_recipes

@@ -70,7 +70,7 @@ def build(folder: Path) -> Path:
     """data/, base/ (knows nothing), start/seed-1 (knows all) and references/forget05/seed-1."""
     from click.testing import CliRunner
 
-    from forgetctl.cli import cli
+    from forgetctl.cli.main import cli
     from forgetctl.demo.training import make_tokenizer, save, tiny_llama
 
     data = write_data(folder / "data")

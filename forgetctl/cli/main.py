@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import __version__
+from .. import __version__
 from .options import Commands, common, json_option
-from .files.plain_text import one_line
-from .reference_cli import reference
-from .requests_cli import requests
-from .seal_cli import audit, keygen, prove, purge, seal
+from ..files.plain_text import one_line
+from .reference import reference
+from .requests import requests
+from .seal import audit, keygen, prove, purge, seal
 from .startup import no_core_files, quick_imports
-from .study_cli import study
-from .tune_cli import tune
-from .unlearn_cli import unlearn
-from .verify_cli import verify
+from .study import study
+from .tune import tune
+from .unlearn import unlearn
+from .verify import verify
 
 if TYPE_CHECKING:
-    from .console import TerminalProgress
+    from .terminal import TerminalProgress
 
 LATEST = "runs/latest"
 PLACE = click.Path(path_type=Path)
@@ -52,7 +52,7 @@ def cli() -> None:
 def merge(progress: TerminalProgress, as_json: bool, base: Path, adapter: Path, out: Path) -> None:
     """Merge a LoRA adapter into its base model, so that both can be unlearned from and verified as one model."""
     with quick_imports():
-        from .model.merge import run_merge
+        from ..model.merge import run_merge
 
     digests = run_merge(base, adapter, out, progress)
     if as_json:
@@ -71,7 +71,7 @@ def merge(progress: TerminalProgress, as_json: bool, base: Path, adapter: Path, 
 @common
 def report(progress: TerminalProgress, run: Path, kind: Any) -> None:
     """Write the audit report of RUN (default: runs/latest)."""
-    from .report.report import run_report
+    from ..report.report import run_report
 
     file, text = run_report(run, kind)
     if kind == "html":
@@ -85,7 +85,7 @@ def report(progress: TerminalProgress, run: Path, kind: Any) -> None:
 @common
 def schema(progress: TerminalProgress, name: str) -> None:
     """Print the JSON Schema (2020-12) of what forgetctl writes as JSON, such as NAME `report`."""
-    from .report.schema import schema as schema_of
+    from ..report.schema import schema as schema_of
 
     click.echo(json.dumps(schema_of(name), indent=1))
 
@@ -96,11 +96,11 @@ def schema(progress: TerminalProgress, name: str) -> None:
 @common
 def methods(progress: TerminalProgress, as_json: bool, as_markdown: bool) -> None:
     """List the unlearning methods and their terms, with formula and paper."""
-    from .console import out, table
-    from .losses.methods import METHODS, OBJECTIVES
+    from .terminal import out, table
+    from ..losses.methods import METHODS, OBJECTIVES
 
     if as_markdown:
-        from .report.methods import methods_table
+        from ..report.methods import methods_table
 
         click.echo(methods_table(), nl=False)
         return
@@ -136,8 +136,8 @@ def methods(progress: TerminalProgress, as_json: bool, as_markdown: bool) -> Non
 @common
 def recipes(progress: TerminalProgress, as_json: bool) -> None:
     """List the shipped recipes."""
-    from .console import out, table
-    from .recipe.recipe import load_recipe, shipped_recipes
+    from .terminal import out, table
+    from ..recipe.recipe import load_recipe, shipped_recipes
 
     found = {name: load_recipe(name) for name in shipped_recipes()}
     if as_json:
@@ -155,7 +155,7 @@ def recipes(progress: TerminalProgress, as_json: bool) -> None:
 def demo(progress: TerminalProgress, as_json: bool, out: Path) -> None:
     """Train a small model on invented people, let it forget some, verify and report; about two minutes."""
     with quick_imports():
-        from .jobs.demo import run_demo
+        from ..jobs.demo import run_demo
 
     verdict = run_demo(out, progress, silent=as_json)
     if as_json:

@@ -10,22 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from .options import (
-    approve_option,
-    common,
-    fields_of,
-    json_option,
-    memory_options,
-    model_options,
-    recipe_of,
-    request_options,
-)
-from .files.plain_text import one_line
+from .options import approve_option, common, fields_of, json_option, memory_options, model_options, recipe_of, request_options
+from ..files.plain_text import one_line
 from .startup import quick_imports
 
 if TYPE_CHECKING:
-    from .console import TerminalProgress
-    from .recipe.recipe import Recipe
+    from .terminal import TerminalProgress
+    from ..recipe.recipe import Recipe
 
 LATEST = "runs/latest"
 PLACE = click.Path(path_type=Path)
@@ -81,7 +72,7 @@ def unlearn(
     **options: Any,
 ) -> None:
     """Unlearn the rows of a request."""
-    from .train.first_look import look_before_unlearning
+    from ..train.first_look import look_before_unlearning
 
     if resume is not None:
         given = [name for name in ctx.params if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
@@ -95,8 +86,8 @@ def unlearn(
         chosen = _unlearn_options(model, forget, **options)
         look_before_unlearning(chosen)
     with quick_imports():
-        from .train.bystander import speaks
-        from .train.unlearn import resume_unlearn, run_unlearn
+        from ..train.bystander import speaks
+        from ..train.unlearn import resume_unlearn, run_unlearn
 
     if resume is not None:
         run = resume_unlearn(Path(resume), progress)
@@ -121,7 +112,7 @@ def unlearn(
 
 
 def _unlearn_options(model: str, forget: Path, **options: Any) -> Any:
-    from .train.options import UnlearnOptions
+    from ..train.options import UnlearnOptions
 
     return UnlearnOptions(
         model=model,
@@ -144,8 +135,8 @@ def _unlearn_options(model: str, forget: Path, **options: Any) -> Any:
 
 
 def _dry_run(options: Any, recipe: Recipe, progress: TerminalProgress, as_json: bool) -> None:
-    from .console import show_dry_run
-    from .train.prepare import dry_run
+    from .terminal import show_dry_run
+    from ..train.prepare import dry_run
 
     facts, row = dry_run(options, recipe, progress)
     if as_json:

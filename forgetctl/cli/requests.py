@@ -11,19 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import common, json_option
-from .register.words import (
-    ARTEFACT_KINDS,
-    ARTEFACT_STATUSES,
-    DECISIONS,
-    DEFAULT_REGISTER,
-    IDENTITY_RESULTS,
-    JURISDICTIONS,
-)
+from ..register.words import ARTEFACT_KINDS, ARTEFACT_STATUSES, DECISIONS, DEFAULT_REGISTER, IDENTITY_RESULTS, JURISDICTIONS
 
 if TYPE_CHECKING:
-    from .console import TerminalProgress
-    from .register.records import Request
-    from .register.rules import Details
+    from .terminal import TerminalProgress
+    from ..register.records import Request
+    from ..register.rules import Details
 
 OVERDUE = 5
 """Exit code of `list`."""
@@ -100,8 +93,8 @@ def add(
 
     ID is a file number of yours (letters, digits, dots, dashes, underscores), never a name or an address.
     """
-    from .register.rules import begin
-    from .register.store import Register
+    from ..register.rules import begin
+    from ..register.store import Register
 
     today = date.today()
     request = begin(request_id, jurisdiction, _details(options), today)
@@ -121,7 +114,7 @@ def update(progress: TerminalProgress, as_json: bool, path: Path, request_id: st
 
     --artefact adds an artefact or sets the status of one that is there.
     """
-    from .register.store import Register
+    from ..register.store import Register
 
     if not any(options.values()):
         raise click.UsageError("nothing to change: give at least one of the options that say something of the request")
@@ -146,7 +139,7 @@ def extend(progress: TerminalProgress, as_json: bool, path: Path, request_id: st
 
     gdpr: three months from receipt instead of one. ccpa: 90 days instead of 45.
     """
-    from .register.store import Register
+    from ..register.store import Register
 
     today = date.today()
     with Register.open(path) as register:
@@ -164,7 +157,7 @@ def extend(progress: TerminalProgress, as_json: bool, path: Path, request_id: st
 @common
 def unbind(progress: TerminalProgress, as_json: bool, path: Path, request_id: str, run: str, reason: str) -> None:
     """Take a run off a request, which could else not be granted before it has a verdict."""
-    from .register.store import Register
+    from ..register.store import Register
 
     today = date.today()
     with Register.open(path) as register:
@@ -199,7 +192,7 @@ def close(
 
     To grant it, fully or partly, identity must be settled, no artefact pending, and every run verified.
     """
-    from .register.store import Register
+    from ..register.store import Register
 
     today = date.today()
     with Register.open(path) as register:
@@ -214,7 +207,7 @@ def close(
 @common
 def show(progress: TerminalProgress, as_json: bool, path: Path, request_id: str) -> None:
     """Show everything about a request, with its history."""
-    from .register.store import Register
+    from ..register.store import Register
 
     with Register.open(path) as register:
         found = register.get(request_id)
@@ -222,7 +215,7 @@ def show(progress: TerminalProgress, as_json: bool, path: Path, request_id: str)
     if as_json:
         _echo_json(_full(found, today))
     else:
-        from .requests_console import show_request
+        from .requests_terminal import show_request
 
         show_request(found, today)
 
@@ -238,8 +231,8 @@ def list_requests(ctx: click.Context, progress: TerminalProgress, as_json: bool,
 
     A request is overdue if its answer is late, or under ccpa the confirmation of its receipt (10 business days).
     """
-    from .register.store import Register
-    from .requests_console import by_urgency, show_list
+    from ..register.store import Register
+    from .requests_terminal import by_urgency, show_list
 
     today = date.today()
     with Register.open(path) as register:
@@ -252,8 +245,8 @@ def list_requests(ctx: click.Context, progress: TerminalProgress, as_json: bool,
 
 
 def _details(options: dict[str, Any]) -> Details:
-    from .register.checks import parse_artefact
-    from .register.rules import Details
+    from ..register.checks import parse_artefact
+    from ..register.rules import Details
 
     return Details(
         received=_day(options["received"]),
@@ -274,7 +267,7 @@ def _tell(request: Request, today: date, as_json: bool) -> None:
     if as_json:
         _echo_json(_full(request, today))
     else:
-        from .requests_console import show_standing
+        from .requests_terminal import show_standing
 
         show_standing(request, today)
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import approve_option, common, fields_of, json_option, memory_options, model_options, recipe_of
-from .files.plain_text import one_line
+from ..files.plain_text import one_line
 
 if TYPE_CHECKING:
-    from .console import TerminalProgress
-    from .tune.tune import Tuned
+    from .terminal import TerminalProgress
+    from ..tune.tune import Tuned
 
 FILE = click.Path(path_type=Path)
 
@@ -49,7 +49,7 @@ def tune(progress: TerminalProgress, as_json: bool, **options: Any) -> None:
     Many settings are tried for a few epochs, the best third of them longer, and of those the best third in full. What a
     verdict is reached from is never looked at. Called again, it goes on where it stopped.
     """
-    from .tune.tune import Budget, run_tune
+    from ..tune.tune import Budget, run_tune
 
     recipe = recipe_of(options, method=options["method"], calibrated=not options["plain"])
     budget = Budget(options["trials"], options["minutes"], options["utility_loss"])
@@ -64,7 +64,7 @@ def tune(progress: TerminalProgress, as_json: bool, **options: Any) -> None:
 
 
 def _asked(options: dict[str, Any]) -> Any:
-    from .train.options import UnlearnOptions
+    from ..train.options import UnlearnOptions
 
     names = ("model", "forget", "retain", "holdout", "device", "allow_download", "max_memory", "approve")
     fields = fields_of(options)
@@ -72,7 +72,7 @@ def _asked(options: dict[str, Any]) -> Any:
 
 
 def _show(found: Tuned, recipe: Path, lacking: str | None) -> None:
-    from .console import out, table
+    from .terminal import out, table
 
     names = list(found.best.settings)
     rows = [

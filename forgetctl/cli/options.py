@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from .rows.abuse import RULES
+from ..rows.abuse import RULES
 from .crash import told
-from .files.disk import refusal, wrapped_refusal
-from .errors import EndedElsewhere, ForgetctlError, Interrupted
-from .files.writing import private_files
-from .files.plain_text import one_line, printable
+from ..files.disk import refusal, wrapped_refusal
+from ..errors import EndedElsewhere, ForgetctlError, Interrupted
+from ..files.writing import private_files
+from ..files.plain_text import one_line, printable
 from .startup import isolated
 
 if TYPE_CHECKING:
-    from .recipe.recipe import Recipe
-    from .rows.formats import Fields
+    from ..recipe.recipe import Recipe
+    from ..rows.formats import Fields
 
 
 VERBOSE = "forgetctl.verbose"
@@ -96,7 +96,7 @@ def common(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("-q", "--quiet", is_flag=True, help="Show results and errors only.")
     @functools.wraps(command)
     def wrapped(*args: Any, verbose: bool, quiet: bool, **options: Any) -> Any:
-        from .console import TerminalProgress
+        from .terminal import TerminalProgress
 
         click.get_current_context().meta[VERBOSE] = verbose
         _calm_libraries("warning" if verbose else "error")
@@ -212,7 +212,7 @@ def memory_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def fields_of(options: dict[str, Any]) -> Fields:
     """How rows are read from the files that were given."""
-    from .rows.formats import Fields
+    from ..rows.formats import Fields
 
     longest = options["max_line"] * 1024
     return Fields(options["prompt_field"], options["response_field"], longest, options["max_rows"])
@@ -220,7 +220,7 @@ def fields_of(options: dict[str, Any]) -> Fields:
 
 def recipe_of(options: dict[str, Any], method: str | None = None, *, calibrated: bool = False) -> Recipe:
     """The recipe that the options name, with what they override. calibrated: one that ends at levels."""
-    from .recipe.recipe import CALIBRATED_RECIPE, LORA_RECIPE, QLORA_RECIPE, load_recipe
+    from ..recipe.recipe import CALIBRATED_RECIPE, LORA_RECIPE, QLORA_RECIPE, load_recipe
 
     values = {key: options[key] for key in ("max_length", "optimizer") if options.get(key) is not None}
     name = options["recipe_name"]

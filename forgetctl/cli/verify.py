@@ -13,7 +13,7 @@ from .options import common, fields_of, json_option, model_options, recipe_of, r
 from .startup import quick_imports
 
 if TYPE_CHECKING:
-    from .console import TerminalProgress
+    from .terminal import TerminalProgress
 
 EXIT_CODES = {"PASS": 0, "FAIL": 3, "INCONCLUSIVE": 4}
 FILE = click.Path(path_type=Path)
@@ -64,8 +64,8 @@ FILE = click.Path(path_type=Path)
 def verify(ctx: click.Context, progress: TerminalProgress, as_json: bool, run: Path | None, **options: Any) -> None:
     """Check the unlearned model of RUN (default: runs/latest). Exit code 0 PASS, 3 FAIL, 4 INCONCLUSIVE."""
     _refuse_conflicts(run, options)
-    from .train.first_look import look_before_verifying
-    from .train.options import VerifyOptions
+    from ..train.first_look import look_before_verifying
+    from ..train.options import VerifyOptions
 
     own = (
         "model scores forget start references holdout retain real_authors world_facts rephrased also deep out "
@@ -80,8 +80,8 @@ def verify(ctx: click.Context, progress: TerminalProgress, as_json: bool, run: P
     )
     look_before_verifying(chosen)
     with quick_imports():
-        from .train.bystander import speaks
-        from .verify.verify import run_verify
+        from ..train.bystander import speaks
+        from ..verify.verify import run_verify
 
     verdict = run_verify(chosen, recipe_of(options) if chosen.model or chosen.scores else None, progress)
     if not speaks():
@@ -89,7 +89,7 @@ def verify(ctx: click.Context, progress: TerminalProgress, as_json: bool, run: P
     if as_json:
         click.echo(json.dumps(verdict, indent=1))
     else:
-        from .console import show_verdict
+        from .terminal import show_verdict
 
         show_verdict(verdict)
     ctx.exit(EXIT_CODES[verdict["verdict"]])

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import common, fields_of, json_option, row_limits
-from .files.plain_text import one_line
+from ..files.plain_text import one_line
 
 if TYPE_CHECKING:
-    from .console import TerminalProgress
+    from .terminal import TerminalProgress
 
 FILE = click.Path(path_type=Path)
 TUNING = ("learning_rate", "epochs", "batch_size", "weight_decay", "warmup_epochs", "max_grad_norm", "max_length",
@@ -63,8 +63,8 @@ def reference(progress: TerminalProgress, as_json: bool, **options: Any) -> None
     With every row in --retain it makes the start model. The defaults are the settings of the NPO paper for TOFU on
     Llama-2-7B-chat; a much smaller model needs a higher rate. A model that is there already is not made again.
     """
-    from .train.reference import ReferenceOptions, run_reference
-    from .train.retrain import Tuning
+    from ..train.reference import ReferenceOptions, run_reference
+    from ..train.retrain import Tuning
 
     tuning = Tuning(**{name: options.pop(name) for name in TUNING})
     fields = fields_of(options)

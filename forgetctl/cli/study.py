@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import common, json_option
-from .files.plain_text import one_line
-from .studies import LARGE, STUDIES
+from ..files.plain_text import one_line
+from ..studies import LARGE, STUDIES
 
 if TYPE_CHECKING:
-    from .console import TerminalProgress
-    from .studies import Written
+    from .terminal import TerminalProgress
+    from ..studies import Written
 
 FILE = click.Path(path_type=Path)
 
@@ -42,7 +42,7 @@ def study() -> None:
 @common
 def list_studies(progress: TerminalProgress, as_json: bool) -> None:
     """List the studies."""
-    from .console import out, table
+    from .terminal import out, table
 
     if as_json:
         click.echo(json.dumps(dict(STUDIES), indent=1))
@@ -58,7 +58,7 @@ def _small(name: str, words: str) -> click.Command:
     @json_option
     @common
     def command(progress: TerminalProgress, as_json: bool, out: Path) -> None:
-        from .studies import run_study
+        from ..studies import run_study
 
         _tell(run_study(name, out, progress), as_json)
 
@@ -98,16 +98,16 @@ for _name, _words in STUDIES.items():
 @json_option
 @common
 def tofu(progress: TerminalProgress, as_json: bool, out: Path, **options: Any) -> None:
-    from .recipe.recipe import load_recipe
-    from .studies import run_tofu_study
-    from .studies.tofu.options import parse_options
+    from ..recipe.recipe import load_recipe
+    from ..studies import run_tofu_study
+    from ..studies.tofu.options import parse_options
 
     recipe = load_recipe(options.pop("recipe_name"), overrides=options.pop("overrides"))
     _tell(run_tofu_study(parse_options(recipe=recipe, out=out, **options), out, progress), as_json)
 
 
 def _tell(done: Written, as_json: bool) -> None:
-    from .console import out, table
+    from .terminal import out, table
 
     if as_json:
         click.echo(json.dumps(done.outcome.data, indent=1))

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import common, json_option, row_limits
-from .files.plain_text import one_line
+from ..files.plain_text import one_line
 
 if TYPE_CHECKING:
-    from .console import TerminalProgress
+    from .terminal import TerminalProgress
 
 LATEST = "runs/latest"
 FILE = click.Path(path_type=Path)
@@ -31,8 +31,8 @@ WEIGHTS_PASSPHRASE = "FORGETCTL_WEIGHTS_PASSPHRASE"  # noqa: S105
 @common
 def keygen(progress: TerminalProgress, as_json: bool, out: Path, encrypt: bool, weights: bool) -> None:
     """Make a key pair to seal with: Ed25519, the public key beside the private one as FILE.pub."""
-    from .seal.keys import generate_key
-    from .seal.weights import generate_weights_key
+    from ..seal.keys import generate_key
+    from ..seal.weights import generate_weights_key
 
     secret = _new_passphrase() if encrypt else None
     if weights:
@@ -58,7 +58,7 @@ def keygen(progress: TerminalProgress, as_json: bool, out: Path, encrypt: bool, 
 @common
 def seal(progress: TerminalProgress, as_json: bool, run: Path, key: Path, **options: Any) -> None:
     """Seal RUN (default: runs/latest) in a signed bundle; given a bundle, sign it as well."""
-    from .seal.seal import SealOptions, run_seal
+    from ..seal.seal import SealOptions, run_seal
 
     weights_key = options["weights_key"]
     secret = _passphrase(weights_key, WEIGHTS_PASSPHRASE) if weights_key else None
@@ -87,14 +87,14 @@ def audit(
     ctx: click.Context, progress: TerminalProgress, as_json: bool, bundle: Path, keys: tuple[Path, ...], **options: Any
 ) -> None:
     """Check a sealed BUNDLE. Exit code 0 sound, 1 broken, 2 malformed, 3 policy unmet."""
-    from .seal.audit import AuditOptions, exit_code, run_audit
+    from ..seal.audit import AuditOptions, exit_code, run_audit
 
     found = run_audit(AuditOptions(bundle, keys, **options))
     code = exit_code(found)
     if as_json:
         click.echo(json.dumps({"exit_code": code, "findings": [asdict(finding) for finding in found]}, indent=1))
     else:
-        from .console import show_audit
+        from .terminal import show_audit
 
         show_audit([(finding.check, finding.status, finding.text) for finding in found], code)
     ctx.exit(code)
@@ -123,8 +123,8 @@ def prove(
     max_rows: int,
 ) -> None:
     """Show that a row was in the request that BUNDLE is about. Exit code 1 if one was not, 2 for a bad bundle."""
-    from .seal.prove import run_prove
-    from .rows.formats import Fields
+    from ..seal.prove import run_prove
+    from ..rows.formats import Fields
 
     proofs = run_prove(bundle, rows, commit_key, Fields(prompt_field, response_field, max_line * 1024, max_rows))
     if as_json:
@@ -149,7 +149,7 @@ def prove(
 @common
 def purge(progress: TerminalProgress, as_json: bool, run: Path, dry_run: bool, yes: bool, **options: Any) -> None:
     """Destroy what must not outlive the request: checkpoints, cached start scores, on demand keys and scores."""
-    from .seal.purge import PurgeOptions, plan_purge, run_purge
+    from ..seal.purge import PurgeOptions, plan_purge, run_purge
 
     planned = plan_purge(PurgeOptions(run, **options))
     if not dry_run and not yes:
@@ -161,14 +161,14 @@ def purge(progress: TerminalProgress, as_json: bool, run: Path, dry_run: bool, y
         targets = [str(path) for path in done.targets]
         click.echo(json.dumps({"destroyed": [] if dry_run else targets, "targets": targets, "remaining": remaining}))
         return
-    from .console import show_purge
+    from .terminal import show_purge
 
     show_purge([str(path) for path in done.targets], done.remaining, dry_run=dry_run)
 
 
 def _passphrase(key: Path, variable: str) -> str | None:
     """The passphrase of an encrypted key, from the environment or asked for."""
-    from .seal.keys import is_encrypted
+    from ..seal.keys import is_encrypted
 
     if not is_encrypted(key):
         return None
