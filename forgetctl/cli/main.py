@@ -155,7 +155,7 @@ def recipes(progress: TerminalProgress, as_json: bool) -> None:
 def demo(progress: TerminalProgress, as_json: bool, out: Path) -> None:
     """Train a small model on invented people, let it forget some, verify and report; about two minutes."""
     with quick_imports():
-        from ..jobs.demo import run_demo
+        from ..demo.demo import run_demo
 
     verdict = run_demo(out, progress, silent=as_json)
     if as_json:

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from ..cli.terminal import out
-from ..demo.people import invent, requests, rows
-from ..demo.training import encoder_for, learn, make_tokenizer, save, tiny_llama
+from .people import invent, requests, rows
+from .training import encoder_for, learn, make_tokenizer, save, tiny_llama
 from ..errors import ForgetctlError
 from ..files.writing import read_json
 from ..files.plain_text import one_line
