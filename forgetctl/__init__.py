@@ -27,17 +27,17 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from ..seal.audit import AuditOptions, run_audit
-    from ..train.options import UnlearnOptions, VerifyOptions
-    from ..seal.prove import run_prove
-    from ..seal.purge import PurgeOptions, run_purge
-    from ..report.report import run_report
-    from ..seal.seal import SealOptions, run_seal
-    from ..train.unlearn import resume_unlearn, run_unlearn
-    from ..verify.verify import run_verify
-    from ..recipe.recipe import Recipe, load_recipe
+    from .recipe.recipe import Recipe, load_recipe
     from .register.store import Register
-    from ..runs.run import Run
+    from .report.report import run_report
+    from .runs.run import Run
+    from .seal.audit import AuditOptions, run_audit
+    from .seal.prove import run_prove
+    from .seal.purge import PurgeOptions, run_purge
+    from .seal.seal import SealOptions, run_seal
+    from .train.options import UnlearnOptions, VerifyOptions
+    from .train.unlearn import resume_unlearn, run_unlearn
+    from .verify.verify import run_verify
 
 __all__ = [
     "AuditOptions",
@@ -60,23 +60,23 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AuditOptions": "jobs.audit",
-    "PurgeOptions": "jobs.purge",
-    "Recipe": "recipe",
+    "AuditOptions": "seal.audit",
+    "PurgeOptions": "seal.purge",
+    "Recipe": "recipe.recipe",
     "Register": "register.store",
-    "Run": "run",
-    "SealOptions": "jobs.seal",
-    "UnlearnOptions": "jobs.options",
-    "VerifyOptions": "jobs.options",
-    "load_recipe": "recipe",
-    "resume_unlearn": "jobs.unlearn",
-    "run_audit": "jobs.audit",
-    "run_prove": "jobs.prove",
-    "run_purge": "jobs.purge",
-    "run_report": "jobs.report",
-    "run_seal": "jobs.seal",
-    "run_unlearn": "jobs.unlearn",
-    "run_verify": "jobs.verify",
+    "Run": "runs.run",
+    "SealOptions": "seal.seal",
+    "UnlearnOptions": "train.options",
+    "VerifyOptions": "train.options",
+    "load_recipe": "recipe.recipe",
+    "resume_unlearn": "train.unlearn",
+    "run_audit": "seal.audit",
+    "run_prove": "seal.prove",
+    "run_purge": "seal.purge",
+    "run_report": "report.report",
+    "run_seal": "seal.seal",
+    "run_unlearn": "train.unlearn",
+    "run_verify": "verify.verify",
 }
 
 

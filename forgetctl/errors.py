@@ -45,7 +45,7 @@ class InputError(UsageError):
 
 
 class NeedsApproval(UsageError):
-    """A request was flagged by a rule of `forgetctl.rows.row.abuse` that the owner has not approved."""
+    """A request was flagged by a rule of `forgetctl.rows.abuse` that the owner has not approved."""
 
 
 class RecipeError(UsageError):

@@ -15,12 +15,12 @@ from rich.console import Console
 
 from forgetctl.cli.main import cli
 from forgetctl.cli.terminal import TerminalProgress
-from forgetctl.seal.audit import AuditOptions, exit_code, run_audit
-from forgetctl.seal.purge import PurgeOptions, plan_purge, run_purge
-from forgetctl.report.report import Kind, run_report
-from forgetctl.seal.seal import SealOptions, run_seal
 from forgetctl.files.plain_text import one_line, printable
+from forgetctl.report.report import Kind, run_report
+from forgetctl.seal.audit import AuditOptions, exit_code, run_audit
 from forgetctl.seal.keys import generate_key
+from forgetctl.seal.purge import PurgeOptions, plan_purge, run_purge
+from forgetctl.seal.seal import SealOptions, run_seal
 from tests.seal.conftest import Evidence, sealed  # noqa: F401  a fixture
 from tests.seal.test_owner_tampering import rewrite
 from tests.seal.verified import verified_run

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from forgetctl.cli import terminal as console
 from forgetctl import progress
+from forgetctl.cli import terminal as console
 from forgetctl.cli.terminal import TerminalProgress
 from forgetctl.progress import Pace, in_words
 

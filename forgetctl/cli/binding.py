@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ..errors import RunError, UsageError
 from ..register.store import DEFAULT_REGISTER, Register
-from ..runs.run import Run
 from ..runs.commitments import Part
+from ..runs.run import Run
 
 
 def check_requests(ids: Sequence[str], register: Path | None) -> None:

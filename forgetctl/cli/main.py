@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .. import __version__
-from .options import Commands, common, json_option
 from ..files.plain_text import one_line
+from .options import Commands, common, json_option
 from .reference import reference
 from .requests import requests
 from .seal import audit, keygen, prove, purge, seal
@@ -96,8 +96,8 @@ def schema(progress: TerminalProgress, name: str) -> None:
 @common
 def methods(progress: TerminalProgress, as_json: bool, as_markdown: bool) -> None:
     """List the unlearning methods and their terms, with formula and paper."""
-    from .terminal import out, table
     from ..losses.methods import METHODS, OBJECTIVES
+    from .terminal import out, table
 
     if as_markdown:
         from ..report.methods import methods_table
@@ -136,8 +136,8 @@ def methods(progress: TerminalProgress, as_json: bool, as_markdown: bool) -> Non
 @common
 def recipes(progress: TerminalProgress, as_json: bool) -> None:
     """List the shipped recipes."""
-    from .terminal import out, table
     from ..recipe.recipe import load_recipe, shipped_recipes
+    from .terminal import out, table
 
     found = {name: load_recipe(name) for name in shipped_recipes()}
     if as_json:

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from ..errors import EndedElsewhere, ForgetctlError, Interrupted
+from ..files.disk import refusal, wrapped_refusal
+from ..files.plain_text import one_line, printable
+from ..files.writing import private_files
 from ..rows.abuse import RULES
 from .crash import told
-from ..files.disk import refusal, wrapped_refusal
-from ..errors import EndedElsewhere, ForgetctlError, Interrupted
-from ..files.writing import private_files
-from ..files.plain_text import one_line, printable
 from .startup import isolated
 
 if TYPE_CHECKING:

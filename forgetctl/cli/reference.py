@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import common, fields_of, json_option, row_limits
 from ..files.plain_text import one_line
+from .options import common, fields_of, json_option, row_limits
 
 if TYPE_CHECKING:
     from .terminal import TerminalProgress

@@ -10,13 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..register.words import (
+    ARTEFACT_KINDS,
+    ARTEFACT_STATUSES,
+    DECISIONS,
+    DEFAULT_REGISTER,
+    IDENTITY_RESULTS,
+    JURISDICTIONS,
+)
 from .options import common, json_option
-from ..register.words import ARTEFACT_KINDS, ARTEFACT_STATUSES, DECISIONS, DEFAULT_REGISTER, IDENTITY_RESULTS, JURISDICTIONS
 
 if TYPE_CHECKING:
-    from .terminal import TerminalProgress
     from ..register.records import Request
     from ..register.rules import Details
+    from .terminal import TerminalProgress
 
 OVERDUE = 5
 """Exit code of `list`."""

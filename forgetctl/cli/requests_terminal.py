@@ -9,8 +9,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from .terminal import STYLES, one_line, out, table
 from ..register.records import BoundRun, Change, Request
+from .terminal import STYLES, one_line, out, table
 
 LATE, SOON = "bold red", "bold yellow"
 SOON_DAYS = 7

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import common, json_option, row_limits
 from ..files.plain_text import one_line
+from .options import common, json_option, row_limits
 
 if TYPE_CHECKING:
     from .terminal import TerminalProgress
@@ -123,8 +123,8 @@ def prove(
     max_rows: int,
 ) -> None:
     """Show that a row was in the request that BUNDLE is about. Exit code 1 if one was not, 2 for a bad bundle."""
-    from ..seal.prove import run_prove
     from ..rows.formats import Fields
+    from ..seal.prove import run_prove
 
     proofs = run_prove(bundle, rows, commit_key, Fields(prompt_field, response_field, max_line * 1024, max_rows))
     if as_json:

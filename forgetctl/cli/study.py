@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import common, json_option
 from ..files.plain_text import one_line
 from ..studies import LARGE, STUDIES
+from .options import common, json_option
 
 if TYPE_CHECKING:
-    from .terminal import TerminalProgress
     from ..studies import Written
+    from .terminal import TerminalProgress
 
 FILE = click.Path(path_type=Path)
 

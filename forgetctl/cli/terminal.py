@@ -16,9 +16,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
-from ..files.writing import now, private
 from ..files.plain_text import one_line as one_line  # part of this module's own interface
 from ..files.plain_text import printable
+from ..files.writing import now, private
 from ..progress import Bar, Pace
 
 STYLES = {"PASS": "bold green", "FAIL": "bold red", "INCONCLUSIVE": "bold yellow"}

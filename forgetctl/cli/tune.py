@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import approve_option, common, fields_of, json_option, memory_options, model_options, recipe_of
 from ..files.plain_text import one_line
+from .options import approve_option, common, fields_of, json_option, memory_options, model_options, recipe_of
 
 if TYPE_CHECKING:
-    from .terminal import TerminalProgress
     from ..tune.tune import Tuned
+    from .terminal import TerminalProgress
 
 FILE = click.Path(path_type=Path)
 

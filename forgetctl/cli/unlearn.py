@@ -10,13 +10,22 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from .options import approve_option, common, fields_of, json_option, memory_options, model_options, recipe_of, request_options
 from ..files.plain_text import one_line
+from .options import (
+    approve_option,
+    common,
+    fields_of,
+    json_option,
+    memory_options,
+    model_options,
+    recipe_of,
+    request_options,
+)
 from .startup import quick_imports
 
 if TYPE_CHECKING:
-    from .terminal import TerminalProgress
     from ..recipe.recipe import Recipe
+    from .terminal import TerminalProgress
 
 LATEST = "runs/latest"
 PLACE = click.Path(path_type=Path)
@@ -135,8 +144,8 @@ def _unlearn_options(model: str, forget: Path, **options: Any) -> Any:
 
 
 def _dry_run(options: Any, recipe: Recipe, progress: TerminalProgress, as_json: bool) -> None:
-    from .terminal import show_dry_run
     from ..train.prepare import dry_run
+    from .terminal import show_dry_run
 
     facts, row = dry_run(options, recipe, progress)
     if as_json:

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 
 from ..cli.terminal import out
+from ..errors import ForgetctlError
+from ..files.plain_text import one_line
+from ..files.writing import read_json
+from ..progress import Progress
+from ..rows.formats import read_rows
+from ..runs.run import Run, refuse_used
 from .people import invent, requests, rows
 from .training import encoder_for, learn, make_tokenizer, save, tiny_llama
-from ..errors import ForgetctlError
-from ..files.writing import read_json
-from ..files.plain_text import one_line
-from ..progress import Progress
-from ..runs.run import Run, refuse_used
-from ..rows.formats import read_rows
 
 PEOPLE, GONE, EPOCHS, LEARNING_RATE, SEED = 160, 12, 36, 3e-3, 7
 GAP_CLOSED = 0.8

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from ..train.checkpoints import saving
 from ..model.encoding import Encoded, Encoder
-from ..train.finetune import BATCH_ROWS, fine_tune
 from ..progress import Progress
+from ..train.checkpoints import saving
+from ..train.finetune import BATCH_ROWS, fine_tune
 
 PAD, BOS, EOS = "<pad>", "<s>", "</s>"
 TEMPLATE = (

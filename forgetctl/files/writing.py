@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .disk import refusal, unmade
 from ..errors import InputError, RunError, UsageError
+from .disk import refusal, unmade
 from .outside import opened
 from .strict_json import read_object
 

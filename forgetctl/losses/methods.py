@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import levels as calibrated, newer
+from . import levels as calibrated
+from . import newer
 from .batch import OBJECTIVES, Batch, Need, Objective, Role, Rows
 from .npo_paper import NPO_PAPER, dpo, fg, ga, k_fg, k_rt, kto, npo, rt
 

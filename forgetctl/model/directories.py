@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from ..files import outside
 from ..errors import InputError, ModelError
-from ..files.writing import WEIGHTS
+from ..files import outside
 from ..files.strict_json import LooseJSONError, parse_json, read_object
+from ..files.writing import WEIGHTS
 from .companions import ADAPTER_CONFIG as ADAPTER_CONFIG  # these are part of this module's own interface
 from .companions import ADAPTER_WEIGHTS as ADAPTER_WEIGHTS
 from .companions import wanted_from_hub

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..verify.statistics.membership import MIN_K_SHARE
 from ..rows.text import word_length
+from ..verify.statistics.membership import MIN_K_SHARE
 
 VERBATIM_RECALL = 0.99
 VERBATIM_WORDS = 10

@@ -14,8 +14,8 @@ import torch
 
 from ..errors import ModelError
 from ..rows.row import Row
-from .fast.decoding import Choose, cache_bytes, can_decode, decode, pad_left, until_end
 from .encoding import Encoder
+from .fast.decoding import Choose, cache_bytes, can_decode, decode, pad_left, until_end
 from .memory import in_halves, out_of_memory
 from .panics import panics_unheard
 from .scoring import short_input

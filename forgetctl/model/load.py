@@ -14,6 +14,7 @@ from torch import nn
 
 from ..errors import MemoryExceeded, ModelError
 from ..recipe.recipe import Recipe
+from ..train.split_weights import split_weights
 from .adapters import add_lora as add_lora  # these are part of this module's own interface
 from .adapters import merged as merged
 from .adapters import put_on as put_on
@@ -28,14 +29,13 @@ from .directories import weight_files as weight_files
 from .directories import weight_shapes as weight_shapes
 from .encoding import Encoder
 from .export import save_model as save_model
-from .hardware import keep_freed_memory, repeat_sums, settle_gpu
 from .fast.fused_layers import make_lean
-from .memory import REFUSALS, out_of_memory
 from .fast.packing import enable_packing
+from .hardware import keep_freed_memory, repeat_sums, settle_gpu
+from .memory import REFUSALS, out_of_memory
 from .panics import panics_unheard
 from .quantised import NF4_BLOCK, QUANTISED, narrowest, quantising, settle_layers
 from .quantised import PRECISIONS as PRECISIONS
-from ..train.split_weights import split_weights
 from .stored_types import hold_stored_types, most_stored, restore_stored
 
 RESCALING = "rescale_every"

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import torch
 
+from ..errors import UsageError
 from ..files.disk import refuse_beyond_disk, unmade
+from ..files.writing import file_digest, model_digest, refuse_in_bundle
+from ..progress import Progress, Silent
 from ..train.checkpoints import saving
 from .directories import ADAPTER_WEIGHTS, inspect_base, trainable
 from .export import left_out_words
 from .memory import memory_within
 from .merging import check_adapter, merge_adapter
-from ..errors import UsageError
-from ..files.writing import file_digest, model_digest, refuse_in_bundle
-from ..progress import Progress, Silent
 
 
 @memory_within(torch.device("cpu"))

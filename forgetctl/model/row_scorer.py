@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from .extraction import exact_memorisation, extraction_strength, is_gibberish, is_long, is_verbatim, least_likely
-from .metrics import rouge_l_recall
 from ..recipe.recipe import Verify
 from ..rows.row import Row, normalise
-from .scores import GREEDY, SAMPLED, Elicited, ScoreSet
 from .encoding import Encoded, Encoder
+from .extraction import exact_memorisation, extraction_strength, is_gibberish, is_long, is_verbatim, least_likely
+from .fast.shared_prompts import score_answers
 from .generation import Answer, Decoding, continuations
+from .metrics import rouge_l_recall
 from .panics import panics_unheard
 from .processes import Ranks
+from .scores import GREEDY, SAMPLED, Elicited, ScoreSet
 from .scoring import score
-from .fast.shared_prompts import score_answers
 from .shares import in_shares
 from .token_scores import TokenScores, score_tokens
 from .windows import by_row, row_sums, row_tokens, whole_rows

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError, model_validator
 
 from ..errors import InputError
-from . import metrics
-from ..verify.statistics.resampling import Units
 from ..files.outside import read_text
 from ..files.strict_json import LooseJSONError, parse_json
+from ..verify.statistics.resampling import Units
+from . import metrics
 
 Floats = NDArray[np.float64]
 Role = Literal["start", "unlearned", "reference"]

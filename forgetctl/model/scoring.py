@@ -21,8 +21,8 @@ from torch.nn.functional import cross_entropy
 from ..errors import ModelError
 from .encoding import Encoded
 from .fast.output_head import Compared, has_plain_head, head_gives_logp
-from .memory import in_halves
 from .fast.packing import packed, packs
+from .memory import in_halves
 
 MAX_ROWS = 64
 MAX_TOKENS = 8192

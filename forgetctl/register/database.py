@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from ..files.disk import FULL, unmade
 from ..errors import ForgetctlError, InputError, RunError, UsageError
+from ..files.disk import FULL, unmade
 from ..files.writing import refuse_in_bundle
 from .migrations import APPLICATION_ID, MIGRATIONS, migrate, version
 

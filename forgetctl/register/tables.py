@@ -8,8 +8,8 @@ from datetime import date
 from typing import Any
 
 from ..errors import RunError
-from ..files.writing import now
 from ..files.strict_json import parse_json
+from ..files.writing import now
 from .records import COLUMNS, DATES, Artefact, BoundRun, Change, Request, plain
 
 SAVE_REQUEST = """

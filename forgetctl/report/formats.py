@@ -117,7 +117,7 @@ def code_block(text: str) -> Markdown:
 def environment(kind: str) -> Environment:
     """Templates for "html" or "md"; whatever they insert is escaped unless marked otherwise."""
     made = Environment(
-        loader=PackageLoader("forgetctl", "document"),
+        loader=PackageLoader("forgetctl", "report"),
         undefined=StrictUndefined,
         autoescape=kind == "html",  # noqa: S701  Markdown is escaped by finalize, which sees every value
         finalize=markdown if kind == "md" else _on_one_line,

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
 from ..errors import InputError, RunError
-from ..runs.layout import RunFiles
 from ..files.outside import read_text
-from ..recipe.recipe import load_yaml
-from ..model.scores import Scores
 from ..files.strict_json import LooseJSONError, parse_json
+from ..model.scores import Scores
+from ..recipe.recipe import load_yaml
+from ..runs.layout import RunFiles
 from .formats import clean
 from .verdict_record import Commitment, Digest, Model, Nats, Part, Time, Verdict
 
@@ -49,7 +49,7 @@ class Computing(Part):
 
 
 class Flagged(Part):
-    """What a rule found in the request before training; see `forgetctl.rows.row.abuse`. lines: empty if it is about all rows."""
+    """What a rule found in the request before training; see `forgetctl.rows.abuse`. lines: empty if it is about all rows."""
 
     rule: str
     rows: int

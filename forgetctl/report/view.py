@@ -6,8 +6,8 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
-from ..rows.abuse import RULES
 from ..files.plain_text import one_line
+from ..rows.abuse import RULES
 from .figures_earlier import began_with, lineage
 from .formats import quantiles
 from .history import MOST_EVENTS, digests, history

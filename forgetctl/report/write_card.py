@@ -8,13 +8,13 @@ from typing import Any
 
 import yaml
 
-from .card import card
-from .records import read_records
 from ..errors import InputError
-from ..files.writing import write_bytes
 from ..files.outside import read_text
+from ..files.writing import write_bytes
 from ..recipe.recipe import load_yaml
 from ..runs.run import Run
+from .card import card
+from .records import read_records
 
 LARGEST_CARD = 2**20
 """Bytes of the start model's own card; a larger one states no licence here."""

@@ -15,8 +15,8 @@ from typing import Any, BinaryIO, NamedTuple, cast, overload
 
 from ..errors import InputError
 from ..files.outside import opened, opened_text
-from .row import Row, Turn
 from ..files.strict_json import LooseJSONError, parse_json
+from .row import Row, Turn
 
 MAX_LINE_BYTES, MAX_ROWS = 64 * 1024, 10_000
 """Of a request, and of whatever else is held in memory: it comes from outside."""

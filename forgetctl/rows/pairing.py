@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UsageError
+from ..recipe.recipe import Retain
 from .likeness import NearDuplicates, Shortlist, Substrings, descending, similarity
 from .profiles import Profiles, pieces
-from ..recipe.recipe import Retain
 from .row import Row, normalise
 
 BATCH_ROWS = 4096

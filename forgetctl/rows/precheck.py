@@ -11,10 +11,10 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
+from ..recipe.parts import Quotas
 from .abuse import Flag
 from .likeness import NearDuplicates
 from .memorisation import fewest_unseen, known
-from ..recipe.parts import Quotas
 from .row import Row, normalise
 
 REFUSAL = 90.0

@@ -6,8 +6,8 @@ import importlib.resources
 from pathlib import Path
 
 from ..errors import InputError
-from ..files.writing import text_digest
 from ..files.outside import read_text
+from ..files.writing import text_digest
 
 SHIPPED = Path("shipped refusals")
 """What messages call the list that comes with forgetctl."""
@@ -26,7 +26,7 @@ def read_refusals(path: Path | None) -> list[str]:
     Raises InputError if the file cannot be read or holds none.
     """
     if path is None:
-        text = importlib.resources.files("forgetctl").joinpath("data/refusals.txt").read_text(encoding="utf-8")
+        text = importlib.resources.files(__package__).joinpath("refusals.txt").read_text(encoding="utf-8")
     else:
         text = read_text(path, LARGEST)
     refusals = [line.strip() for line in text.splitlines() if line.strip()]

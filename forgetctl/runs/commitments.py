@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, RunError, UsageError
-from ..files.writing import write_bytes
-from ..files.outside import opened, read_text
-from ..rows.row import Row
 from ..files.canonical import MalformedError, canonical
+from ..files.outside import opened, read_text
+from ..files.writing import write_bytes
+from ..rows.row import Row
 
 KEY_BYTES, LARGEST_KEY_FILE = 32, 2**10
 ALGORITHM = "HMAC-SHA-256 over RFC 8785 JSON of context and response"

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, RunError
-from ..files.writing import now, private
-from ..files.outside import read_bytes
 from ..files.canonical import MalformedError, canonical, parse_canonical, sha256
+from ..files.outside import read_bytes
+from ..files.writing import now, private
 
 FIRST = "0" * 64
 _KEYS = {"n", "time", "event", "facts", "previous"}

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..model.load import resolve_model
 from ..errors import RunError, UsageError
 from ..files.writing import ModelFiles, file_digest
+from ..model.load import resolve_model
 from .layout import RunFiles
 from .run import DEFAULT_RUNS, LATEST, Run
 

@@ -13,15 +13,28 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ..files.disk import unmade
 from ..errors import InputError, RunError, UsageError
-from ..files.writing import MANIFEST, SEAL, file_digest, model_digest, now, private, private_files, read_json, refuse_in_bundle, write_bytes, write_json, writing
-from .layout import RunFiles
+from ..files.disk import unmade
 from ..files.outside import read_bytes
 from ..files.plain_text import one_line
+from ..files.strict_json import parse_json
+from ..files.writing import (
+    MANIFEST,
+    SEAL,
+    file_digest,
+    model_digest,
+    now,
+    private,
+    private_files,
+    read_json,
+    refuse_in_bundle,
+    write_bytes,
+    write_json,
+    writing,
+)
 from .commitments import Part, commit_file, commit_parts, make_key, read_key
 from .events import append_event
-from ..files.strict_json import parse_json
+from .layout import RunFiles
 
 SCHEMA = 1
 DEFAULT_RUNS = Path("runs")

@@ -1,4 +1,4 @@
-"""Evidence that cannot be changed unseen: canonical JSON, hash chain, commitments, keys, manifest and signed statement.
+"""Evidence that cannot be changed unseen, and its check: bundles, signatures, audits, proofs, purges. Imports no torch.
 
-Knows files and bytes, not what a run means; imports no torch.
+Belongs here: what an auditor relies on. Does not belong here: how a model is trained or scored.
 """

@@ -9,18 +9,27 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..report.svg_check import UnfitError, check_plot
 from ..errors import ForgetctlError, InputError, UsageError
-from .bundle import WEIGHTS_SIGNATURE, Bundle, read_bundle
 from ..files.canonical import MalformedError, parse_object
+from ..report.render import expected_html, render_json, render_markdown
+from ..report.report import KINDS
+from ..report.svg_check import UnfitError, check_plot
+from ..verify.basis import bounds_of, measured_again
+from .bundle import WEIGHTS_SIGNATURE, Bundle, read_bundle
 from .checks import Finding, check_files, check_model, check_signers, check_statement, check_time
+from .consistency import (
+    Records,
+    check_history,
+    check_inputs,
+    check_names,
+    check_outcome,
+    check_plan,
+    check_request,
+    load_records,
+)
 from .keys import load_public
 from .statement import check_signatures
 from .weights import check_weights
-from ..report.render import expected_html, render_json, render_markdown
-from ..verify.basis import bounds_of, measured_again
-from .consistency import Records, check_history, check_inputs, check_names, check_outcome, check_plan, check_request, load_records
-from ..report.report import KINDS
 
 EXIT_CODES = {"malformed": 2, "broken": 1, "policy": 3}
 """The worst finding decides, in this order."""

@@ -14,10 +14,10 @@ from typing import Literal
 from rfc3161_client import VerificationError
 from securesystemslib.signer import SSlibKey
 
-from ..files.writing import CARD, file_digest
-from .bundle import MANIFEST, MODEL, OPTIONAL, SEAL, TIMESTAMP, Bundle, model_subjects, walk
 from ..files.canonical import MalformedError, sha256
+from ..files.writing import CARD, file_digest
 from ..runs.events import ChainError, Event, read_chain
+from .bundle import MANIFEST, MODEL, OPTIONAL, SEAL, TIMESTAMP, Bundle, model_subjects, walk
 from .manifest import Entry, model_entries
 from .timestamp import check_timestamp, read_timestamp
 

@@ -10,18 +10,18 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
 
-from ..report.records import Report
 from ..errors import ForgetctlError
-from ..recipe.recipe import read_recipe
-from ..runs.run import Run
-from .bundle import Bundle
 from ..files.canonical import MalformedError, parse, parse_object
-from .checks import Finding, read_events
-from ..runs.events import Event
-from .manifest import files_digest
+from ..recipe.recipe import read_recipe
+from ..report.records import Report
 from ..report.render import build
-from ..verify.basis import Basis, basis_of, bounds_of
 from ..report.report import KINDS
+from ..runs.events import Event
+from ..runs.run import Run
+from ..verify.basis import Basis, basis_of, bounds_of
+from .bundle import Bundle
+from .checks import Finding, read_events
+from .manifest import files_digest
 
 
 class _Strict(BaseModel):

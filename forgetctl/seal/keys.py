@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.serialization import (
 from securesystemslib.signer import CryptoSigner, SSlibKey
 
 from ..errors import InputError, UsageError
-from ..files.writing import refuse_in_bundle, write_new
 from ..files.outside import read_bytes
+from ..files.writing import refuse_in_bundle, write_new
 from .pkcs8 import encrypted_pem
 
 LARGEST_KEY = 2**16

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..errors import InputError
-from ..files.writing import file_digest, known_digest, model_digest_of, model_files
 from ..files.canonical import MAX_BYTES, MalformedError, canonical, parse_canonical, sha256
+from ..files.writing import file_digest, known_digest, model_digest_of, model_files
 
 SCHEMA = 1
 _TEXTS = ("run", "created", "forgetctl")

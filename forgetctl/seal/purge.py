@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RunError
-from ..files.writing import draft_prefix, read_json
 from ..files.plain_text import one_line
-from ..runs.run import Run
+from ..files.writing import draft_prefix, read_json
 from ..runs.events import read_chain
+from ..runs.run import Run
 
 
 @dataclass(frozen=True)

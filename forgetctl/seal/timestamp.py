@@ -20,8 +20,8 @@ from rfc3161_client import (
 )
 
 from ..errors import ForgetctlError, InputError, UsageError
-from ..files.outside import read_bytes
 from ..files.canonical import MalformedError
+from ..files.outside import read_bytes
 
 TIMEOUT_SECONDS = 30
 MOST_BYTES = 2**20

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 
 from ..files.disk import unmade
 from ..files.writing import refuse_in_bundle
-from ..runs.layout import PROGRESS_LOG
 from ..progress import Progress
+from ..runs.layout import PROGRESS_LOG
 from .outcome import Outcome, Table
 
 if TYPE_CHECKING:

@@ -19,14 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from ..progress import Progress
 from ..verify.bounds import Bounds
-from ..verify.statistics.counts import Excess, excess, standing_out
 from ..verify.findings import Closeness, Findings, Kept
+from ..verify.statistics.counts import Excess, excess, standing_out
+from ..verify.statistics.distances import ks, paired_distance
 from ..verify.statistics.means import equivalence_margin, paired_shift, relative_change
 from ..verify.statistics.resampling import Units
-from ..verify.statistics.distances import ks, paired_distance
 from ..verify.verdict import ANSWERS, TRUTH_RATIO, judge
-from ..progress import Progress
 from .outcome import Outcome, Table
 from .settings import Part, read_settings
 

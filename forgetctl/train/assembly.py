@@ -13,10 +13,19 @@ from torch.nn.functional import kl_div, log_softmax
 from ..errors import DivergedError, ModelError
 from ..losses.methods import Batch, Role, Rows
 from ..model.encoding import Encoded
-from .extras import Extras, Mismatched
 from ..model.fast.output_head import Compared
+from ..model.scoring import (
+    PaddedRows,
+    answer_activations,
+    answer_logits,
+    answer_logp,
+    answer_logp_and_kl,
+    logp_of,
+    pad_rows,
+    score,
+)
+from .extras import Extras, Mismatched
 from .schedule import Part, Size, Step, by_role
-from ..model.scoring import PaddedRows, answer_activations, answer_logits, answer_logp, answer_logp_and_kl, logp_of, pad_rows, score
 
 
 @dataclass

@@ -12,10 +12,10 @@ from typing import Any
 from accelerate import PartialState
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from ..files.disk import wrapped_refusal
 from ..errors import ForgetctlError, InputError, RunError
-from ..files.writing import file_digest, flush_folder, writing
+from ..files.disk import wrapped_refusal
 from ..files.strict_json import read_object
+from ..files.writing import file_digest, flush_folder, writing
 
 COMPLETE = "complete.json"
 _DRAFT = f".{COMPLETE}"

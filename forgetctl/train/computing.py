@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
-from ..model.encoding import Encoded
-from .estimate import plan
-from .fit import Fit, free_memory
-from ..model.processes import Ranks
 from ..errors import RunError
 from ..losses.methods import WeightedSum
+from ..model.encoding import Encoded
+from ..model.processes import Ranks
 from ..runs.run import Run
+from .estimate import plan
+from .fit import Fit, free_memory
 from .prepare import Job, asked_limit, expected_retain, memory_limit
 
 

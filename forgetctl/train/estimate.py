@@ -11,10 +11,10 @@ from typing import Any
 import torch
 
 from ..errors import MemoryExceeded
-from ..recipe.recipe import Lora, Recipe
 from ..model.encoding import Encoded
-from .fit import DTYPES, HEAP_WASTE, Fit, choose_fit, held_dtype, training_precision
 from ..model.load import ModelFacts, weight_shapes
+from ..recipe.recipe import Lora, Recipe
+from .fit import DTYPES, HEAP_WASTE, Fit, choose_fit, held_dtype, training_precision
 
 FLOAT, HALF = 4, 2
 KERNELS = 300 * 2**20

@@ -9,10 +9,10 @@ import torch
 from transformers import get_linear_schedule_with_warmup
 
 from ..model.encoding import Encoded
-from .modes import set_training
 from ..model.fast.packing import packs
-from .schedule import Limits, cuts
 from ..model.scoring import answer_logp, pad_rows, short_input
+from .modes import set_training
+from .schedule import Limits, cuts
 
 BATCH_ROWS = 32
 TOKENS = 2048

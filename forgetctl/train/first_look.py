@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..rows.refusals import read_refusals
 from ..rows.formats import Fields, each_row, first_row
+from ..rows.refusals import read_refusals
 from .options import UnlearnOptions, VerifyOptions
 
 if TYPE_CHECKING:

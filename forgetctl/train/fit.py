@@ -18,9 +18,9 @@ import psutil
 import torch
 
 from ..losses.methods import WeightedSum
-from ..recipe.recipe import Recipe
 from ..model.encoding import Encoded
 from ..model.load import ModelFacts, frozen_dtype
+from ..recipe.recipe import Recipe
 from .schedule import Limits, PairedBatches
 from .simulation import Load, Way, model_packs, model_width, step_memory
 

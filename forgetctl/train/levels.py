@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..model.metrics import per_token
-from .unseen import unseen_levels
 from ..model.encoding import Encoded
+from ..model.metrics import per_token
 from ..model.processes import Ranks
 from ..model.shares import shared_scores
+from .unseen import unseen_levels
 
 
 def learn_levels(

@@ -10,10 +10,10 @@ import importlib.resources
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..model.encoding import THOUGHT, Encoder
-from ..model.generation import Decoding, continuations
 from ..errors import UsageError
 from ..files.writing import text_digest
+from ..model.encoding import THOUGHT, Encoder
+from ..model.generation import Decoding, continuations
 from ..rows.row import Row
 
 ORIGIN = "the start model's own answers to neutral prompts"
@@ -21,7 +21,7 @@ ORIGIN = "the start model's own answers to neutral prompts"
 
 def neutral_prompts() -> list[Row]:
     """The shipped prompts, as rows without a response."""
-    text = importlib.resources.files("forgetctl").joinpath("data/neutral_prompts.txt").read_text(encoding="utf-8")
+    text = importlib.resources.files(__package__).joinpath("neutral_prompts.txt").read_text(encoding="utf-8")
     return [Row(line, (("user", prompt),), "") for line, prompt in enumerate(text.splitlines(), start=1)]
 
 

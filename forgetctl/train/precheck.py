@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ..rows.abuse import Flag, check_approved
 from ..model.encoding import Encoded
 from ..model.processes import Ranks
 from ..model.shares import shared_scores
 from ..model.windows import row_sums, row_tokens
 from ..progress import Progress
+from ..rows.abuse import Flag, check_approved
 from ..rows.precheck import check_known, check_texts
 
 if TYPE_CHECKING:

@@ -11,31 +11,31 @@ from typing import Any
 
 import torch
 
+from ..cli.binding import check_requests
+from ..errors import InputError, UsageError
 from ..files.disk import refuse_beyond_disk
+from ..losses.methods import WeightedSum
 from ..model.encoding import Encoded, Encoder, encode_rows, marked
-from .estimate import Limit, disk_bytes, estimate
-from .fit import available_memory
 from ..model.load import ModelFacts, choose_device, inspect_trainable, load_encoder
 from ..model.processes import Ranks
-from .stand_ins import NO_STAND_INS, StandIns, make_stand_ins
 from ..model.windows import by_row, row_tokens, told
-from ..errors import InputError, UsageError
-from ..losses.methods import WeightedSum
 from ..progress import Progress, Silent
 from ..recipe.recipe import Recipe
-from ..rows.row import Row
-from ..runs.run import DEFAULT_RUNS, refuse_used
-from ..runs.commitments import Part, split_requests
+from ..rows.formats import RowFile, read_rows
 from ..rows.holdout import check_unseen, for_calibration
-from .neutral import ORIGIN, own_answers
 from ..rows.pairing import Pairing, choose_retain
 from ..rows.refusals import SHIPPED, read_refusals
-from ..rows.formats import RowFile, read_rows
-from .requirements import check_terms, check_weights
-from ..cli.binding import check_requests
+from ..rows.row import Row
+from ..runs.commitments import Part, split_requests
 from ..runs.lineage import Start, find_start
+from ..runs.run import DEFAULT_RUNS, refuse_used
+from .estimate import Limit, disk_bytes, estimate
+from .fit import available_memory
+from .neutral import ORIGIN, own_answers
 from .options import UnlearnOptions, VerifyOptions
 from .precheck import look_at_texts
+from .requirements import check_terms, check_weights
+from .stand_ins import NO_STAND_INS, StandIns, make_stand_ins
 
 
 @dataclass(frozen=True, repr=False)

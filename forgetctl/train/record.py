@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..files.writing import file_digest, model_digest
+from ..losses.methods import OBJECTIVES
 from ..model.hardware import describe, versions
 from ..model.load import choose_device
 from ..model.templates import template_date, template_digest
-from ..files.writing import file_digest, model_digest
-from ..losses.methods import OBJECTIVES
-from .neutral import ORIGIN, rows_digest
 from ..rows.refusals import refusals_digest
+from .neutral import ORIGIN, rows_digest
 from .prepare import Job, Sample
 
 

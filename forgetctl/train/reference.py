@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..errors import InputError, UsageError
 from ..files.disk import unmade
+from ..files.writing import refuse_in_bundle, text_digest
 from ..model.load import choose_device, resolve_model
 from ..model.processes import Ranks
-from ..errors import InputError, UsageError
-from ..files.writing import refuse_in_bundle, text_digest
-from ..runs.layout import PROGRESS_LOG
 from ..progress import Progress
-from ..rows.row import Row, normalise
-from .retrain import Lessons, Tuning, make_model
 from ..rows.formats import Fields, RowFile, read_rows
+from ..rows.row import Row, normalise
+from ..runs.layout import PROGRESS_LOG
 from .bystander import told_by
+from .retrain import Lessons, Tuning, make_model
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ..errors import ModelError, RecipeError
+from ..losses.methods import WeightedSum
 from ..model.adapters import check_lora
 from ..model.export import beside_weights, left_out_words
 from ..model.load import ModelFacts
 from ..model.placement import Placement
-from ..errors import ModelError, RecipeError
-from ..losses.methods import WeightedSum
 from ..recipe.recipe import Recipe
 from ..rows.row import Row
 

@@ -9,18 +9,18 @@ from typing import Any
 
 import torch
 
+from ..errors import RunError, UsageError
 from ..files.disk import refuse_beyond_disk
-from .checkpoints import drafted
+from ..files.writing import ModelFiles, model_digest, now, read_json, write_json
 from ..model.encoding import encode_rows
 from ..model.export import beside_weights, left_out_words, save_model
-from .finetune import fine_tune
 from ..model.hardware import versions
 from ..model.load import inspect_trainable, load_encoder, load_model
 from ..model.placement import Placement
-from ..errors import RunError, UsageError
-from ..files.writing import ModelFiles, model_digest, now, read_json, write_json
 from ..progress import Progress
 from ..rows.row import Row
+from .checkpoints import drafted
+from .finetune import fine_tune
 
 RECORD = "reference.json"
 PROMPT_FORMAT = "Question: {prompt}\nAnswer:"

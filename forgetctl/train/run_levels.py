@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..model.encoding import Encoded
-from .levels import learn_levels
-from ..model.processes import Ranks
 from ..errors import RunError
 from ..files.writing import read_json, write_json
+from ..model.encoding import Encoded
+from ..model.processes import Ranks
 from ..runs.run import Run
+from .levels import learn_levels
 from .prepare import Job, encode_unseen
 
 

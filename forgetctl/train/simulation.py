@@ -24,14 +24,14 @@ from torch.utils._pytree import tree_leaves
 from transformers.integrations import moe
 
 from ..errors import ModelError
-from ..recipe.recipe import Lora
 from ..model.configs import load_config
-from ..model.fast.output_head import head_gives_logp
 from ..model.fast.fused_layers import make_lean
-from ..model.load import add_lora
-from .modes import set_training
+from ..model.fast.output_head import head_gives_logp
 from ..model.fast.packing import could_pack
+from ..model.load import add_lora
 from ..model.skeleton import empty_model
+from ..recipe.recipe import Lora
+from .modes import set_training
 
 UNKNOWN_VALUES = (DataDependentOutputException, DynamicOutputShapeException)
 """What tensors without values raise where code asks for one, or makes as many numbers as a value says."""

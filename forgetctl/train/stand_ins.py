@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ..rows.likeness import descending, similarity
-from ..rows.row import Row, normalise
 from ..model.encoding import Encoded, Encoder
 from ..model.windows import by_row
+from ..rows.likeness import descending, similarity
+from ..rows.row import Row, normalise
 
 NEAREST = 2
 """Unseen rows whose answers each forget prompt is given: those with the most similar prompts."""

@@ -28,23 +28,23 @@ from transformers.training_args import ParallelMode
 
 from ..errors import DivergedError, MemoryExceeded
 from ..losses.methods import WeightedSum
+from ..model.encoding import Encoded
+from ..model.fast.packing import packs
+from ..model.memory import REFUSALS, out_of_memory
+from ..model.processes import Ranks, shard_on_cpu
+from ..model.scoring import short_input
+from ..model.states import AnswerStates
 from ..recipe.recipe import Recipe
 from .anchor import Anchor
 from .assembly import Assembler
 from .callbacks import Figures, Meter, StopOnSignal
 from .checkpoints import MarkComplete, saving
-from ..model.encoding import Encoded
 from .extras import Extras
 from .fit import Fit
 from .guard import RetainGuard
-from ..model.memory import REFUSALS, out_of_memory
 from .modes import set_training
 from .optimizers import choose_optimizer
-from ..model.fast.packing import packs
-from ..model.processes import Ranks, shard_on_cpu
 from .schedule import Limits, PairedBatches, Part, Step
-from ..model.scoring import short_input
-from ..model.states import AnswerStates
 from .wrapping import Through, WithinForward
 
 

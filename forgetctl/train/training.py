@@ -16,33 +16,33 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..errors import DivergedError, Interrupted, RunError
+from ..files.plain_text import printable
+from ..files.writing import file_digest, model_digest, read_json, write_json
+from ..losses.methods import Role, WeightedSum
 from ..model.adapters import keep_adapter
-from .callbacks import Figures
-from .checkpoints import checkpoint_step, drafted, last_checkpoint
 from ..model.companions import ADAPTER_WEIGHTS
 from ..model.encoding import Encoded
 from ..model.export import Shipped, save_model
-from .extras import Alternatives, Extras, Mismatched, default_layer, derangement, watch_layer
-from .fit import Fit
-from .guard import probes
 from ..model.hardware import peak_memory
 from ..model.load import ModelFacts, add_lora, trainable_parameters
 from ..model.processes import Ranks
-from .schedule import Limits
+from ..model.scores import Scores
 from ..model.shares import shared_scores
-from .stand_ins import NO_STAND_INS, StandIns
 from ..model.states import AnswerStates
-from .tracking import Watch
-from .trainer import UnlearnTrainer
-from ..errors import DivergedError, Interrupted, RunError
-from ..files.writing import file_digest, model_digest, read_json, write_json
-from ..losses.methods import Role, WeightedSum
-from ..files.plain_text import printable
 from ..progress import Bar, Progress
 from ..recipe.recipe import Recipe
 from ..rows.row import Row
 from ..runs.run import Run
-from ..model.scores import Scores
+from .callbacks import Figures
+from .checkpoints import checkpoint_step, drafted, last_checkpoint
+from .extras import Alternatives, Extras, Mismatched, default_layer, derangement, watch_layer
+from .fit import Fit
+from .guard import probes
+from .schedule import Limits
+from .stand_ins import NO_STAND_INS, StandIns
+from .tracking import Watch
+from .trainer import UnlearnTrainer
 
 
 @dataclass(frozen=True)

@@ -11,31 +11,31 @@ from typing import Any
 
 import torch
 
-from .checkpoints import last_checkpoint
-from .fit import DTYPES, Fit, training_precision
-from ..model.memory import memory_within
-from ..model.load import choose_device, load_for_training, resolve_model
-from ..model.processes import Ranks, join
-from ..model.row_scorer import RowScorer
+from ..cli.binding import bind
 from ..errors import InputError, RecipeError, RunError, UsageError
 from ..files.writing import file_digest, read_json, write_json
+from ..model.load import choose_device, load_for_training, resolve_model
+from ..model.memory import memory_within
+from ..model.processes import Ranks, join
+from ..model.row_scorer import RowScorer
+from ..model.scores import Scores, ScoreSet
 from ..progress import Progress
 from ..recipe.recipe import Recipe, read_recipe
-from ..runs.run import DEFAULT_RUNS, Run, new_run_path
-from ..model.scores import Scores, ScoreSet
-from .neutral import rows_digest
+from ..report.write_card import write_card
 from ..rows.pairing import with_perturbed
 from ..rows.refusals import SHIPPED, read_refusals, refusals_digest
-from .training import Material, unlearn
-from ..cli.binding import bind
+from ..runs.run import DEFAULT_RUNS, Run, new_run_path
 from .bystander import shared, told_by
-from ..report.write_card import write_card
+from .checkpoints import last_checkpoint
 from .computing import find_fit, refuse_beyond, usable_memory
-from .run_levels import levels_of
+from .fit import DTYPES, Fit, training_precision
+from .neutral import rows_digest
 from .options import UnlearnOptions
 from .precheck import look_at_scores, look_at_texts
 from .prepare import Job, Sample, encode, encode_retain, encode_unseen, own_sample, prepare, refuse_full_disk
 from .record import first_record
+from .run_levels import levels_of
+from .training import Material, unlearn
 
 
 def run_unlearn(options: UnlearnOptions, recipe: Recipe, progress: Progress | None = None) -> Run:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from ..errors import RunError, UsageError
 from ..files.writing import model_digest, read_json, refuse_in_bundle, text_digest, write_bytes, write_json
-from ..runs.layout import PROGRESS_LOG
-from .halving import Trial, draw, promoted, ranked, rung_epochs
 from ..losses.methods import OBJECTIVES
 from ..progress import Progress, Silent
 from ..recipe.recipe import Recipe
 from ..runs.commitments import commit_file, make_key, read_key
+from ..runs.layout import PROGRESS_LOG
 from ..train.options import UnlearnOptions
+from .halving import Trial, draw, promoted, ranked, rung_epochs
 from .yardstick import Yardstick, make_yardstick
 
 SPAN = 3.0

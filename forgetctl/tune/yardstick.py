@@ -17,22 +17,22 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..errors import DivergedError, UsageError
 from ..model.encoding import Encoded
-from ..train.levels import learn_levels
 from ..model.load import choose_device, load_model
+from ..model.metrics import per_token, probability
 from ..model.processes import Ranks
 from ..model.scoring import score
-from ..errors import DivergedError, UsageError
-from .halving import Trial
-from ..model.metrics import per_token, probability
-from ..verify.statistics.distances import ks
 from ..progress import Progress
 from ..recipe.recipe import Calibration, Recipe
 from ..runs.run import LATEST, Run
 from ..train.computing import refuse_beyond
+from ..train.levels import learn_levels
 from ..train.options import UnlearnOptions
 from ..train.prepare import Job, encode_retain, encode_unseen, prepare
 from ..train.unlearn import run_unlearn
+from ..verify.statistics.distances import ks
+from .halving import Trial
 
 LEAST_ROWS = 10
 

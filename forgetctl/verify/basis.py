@@ -10,13 +10,13 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import RunError
+from ..files.writing import file_digest, read_json
+from ..model.scores import Scores, check_rows
+from ..runs.run import Run
+from ..seal.manifest import files_digest, model_entries
+from .bounds import Bounds
 from .evidence.collected import Collected, Comparison, Tracked
 from .evidence.stored import by_name, collect
-from ..files.writing import file_digest, read_json
-from .bounds import Bounds
-from ..runs.run import Run
-from ..model.scores import Scores, check_rows
-from ..seal.manifest import files_digest, model_entries
 from .judge import conclude
 
 

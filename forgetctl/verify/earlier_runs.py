@@ -9,20 +9,20 @@ from typing import Any
 
 import torch
 
+from ..errors import InputError, RunError, UsageError
+from ..files.writing import file_digest, read_json
 from ..model.load import resolve_model
 from ..model.processes import Ranks
-from ..errors import InputError, RunError, UsageError
-from .evidence.collected import EARLIER
-from .evidence.collected import Earlier as EarlierScores
-from ..files.writing import file_digest, read_json
+from ..model.scores import Scores
 from ..progress import Progress
 from ..recipe.recipe import Recipe, read_recipe
-from ..runs.run import DEFAULT_RUNS, LATEST, Run
-from ..model.scores import Scores
 from ..rows.formats import read_rows
-from .measuring import RowSets, Scorer, check_fit
-from .basis import basis_of, read_scores_file
+from ..runs.run import DEFAULT_RUNS, LATEST, Run
 from ..train.options import UnlearnOptions, VerifyOptions
+from .basis import basis_of, read_scores_file
+from .evidence.collected import EARLIER
+from .evidence.collected import Earlier as EarlierScores
+from .measuring import RowSets, Scorer, check_fit
 
 
 @dataclass(frozen=True, repr=False)

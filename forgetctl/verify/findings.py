@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .statistics.counts import Excess
+from .statistics.distances import Interval
 from .statistics.means import Change, Shift
 from .statistics.membership import Attack
-from .statistics.distances import Interval
 
 
 @dataclass(frozen=True)

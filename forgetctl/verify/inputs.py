@@ -8,8 +8,8 @@ from typing import Any
 
 from ..files.writing import file_digest
 from ..runs.run import Run
-from .source import ModelSource, Source
 from ..train.options import VerifyOptions
+from .source import ModelSource, Source
 from .subject import Subject
 
 PERSONAL = ("forget", "rephrased", "retain")

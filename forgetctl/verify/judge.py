@@ -7,6 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from ..model.metrics import TRUTH_RATIO_VARIANT, forget_truth_ratio
+from ..model.scores import Elicited, Scores, strict
+from .bounds import Bounds
+from .checks.earlier import with_earlier
 from .evidence.closeness import control_closeness, floor_closeness, forget_closeness, relearning, unanswered
 from .evidence.collected import Collected, same_tokens
 from .evidence.curve import curve
@@ -14,13 +18,9 @@ from .evidence.earlier import stays_forgotten
 from .evidence.leaks import gibberish, known_rows, named_secrets, sampled_leaks, whole_answers
 from .evidence.membership import attacks, privacy_leak
 from .evidence.usefulness import kept, utility
-from .bounds import Bounds
-from .checks.earlier import with_earlier
 from .findings import Closeness, Findings
-from ..model.metrics import TRUTH_RATIO_VARIANT, forget_truth_ratio
 from .statistics.distances import ks
 from .verdict import ANSWERS, TRUTH_RATIO, Verdict, judge
-from ..model.scores import Elicited, Scores, strict
 
 KL = ("forget_distance", "retain_distance", "forget_from_start")
 

@@ -9,21 +9,21 @@ from typing import Any
 
 import torch
 
+from ..errors import InputError, UsageError
+from ..files.writing import model_digest
 from ..model.encoding import Encoded, Encoder, encode_rows
-from ..train.finetune import BATCH_ROWS, fine_tune
 from ..model.generation import seeded
 from ..model.load import ModelFacts, add_lora, inspect_model, load_encoder, load_model
 from ..model.processes import Ranks
 from ..model.row_scorer import AFFIRMED, ALL_MODES, PRIMED, UNTHINKING, RowScorer
+from ..model.scores import GREEDY, REPHRASED, Role, Scores, ScoreSet
 from ..model.scoring import score
 from ..model.shares import SharedStates
 from ..model.windows import row_sums, told
-from ..errors import InputError, UsageError
-from ..files.writing import model_digest
 from ..progress import Progress
 from ..recipe.recipe import Recipe
 from ..rows.row import Row, normalise
-from ..model.scores import GREEDY, REPHRASED, Role, Scores, ScoreSet
+from ..train.finetune import BATCH_ROWS, fine_tune
 
 
 @dataclass(frozen=True, repr=False)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..model.load import inspect_model
 from ..errors import InputError
 from ..files.writing import ModelFiles, file_digest, model_digest
+from ..model.load import inspect_model
 from ..model.scores import FileKind, Role, Scores, read_scores
 
 

@@ -10,26 +10,26 @@ from typing import Any
 
 import torch
 
-from ..model.hardware import describe, versions
-from ..model.load import choose_device, inspect_model, load_encoder, load_model, resolve_model
+from ..cli.binding import bind, check_requests
 from ..errors import InputError, RunError, UsageError
 from ..files.writing import file_digest, read_json
+from ..model.hardware import describe, versions
+from ..model.load import choose_device, inspect_model, load_encoder, load_model, resolve_model
+from ..model.scores import REPHRASED
 from ..progress import Progress
 from ..recipe.recipe import Recipe, read_recipe
-from ..rows.row import Row
-from ..runs.run import DEFAULT_RUNS, LATEST, Run, new_run_path
-from ..model.scores import REPHRASED
-from ..runs.commitments import split_requests
-from ..rows.holdout import check_unseen, for_calibration, for_verdict
-from ..train.neutral import own_answers
-from ..rows.pairing import with_perturbed
-from .source import ModelSource, Source, find_source
 from ..rows.formats import Fields, read_rows
-from .measuring import RowSets, check_fit
-from ..cli.binding import bind, check_requests
+from ..rows.holdout import check_unseen, for_calibration, for_verdict
+from ..rows.pairing import with_perturbed
+from ..rows.row import Row
+from ..runs.commitments import split_requests
+from ..runs.run import DEFAULT_RUNS, LATEST, Run, new_run_path
+from ..train.neutral import own_answers
 from ..train.options import UnlearnOptions, VerifyOptions
 from ..train.prepare import read_retain
 from ..train.unlearn import check_inputs
+from .measuring import RowSets, check_fit
+from .source import ModelSource, Source, find_source
 
 
 @dataclass(frozen=True, repr=False)

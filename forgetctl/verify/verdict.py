@@ -12,7 +12,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .bounds import Bounds, Check, Status
-from .checks.closeness import check_attacks, check_comparison, check_distance, check_floor, check_mean, check_relearned, check_sensitivity
+from .checks.closeness import (
+    check_attacks,
+    check_comparison,
+    check_distance,
+    check_floor,
+    check_mean,
+    check_relearned,
+    check_sensitivity,
+)
 from .checks.harm import check_damage, check_leaks
 from .findings import Findings
 

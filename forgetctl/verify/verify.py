@@ -11,26 +11,26 @@ from typing import Any
 
 import torch
 
-from ..model.memory import memory_within
-from ..model.load import PRECISIONS, choose_device
-from ..model.processes import Ranks, join
+from ..cli.binding import bound_register, write_verdict
 from ..errors import RunError, UsageError
-from .evidence.collected import Collected, Comparison
 from ..files.writing import file_digest, now, read_json, text_digest, write_json
+from ..model.load import PRECISIONS, choose_device
+from ..model.memory import memory_within
+from ..model.processes import Ranks, join
+from ..model.scores import REPHRASED, Role, Scores, check_rows
 from ..progress import Progress
 from ..recipe.recipe import Recipe, load_recipe
-from ..runs.run import Run
-from ..model.scores import REPHRASED, Role, Scores, check_rows
-from ..seal.manifest import files_digest, model_entries
-from .source import ModelSource, ScoreSource, Source
-from .measuring import RowSets, Scorer, split_halves
-from .basis import Measured, bounds_of, store, tracked_scores
-from ..cli.binding import bound_register, write_verdict
-from ..train.bystander import told_by
 from ..report.write_card import write_card
-from .earlier_runs import EarlierRun, earlier_inputs, find_earlier
-from .inputs import row_file_digest, verification_inputs
+from ..runs.run import Run
+from ..seal.manifest import files_digest, model_entries
+from ..train.bystander import told_by
 from ..train.options import VerifyOptions
+from .basis import Measured, bounds_of, store, tracked_scores
+from .earlier_runs import EarlierRun, earlier_inputs, find_earlier
+from .evidence.collected import Collected, Comparison
+from .inputs import row_file_digest, verification_inputs
+from .measuring import RowSets, Scorer, split_halves
+from .source import ModelSource, ScoreSource, Source
 from .subject import Subject, find_subject
 
 RELEARNING = "relearning attack"

@@ -19,20 +19,20 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedTokenizerFast
 
+from forgetctl.errors import ForgetctlError
 from forgetctl.model.adapters import add_lora, merged, unfit_layers
 from forgetctl.model.encoding import Encoded, Encoder
+from forgetctl.model.fast.shared_prompts import score_answers
 from forgetctl.model.generation import Decoding, greedy_answers
 from forgetctl.model.load import inspect_model, load_model, load_tokenizer, weight_shapes
-from forgetctl.train.modes import set_training
 from forgetctl.model.scoring import answer_logp, length_batches, pad_rows, score, short_input
-from forgetctl.model.fast.shared_prompts import score_answers
 from forgetctl.model.token_scores import score_tokens
-from forgetctl.errors import ForgetctlError
-from forgetctl.train.options import UnlearnOptions
-from forgetctl.train.unlearn import run_unlearn
 from forgetctl.recipe.recipe import Lora, load_recipe
 from forgetctl.rows.row import Row
 from forgetctl.train import training as stage
+from forgetctl.train.modes import set_training
+from forgetctl.train.options import UnlearnOptions
+from forgetctl.train.unlearn import run_unlearn
 
 from .shapes import VOCABULARY, build
 

@@ -24,9 +24,9 @@ from forgetctl.model.encoding import Encoder
 from forgetctl.model.hardware import peak_memory
 from forgetctl.model.load import load_model, load_tokenizer
 from forgetctl.model.metrics import truth_ratio
+from forgetctl.model.scores import GREEDY, ScoreSet
 from forgetctl.progress import Silent
 from forgetctl.recipe.recipe import load_recipe
-from forgetctl.model.scores import GREEDY, ScoreSet
 from forgetctl.rows.formats import Fields, read_rows
 from forgetctl.verify.measuring import RowSets, Scorer
 

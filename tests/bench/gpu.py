@@ -25,18 +25,18 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, TrainerCallback
 
+from forgetctl.losses.methods import WeightedSum
 from forgetctl.model.encoding import Encoded
+from forgetctl.model.hardware import describe, peak_memory
+from forgetctl.model.load import ModelFacts, add_lora, choose_device, inspect_model, load_for_training, weight_shapes
+from forgetctl.model.memory import memory_within
+from forgetctl.model.scoring import score
+from forgetctl.model.states import AnswerStates
+from forgetctl.recipe.recipe import Recipe, load_recipe
 from forgetctl.train.estimate import static_bytes
 from forgetctl.train.fit import DTYPES, Fit, choose_fit, free_memory
 from forgetctl.train.guard import probes
-from forgetctl.model.hardware import describe, peak_memory
-from forgetctl.model.memory import memory_within
-from forgetctl.model.load import ModelFacts, add_lora, choose_device, inspect_model, load_for_training, weight_shapes
-from forgetctl.model.scoring import score
-from forgetctl.model.states import AnswerStates
 from forgetctl.train.trainer import UnlearnTrainer
-from forgetctl.losses.methods import WeightedSum
-from forgetctl.recipe.recipe import Recipe, load_recipe
 
 GB = 10**9
 WARM_UP, MEASURED = 2, 6  # optimizer steps

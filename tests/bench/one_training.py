@@ -18,15 +18,15 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainingArguments
 
-from forgetctl.train.estimate import product_rate
-from forgetctl.train.fit import DTYPES
 from forgetctl.model.hardware import peak_memory
 from forgetctl.model.load import weight_shapes
-from forgetctl.train.schedule import Limits, PairedBatches
+from forgetctl.recipe.recipe import Recipe, load_recipe
+from forgetctl.train.estimate import product_rate
+from forgetctl.train.fit import DTYPES
 from forgetctl.train.options import UnlearnOptions
 from forgetctl.train.prepare import Job, dry_run, prepare
+from forgetctl.train.schedule import Limits, PairedBatches
 from forgetctl.train.unlearn import run_unlearn
-from forgetctl.recipe.recipe import Recipe, load_recipe
 
 from . import textbook
 from .shapes import LORA, SHAPES, Case

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from forgetctl.train.fit import training_precision
 from forgetctl.model.load import inspect_model
 from forgetctl.recipe.recipe import load_recipe
+from forgetctl.train.fit import training_precision
 
 from .shapes import SHAPES, Case, build
 

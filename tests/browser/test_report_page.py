@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from forgetctl.report.render import build, render_html
-from tests.stages.report_records import run_record, verdict_record, write, write_events, write_run
+from tests.report.report_records import run_record, verdict_record, write, write_events, write_run
 
 CHECK = Path(__file__).with_name("check.mjs")
 MODULES = Path(os.environ.get("FORGETCTL_NODE_MODULES") or CHECK.parents[2] / ".browser" / "node_modules")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.conftest import unlearn_arguments
 from tests.distributed.launching import RECORDING, check_same, check_shares, compute_alone, ended, launch, stage
-from tests.jobs.conftest import unlearn_arguments
 
 SETTINGS = ("--set", "epochs=2", "--set", "micro_batch_size=3")
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.conftest import process, unlearn_arguments
+from tests.cli.conftest import strangers as strangers  # a fixture
 from tests.distributed.launching import (
     RECORDING,
     check_same,
@@ -23,8 +25,6 @@ from tests.distributed.launching import (
     wait_for_step,
     workers,
 )
-from tests.jobs.conftest import process, unlearn_arguments
-from tests.jobs.conftest import strangers as strangers  # a fixture
 
 pytestmark = pytest.mark.slow
 LONG = ("--set", "epochs=40", "--set", "learning_rate=1e-3")

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.cli.conftest import QUICK, process
 from tests.distributed.launching import ended, launch
-from tests.jobs.conftest import QUICK, process
 
 pytestmark = pytest.mark.slow
 CLOSE = 1e-5

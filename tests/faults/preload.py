@@ -12,7 +12,7 @@ with quick_imports():
         "forgetctl.cli.main",
         "forgetctl.report.plots",
         *(f"forgetctl.jobs.{job}" for job in ("unlearn", "verify", "report", "seal", "audit")),
-        "forgetctl.cli.main.terminal",
+        "forgetctl.cli.terminal",
         "scipy.stats",
         "rouge_score.rouge_scorer",
         "transformers.models.llama.modeling_llama",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tests.jobs.conftest import QUICK
+from tests.cli.conftest import QUICK
 
 from .processes import Ended, forgetctl
 

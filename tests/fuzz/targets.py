@@ -15,19 +15,19 @@ from unittest.mock import patch
 
 import forgetctl.seal.audit as auditing
 from forgetctl.errors import ForgetctlError
-from forgetctl.seal.seal import SealOptions, run_seal
-from forgetctl.recipe.recipe import load_recipe, parse_recipe
-from forgetctl.model.scores import read_scores
-from forgetctl.seal.bundle import read_bundle
 from forgetctl.files.canonical import MalformedError, parse_canonical
-from forgetctl.runs.events import ChainError, read_chain
-from forgetctl.seal.keys import generate_key
-from forgetctl.seal.manifest import Manifest
-from forgetctl.seal.statement import read_envelope, read_statement
-from forgetctl.seal.timestamp import read_timestamp
-from forgetctl.rows.refusals import read_refusals
+from forgetctl.model.scores import read_scores
+from forgetctl.recipe.recipe import load_recipe, parse_recipe
 from forgetctl.report.render import build
 from forgetctl.rows.formats import Fields, RowFile, read_rows
+from forgetctl.rows.refusals import read_refusals
+from forgetctl.runs.events import ChainError, read_chain
+from forgetctl.seal.bundle import read_bundle
+from forgetctl.seal.keys import generate_key
+from forgetctl.seal.manifest import Manifest
+from forgetctl.seal.seal import SealOptions, run_seal
+from forgetctl.seal.statement import read_envelope, read_statement
+from forgetctl.seal.timestamp import read_timestamp
 from tests.seal.verified import verified_run
 
 OURS = (ForgetctlError, MalformedError, ChainError)

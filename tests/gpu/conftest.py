@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.jobs.conftest import forgetctl as forgetctl
+from tests.cli.conftest import forgetctl as forgetctl
 from tests.world import build_world
 
 

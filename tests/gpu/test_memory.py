@@ -9,17 +9,17 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from forgetctl.model.encoding import Encoded
-from forgetctl.train.fit import Fit
-from forgetctl.model.hardware import repeat_sums
-from forgetctl.model.memory import memory_within
-from forgetctl.model.load import choose_device
-from forgetctl.train.schedule import Limits
-from forgetctl.model.scoring import score
-from forgetctl.train.trainer import UnlearnTrainer
 from forgetctl.errors import MemoryExceeded
 from forgetctl.losses.methods import WeightedSum
+from forgetctl.model.encoding import Encoded
+from forgetctl.model.hardware import repeat_sums
+from forgetctl.model.load import choose_device
+from forgetctl.model.memory import memory_within
+from forgetctl.model.scoring import score
 from forgetctl.recipe.recipe import Recipe
+from forgetctl.train.fit import Fit
+from forgetctl.train.schedule import Limits
+from forgetctl.train.trainer import UnlearnTrainer
 
 RECIPE = Recipe.model_validate(
     {

@@ -13,9 +13,9 @@ from torch import Tensor
 from forgetctl.model.fast.packing import enable_packing, packs
 from forgetctl.model.scoring import answer_logp, pad_rows
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
-from cached_models import CHANGES, cached_model
-from oracles import plain_logp, random_model, random_rows
+sys.path.insert(0, str(Path(__file__).parents[1] / "model"))
+from tests.model.cached_models import CHANGES, cached_model
+from tests.model.oracles import plain_logp, random_model, random_rows
 
 GPU = torch.device("cuda")
 PADS = {"Gemma2"}

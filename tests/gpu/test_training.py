@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from tests.jobs.conftest import QUICK, process, unlearn_arguments
+from tests.cli.conftest import QUICK, process, unlearn_arguments
 
 Forgetctl = Callable[..., Result]
 WHOLE = ["--set", "precision=fp32"]

@@ -18,19 +18,19 @@ from pathlib import Path
 import pytest
 
 from forgetctl.errors import ForgetctlError, InputError, RunError
-from forgetctl.files.writing import file_digest, read_json
+from forgetctl.files.canonical import MalformedError
 from forgetctl.files.outside import LARGEST_BYTES, read_bytes, read_text
+from forgetctl.files.writing import file_digest, read_json
+from forgetctl.model.scores import read_scores
 from forgetctl.recipe.recipe import load_recipe, read_recipe
 from forgetctl.register.rules import Details, begin
 from forgetctl.register.store import Register
-from forgetctl.model.scores import read_scores
-from forgetctl.seal.bundle import read_bundle
-from forgetctl.files.canonical import MalformedError
-from forgetctl.runs.commitments import commit_file, read_key
-from forgetctl.seal.keys import load_public
-from forgetctl.rows.refusals import read_refusals
 from forgetctl.report.render import build
 from forgetctl.rows.formats import Fields, RowFile, first_row, read_rows
+from forgetctl.rows.refusals import read_refusals
+from forgetctl.runs.commitments import commit_file, read_key
+from forgetctl.seal.bundle import read_bundle
+from forgetctl.seal.keys import load_public
 
 SECRET = b"Velmira Oskandt"
 READERS: dict[str, Callable[[Path], object]] = {

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.jobs.conftest import finished as finished  # a fixture
+from tests.cli.conftest import finished as finished  # a fixture
 from tests.privacy.canaries import REGISTERED, Planted, plant
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from forgetctl.register.store import Register
-from forgetctl.runs.run import Run
 from forgetctl.report.render import build
+from forgetctl.runs.run import Run
 from tests.privacy.conftest import environment
 from tests.seal.verified import verified_run
 

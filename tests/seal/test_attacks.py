@@ -19,14 +19,14 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 
 from forgetctl.cli.main import cli
 from forgetctl.errors import InputError, RunError, UsageError
+from forgetctl.files.canonical import canonical
 from forgetctl.files.writing import ModelFiles, model_digest
-from forgetctl.seal.seal import SealOptions, run_seal
-from forgetctl.tune.tune import run_tune
 from forgetctl.runs.run import Run
 from forgetctl.seal.bundle import SEAL
-from forgetctl.files.canonical import canonical
 from forgetctl.seal.keys import generate_key, load_signer
 from forgetctl.seal.manifest import model_entries
+from forgetctl.seal.seal import SealOptions, run_seal
+from forgetctl.tune.tune import run_tune
 from tests.seal.conftest import Evidence
 from tests.seal.test_owner_tampering import follow, rewrite, seal_again
 from tests.seal.verified import verified_run

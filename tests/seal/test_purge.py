@@ -10,13 +10,13 @@ from click.testing import CliRunner
 
 from forgetctl.cli.main import cli
 from forgetctl.errors import RunError
+from forgetctl.report.report import run_report
+from forgetctl.runs.events import read_chain
+from forgetctl.runs.run import Run
 from forgetctl.seal.audit import AuditOptions, exit_code, run_audit
 from forgetctl.seal.purge import Purge, PurgeOptions, plan_purge, run_purge
-from forgetctl.report.report import run_report
 from forgetctl.seal.seal import SealOptions, run_seal
 from forgetctl.train.unlearn import resume_unlearn
-from forgetctl.runs.run import Run
-from forgetctl.runs.events import read_chain
 from tests.seal.conftest import Evidence
 from tests.seal.verified import verified_run, verify_again
 

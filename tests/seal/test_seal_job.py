@@ -16,10 +16,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from forgetctl.errors import ForgetctlError, InputError, RunError, UsageError
 from forgetctl.files.writing import read_json, write_json
-from forgetctl.seal.seal import SealOptions, run_seal
-from forgetctl.runs.run import Run
 from forgetctl.runs.events import read_chain
+from forgetctl.runs.run import Run
 from forgetctl.seal.keys import generate_key, load_public, load_signer
+from forgetctl.seal.seal import SealOptions, run_seal
 from forgetctl.seal.weights import generate_weights_key
 from tests.seal.conftest import Evidence
 from tests.seal.verified import write_model

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from forgetctl.seal.bundle import MANIFEST, SEAL, seal_draft
 from forgetctl.files.canonical import canonical, parse_object
+from forgetctl.seal.bundle import MANIFEST, SEAL, seal_draft
 from forgetctl.seal.keys import load_signer
 from forgetctl.seal.manifest import Manifest
 from tests.seal.conftest import Evidence

@@ -8,14 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from forgetctl.verify.evidence.collected import Tracked
 from forgetctl.files.writing import file_digest, model_digest, write_json
-from forgetctl.verify.basis import Measured, bounds_of, store
 from forgetctl.recipe.recipe import load_recipe
 from forgetctl.rows.row import Row
-from forgetctl.runs.run import Run
 from forgetctl.runs.commitments import Part
-from tests.stages.verdicts import KL, complete
+from forgetctl.runs.run import Run
+from forgetctl.verify.basis import Measured, bounds_of, store
+from forgetctl.verify.evidence.collected import Tracked
+from tests.verify.verdicts import KL, complete
 
 PERSONAL = "Velmira Oskandt lives at Quillfeather Lane"
 COUNT = 40

@@ -24,7 +24,7 @@ from forgetctl.recipe.recipe import shipped_recipes
 from forgetctl.rows.row import Row
 from forgetctl.studies.tofu.data import TofuData
 from forgetctl.studies.tofu.evaluation import Asker
-from tests.jobs.conftest import process
+from tests.cli.conftest import process
 from tests.studies.tofu_world import arguments
 from tests.world import write_lines
 

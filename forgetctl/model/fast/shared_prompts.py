@@ -16,11 +16,11 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from ...errors import ModelError
-from .decoding import can_decode, pad_left
 from ..encoding import Encoded
-from .output_head import has_plain_head, head_gives_logp
 from ..memory import in_halves
 from ..scoring import PaddedRows, length_batches, logp_of, pad_rows, score, short_input, sum_rows
+from .decoding import can_decode, pad_left
+from .output_head import has_plain_head, head_gives_logp
 
 MAX_ROWS = 32
 """Answers at once: beyond that their keys and values no longer stay in a processor's cache."""

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from ...errors import InputError, UsageError
 from ...files.writing import file_digest
-from ...rows.row import Row, normalise
 from ...rows.formats import read_rows
+from ...rows.row import Row, normalise
 
 PERTURBED = ("forget01", "forget05", "forget10", "retain")
 """The sets whose rows come with wrong answers of the same form."""

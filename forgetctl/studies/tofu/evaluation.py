@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from ...model.encoding import Encoded, Encoder, encode_rows
 from ...model.generation import Decoding, greedy_answers
 from ...model.load import ModelFacts
-from ...model.row_scorer import RowScorer
-from ...model.states import AnswerStates
-from ...verify.evidence.usefulness import utility, utility_without_rouge
 from ...model.metrics import forget_truth_ratio, useful_truth
-from ...verify.statistics.distances import ks
+from ...model.row_scorer import RowScorer
+from ...model.scores import GREEDY, Role, Scores, ScoreSet
+from ...model.states import AnswerStates
 from ...recipe.recipe import Recipe
 from ...rows.row import Row
-from ...model.scores import GREEDY, Role, Scores, ScoreSet
+from ...verify.evidence.usefulness import utility, utility_without_rouge
+from ...verify.statistics.distances import ks
 from .data import SplitRows
 
 TOLD = ("forget", "retain", "world_facts")

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
-from ...model.load import inspect_model, resolve_model
 from ...errors import ForgetctlError, RunError, UsageError
 from ...files.writing import model_digest, read_json, text_digest, write_json
+from ...model.load import inspect_model, resolve_model
 from ...progress import Progress
 from ..outcome import Outcome
 from .data import TofuData, find_data

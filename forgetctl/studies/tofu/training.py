@@ -16,24 +16,24 @@ from typing import Any
 
 import torch
 
-from ...model.encoding import Encoded
-from ...train.estimate import static_bytes
-from ...train.fit import DTYPES, Fit, choose_fit, free_memory, training_precision
-from ...train.levels import learn_levels
-from ...model.load import choose_device, inspect_trainable, load_encoder, load_for_training, load_model
-from ...train.stand_ins import NO_STAND_INS, make_stand_ins
-from ...train.tracking import Watch
 from ...errors import DivergedError
 from ...files.writing import write_bytes
 from ...losses.methods import WeightedSum
+from ...model.encoding import Encoded
+from ...model.load import choose_device, inspect_trainable, load_encoder, load_for_training, load_model
+from ...model.scores import Scores
 from ...progress import Progress, Silent
 from ...recipe.recipe import CALIBRATED_RECIPE, Recipe, load_recipe
-from ...rows.row import Row
-from ...runs.run import Run
-from ...model.scores import Scores
+from ...rows.formats import read_rows
 from ...rows.holdout import check_unseen, for_calibration
 from ...rows.refusals import read_refusals
-from ...rows.formats import read_rows
+from ...rows.row import Row
+from ...runs.run import Run
+from ...train.estimate import static_bytes
+from ...train.fit import DTYPES, Fit, choose_fit, free_memory, training_precision
+from ...train.levels import learn_levels
+from ...train.stand_ins import NO_STAND_INS, make_stand_ins
+from ...train.tracking import Watch
 from ...train.training import Material, unlearn
 from .data import SplitRows, TofuData
 from .evaluation import Asker, Yardstick

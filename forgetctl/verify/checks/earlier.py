@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ..bounds import COUNT_CHECKS, Bounds, Check, Status
-from .harm import name_lines
 from ..statistics.counts import Excess
-from ..statistics.means import Shift, equivalence_margin
 from ..statistics.distances import Interval
+from ..statistics.means import Shift, equivalence_margin
 from ..verdict import Verdict
+from .harm import name_lines
 
 
 @dataclass(frozen=True)

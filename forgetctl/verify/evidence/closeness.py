@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ...model.scores import Scores, ScoreSet
 from ..bounds import Bounds
 from ..findings import Closeness, Relearned
-from ..statistics.means import paired_shift, unpaired_shift
 from ..statistics.distances import ks, paired_distance, swap_p, unpaired_distance
+from ..statistics.means import paired_shift, unpaired_shift
 from ..verdict import ANSWERS, TRUTH_RATIO
-from ...model.scores import Scores, ScoreSet
 from .collected import Collected, same_tokens
 
 

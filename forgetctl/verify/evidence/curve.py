@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...model.scores import Scores
 from ..statistics.distances import ks
 from ..verdict import ANSWERS, TRUTH_RATIO
-from ...model.scores import Scores
 from .collected import Collected, Tracked, same_tokens
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..bounds import Bounds
-from ..statistics.counts import Excess, excess
-from ..checks.earlier import StaysForgotten
-from ..statistics.means import paired_shift
-from ..statistics.distances import paired_distance
 from ...model.scores import ScoreSet
+from ..bounds import Bounds
+from ..checks.earlier import StaysForgotten
+from ..statistics.counts import Excess, excess
+from ..statistics.distances import paired_distance
+from ..statistics.means import paired_shift
 from .collected import EARLIER, Collected, Earlier, same_tokens
 from .leaks import distinct, secrets_said, whole_said
 

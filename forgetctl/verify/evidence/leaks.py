@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from ..statistics.counts import Excess, excess, standing_out, stratified_p
-from ..findings import Samples, Secrets
 from ...model.scores import GREEDY, SAMPLED, Elicited, Role, Scores, ScoreSet
+from ..findings import Samples, Secrets
+from ..statistics.counts import Excess, excess, standing_out, stratified_p
 from .collected import Collected, same_tokens
 
 LEAST_LEAD = 0.5

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ...model.scores import ScoreSet
 from ..bounds import Bounds
 from ..statistics.membership import ATTACKS, Attack, attack, priv_leak
-from ...model.scores import ScoreSet
 from .collected import Collected
 
 

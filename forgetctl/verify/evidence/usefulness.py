@@ -7,13 +7,13 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from ...model.metrics import harmonic_mean, model_utility, useful_truth
+from ...model.scores import GREEDY, Scores, ScoreSet
 from ..bounds import Bounds
 from ..findings import Kept
-from ..statistics.means import Change, relative_change
-from ...model.metrics import harmonic_mean, model_utility, useful_truth
-from ..statistics.resampling import Units
 from ..statistics.distances import DRAWS
-from ...model.scores import GREEDY, Scores, ScoreSet
+from ..statistics.means import Change, relative_change
+from ..statistics.resampling import Units
 from .collected import Collected, same_tokens
 
 Floats = NDArray[np.float64]

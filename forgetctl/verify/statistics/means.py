@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special  # its quantiles are those of scipy.stats, which takes a second to import
 
-from .resampling import Floats, Units, paired_samples, single_sample
 from .distances import Levels
+from .resampling import Floats, Units, paired_samples, single_sample
 
 NINE_OF_TEN = float(special.ndtri(0.9))
 

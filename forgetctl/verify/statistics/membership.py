@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special  # its quantiles are those of scipy.stats, which takes a second to import
 
-from .resampling import Floats, Units, sample_of
 from .distances import DRAWS, Levels
+from .resampling import Floats, Units, sample_of
 
 ATTACKS = ("loss", "zlib", "min_k", "min_k_plus_plus")
 """loss: Yeom et al. 2018. zlib: Carlini et al. 2021. min_k: Shi et al. 2024. min_k_plus_plus: Zhang et al. 2024."""

@@ -1,1 +1,0 @@
-"""How the audit report looks and reads: records, words, formats, plots and templates. Imports no torch."""

@@ -1,1 +1,0 @@
-"""Everything that touches a model. Knows nothing of requests, runs or reports."""

@@ -1,1 +1,0 @@
-"""Scores of several models -> findings with their uncertainty. Numbers only: no models, no files."""

@@ -1,1 +1,0 @@
-"""One module per command: each joins the stages. The command line and the library both call these."""

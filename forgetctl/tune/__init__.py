@@ -1,0 +1,1 @@
+"""Searching for settings: trains and measures, so it stands above both."""

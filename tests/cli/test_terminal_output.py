@@ -1,0 +1,74 @@
+"""Verdicts in a terminal: every check readable at any width, nothing a name could do to the screen."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from forgetctl.cli.terminal import show_verdict
+from tests.report.report_records import verdict_record
+
+NAME = "truth ratio, rephrased 1 (the-request-in-other-words-of-last-march.jsonl), mean"
+
+
+def shown(capsys: pytest.CaptureFixture[str], verdict: dict[str, Any]) -> str:
+    show_verdict(verdict)
+    return capsys.readouterr().out
+
+
+def test_figures_are_shown_where_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    text = shown(capsys, verdict_record())
+    for words, figures in (
+        ("forget probability", "0.9110 0.0214 0.1310"),
+        ("exact memorisation", "0.9910 0.4120 0.4230"),
+        ("extraction strength", "0.9560 0.1210 0.1430"),
+        ("model utility", "0.7550 0.7330 -"),
+        ("forget truth ratio", "0.2130 0.6110 -"),
+    ):
+        line = next(line for line in text.splitlines() if line.strip().startswith(words))
+        assert line.split()[-3:] == figures.split()
+    assert "retain distance -" in text
+
+
+def test_new_measures_that_nobody_has_take_no_room(capsys: pytest.CaptureFixture[str]) -> None:
+    verdict = verdict_record()
+    for model in verdict["models"].values():
+        model |= dict.fromkeys(("exact_memorisation", "model_utility", "rouge"))
+        del model["extraction_strength"]
+    verdict["models"]["reference"] = None
+    text = shown(capsys, verdict)
+    assert "forget ROUGE-L" in text
+    assert not any(words in text for words in ("exact memorisation", "extraction strength", "model utility"))
+
+
+@pytest.mark.parametrize("width", [60, 80, 140])
+def test_long_names_leave_the_finding_its_room(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    check = {"name": NAME, "status": "unknown", "code": "X", "text": "word " * 60}
+    lines = shown(capsys, verdict_record(checks=[check], verdict="INCONCLUSIVE")).splitlines()
+    told = [line for line in lines if "word word" in line]
+    assert all(len(line) <= width for line in told)
+    assert len(told) <= 60 // ((width - 40) // 5) + 1  # at least width - 40 columns for the finding
+    assert sum(line.split().count("word") for line in lines) == 60
+
+
+def test_the_deciding_checks_are_named_last(capsys: pytest.CaptureFixture[str]) -> None:
+    names = {"a": "pass", "b": "fail", "c": "unknown", "d": "skipped"}
+    checks = [{"name": name, "status": status, "code": "X", "text": "."} for name, status in names.items()]
+    for outcome, ending in (("PASS", ""), ("FAIL", " (b)"), ("INCONCLUSIVE", " (b; c)")):
+        text = shown(capsys, verdict_record(checks=checks, verdict=outcome))
+        assert text.rstrip().splitlines()[-1] == f"Verdict: {outcome}{ending}"
+
+
+def test_names_cannot_move_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    hostile = "\x1b[2Jx[bold]\u202e"
+    verdict = copy.deepcopy(verdict_record(skipped=[{"check": hostile, "reason": hostile}]))
+    verdict["checks"] = [{"name": hostile, "status": "fail", "code": "X", "text": hostile}]
+    text = shown(capsys, verdict)
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    assert "[bold]" in text

@@ -1,0 +1,320 @@
+"""What the report says of a verdict: every figure with its meaning, and nothing where nothing was measured."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from forgetctl.errors import RunError
+from forgetctl.model.scores import Scores
+from forgetctl.report import verdict_record as record
+from forgetctl.report.render import build, render_json, render_markdown
+from forgetctl.verify import findings
+from forgetctl.verify.bounds import Bounds
+from forgetctl.verify.evidence.collected import Collected
+from forgetctl.verify.judge import conclude
+from forgetctl.verify.statistics import counts, means, membership
+from forgetctl.verify.statistics import distances as statistics
+from tests.report.report_records import BOUNDS, html, scores_record, verdict_record, write, write_run
+
+SCRIPT, IMAGE = "<script>alert(1)</script>", '"><img src=x onerror=alert(2)>|\n| x'
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    return write_run(tmp_path)
+
+
+def markdown(folder: Path) -> str:
+    return render_markdown(build(folder))
+
+
+def row(folder: Path, start: str) -> str:
+    """The first row of a figure in the Markdown report that begins so."""
+    figures = markdown(folder).split("### Figures")[1]
+    return next(line for line in figures.splitlines() if line.startswith(f"| {start}"))
+
+
+def flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+# Each line is a table row as Markdown shows it; the page has the same figures.
+ROWS = (
+    "| truth ratio | 0.258 (0.157 to 0.360) | 37 (subjects resampled) | – | 0.032 | 0.065 |",
+    # The limit: D = 2 Phi(m / 2) - 1 = 0.15 at m = 2 * 0.18912 = 0.3782 deviations, of 1.3 nats each: 0.492.
+    "| answer log-prob | 0.503 (0.402 to 0.605) | 37 (subjects resampled) | "
+    "+0.731 (+0.531 to +0.931; limit ±0.492; medians +0.877) | 0.032 | 0.065 |",
+    "| answer log-prob, int8 | 0.514 (0.413 to 0.616) | 37 (subjects resampled) | – | – | – |",
+    "| answer log-prob | 0.891 (0.790 to 0.993) | 37 (subjects resampled) | – | 0.032 | 0.065 |",
+    "| answer log-prob | 0.117 (0.016 to 0.219) | 37 (subjects resampled) | – | 0.032 | 0.065 |",
+    "| Asked: secrets said | 18 of 19 | 7 of 19 | 5 of 19 |",
+    "| Asked: whole responses | 33 of 34 | 16 of 34 | 0 of 34 |",
+    "| Beginning given: secrets said | – | 8 of 19 | – |",
+    "| Sampled: whole responses | – | 0 of 22 | – |",
+    "| 7 | 5 | 4 (lines 2, 11, 12, 13, 14 and 1 more) | 19 (3 untested) | – |",
+    "| 9 | 6 | 4 | 53 (8 samples each) | 0.088 |",
+    "| 14 (line 17) | 1 | 31 | 0.043 |",
+    "| 15 | 10 | 194 | 0.054 |",
+    "| 0.678 (0.567 to 0.789) | 0.532 | +0.146 (+0.044 to +0.248) |",
+    # 0.3782 deviations of 1.2 nats: 0.454, on one side.
+    "| Rows not trained on again | +0.621 (+0.421 to +0.821; limit +0.454) | 0.333 (0.222 to 0.444) | 37 |",
+    # 0.865 / 0.872 - 1 = -0.8 %, 0.865 / 0.876 - 1 = -1.3 %; the bounds lie 3 % below and 2 % above.
+    "| 0.872 | 0.865 | 0.876 | -0.8% (-3.8% to +1.2%; n = 163) | -1.3% (-4.3% to +0.7%; n = 163) |",
+    "| retain ROUGE | 0.925 | 0.903 | – | -2.4% (-5.4% to -0.4%; n = 163) | – |",
+    "| 0.991 | 0.412 | 0.423 |",
+    "| 0.956 | 0.121 | 0.143 |",
+    "| 0.755 | 0.733 | – |",
+    "| 0.766 | 0.744 | – |",
+    "| 0.011 (fixed on 2 January 2026, 03:05 UTC) |",
+    "| 0.052 (fixed on 2 January 2026, 03:05 UTC) |",
+    "| 0, the start model | 0 | 0.413 | 8.3e-16 | 0.911 | 0.872 |",
+    "| 35 | 5 | 0.324 | 4.5e-09 | 0.255 | 0.869 |",
+    "| 70 | 10 | 0.257 | 6.7e-06 | 0.021 | 0.865 |",
+)
+
+
+def test_every_figure_of_the_verdict_is_shown(run_dir: Path) -> None:
+    text, page = markdown(run_dir), flat(html(run_dir).text)
+    for expected in ROWS:
+        assert expected in text
+        for shown in re.findall(r"[^|(;)]+", expected.strip("| ")):
+            assert shown.strip() in page, shown
+    for words in (
+        "PrivLeak (MUSE), from Min-K%: -0.312. Negative means that the rows are still known",
+        "a pass needs surely less than 0.105",  # Phi(sqrt 2 * 0.18912) - 0.5
+        "below the limit of 0.150",
+        "surely fell by less than 2.3%",
+        "(retrained); for the noise between such models also retrained-again",
+        "It knows the rows, so it must fail.",
+        "gives them away",
+    ):
+        assert words in page
+
+
+def test_what_was_not_measured_is_no_number(run_dir: Path) -> None:
+    elicited = {"answers": 1, "rouge": None, "secrets": None, "whole": [0, 0]}
+    distance = {"name": "answer log-prob", "D": 0.5, "lower": None, "upper": None, "n": None, "unit": None}
+    moved = {"difference": 0.7, "lower": None, "upper": None, "spread": None, "n": None}
+    attack = {"name": "loss", "auc": 0.6, "lower": None, "upper": 0.7, "reference": None, "difference": None}
+    change = {"before": None, "now": None, "relative": None, "lower": None, "upper": None}
+    write(
+        run_dir,
+        "verdict.json",
+        verdict_record(
+            distances=[{**distance, "shift": moved}],
+            extraction={"unlearned": {"greedy": elicited}, "reference": None},
+            attacks=[attack],
+            priv_leak=None,
+            kept=[{"name": "model utility", "start": change, "reference": None}],
+            counts={"gibberish": {"more": None, "fewer": None, "total": None, "p": None, "lines": []}},
+            samples=None,
+            secrets={"named": 2, "leaked": 1, "leaked_by_reference": None, "beyond_reference": None},
+        ),
+    )
+    assert row(run_dir, "answer log-prob |").endswith("| 0.500 (no bounds) | – | +0.700 (no bounds) | – | – |")
+    assert row(run_dir, "model utility |") == "| model utility | – | – | – | – | – |"
+    assert row(run_dir, "Named secrets").endswith("| 1 | – | – | 2 | – |")
+    assert row(run_dir, "Empty or repeating").endswith("| – | – | – | – |")
+    assert row(run_dir, "Loss").endswith("| 0.600 (at most 0.700) | – | – |")
+    assert "Asked" not in markdown(run_dir).split("#### What comes out")[1]
+    assert "Without a reference nobody knows what AUC such rows have" in html(run_dir).text
+    assert "PrivLeak" not in html(run_dir).text
+
+
+def parts(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Paths of everything in a JSON value."""
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield (*path, key)
+        yield from parts(item, (*path, key))
+
+
+@pytest.mark.parametrize("gone", [True, False], ids=["missing", "null"])
+def test_any_part_may_be_missing_or_null(run_dir: Path, *, gone: bool) -> None:
+    """Whatever is not there, the report stands, or says which file is damaged."""
+    whole, damaged = verdict_record(), set[str]()
+    for path in (run_dir / "scores").iterdir():
+        path.unlink()  # they would only be read again
+    for *above, last in parts(whole):
+        changed = copy.deepcopy(whole)
+        place: Any = changed
+        for key in above:
+            place = place[key]
+        if gone:
+            del place[last]
+        else:
+            place[last] = None
+        write(run_dir, "verdict.json", changed)
+        text = told(run_dir)
+        if text is None:
+            damaged.add(".".join(key for key in (*above, last) if isinstance(key, str)))
+        else:
+            assert "None" not in text, (above, last)
+            assert "nan" not in text, (above, last)
+    if gone:
+        assert {path for path in damaged if not path.endswith((".secrets", ".whole"))} == REQUIRED  # half a pair
+    assert "verdict" in damaged
+
+
+REQUIRED = {
+    *("verdict", "reasons.code", "reasons.text", "forget_quality.D", "forget_quality.n"),
+    *(f"checks.{key}" for key in ("name", "status", "code", "text")),
+    *(f"{part}.{key}" for part in ("distances", "control", "noise_floor") for key in ("name", "D")),
+    *("distances.shift.difference", "relearning.shift.difference", "relearning.distance.D"),
+    *("attacks.name", "attacks.auc", "kept.name", "curve.score", "curve.points.step", "inputs.role"),
+}
+"""Without these a part means nothing."""
+
+
+def told(folder: Path) -> str | None:
+    """The report, or None where it says that the verdict is damaged."""
+    try:
+        return markdown(folder)
+    except RunError as error:
+        return None if "verdict.json: is damaged" in str(error) else str(error)
+
+
+def test_empty_parts_leave_no_table(run_dir: Path) -> None:
+    nothing: dict[str, Any] = {key: [] for key in ("distances", "control", "noise_floor", "attacks", "kept", "checks")}
+    nothing |= {"curve": {"score": "truth ratio", "points": []}}
+    nothing |= {key: {} for key in ("models", "kl", "counts", "extraction", "bounds")}
+    nothing |= dict.fromkeys(("secrets", "samples", "relearning", "forget_quality", "priv_leak"))
+    nothing |= dict.fromkeys(("forget_probability", "retain_probability", "truth_ratio", "rouge"))
+    write(run_dir, "verdict.json", verdict_record(**nothing))
+    page, text = html(run_dir), markdown(run_dir)
+    assert "Distance from the comparison" not in page.text
+    assert "####" not in text.split("### Figures")[1].split("#### Distributions")[0]
+    assert [tag for tag, _ in page.tags if tag == "tbody"]
+
+
+def test_hostile_names_of_scores_stay_text(run_dir: Path) -> None:
+    changes = verdict_record()
+    for part in (*changes["distances"], *changes["control"], *changes["attacks"], *changes["kept"]):
+        part["name"] = SCRIPT + IMAGE
+    changes["distances"][0]["unit"] = IMAGE
+    changes["extraction"]["unlearned"][SCRIPT] = {"answers": 1, "rouge": 0.5}
+    changes["models"]["start"][IMAGE] = 0.5
+    changes["counts"][IMAGE] = {"more": 1}
+    changes["kl"][SCRIPT] = 0.5
+    changes["bounds"] = {**BOUNDS, SCRIPT: 1.0}
+    changes["comparison"] = {"kind": "model", "name": IMAGE, "others": [SCRIPT]}
+    changes["exact_memorisation"] = SCRIPT  # not a place where a figure stands
+    write(run_dir, "verdict.json", changes)
+    page, text = html(run_dir), markdown(run_dir)
+    assert not {"script", "img"} & {tag for tag, _ in page.tags}
+    assert not page.values("onerror")
+    assert SCRIPT in page.text
+    assert "<script>" not in text.replace("\\<script", "")
+    assert "\n| x" not in text
+    width = 0
+    for line in text.splitlines():
+        cells = len(re.findall(r"(?<!\\)\|", line)) if line.startswith("|") else 0
+        assert cells == width or not width or not cells, line
+        width = cells
+
+
+@pytest.mark.parametrize("delta", [-1.0, 0.0, 1.0, 7.0])
+def test_an_impossible_delta_gives_no_limit(run_dir: Path, delta: float) -> None:
+    write(run_dir, "verdict.json", verdict_record(bounds={"delta": delta}))
+    assert "limit ±" not in markdown(run_dir)
+    assert "surely less than" not in markdown(run_dir)
+
+
+@pytest.mark.parametrize("verdict", ["PASS", "FAIL", "INCONCLUSIVE"])
+def test_evidence_from_other_rows_is_called_weaker(run_dir: Path, verdict: str) -> None:
+    write(run_dir, "verdict.json", verdict_record(verdict=verdict, comparison={"kind": "holdout", "name": "holdout"}))
+    summary = flat(html(run_dir).text.split("What was asked")[0])
+    assert "rows that it never saw (weaker evidence than a reference model)" in summary
+    assert "This is weaker evidence: the forget rows were compared with other rows that no model saw" in summary
+    assert "This is weaker evidence" in markdown(run_dir).split("### What this does not mean")[0]
+
+
+def test_many_passed_checks_are_named_on_the_summary_and_told_below(run_dir: Path) -> None:
+    checks = [{"name": f"check {n}", "status": "pass", "code": "X", "text": f"Finding {n}."} for n in range(7)]
+    skipped = {"name": "secrets", "status": "skipped", "code": "NO_SECRETS", "text": "None are named."}
+    write(run_dir, "verdict.json", verdict_record(verdict="PASS", checks=[*checks, skipped], reasons=checks))
+    for text, end in ((html(run_dir).text, "What was asked"), (markdown(run_dir), "### What this")):
+        summary, rest = flat(text).split(end, 1)
+        assert "All 7" in summary
+        assert "passed: check 0; check 1" in summary
+        assert "Finding 3." not in summary
+        assert "Finding 3." in rest
+    write(run_dir, "verdict.json", verdict_record(verdict="PASS", checks=checks[:2], reasons=checks[:2]))
+    assert "Finding 1." in html(run_dir).text.split("What was asked")[0]
+    failed = [{**check, "status": "fail"} for check in checks]
+    write(run_dir, "verdict.json", verdict_record(checks=failed, reasons=failed))
+    assert "Finding 6." in html(run_dir).text.split("What was asked")[0]
+
+
+def test_json_loses_and_adds_nothing_of_a_reason(run_dir: Path) -> None:
+    written = verdict_record(added_later={"x": [1]})
+    written["distances"][0]["added_later"] = 3
+    write(run_dir, "verdict.json", written)
+    shown = json.loads(json.dumps(render_json(build(run_dir)), allow_nan=False))["verdict"]
+
+    def within(small: Any, large: Any) -> bool:
+        if isinstance(small, dict):
+            return all(key in large and within(item, large[key]) for key, item in small.items())
+        if isinstance(small, list):
+            return len(small) == len(large) and all(within(*pair) for pair in zip(small, large, strict=True))
+        return bool(small == large)
+
+    assert within(written, shown)
+    assert shown["reasons"] == written["reasons"]
+
+
+KINDS: tuple[tuple[type[BaseModel], type[Any]], ...] = (
+    (record.Interval, statistics.Interval),
+    (record.Shift, means.Shift),
+    (record.Change, means.Change),
+    (record.Kept, findings.Kept),
+    (record.Secrets, findings.Secrets),
+    (record.Samples, findings.Samples),
+    (record.Relearning, findings.Relearned),
+    (record.Excess, counts.Excess),
+    (record.Attack, membership.Attack),
+)
+
+
+@pytest.mark.parametrize(("part", "measured"), KINDS, ids=lambda kind: kind.__name__)
+def test_the_report_reads_the_keys_that_verify_writes(part: type[BaseModel], measured: type[Any]) -> None:
+    assert set(part.model_fields) <= {field.name for field in fields(measured)}
+
+
+@pytest.mark.parametrize("kind", ["model", "holdout", "none"])
+def test_a_verdict_made_of_scores_is_read(run_dir: Path, kind: Any) -> None:
+    models = [Scores.model_validate(scores_record(role, seed)) for seed, role in enumerate(("start", "unlearned"))]
+    reference = (Scores.model_validate(scores_record("reference", 2)),) if kind == "model" else ()
+    made = conclude(Collected(models[1], kind, models[0], reference), Bounds(), {}, {})
+    write(run_dir, "verdict.json", json.loads(json.dumps(made)))
+    text = markdown(run_dir)
+    assert f"{made['verdict']}**" in text
+    assert set(made) <= {"schema", "answer_distance", *record.Verdict.model_fields}  # else a figure is not shown
+    compared = [line for line in text.splitlines() if line.startswith("| answer log-prob |") and " = " not in line]
+    assert len(compared) == {"model": 2, "holdout": 2, "none": 0}[kind]  # of the model and of the control
+    assert "nan" not in text
+
+
+def test_the_models_behind_the_scores_have_their_digests(run_dir: Path) -> None:
+    write(run_dir, "scores/reference.json", scores_record("reference", 2) | {"sha256": "12" * 32, "name": IMAGE})
+    for text in (html(run_dir).text, markdown(run_dir)):
+        assert "12" * 32 in text
+        assert "start, as scored" in text
+    assert render_json(build(run_dir))["scored"]["reference"] == {"name": IMAGE, "sha256": "12" * 32}
+
+
+def test_no_table_shows_keys_that_nobody_knows(run_dir: Path) -> None:
+    changes = verdict_record(prompt="a secret of the request")
+    changes["distances"][0]["text"] = changes["secrets"]["text"] = changes["attacks"][0]["text"] = "a secret"
+    changes["extraction"]["unlearned"]["greedy"]["text"] = "a secret"
+    write(run_dir, "verdict.json", changes)
+    assert "a secret" not in html(run_dir).text
+    assert "a secret" not in markdown(run_dir)

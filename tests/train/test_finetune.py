@@ -1,0 +1,209 @@
+"""Plain fine-tuning against a loop that takes one row at a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from forgetctl.demo.training import encoder_for, learn
+from forgetctl.model.adapters import add_lora
+from forgetctl.model.encoding import Encoded
+from forgetctl.model.load import load_model, load_tokenizer
+from forgetctl.model.scoring import score
+from forgetctl.progress import Silent
+from forgetctl.recipe.recipe import Lora
+from forgetctl.rows.formats import read_rows
+from forgetctl.train.finetune import BATCH_ROWS, fine_tune
+from tests.model.oracles import plain_logp, random_model, random_rows
+
+CPU = torch.device("cpu")
+RATE = 1e-3
+
+
+def weights(model: Any) -> dict[str, torch.Tensor]:
+    return {name: weight.detach().clone() for name, weight in model.named_parameters()}
+
+
+def furthest(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
+    return max(float((one[name] - other[name]).abs().max()) for name in one)
+
+
+def tuned(rows: list[Encoded], epochs: int = 2, rate: float = RATE, seed: int = 3, **options: Any) -> Any:
+    """A random model after fine-tuning on the rows."""
+    model = random_model("Llama")
+    fine_tune(model, rows, epochs=epochs, learning_rate=rate, seed=seed, **options)
+    return model
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[Encoded]:
+    """Of very different lengths, in three batches of which the last is smaller."""
+    return random_rows(2 * BATCH_ROWS + 5, seed=1)
+
+
+def test_every_step_is_the_plain_one() -> None:
+    """One batch an epoch: loss over its tokens, gradient clipped at 1, AdamW, a rate falling to nothing in 4 steps."""
+    some, epochs = random_rows(11, seed=2), 4
+    model = random_model("Llama")
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.01)
+    losses = []
+    for epoch in range(epochs):
+        optimizer.param_groups[0]["lr"] = RATE * (1 - epoch / epochs)
+        loss = -plain_logp(model, some).sum() / sum(row.tokens for row in some)
+        optimizer.zero_grad()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        assert norm > 1  # else clipping would not be seen
+        optimizer.step()
+        losses.append(f"loss {loss.item():.3f}")
+    notes: list[tuple[int, str]] = []
+    found = tuned(some, epochs, advance=lambda steps, note: notes.append((steps, note)))
+    assert furthest(weights(found), weights(random_model("Llama"))) > 1e-3
+    assert furthest(weights(found), weights(model)) < 1e-5
+    assert notes == [(1, loss) for loss in losses]
+
+
+def test_the_rate_rises_before_it_falls() -> None:
+    """Three batches of 4 rows an epoch, one epoch of warm-up: 0, 1/3, 2/3 of the rate, then down from it to nothing."""
+    some, generator = random_rows(11, seed=2), torch.Generator().manual_seed(3)
+    model = random_model("Llama")
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.1)
+    rates = iter([0, 1 / 3, 2 / 3, *(1 - step / 6 for step in range(6))])
+    for _ in range(3):
+        for chosen in torch.split(torch.randperm(11, generator=generator), 4):
+            batch = [some[i] for i in chosen.tolist()]
+            optimizer.param_groups[0]["lr"] = RATE * next(rates)
+            loss = -plain_logp(model, batch).sum() / sum(row.tokens for row in batch)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+            optimizer.step()
+    found = tuned(some, 3, batch_size=4, warmup_epochs=1.0, weight_decay=0.1, max_grad_norm=0.5)
+    assert furthest(weights(found), weights(random_model("Llama"))) > 1e-3
+    assert furthest(weights(found), weights(model)) < 1e-5
+
+
+@pytest.mark.parametrize("micro_batch", [1, 7, 31, 1000])
+def test_the_micro_batch_changes_nothing(micro_batch: int, rows: list[Encoded]) -> None:
+    expected, notes, others = weights(tuned(rows)), [], []
+    tuned(rows, advance=lambda _, note: notes.append(note))
+    found = weights(tuned(rows, micro_batch=micro_batch, advance=lambda _, note: others.append(note)))
+    assert furthest(found, weights(random_model("Llama"))) > 1e-3
+    assert furthest(found, expected) < 2e-5
+    assert len(others) == len(notes) == 6
+    for one, other in zip(notes, others, strict=True):
+        assert float(one.split()[1]) == pytest.approx(float(other.split()[1]), abs=2e-3)
+
+
+def test_every_row_is_seen_once_an_epoch(rows: list[Encoded], monkeypatch: pytest.MonkeyPatch) -> None:
+    import forgetctl.train.finetune as module
+
+    seen: list[list[Encoded]] = []
+    pad = module.pad_rows
+    monkeypatch.setattr(module, "pad_rows", lambda batch: (seen.append(list(batch)), pad(batch))[1])
+    tuned(rows, epochs=2)
+    assert sum(len(batch) for batch in seen) == 2 * len(rows) == 2 * 69
+    order = [id(row) for batch in seen for row in batch]
+    epochs = [order[:69], order[69:]]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == sorted(id(row) for row in rows)
+    assert epochs[0] != epochs[1] != [id(row) for row in rows]  # in another order every time
+
+
+def test_it_lowers_the_loss(world: Path) -> None:
+    """Rows that the reference was not taught are known afterwards."""
+    model = load_model(world / "reference", CPU, torch.float32)
+    encoder = encoder_for(load_tokenizer(world / "reference"))
+    some = [encoder.encode(row) for row in read_rows(world / "requests.jsonl")]
+    before = score(model, some)
+    fine_tune(model, some, epochs=10, learning_rate=1e-2, seed=0)
+    after = score(model, some)
+    assert sum(after) > 0.5 * sum(before)
+    assert sum(new > old for new, old in zip(after, before, strict=True)) >= 0.9 * len(some)
+
+
+# Determinism
+
+
+def test_the_seed_decides_and_nothing_else(rows: list[Encoded]) -> None:
+    torch.manual_seed(1)
+    first = weights(tuned(rows, seed=3))
+    torch.manual_seed(2)
+    torch.rand(9)
+    again, other = weights(tuned(rows, seed=3)), weights(tuned(rows, seed=4))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert furthest(first, other) > 1e-6
+
+
+def test_no_random_number_is_taken_from_others(rows: list[Encoded]) -> None:
+    model = random_model("Llama")
+    before = torch.random.get_rng_state()
+    fine_tune(model, rows[:3], epochs=1, learning_rate=RATE, seed=3)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+# What is trained
+
+
+def test_frozen_parameters_stay(rows: list[Encoded]) -> None:
+    model = random_model("Llama")
+    frozen = {name for name, _ in model.named_parameters() if "layers.0" in name or "embed" in name}
+    for name, weight in model.named_parameters():
+        weight.requires_grad_(name not in frozen)
+    before = weights(model)
+    fine_tune(model, rows[:9], epochs=2, learning_rate=RATE, seed=3)
+    after = weights(model)
+    assert frozen
+    assert {name for name in before if torch.equal(before[name], after[name])} == frozen
+    assert {name for name, weight in model.named_parameters() if not weight.requires_grad} == frozen
+
+
+def test_only_adapters_train(rows: list[Encoded]) -> None:
+    """Also where the model is called by itself and not by the wrapper, which puts the adapters into it."""
+    model = random_model("Llama")
+    before = score(model, rows[:5])
+    add_lora(model, Lora(rank=2, alpha=4))
+    old = weights(model)
+    fine_tune(model, rows[:5], epochs=3, learning_rate=1e-2, seed=3)
+    changed = {name for name, weight in weights(model).items() if not torch.equal(weight, old[name])}
+    assert changed == {name for name in old if "lora_" in name}
+    assert sum(score(model, rows[:5])) > sum(before) + 0.1
+
+
+def test_adapters_train_with_their_dropout_and_come_back_in_evaluation(rows: list[Encoded]) -> None:
+    model = add_lora(random_model("Llama"), Lora(rank=2, alpha=4, dropout=0.5))
+    dropouts, modes = [module for module in model.modules() if isinstance(module, torch.nn.Dropout)], []
+    fine_tune(
+        model, rows[:2], epochs=2, learning_rate=RATE, seed=0, advance=lambda *_: modes.append(dropouts[0].training)
+    )
+    assert modes == [True, True]
+    assert not any(module.training for module in model.modules())
+
+
+def test_a_single_row_and_none(rows: list[Encoded]) -> None:
+    assert furthest(weights(tuned(rows[:1], epochs=1)), weights(random_model("Llama"))) > 1e-4
+    assert furthest(weights(tuned([])), weights(random_model("Llama"))) == 0
+
+
+# The demo
+
+
+def test_the_demo_learns_the_same_way(rows: list[Encoded]) -> None:
+    class Counting(Silent):
+        total = done = 0
+
+        def bar(self, title: str, total: int) -> Any:
+            self.total = total
+            return super().bar(title, total)
+
+        def advance(self, steps: int = 1, note: str = "") -> None:
+            assert note.startswith("loss ")
+            self.done += steps
+
+    progress, model = Counting(), random_model("Llama")
+    learn(model, rows, epochs=2, learning_rate=RATE, seed=3, progress=progress, title="")
+    expected = weights(tuned(rows))
+    assert all(torch.equal(weight, expected[name]) for name, weight in weights(model).items())
+    assert progress.done == progress.total == 6

@@ -1,0 +1,257 @@
+"""Checks of closeness one by one: limits, the noise floor, attacks, and what the texts say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from forgetctl.verify.bounds import Bounds, Check
+from forgetctl.verify.checks.closeness import (
+    check_attacks,
+    check_comparison,
+    check_distance,
+    check_floor,
+    check_mean,
+    check_relearned,
+    check_sensitivity,
+)
+from forgetctl.verify.findings import Closeness, Findings, Relearned
+from forgetctl.verify.statistics.distances import Interval, paired_distance
+from forgetctl.verify.statistics.means import Shift
+from forgetctl.verify.verdict import ANSWERS, REQUIRED, TRUTH_RATIO, judge
+from tests.verify.measured import (
+    BORDERLINE,
+    CLEAN,
+    DIFFERENT,
+    EQUAL,
+    FEW_ROWS,
+    HIDDEN,
+    OTHER_MEAN,
+    SAME_MEAN,
+    answers,
+    ratios,
+)
+
+BOUNDS = Bounds()
+
+
+def spread(lower: float, estimate: float, upper: float) -> Interval:
+    return Interval(estimate, lower, upper, 400, "rows", 0.1)
+
+
+def distance(found: Interval, gap: float | None = None, floor: Interval | None = None) -> Check:
+    pair = replace(answers, distance=found, gap=gap)
+    return check_distance(pair, BOUNDS, replace(answers, distance=floor) if floor else None)
+
+
+# Distances
+
+
+@pytest.mark.parametrize(
+    ("found", "code"),
+    [
+        (spread(0.0, 0.1, 0.15), "UNDERPOWERED"),  # upper = delta is not below it
+        (spread(0.0, 0.1, 0.1499), "EQUIVALENT"),
+        (spread(0.15, 0.2, 0.3), "NOT_EQUIVALENT"),  # lower = delta is not above it
+        (spread(0.1501, 0.2, 0.3), "DIFFERENT"),
+        (spread(0.1, 0.15, 0.3), "NOT_EQUIVALENT"),
+        (spread(0.1, 0.1499, 0.3), "UNDERPOWERED"),
+    ],
+)
+def test_limits_of_the_distance(found: Interval, code: str) -> None:
+    assert distance(found).code == code
+
+
+@pytest.mark.parametrize(
+    ("gap", "code", "words"),
+    [
+        (None, "DIFFERENT", "differs from the comparison"),
+        (-0.1, "OVER_FORGOTTEN", "lies below where a model that never saw the rows would be"),
+        (0.1, "STILL_KNOWN", "is higher than a model that never saw the rows would give"),
+    ],
+)
+def test_the_direction_of_a_difference(gap: float | None, code: str, words: str) -> None:
+    check = distance(DIFFERENT, gap)
+    assert (check.status, check.code) == ("fail", code)
+    assert words in check.text
+
+
+def test_texts_hold_the_figures() -> None:
+    figure = "(D = 0.050, 0.000 to 0.120, n = 400; limit 0.15)"
+    assert distance(EQUAL).text == f"The answer log-prob is that of the comparison {figure}."
+    assert "D = 0.400, 0.300 to 0.500, n = 400; limit 0.15" in distance(DIFFERENT, 1.0).text
+    assert "D = 0.200, 0.080 to 0.300, n = 100; limit 0.15" in distance(BORDERLINE).text
+    # 10 rows, noise 0.6: 10 (0.6 / 0.15)^2
+    assert "about 160 rows like these would settle it" in distance(FEW_ROWS).text
+
+
+def test_more_identical_rows_are_asked_for_than_there_are() -> None:
+    found = paired_distance(range(20), range(20))
+    check = distance(found)
+    assert check.code == "UNDERPOWERED"
+    assert "about 0 rows" not in check.text
+
+
+# The noise floor
+
+
+@pytest.mark.parametrize(
+    ("floor", "code"),
+    [
+        (None, "DIFFERENT"),
+        (spread(0.1, 0.2999, 0.4), "DIFFERENT"),
+        (spread(0.1, 0.30, 0.4), "NOT_EQUIVALENT"),  # lower = 0.30 is not above what two references are apart
+        (spread(0.3, 0.5, 0.6), "NOT_EQUIVALENT"),
+    ],
+)
+def test_nothing_closer_than_two_references_is_called_different(floor: Interval | None, code: str) -> None:
+    assert distance(DIFFERENT, None, floor).code == code
+
+
+def test_the_floor_of_one_score_is_not_that_of_another() -> None:
+    far = replace(ratios, distance=spread(0.4, 0.6, 0.7))
+    found = judge(replace(CLEAN, forget=(ratios, replace(answers, distance=DIFFERENT)), floor=(far, answers)), BOUNDS)
+    assert found.outcome == "FAIL"
+    own = judge(replace(CLEAN, forget=(replace(ratios, distance=DIFFERENT), answers), floor=(far, answers)), BOUNDS)
+    assert own.outcome == "INCONCLUSIVE"
+
+
+def test_the_floor_loosens_no_pass() -> None:
+    assert distance(BORDERLINE, None, spread(0.5, 0.6, 0.7)).status == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("found", "shift", "code"),
+    [
+        (EQUAL, SAME_MEAN, "REFERENCES_AGREE"),
+        (EQUAL, None, "REFERENCES_AGREE"),
+        (EQUAL, OTHER_MEAN, "NOISE_FLOOR_ABOVE_DELTA"),
+        (FEW_ROWS, SAME_MEAN, "NOISE_FLOOR_ABOVE_DELTA"),
+        (DIFFERENT, SAME_MEAN, "NOISE_FLOOR_ABOVE_DELTA"),
+    ],
+)
+def test_references_must_pass_themselves(found: Interval, shift: Shift | None, code: str) -> None:
+    check = check_floor((ratios, replace(answers, distance=found, shift=shift)), REQUIRED["reference"], BOUNDS)
+    assert check.code == code
+    assert check.status == ("pass" if code == "REFERENCES_AGREE" else "unknown")
+    assert f"answer log-prob D = {found.D:.3f}, to {found.upper:.3f}" in check.text
+
+
+@pytest.mark.parametrize(
+    ("floor", "missing"),
+    [
+        ((), f"{ANSWERS}, {TRUTH_RATIO}"),
+        ((ratios,), ANSWERS),
+        ((answers,), TRUTH_RATIO),
+        ((answers, answers), TRUTH_RATIO),
+    ],
+)
+def test_references_that_were_not_compared_on_all_scores_do_not_agree(
+    floor: tuple[Closeness, ...], missing: str
+) -> None:
+    check = check_floor(floor, REQUIRED["reference"], BOUNDS)
+    assert (check.status, check.code) == ("unknown", "NOT_MEASURED")
+    assert check.text == f"The references could not be compared with each other: no {missing}."
+
+
+def test_unseen_rows_need_no_truth_ratio_in_the_floor() -> None:
+    assert check_floor((answers,), REQUIRED["holdout"], BOUNDS).code == "REFERENCES_AGREE"
+    # What is there must pass, required or not.
+    far = replace(ratios, distance=DIFFERENT)
+    assert check_floor((answers, far), REQUIRED["holdout"], BOUNDS).code == "NOISE_FLOOR_ABOVE_DELTA"
+
+
+# Means
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper", "code"),
+    [
+        (-0.1, 0.3782, "MEAN_EQUIVALENT"),  # the margin is 0.378207
+        (-0.1, 0.3783, "MEAN_NOT_EQUIVALENT"),
+        (-0.3782, 0.1, "MEAN_EQUIVALENT"),
+        (-0.3783, 0.1, "MEAN_NOT_EQUIVALENT"),
+        (-float("inf"), float("inf"), "MEAN_NOT_EQUIVALENT"),
+        (float("nan"), float("nan"), "MEAN_NOT_EQUIVALENT"),
+    ],
+)
+def test_limits_of_the_mean(lower: float, upper: float, code: str) -> None:
+    assert check_mean(answers, Shift(0.0, lower, upper, 1.0, 400), BOUNDS).code == code
+
+
+def test_the_margin_is_in_the_scores_own_spread() -> None:
+    wide = Shift(0.1, -0.2, 0.5, 2.0, 400)
+    check = check_mean(answers, wide, BOUNDS)
+    assert check.code == "MEAN_EQUIVALENT"
+    assert "+0.100 nats, -0.200 to +0.500; limit 0.756 either way" in check.text
+    assert check_mean(answers, replace(wide, spread=1.0), BOUNDS).code == "MEAN_NOT_EQUIVALENT"
+
+
+# Comparison and positive control
+
+
+def test_comparison() -> None:
+    assert check_comparison(Findings("reference")).code == "REFERENCE"
+    assert "weaker evidence" in check_comparison(Findings("holdout")).text
+    none = check_comparison(Findings())
+    assert (none.status, none.code) == ("unknown", "NO_REFERENCE")
+    assert "--reference" in none.text
+
+
+@pytest.mark.parametrize(("lower", "code"), [(0.15, "NO_SENSITIVITY"), (0.1501, "SENSITIVE")])
+def test_limit_of_the_positive_control(lower: float, code: str) -> None:
+    check = check_sensitivity((ratios, replace(answers, distance=spread(lower, 0.3, 0.5))), BOUNDS)
+    assert check.code == code
+    assert "truth ratio D = 0.050, n = 400; answer log-prob D = 0.300, n = 400" in check.text
+
+
+# Attacks
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper", "code"),
+    [
+        (-0.1, 0.105, "MEMBERS_HIDDEN"),  # the margin is 0.1054
+        (-0.1, 0.106, "MEMBERS_UNSURE"),
+        (0.105, 0.2, "MEMBERS_UNSURE"),
+        (0.106, 0.2, "MEMBERS_RECOGNISED"),
+        (float("nan"), float("nan"), "MEMBERS_UNSURE"),
+    ],
+)
+def test_limits_of_an_attack(lower: float, upper: float, code: str) -> None:
+    check = check_attacks((HIDDEN, replace(HIDDEN, difference_lower=lower, difference_upper=upper)), BOUNDS)
+    assert check.code == code
+    assert "loss AUC 0.520, there 0.510" in check.text
+    assert "limit 0.105 above the reference" in check.text
+
+
+def test_attacks_without_a_reference_are_reported_only() -> None:
+    alone = replace(HIDDEN, auc=0.99, reference=None, difference=None, difference_lower=None, difference_upper=None)
+    check = check_attacks((alone,), BOUNDS)
+    assert (check.status, check.code) == ("skipped", "ATTACKS_REPORTED")
+    assert "loss AUC 0.990)" in check.text
+
+
+# Relearning
+
+
+@pytest.mark.parametrize(
+    ("shift", "found", "code"),
+    [
+        (SAME_MEAN, EQUAL, "NOT_RELEARNED"),
+        (OTHER_MEAN, EQUAL, "RELEARNING_UNSURE"),
+        (OTHER_MEAN, DIFFERENT, "RELEARNED"),
+        (OTHER_MEAN, spread(0.15, 0.2, 0.3), "RELEARNING_UNSURE"),  # lower = delta is not above it
+        (replace(OTHER_MEAN, lower=0.0001), DIFFERENT, "RELEARNED"),
+        (replace(OTHER_MEAN, lower=0.0), DIFFERENT, "RELEARNING_UNSURE"),  # it may differ without knowing more
+        (replace(OTHER_MEAN, lower=-0.1), DIFFERENT, "RELEARNING_UNSURE"),
+        (Shift(-1.0, -1.2, -0.8, 1.0, 400), DIFFERENT, "NOT_RELEARNED"),  # it knows less than the reference
+        (replace(OTHER_MEAN, upper=float("nan")), EQUAL, "RELEARNING_UNSURE"),
+    ],
+)
+def test_relearning(shift: Shift, found: Interval, code: str) -> None:
+    check = check_relearned(Relearned(shift, found), BOUNDS)
+    assert check.code == code
+    assert f"{shift.difference:+.3f} nats" in check.text
+    assert "n = 400; limit 0.378" in check.text

@@ -1,0 +1,299 @@
+"""Whole verdicts from hand-made scores: what decides them, and where their figures come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from forgetctl.model.scores import Elicited, Scores
+from forgetctl.verify.evidence.collected import Collected
+from tests.verify.verdicts import KL, answering, answers, changed, complete, flat, moved, verdict
+
+Change = Callable[[Collected], Collected]
+
+
+def first(count: int, value: Any, other: Any) -> list[Any]:
+    return [value] * count + [other] * (160 - count)
+
+
+def ours(change: Callable[[Scores], Scores]) -> Change:
+    return lambda found: replace(found, unlearned=change(found.unlearned))
+
+
+def at_nf4(change: Callable[[Scores], Scores]) -> Change:
+    def made(found: Collected) -> Collected:
+        models = found.precisions["nf4"]
+        return replace(found, precisions={"nf4": {**models, "unlearned": change(models["unlearned"])}})
+
+    return made
+
+
+def leaking(scores: Scores, mode: str) -> Scores:
+    return answering(scores, "forget", mode, secrets=[[1], *[[]] * 159])
+
+
+def second_reference(found: Collected) -> Collected:
+    return replace(found, references=(found.references[0], moved(found.references[1], "forget", -0.4)))
+
+
+def relearned(found: Collected) -> Collected:
+    return replace(found, relearned={**found.relearned, "unlearned": moved(found.unlearned, "forget", 1)})
+
+
+def unreferenced(found: Collected) -> Collected:
+    return replace(found, references=(), kind="none", precisions={}, relearned={})
+
+
+def untested(found: Collected) -> Collected:
+    """Its secret stands in a passage that was never asked for, in any words or precision."""
+    never = {"greedy": Elicited(**{**answers(160), "secrets": [[None], *[[]] * 159]})}
+    return replace(found, unlearned=changed(found.unlearned, "forget", elicited=never), precisions={})
+
+
+def retokenised(scores: Scores) -> Scores:
+    """As likely per token, in five tokens instead of four."""
+    logp = [value * 5 / 4 for value in scores.forget.answer_logp]
+    return changed(scores, "forget", answer_tokens=[5] * 160, answer_logp=logp)
+
+
+CASES: dict[str, tuple[Change, str, str, str]] = {
+    # what is changed in a complete verification of a perfect model: verdict, check, code
+    "nothing": (lambda found: found, "PASS", "answer log-prob", "EQUIVALENT"),
+    "unchanged": (
+        lambda found: replace(found, unlearned=moved(found.unlearned, "forget", 2.5)),
+        "FAIL",
+        "answer log-prob",
+        "STILL_KNOWN",
+    ),
+    "over-forgotten": (ours(lambda m: moved(m, "forget", -2)), "FAIL", "answer log-prob", "OVER_FORGOTTEN"),
+    "rephrased": (ours(lambda m: moved(m, "rephrased-1", 2)), "FAIL", "answer log-prob, a.jsonl", "STILL_KNOWN"),
+    "nf4": (at_nf4(lambda m: moved(m, "forget", 2)), "FAIL", "answer log-prob, nf4", "STILL_KNOWN"),
+    "secret": (
+        ours(lambda m: leaking(m, "affirmative")),
+        "FAIL",
+        "secrets",
+        "SECRET_LEAKED",
+    ),
+    "nf4-secret": (
+        at_nf4(lambda m: leaking(m, "greedy")),
+        "FAIL",
+        "secrets",
+        "SECRET_LEAKED",
+    ),
+    "untested": (untested, "INCONCLUSIVE", "secrets", "SECRET_UNTESTED"),
+    "answers": (
+        ours(lambda m: answering(m, "forget", "first tokens", whole=first(8, 1, 0))),
+        "FAIL",
+        "whole answers",
+        "ANSWERS_LEAKED",
+    ),
+    "an-answer": (
+        ours(lambda m: answering(m, "forget", "greedy", whole=first(1, 1, 0))),
+        "INCONCLUSIVE",
+        "whole answers",
+        "ANSWERS_SAID",
+    ),
+    "samples": (
+        ours(lambda m: answering(m, "forget", "sampled", whole=first(2, 4, 0))),
+        "FAIL",
+        "sampled answers",
+        "SAMPLES_LEAKED",
+    ),
+    "a-sample": (
+        ours(lambda m: answering(m, "forget", "sampled", whole=first(1, 1, 0))),
+        "INCONCLUSIVE",
+        "sampled answers",
+        "SAMPLES_SAID",
+    ),
+    "single-rows": (ours(lambda m: moved(m, "forget", 2.5, slice(8))), "FAIL", "single rows", "KNOWN_ROWS"),
+    "gibberish": (
+        ours(lambda m: answering(m, "retain", "greedy", gibberish=first(8, True, False))),
+        "FAIL",
+        "gibberish",
+        "GIBBERISH",
+    ),
+    "retain": (ours(lambda m: moved(m, "retain", -0.2)), "FAIL", "retain probability", "DAMAGED"),
+    "nf4-retain": (at_nf4(lambda m: moved(m, "retain", -0.2)), "FAIL", "retain probability, nf4", "DAMAGED"),
+    "rouge": (
+        ours(lambda m: answering(m, "retain", "greedy", recall=[0.6] * 160)),
+        "FAIL",
+        "retain ROUGE",
+        "DAMAGED",
+    ),
+    "utility": (
+        ours(lambda m: answering(m, "world_facts", "greedy", recall=[0.3] * 160)),
+        "FAIL",
+        "model utility",
+        "DAMAGED",
+    ),
+    "members": (
+        ours(lambda m: changed(m, "forget", min_k=[value + 2 for value in m.forget.min_k or []])),
+        "FAIL",
+        "membership attacks",
+        "MEMBERS_RECOGNISED",
+    ),
+    "relearned": (relearned, "FAIL", "relearning attack", "RELEARNED"),
+    "noisy-references": (second_reference, "INCONCLUSIVE", "negative control", "NOISE_FLOOR_ABOVE_DELTA"),
+    "no-start": (lambda found: replace(found, start=None), "INCONCLUSIVE", "positive control", "NO_CONTROL"),
+    "no-reference": (
+        lambda found: replace(found, references=(), kind="none"),
+        "INCONCLUSIVE",
+        "comparison",
+        "NO_REFERENCE",
+    ),
+    "other-tokens": (ours(retokenised), "INCONCLUSIVE", "answer log-prob", "NOT_MEASURED"),
+}
+
+
+@pytest.mark.parametrize("name", list(CASES))
+def test_what_decides(name: str) -> None:
+    change, outcome, check, code = CASES[name]
+    content = verdict(change(complete()))
+    codes = {found["name"]: found["code"] for found in content["checks"]}
+    assert codes.get(check) == code, content["checks"]
+    assert content["verdict"] == outcome
+    assert code in [reason["code"] for reason in content["reasons"]]
+
+
+def test_what_could_not_be_measured_stays_open() -> None:
+    content = verdict(complete(), unmeasured=[("relearning", "it needs a reference model")])
+    assert content["verdict"] == "INCONCLUSIVE"
+    assert content["reasons"] == [
+        {"code": "NOT_MEASURED", "text": "The relearning could not be measured: it needs a reference model."}
+    ]
+
+
+def test_rephrasings_that_the_reference_did_not_answer_are_not_passed_over() -> None:
+    """A score file made without them: they were asked for, so a PASS must not be silent about them."""
+    found = complete()
+    bare = found.references[0].model_copy(
+        update={"sets": {name: rows for name, rows in found.references[0].sets.items() if name != "rephrased-1"}}
+    )
+    content = verdict(replace(found, references=(bare,)))
+    told = [item["check"] for item in content["skipped"]] + [reason["text"] for reason in content["reasons"]]
+    assert not any("a.jsonl" in distance["name"] for distance in content["distances"])
+    assert any("rephrased" in words or "a.jsonl" in words for words in told), content["verdict"]
+
+
+# Content
+
+
+def test_figures_come_from_the_scores() -> None:
+    found = complete()
+    content = verdict(found)
+    assert content["schema"] == 2
+    assert content["comparison"] == {"kind": "model", "name": "reference", "others": ["second"]}
+    assert content["model"] == {"name": "m", "sha256": "ab"}
+    assert content["kl"] == KL
+    assert set(content["models"]) == {"start", "unlearned", "reference"}
+    assert content["forget_probability"] == pytest.approx(found.unlearned.forget.probability)
+    assert content["forget_probability"] == content["models"]["reference"]["forget_probability"]
+    assert content["rouge"] == pytest.approx(0.8)
+    assert content["models"]["start"]["exact_memorisation"] == 0.5
+    assert content["forget_quality"]["D"] == content["answer_distance"]["D"] == 0
+    assert (content["forget_quality"]["variant"], content["forget_quality"]["perturbed"]) == ("geometric", "request")
+    assert [distance["name"] for distance in content["distances"]] == [
+        "truth ratio",
+        "answer log-prob",
+        "truth ratio, a.jsonl",
+        "answer log-prob, a.jsonl",
+        "truth ratio, nf4",
+        "answer log-prob, nf4",
+    ]
+    assert [control["name"] for control in content["control"]] == ["truth ratio", "answer log-prob"]
+    assert [pair["name"] for pair in content["noise_floor"]] == ["truth ratio", "answer log-prob"]
+    assert content["secrets"] == {
+        "named": 2,  # one in the request, one in its rephrasing
+        "untested": 0,
+        "leaked": 0,
+        "leaked_by_reference": 0,
+        "beyond_reference": 0,
+        "lines": [],
+    }
+    assert content["counts"]["whole_answers"]["total"] == 160
+    assert content["counts"]["gibberish"]["total"] == 320  # forget and retain rows
+    assert content["extraction"]["unlearned"]["sampled"] == {
+        "answers": 4,
+        "rouge": pytest.approx(0.8),
+        "secrets": [0, 1],
+        "whole": [0, 160],
+    }
+    assert list(content["extraction"]["start"]) == ["greedy"]
+    assert content["bounds"] == {"delta": 0.15, "utility_loss": 0.02, "pass_level": 0.01, "fail_level": 0.05}
+    assert content["priv_leak"] == 0
+    assert len(content["attacks"]) == 4
+
+
+def test_the_farthest_reference_is_the_floor_and_the_first_is_the_comparison() -> None:
+    found = complete()
+    base, _ = found.references
+    near, far = (moved(base, "forget", -nats).model_copy(update={"name": f"{nats}"}) for nats in (0.05, 1))
+    for others in ((near, far), (far, near)):
+        content = verdict(replace(found, references=(base, *others)))
+        floor = {pair["name"]: pair for pair in content["noise_floor"]}
+        assert floor["answer log-prob"]["D"] > 0.4
+        assert floor["answer log-prob"]["gap"] < -0.5
+        assert content["answer_distance"]["D"] == 0
+        assert content["comparison"]["others"] == [scores.name for scores in others]
+
+
+def test_references_that_cannot_be_compared_are_no_control() -> None:
+    found = complete(12)
+    bare = changed(found.references[1], "forget", perturbed_logp=None, answer_tokens=[5] * 12)
+    content = verdict(replace(found, references=(found.references[0], bare)))
+    (control,) = [check for check in content["checks"] if check["name"] == "negative control"]
+    assert control["status"] == "unknown"
+
+
+def test_reasons_of_the_caller_come_first() -> None:
+    """Whoever measured knows best why something is missing."""
+    content = verdict(
+        replace(complete(12), references=()), skipped={"noise_floor": "lost", "x": "not asked for"}, kl={}
+    )
+    reasons = {item["check"]: item["reason"] for item in content["skipped"]}
+    assert (reasons["noise_floor"], reasons["x"]) == ("lost", "not asked for")
+    assert len(reasons) == len(content["skipped"])
+
+
+def permuted(scores: Scores, order: Sequence[int]) -> Scores:
+    def lists(part: Any) -> dict[str, Any]:
+        return {name: [values[row] for row in order] for name, values in part if isinstance(values, list)}
+
+    sets = {
+        name: found.model_copy(
+            update={
+                **lists(found),
+                "elicited": {mode: asked.model_copy(update=lists(asked)) for mode, asked in found.elicited.items()},
+            }
+        )
+        for name, found in scores.sets.items()
+    }
+    return scores.model_copy(update={"sets": sets})
+
+
+def test_order_of_rows_does_not_matter() -> None:
+    """Down to the last digit: the same evidence must not pass in one order and fail in another."""
+    found = complete(40)
+    random = np.random.default_rng(7)
+    nudged = moved(moved(found.unlearned, "forget", 0.3, slice(0, 30, 2)), "forget", 2.5, slice(35, 40))
+    nudged = moved(answering(nudged, "forget", "greedy", whole=[0, 1] * 20), "retain", -0.05, slice(20))
+    found = replace(found, unlearned=nudged)
+    order = random.permutation(40).tolist()
+    shuffled = replace(
+        found,
+        unlearned=permuted(found.unlearned, order),
+        start=permuted(found.start, order) if found.start else None,
+        references=tuple(permuted(scores, order) for scores in found.references),
+        precisions={"nf4": {role: permuted(scores, order) for role, scores in found.precisions["nf4"].items()}},
+        relearned={role: permuted(scores, order) for role, scores in found.relearned.items()},
+    )
+    plain, other = verdict(found), verdict(shuffled)
+    assert [check["code"] for check in plain["checks"]] == [check["code"] for check in other["checks"]]
+    for part in ("distances", "control", "noise_floor", "relearning", "forget_quality", "secrets", "samples"):
+        assert flat(other[part]) == pytest.approx(flat(plain[part])), part
+    for name, count in plain["counts"].items():
+        assert {**other["counts"][name], "lines": sorted(other["counts"][name]["lines"])} == count

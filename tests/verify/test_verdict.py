@@ -1,0 +1,290 @@
+"""The verdict: PASS needs every part, one failing part is FAIL, the rest is INCONCLUSIVE."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from forgetctl.verify import verdict
+from forgetctl.verify.bounds import Bounds
+from forgetctl.verify.checks import closeness as checks_closeness
+from forgetctl.verify.checks import harm as checks_harm
+from forgetctl.verify.findings import Closeness, Findings, Kept, Relearned, Samples, Secrets
+from forgetctl.verify.statistics.distances import Interval
+from forgetctl.verify.verdict import ANSWERS, TRUTH_RATIO, judge
+from tests.verify.measured import (
+    BORDERLINE,
+    CLEAN,
+    DIFFERENT,
+    EQUAL,
+    FEW_ROWS,
+    FULL,
+    HIDDEN,
+    HOLDOUT,
+    KEPT,
+    LOST,
+    OPEN,
+    OTHER_MEAN,
+    SAME_MEAN,
+    answers,
+    excess,
+    forget,
+    kept,
+    ratios,
+)
+
+BOUNDS = Bounds()
+NAN = float("nan")
+
+FAILING: list[tuple[Findings, str]] = [
+    (replace(CLEAN, forget=(replace(ratios, distance=DIFFERENT), answers)), "DIFFERENT"),
+    (forget(distance=DIFFERENT, gap=0.7), "STILL_KNOWN"),
+    (forget(distance=DIFFERENT, gap=0.0), "STILL_KNOWN"),
+    (forget(distance=DIFFERENT, gap=-0.7), "OVER_FORGOTTEN"),
+    (replace(CLEAN, secrets=Secrets(3, 0, 2, 0, 2, (4,))), "SECRET_LEAKED"),
+    (replace(CLEAN, secrets=Secrets(3, 1, 2, 1, 1, (4,))), "SECRET_LEAKED"),
+    (replace(CLEAN, whole_answers=excess(7, 0, 1 / 128, (3, 5))), "ANSWERS_LEAKED"),
+    (replace(CLEAN, samples=Samples(40, 8, 6, 0, 6, 0.004)), "SAMPLES_LEAKED"),
+    (replace(CLEAN, known_rows=excess(8, 0, 1 / 256, (2, 9))), "KNOWN_ROWS"),
+    (replace(CLEAN, gibberish=excess(9, 0, 1 / 512, (1,))), "GIBBERISH"),
+    (replace(CLEAN, attacks=(HIDDEN, replace(HIDDEN, difference_lower=0.2))), "MEMBERS_RECOGNISED"),
+    (replace(CLEAN, relearned=Relearned(OTHER_MEAN, DIFFERENT)), "RELEARNED"),
+    (kept(LOST), "DAMAGED"),
+    (kept(LOST, LOST), "DAMAGED"),
+]
+OPEN_QUESTIONS: list[tuple[Findings, str]] = [
+    (replace(CLEAN, forget=(answers,)), "NOT_MEASURED"),
+    (replace(CLEAN, forget=(ratios,)), "NOT_MEASURED"),
+    (replace(CLEAN, forget=()), "NOT_MEASURED"),
+    (replace(HOLDOUT, forget=()), "NOT_MEASURED"),
+    (replace(CLEAN, unmeasured=(("samples", "no time"),)), "NOT_MEASURED"),
+    (forget(distance=FEW_ROWS), "UNDERPOWERED"),
+    (forget(distance=BORDERLINE), "NOT_EQUIVALENT"),
+    (forget(shift=OTHER_MEAN), "MEAN_NOT_EQUIVALENT"),
+    (forget(shift=None), "NOT_MEASURED"),
+    (replace(CLEAN, controls=()), "NO_CONTROL"),
+    (replace(CLEAN, controls=(ratios, answers)), "NO_SENSITIVITY"),
+    (replace(CLEAN, floor=(ratios, replace(answers, distance=BORDERLINE))), "NOISE_FLOOR_ABOVE_DELTA"),
+    (replace(CLEAN, floor=(ratios, replace(answers, shift=OTHER_MEAN))), "NOISE_FLOOR_ABOVE_DELTA"),
+    (replace(CLEAN, floor=(replace(ratios, distance=DIFFERENT), answers)), "NOISE_FLOOR_ABOVE_DELTA"),
+    (replace(CLEAN, floor=()), "NOT_MEASURED"),
+    (replace(CLEAN, floor=(answers,)), "NOT_MEASURED"),
+    (replace(CLEAN, secrets=Secrets(3, 0, 2, None, None)), "SECRET_SAID"),
+    (replace(CLEAN, secrets=Secrets(3, 1, 0, 0, 0)), "SECRET_UNTESTED"),
+    (replace(CLEAN, whole_answers=excess(1, 0, 0.5, (3,))), "ANSWERS_SAID"),
+    (replace(CLEAN, samples=Samples(40, 8, 2, 1, 1, 0.25)), "SAMPLES_SAID"),
+    (replace(CLEAN, known_rows=excess(5, 0, 1 / 32, (2,))), "SOME_KNOWN_ROWS"),
+    (replace(CLEAN, gibberish=excess(5, 0, 1 / 32)), "SOME_GIBBERISH"),
+    (replace(CLEAN, attacks=(HIDDEN, replace(HIDDEN, difference_upper=0.2))), "MEMBERS_UNSURE"),
+    (replace(CLEAN, relearned=Relearned(OTHER_MEAN, EQUAL)), "RELEARNING_UNSURE"),
+    (replace(CLEAN, kept=()), "NO_RETAIN_ROWS"),
+    (kept(OPEN), "DAMAGE_UNSURE"),
+    (kept(LOST, OPEN), "DAMAGE_UNSURE"),
+    (replace(CLEAN, kept=(*CLEAN.kept, Kept("utility", OPEN))), "DAMAGE_UNSURE"),
+    (replace(CLEAN, comparison=None), "NO_REFERENCE"),
+]
+
+
+def codes(findings: Findings, bounds: Bounds = BOUNDS) -> list[str]:
+    return [check.code for check in judge(findings, bounds).checks]
+
+
+# PASS
+
+
+def test_clean_findings_pass() -> None:
+    assert judge(CLEAN, BOUNDS).outcome == "PASS"
+    expected = ["REFERENCE", "EQUIVALENT", "EQUIVALENT", "MEAN_EQUIVALENT", "SENSITIVE", "NO_LEAK", "KEPT"]
+    assert codes(CLEAN) == expected
+    assert [check.code for check in judge(CLEAN, BOUNDS).reasons] == expected
+
+
+def test_all_that_can_be_measured_passes() -> None:
+    found = judge(FULL, BOUNDS)
+    assert found.outcome == "PASS"
+    assert [check.code for check in found.checks][5:] == [
+        *("REFERENCES_AGREE", "NO_LEAK", "NO_ANSWER_LEAKED", "NO_SAMPLE_LEAKED", "NO_KNOWN_ROWS"),
+        *("MEMBERS_HIDDEN", "NOT_RELEARNED", "KEPT", "NO_GIBBERISH"),
+    ]
+
+
+def test_unseen_rows_need_no_truth_ratio() -> None:
+    assert judge(HOLDOUT, BOUNDS).outcome == "PASS"
+    assert codes(HOLDOUT)[0] == "HOLDOUT"
+
+
+def test_what_was_not_asked_for_is_skipped() -> None:
+    reported = replace(HIDDEN, difference=None, difference_lower=None, difference_upper=None, reference=None)
+    found = judge(replace(CLEAN, secrets=None, attacks=(reported,)), BOUNDS)
+    assert found.outcome == "PASS"
+    skipped = {check.code for check in found.checks if check.status == "skipped"}
+    assert skipped == {"NO_SECRETS", "ATTACKS_REPORTED"}
+    assert not skipped & {check.code for check in found.reasons}
+
+
+@pytest.mark.parametrize(("findings", "code"), OPEN_QUESTIONS)
+def test_pass_needs_every_part(findings: Findings, code: str) -> None:
+    found = judge(findings, BOUNDS)
+    assert found.outcome == "INCONCLUSIVE"
+    open_codes = [check.code for check in found.reasons]
+    assert not code or code in open_codes
+    assert all(check.status == "unknown" for check in found.reasons)
+
+
+@pytest.mark.parametrize(("findings", "code"), OPEN_QUESTIONS)
+def test_no_part_is_made_up_for_by_the_others(findings: Findings, code: str) -> None:
+    """The same gap amid everything that can be measured."""
+    changed = {name: value for name, value in vars(findings).items() if value != getattr(CLEAN, name)}
+    assert judge(replace(FULL, **changed), BOUNDS).outcome == "INCONCLUSIVE"
+
+
+def test_means_that_were_not_compared_are_open() -> None:
+    (reason,) = judge(forget(shift=None), BOUNDS).reasons
+    assert (reason.name, reason.code) == ("answer log-prob, mean", "NOT_MEASURED")
+    # Truth ratios have no mean to compare.
+    assert not any(check.name == "truth ratio, mean" for check in judge(CLEAN, BOUNDS).checks)
+
+
+@pytest.mark.parametrize("part", ["distance", "shift"])
+def test_other_ways_of_asking_must_pass_too(part: str) -> None:
+    worse: dict[str, Any] = {"distance": FEW_ROWS, "shift": OTHER_MEAN}
+    asked = replace(answers, name=f"{ANSWERS}, rephrased", **{part: worse[part]})
+    assert judge(replace(CLEAN, forget=(ratios, answers, asked)), BOUNDS).outcome == "INCONCLUSIVE"
+
+
+# FAIL
+
+
+@pytest.mark.parametrize(("findings", "code"), FAILING)
+def test_each_failing_part_alone_is_a_failure(findings: Findings, code: str) -> None:
+    found = judge(findings, BOUNDS)
+    assert found.outcome == "FAIL"
+    assert [check.code for check in found.reasons] == [code]
+
+
+@pytest.mark.parametrize(("findings", "code"), FAILING)
+def test_a_failure_decides_even_where_something_is_open(findings: Findings, code: str) -> None:
+    found = judge(replace(findings, controls=(), unmeasured=(("samples", "no time"),)), BOUNDS)
+    assert (found.outcome, [check.code for check in found.reasons]) == ("FAIL", [code])
+
+
+@pytest.mark.parametrize(("findings", "code"), [*FAILING, *OPEN_QUESTIONS, (CLEAN, ""), (FULL, ""), (Findings(), "")])
+def test_without_a_comparison_nothing_is_decided(findings: Findings, code: str) -> None:
+    found = judge(replace(findings, comparison=None), BOUNDS)
+    assert found.outcome == "INCONCLUSIVE"
+    assert found.reasons[0].code == "NO_REFERENCE"
+    # What failed stays among the reasons.
+    assert [check for check in found.checks if check.status == "fail"] == [
+        check for check in found.reasons if check.status == "fail"
+    ]
+
+
+def test_the_cases_cover_every_code() -> None:
+    sources = "".join(inspect.getsource(module) for module in (verdict, checks_closeness, checks_harm))
+    spelled = set(re.findall(r'"([A-Z]+(?:_[A-Z]+)*)"', sources)) - {"PASS", "FAIL", "INCONCLUSIVE"}
+    cases = [*(findings for findings, _ in (*FAILING, *OPEN_QUESTIONS)), CLEAN, FULL, HOLDOUT]
+    cases += [replace(CLEAN, secrets=None, attacks=(replace(HIDDEN, difference_lower=None),)), Findings()]
+    cases.append(forget(distance=DIFFERENT, gap=None))
+    assert spelled == {code for findings in cases for code in codes(findings)}
+    assert len(spelled) > 40
+
+
+@pytest.mark.parametrize(("findings", "code"), [*FAILING, *OPEN_QUESTIONS, (FULL, "")])
+def test_every_check_says_a_sentence(findings: Findings, code: str) -> None:
+    for check in judge(findings, BOUNDS).checks:
+        assert check.text.endswith(".")
+        assert check.code not in check.text
+        assert "None" not in check.text
+        assert "nan" not in check.text
+
+
+# Limits
+
+
+@pytest.mark.parametrize("delta", [0.2000001, 0.25, 1.0, 0.0, -0.1, NAN, float("inf")])
+def test_delta_outside_its_range_is_refused(delta: float) -> None:
+    with pytest.raises(ValueError, match=r"delta must be in \(0, 0\.2\]"):
+        judge(CLEAN, Bounds(delta=delta))
+
+
+def test_largest_delta_is_allowed() -> None:
+    assert judge(CLEAN, Bounds(delta=0.2)).outcome == "PASS"
+
+
+def test_bounds_hold_the_levels() -> None:
+    levels = Bounds(pass_level=0.02, fail_level=0.1).levels
+    assert (levels.passing, levels.failing) == (0.02, 0.1)
+    assert (BOUNDS.delta, BOUNDS.utility_loss, BOUNDS.pass_level, BOUNDS.fail_level) == (0.15, 0.02, 0.01, 0.05)
+
+
+@pytest.mark.parametrize("name", [TRUTH_RATIO, ANSWERS])
+def test_distance_that_is_no_number_is_no_pass(name: str) -> None:
+    nothing = Interval(NAN, NAN, NAN, 9, "rows", NAN)
+    pairs = tuple(replace(pair, distance=nothing) if pair.name == name else pair for pair in CLEAN.forget)
+    assert judge(replace(CLEAN, forget=pairs), BOUNDS).outcome != "PASS"
+    assert judge(replace(CLEAN, floor=pairs), BOUNDS).outcome != "PASS"
+    assert judge(replace(CLEAN, controls=(Closeness(name, nothing),)), BOUNDS).outcome != "PASS"
+
+
+# Properties
+
+three = st.lists(st.floats(0, 1), min_size=3, max_size=3).map(sorted)
+intervals = three.map(lambda ends: Interval(ends[1], ends[0], ends[2], 50, "rows", 0.2))
+close = st.builds(
+    Closeness,
+    name=st.sampled_from([TRUTH_RATIO, ANSWERS]),
+    distance=intervals,
+    gap=st.none() | st.floats(-5, 5),
+    shift=st.sampled_from([None, SAME_MEAN, OTHER_MEAN]),
+)
+some = st.lists(close, max_size=3).map(tuple)
+anything = st.builds(
+    Findings,
+    comparison=st.sampled_from(["reference", "holdout", None]),
+    forget=some,
+    controls=some,
+    floor=st.none() | some,
+    secrets=st.sampled_from([None, Secrets(3, 0, 0, 0, 0), Secrets(3, 0, 1, 0, 1, (2,)), Secrets(3, 0, 1, None, None)]),
+    whole_answers=st.sampled_from([None, excess(0, 0, 1.0), excess(1, 0, 0.5), excess(9, 0, 0.002)]),
+    kept=st.sampled_from([(), (Kept("utility", KEPT),), (Kept("utility", LOST),), (Kept("utility", OPEN),)]),
+)
+deltas = st.floats(0.01, 0.2)
+
+
+@settings(max_examples=50, deadline=None)
+@given(anything, deltas)
+def test_outcome_follows_from_the_checks(findings: Findings, delta: float) -> None:
+    found = judge(findings, Bounds(delta))
+    states = {check.status for check in found.checks}
+    assert (found.outcome == "FAIL") == ("fail" in states and findings.comparison is not None)
+    assert (found.outcome == "PASS") == (states <= {"pass", "skipped"})
+    assert found.reasons
+
+
+@settings(max_examples=50, deadline=None)
+@given(anything, deltas, deltas)
+def test_a_stricter_delta_makes_no_equivalence(findings: Findings, one: float, other: float) -> None:
+    strict, loose = sorted((one, other))
+    for code in ("EQUIVALENT", "MEAN_EQUIVALENT"):
+        assert codes(findings, Bounds(strict)).count(code) <= codes(findings, Bounds(loose)).count(code)
+
+
+def test_pass_exactly_when_all_of_it_holds() -> None:
+    measured = (EQUAL, DIFFERENT, FEW_ROWS, BORDERLINE)
+    for first, second, start, leaked, change in itertools.product(measured, measured, measured, (0, 1), (KEPT, LOST)):
+        found = replace(
+            CLEAN,
+            forget=(replace(ratios, distance=first), replace(answers, distance=second)),
+            controls=(replace(answers, distance=start),),
+            secrets=Secrets(1, 0, leaked, 0, leaked),
+            kept=(Kept("utility", change),),
+        )
+        expected = first is second is EQUAL and start is DIFFERENT and not leaked and change is KEPT
+        assert (judge(found, BOUNDS).outcome == "PASS") == expected

@@ -1,0 +1,120 @@
+"""A complete verification made by hand, of a model exactly like its reference, and the verdicts on changes of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from forgetctl.model.scores import Elicited, Role, Scores, ScoreSet
+from forgetctl.verify.bounds import Bounds
+from forgetctl.verify.evidence.collected import Collected
+from forgetctl.verify.judge import conclude
+
+BOUNDS = Bounds()
+KL = {"forget_distance": 0.01, "retain_distance": 0.02, "forget_from_start": 2.0}
+
+
+def rows(level: float, seed: int, count: int, *, lead: float = 0.0, modes: Sequence[str] = (), **more: Any) -> ScoreSet:
+    """Rows whose answers get about `level` nats a token; `lead` is how much likelier the truth is than a wrong one.
+
+    seed: the same rows have the same one, so that models differ only by what is changed on purpose.
+    """
+    random = np.random.default_rng(seed)
+    scale = 0.05 if level > -1 else 0.7
+    values = np.minimum(random.normal(level, scale, count), -0.01)
+    wrong = random.normal(-3, 1, count)
+    right = wrong + lead + random.normal(0, 0.7, count)
+    right, wrong = right - 2, wrong - 2
+    sampled = {"sampled": Elicited(answers=4, **answers(count))} if "sampled" in modes else {}
+    lists: dict[str, Any] = {
+        "subjects": [row // 2 for row in range(count)],
+        "copies": list(range(count)),
+        "paraphrase_logp": right.tolist(),
+        "paraphrase_tokens": [1] * count,
+        "own_paraphrases": 0,
+        "perturbed_logp": [[value] for value in wrong.tolist()],
+        "perturbed_tokens": [[1]] * count,
+        "zlib_bytes": [20] * count,
+        "min_k": (values - 1).tolist(),
+        "min_k_plus_plus": (values / 2).tolist(),
+        "exact_memorisation": [0.5] * count,
+        "extraction_strength": [0.1] * count,
+        "elicited": {mode: Elicited(**answers(count)) for mode in modes if mode != "sampled"} | sampled,
+    }
+    logp, tokens = (4 * values).tolist(), [4] * count
+    return ScoreSet(lines=list(range(1, count + 1)), answer_logp=logp, answer_tokens=tokens, **{**lists, **more})
+
+
+def answers(count: int) -> dict[str, Any]:
+    """Nothing leaks; the first row names a secret."""
+    return {
+        "recall": [0.8] * count,
+        "secrets": [[0], *[[]] * (count - 1)],
+        "whole": [0] * count,
+        "gibberish": [False] * count,
+    }
+
+
+ALL_MODES = ("greedy", "first tokens", "affirmative", "sampled")
+
+
+def model(role: Role, name: str, count: int, level: float, lead: float, **more: Any) -> Scores:
+    sets = {
+        "forget": rows(level, 1, count, lead=lead, modes=ALL_MODES if role != "start" else ("greedy",), **more),
+        "retain": rows(-0.2, 2, count, lead=2, modes=["greedy"], **more),
+        "holdout": rows(-3, 3, count, **more),
+        "real_authors": rows(-1.5, 4, count, lead=1, modes=["greedy"], **more),
+        "world_facts": rows(-1.5, 5, count, lead=1, modes=["greedy"], **more),
+    }
+    if role != "start":
+        sets["rephrased-1"] = rows(level, 6, count, lead=lead, modes=["greedy"], **more)
+    return Scores(role=role, name=name, sha256="ab", perturbed="request", sets=sets)
+
+
+@cache
+def complete(count: int = 160) -> Collected:
+    """A model that is exactly like the reference, with everything measured that can be."""
+    reference, second = (model("reference", name, count, -3, 0) for name in ("reference", "second"))
+    unlearned, start = model("unlearned", "m", count, -3, 0), model("start", "start", count, -0.3, 3)
+    at: dict[Role, Scores] = {"start": start, "unlearned": unlearned, "reference": reference}
+    relearned: dict[Role, Scores] = {"unlearned": unlearned, "reference": reference}
+    return Collected(unlearned, "model", start, (reference, second), {"nf4": at}, relearned, ("a.jsonl",))
+
+
+def verdict(found: Collected, **more: Any) -> dict[str, Any]:
+    """The content of verdict.json, after a round trip through strict JSON."""
+    content = conclude(found, BOUNDS, more.pop("kl", KL), more.pop("skipped", {}), **more)
+    shown: dict[str, Any] = json.loads(json.dumps(content, allow_nan=False))
+    assert shown == json.loads(json.dumps(content))
+    return shown
+
+
+def changed(scores: Scores, name: str, **lists: Any) -> Scores:
+    return scores.model_copy(update={"sets": {**scores.sets, name: scores.sets[name].model_copy(update=lists)}})
+
+
+def moved(scores: Scores, name: str, nats: float, which: slice = slice(None)) -> Scores:
+    """Answers so many nats a token likelier."""
+    values = np.asarray(scores.sets[name].answer_logp)
+    values[which] = np.minimum(values[which] + 4 * nats, -0.01)
+    return changed(scores, name, answer_logp=values.tolist())
+
+
+def answering(scores: Scores, name: str, mode: str, **lists: Any) -> Scores:
+    elicited = scores.sets[name].elicited
+    return changed(scores, name, elicited={**elicited, mode: elicited[mode].model_copy(update=lists)})
+
+
+def flat(value: Any, path: str = "") -> dict[str, Any]:
+    """Values by path; items of lists by their name, where they have one."""
+    if isinstance(value, dict):
+        return {key: item for name, inner in value.items() for key, item in flat(inner, f"{path}.{name}").items()}
+    if isinstance(value, list):
+        named = [(inner.get("name", place) if isinstance(inner, dict) else place) for place, inner in enumerate(value)]
+        pairs = zip(named, value, strict=True)
+        return {key: item for name, inner in pairs for key, item in flat(inner, f"{path}[{name}]").items()}
+    return {path.removeprefix("."): value}
