@@ -16,7 +16,7 @@ class UnlearnOptions:
     model: a directory, a hub id, or an earlier run, whose unlearned model is then the start. holdout: rows that no
     model saw, which show what the start model knows and where forgetting ends.
     requests: ids in the register that the run serves. register: the owner's, or None for the default one. track: score
-    the model after every epoch, for the report's curve. approve: rules of `forgetctl.rows.abuse` that may flag the request
+    the model after every epoch, for the report's curve. approve: rules of `rows.abuse` that may flag the request
     without stopping it. max_memory: bytes that each process is planned to take at most, and that a GPU gives it at
     most; None for all that are free. keep_adapter: write the adapter, too, beside the model that it is merged into.
     """

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +10,6 @@ from torch import Tensor
 
 from forgetctl.model.fast.packing import enable_packing, packs
 from forgetctl.model.scoring import answer_logp, pad_rows
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "model"))
 from tests.model.cached_models import CHANGES, cached_model
 from tests.model.oracles import plain_logp, random_model, random_rows
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import forgetctl.document
 import pytest
+
+import forgetctl.report
 
 CSS = (Path(forgetctl.report.__file__).parent / "style.css").read_text(encoding="utf-8")
 LIGHT, DARK = (
