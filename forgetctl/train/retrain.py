@@ -60,7 +60,8 @@ def make_model(
 
     Raises UsageError if something else is there, ModelError and InputError for a base or rows that cannot be used.
     """
-    facts, files = inspect_trainable(base), ModelFiles.of(base)
+    facts = inspect_trainable(base)
+    base, files = facts.path, ModelFiles.of(facts.path)
     wanted = {
         "base_sha256": model_digest(base),
         "rows": len(lessons.rows),
