@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -84,6 +85,11 @@ def name_of(path: Path) -> str:
 NAMES = {name_of(path): path for path in MODULES}
 
 
+@cache
+def parsed(path: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
 def room(name: str) -> str:
     return "verify.statistics" if name.startswith("verify.statistics") else name.split(".")[0]
 
@@ -92,7 +98,7 @@ def imports(name: str) -> Iterator[str]:
     """Modules of ours that a module imports, also inside functions."""
     path = NAMES[name]
     package = path.relative_to(PACKAGE).parent.parts
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in parsed(path):
         if not isinstance(node, ast.ImportFrom):
             continue
         if node.level:
@@ -110,7 +116,7 @@ def imports(name: str) -> Iterator[str]:
 
 def foreign(path: Path) -> set[str]:
     names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in parsed(path):
         if isinstance(node, ast.Import):
             names |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
