@@ -273,7 +273,7 @@ def _measure(job: Job, sample: Sample) -> Callable[[Any], Scores]:
 
 def _freeze(run: Run, job: Job, sample: Sample) -> None:
     """Write what must be fixed before training: recipe, bounds of the verdict, pairs, commitments, requests served."""
-    run.freeze(job.recipe.to_yaml(), asdict(job.recipe.verify.bounds))
+    run.freeze(job.recipe.to_yaml(), job.recipe.verify.bounds.model_dump())
     write_json(run.pairs_file, sample.pairing.as_json())
     run.commit_rows(job.parts)
     run.record["inputs"]["forget"]["commitment"] = run.commit(job.options.forget)
