@@ -45,13 +45,15 @@ def model_digest(model: Path) -> str:
     """SHA-256 over the names and contents of a model's weight files and its config, or of the one file that it is,
     hexadecimal."""
     if model.is_file():
-        return text_digest([f"{model.name} {known_digest(model)}\n"])
+        return model_digest_of({model.name: known_digest(model)})
     return model_digest_of({path.name: known_digest(path) for path in model.iterdir() if _counts(path.name)})
 
 
 def model_digest_of(digests: Mapping[str, str]) -> str:
-    """The same from the digests of a model's files by name, of which others than weights and config do not count."""
-    return text_digest(f"{name} {digest}\n" for name, digest in sorted(digests.items()) if _counts(name))
+    """The same from the digests of a model's files by name, of which others than weights and config do not count,
+    unless the model is a file that is both."""
+    counted = {name: digest for name, digest in digests.items() if _counts(name)} or digests
+    return text_digest(f"{name} {digest}\n" for name, digest in sorted(counted.items()))
 
 
 def _counts(name: str) -> bool:

@@ -26,11 +26,11 @@ from typing import Any
 import torch
 
 from ..errors import InputError, ModelError
+from ..files.outside import is_gguf as is_gguf  # part of this module's own interface
 from ..files.outside import opened
 from ..files.writing import Stamp, stamp
 from .panics import panics_unheard
 
-SUFFIX = ".gguf"
 MAGIC, VERSIONS = b"GGUF", (2, 3)
 LARGEST_HEADER = 256 * 2**20
 """Bytes. A vocabulary of 256k tokens with its merges takes 12 MB."""
@@ -96,11 +96,6 @@ class GgufHeader:
         if self.quantised or kinds == {"F32"}:
             return torch.float32
         return torch.bfloat16 if "BF16" in kinds else torch.float16
-
-
-def is_gguf(path: Path) -> bool:
-    """Whether a path names a GGUF file, by its suffix."""
-    return path.name.lower().endswith(SUFFIX) and not path.is_dir()
 
 
 def lone_gguf(folder: Path) -> Path | None:
@@ -276,6 +271,15 @@ def _block(path: Path, number: int) -> tuple[str, int, int]:
             f"{path}: holds weights of the type {kind.name}, which cannot be dequantised; quantise the model as another"
         )
     return kind.name, *GGML_QUANT_SIZES[kind]
+
+
+def licence(path: Path) -> str | None:
+    """The licence that a file states; None if it states none, or cannot be read any more."""
+    try:
+        named = read_gguf(path).values.get("general.license")
+    except ModelError:
+        return None
+    return named if isinstance(named, str) else None
 
 
 def stop_ids(path: Path, header: GgufHeader) -> tuple[int, ...]:

@@ -111,7 +111,7 @@ def _of_model(options: VerifyOptions, name: str, references: tuple[Source, ...],
     facts = inspect_model(model)
     inputs = {
         "model": {
-            "name": model.resolve().name,
+            "name": (model if model.is_file() else model.resolve()).name,
             "path": str(model),
             "sha256": subject.model.digest,
             "bytes": facts.bytes,
