@@ -17,11 +17,11 @@ from torch import Tensor
 
 from ..errors import ModelError
 from ..files.outside import opened, read_bytes
-from ..train.split_weights import is_split, join, low_half
 from .adapters import adapted_weights
 from .companions import Companions, companions, copy_companions, of_tokenizer
 from .directories import INDEX, ModelFacts, Stored, read_header, weight_files
 from .placement import FLOATS, Part, Placement
+from .split_weights import is_split, join, low_half
 
 CHUNK = 2**24
 """Bytes that are copied at once."""

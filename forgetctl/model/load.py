@@ -14,7 +14,6 @@ from torch import nn
 
 from ..errors import MemoryExceeded, ModelError
 from ..recipe.recipe import Recipe
-from ..train.split_weights import split_weights
 from .adapters import add_lora as add_lora  # these are part of this module's own interface
 from .adapters import merged as merged
 from .adapters import put_on as put_on
@@ -36,6 +35,7 @@ from .memory import REFUSALS, out_of_memory
 from .panics import panics_unheard
 from .quantised import NF4_BLOCK, QUANTISED, narrowest, quantising, settle_layers
 from .quantised import PRECISIONS as PRECISIONS
+from .split_weights import split_weights
 from .stored_types import hold_stored_types, most_stored, restore_stored
 
 RESCALING = "rescale_every"
@@ -160,7 +160,7 @@ def load_for_training(facts: ModelFacts, device: torch.device, recipe: Recipe, c
     """The start model with its weights held as the recipe says, ready for `add_lora` where the recipe has adapters.
 
     compute: what training computes in. Whole weights are float32, or split into bfloat16 and the bits that float32 has
-    more (`engine.split`). Frozen weights are float32, or bfloat16 where nothing is lost by it. Under QLoRA they are
+    more (`split_weights`). Frozen weights are float32, or bfloat16 where nothing is lost by it. Under QLoRA they are
     NF4, and everything else is held in `compute`; the start model of the losses is then the quantised one. So the
     start model's scores must be taken from what this returns. What a GPU computes in float32 from then on it computes
     the same every time. Raises as `load_model`.

@@ -19,6 +19,7 @@ import numpy as np
 from ..errors import MemoryExceeded
 from ..losses.methods import Role
 from ..model.encoding import Encoded
+from ..model.processes import deal
 
 
 @dataclass(frozen=True)
@@ -188,20 +189,6 @@ class PairedBatches:
     @cached_property
     def _lengths(self) -> dict[Role, list[int]]:
         return {role: [len(row.ids) for row in rows] for role, rows in self.rows.items()}
-
-
-def deal(lengths: Sequence[int], processes: int) -> list[list[int]]:
-    """Positions of `lengths` for each process, in order: different ones, with about the same sum.
-
-    The longest come first, each to the process that has least so far; every process gets one if there are enough.
-    """
-    shares: list[list[int]] = [[] for _ in range(processes)]
-    loads = [0] * processes
-    for position in sorted(range(len(lengths)), key=lambda position: -lengths[position]):
-        least = loads.index(min(loads))
-        shares[least].append(position)
-        loads[least] += lengths[position]
-    return [sorted(share) for share in shares]
 
 
 def _part(step: Step, places: Sequence[Place]) -> Part:

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forgetctl.model.encoding import Encoded
-from forgetctl.train.schedule import Limits, PairedBatches, Size, by_role, cuts, deal
+from forgetctl.model.processes import deal
+from forgetctl.train.schedule import Limits, PairedBatches, Size, by_role, cuts
 
 
 def rows(count: int) -> list[Encoded]:

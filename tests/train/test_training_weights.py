@@ -25,13 +25,13 @@ from forgetctl.model.load import (
     save_model,
 )
 from forgetctl.model.scoring import answer_logp, pad_rows, score
+from forgetctl.model.split_weights import is_split, join, low_half
 from forgetctl.progress import Silent
 from forgetctl.recipe.recipe import Recipe
 from forgetctl.rows.formats import read_rows
 from forgetctl.train.finetune import fine_tune
 from forgetctl.train.fit import Fit
 from forgetctl.train.schedule import Limits
-from forgetctl.train.split_weights import is_split, join, low_half
 from forgetctl.train.trainer import UnlearnTrainer
 
 CPU = torch.device("cpu")
