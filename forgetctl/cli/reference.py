@@ -63,8 +63,7 @@ def reference(progress: TerminalProgress, as_json: bool, **options: Any) -> None
     With every row in --retain it makes the start model. The defaults are the settings of the NPO paper for TOFU on
     Llama-2-7B-chat; a much smaller model needs a higher rate. A model that is there already is not made again.
     """
-    from ..train.reference import ReferenceOptions, run_reference
-    from ..train.retrain import Tuning
+    from ..train.reference import ReferenceOptions, Tuning, run_reference
 
     tuning = Tuning(**{name: options.pop(name) for name in TUNING})
     fields = fields_of(options)

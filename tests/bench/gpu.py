@@ -33,10 +33,10 @@ from forgetctl.model.memory import memory_within
 from forgetctl.model.scoring import score
 from forgetctl.model.states import AnswerStates
 from forgetctl.recipe.recipe import Recipe, load_recipe
-from forgetctl.train.estimate import static_bytes
-from forgetctl.train.fit import DTYPES, Fit, choose_fit, free_memory
+from forgetctl.train.plan import static_bytes
+from forgetctl.train.plan import DTYPES, Fit, choose_fit, free_memory
 from forgetctl.train.guard import probes
-from forgetctl.train.trainer import UnlearnTrainer
+from forgetctl.train.trainer import ObjectiveTrainer
 
 GB = 10**9
 WARM_UP, MEASURED = 2, 6  # optimizer steps
@@ -226,7 +226,7 @@ def measure(shape: str, way: str, folder: Path, device: torch.device) -> dict[st
 
 def trainer_of(
     facts: ModelFacts, rows: tuple[list[Encoded], list[Encoded]], recipe: Recipe, fit: Fit, device: torch.device
-) -> UnlearnTrainer:
+) -> ObjectiveTrainer:
     """The model as it is trained, with what is measured of it before."""
     forget, retain = rows
     model = load_for_training(facts, device, recipe, DTYPES[fit.precision])
@@ -236,7 +236,7 @@ def trainer_of(
         guarded = AnswerStates(model, chosen, copy_head=recipe.lora is None)
     model = add_lora(model, recipe.lora) if recipe.lora else model
     loss = WeightedSum(recipe.weighted_terms(), recipe.all_hyperparameters())
-    return UnlearnTrainer(
+    return ObjectiveTrainer(
         model, loss, forget, retain, start,
         recipe=recipe, fit=fit, folder=facts.path / "checkpoints", on_step=lambda _: None, guarded=guarded,
     )  # fmt: skip
@@ -264,14 +264,14 @@ class Clock(TrainerCallback):
         self.times.append(time.perf_counter())
 
 
-def tokens_of(trainer: UnlearnTrainer) -> list[int]:
+def tokens_of(trainer: ObjectiveTrainer) -> list[int]:
     """Real tokens of each step of the epoch."""
     batches = trainer.batches
     batches.set_epoch(0)
     return [sum(len(row.ids) for row in batches.of(step)) for step in batches.steps()]
 
 
-def optimizer_name(trainer: UnlearnTrainer) -> str:
+def optimizer_name(trainer: ObjectiveTrainer) -> str:
     """What really updated the weights."""
     used: Any = trainer.optimizer
     used = getattr(used, "optimizer", used)  # within accelerate's wrapper

@@ -21,11 +21,11 @@ from transformers import TrainerCallback, TrainingArguments
 from forgetctl.model.hardware import peak_memory
 from forgetctl.model.load import weight_shapes
 from forgetctl.recipe.recipe import Recipe, load_recipe
-from forgetctl.train.estimate import product_rate
-from forgetctl.train.fit import DTYPES
+from forgetctl.train.plan import product_rate
+from forgetctl.train.plan import DTYPES
 from forgetctl.train.options import UnlearnOptions
 from forgetctl.train.prepare import Job, dry_run, prepare
-from forgetctl.train.schedule import Limits, PairedBatches
+from forgetctl.train.schedule import MicroBatchLimits, PairedBatches
 from forgetctl.train.unlearn import run_unlearn
 
 from . import textbook
@@ -189,7 +189,7 @@ def _pairs(job: Job) -> tuple[list[tuple[Any, Any]], list[int]]:
     assert job.sample is not None
     retain = job.retained
     batches = PairedBatches(
-        job.encoded, retain, batch_size=job.recipe.batch_size, limits=Limits(64, 2048), seed=job.recipe.seed
+        job.encoded, retain, batch_size=job.recipe.batch_size, limits=MicroBatchLimits(64, 2048), seed=job.recipe.seed
     )
     steps = list(batches.steps())
     pairs = [(job.encoded[f], retain[r]) for step in steps for f, r in zip(step.forget, step.retain, strict=True)]

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 
 from forgetctl.cli.main import cli
 from forgetctl.runs.run import Run
-from forgetctl.train.fit import Fit
+from forgetctl.train.plan import Fit
 from tests.cli.conftest import process, unlearn_arguments
 from tests.faults.processes import Command, Ended, forgetctl
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-import forgetctl.train.retrain as finetune_stage
+import forgetctl.train.reference as finetune_stage
 import forgetctl.train.training as unlearn_stage
 import forgetctl.train.unlearn as unlearn_job
 import forgetctl.verify.measuring as verify_stage

@@ -20,7 +20,7 @@ from forgetctl.model.encoding import Encoded
 from forgetctl.model.load import inspect_model
 from forgetctl.recipe.recipe import load_recipe
 from forgetctl.train import fit
-from forgetctl.train.estimate import Limit, plan
+from forgetctl.train.plan import Limit, plan
 from tests.cli.conftest import unlearn_arguments
 
 GIB = 2**30
@@ -59,7 +59,7 @@ def use_gpu(monkeypatch: pytest.MonkeyPatch, total: int, others: int) -> None:
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _=None: 0)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _=None: 0)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_: True)
-    monkeypatch.setattr("forgetctl.train.estimate.product_rate", lambda *_: 1e12)
+    monkeypatch.setattr("forgetctl.train.plan.product_rate", lambda *_: 1e12)
     for name in ("prepare.choose_device", "unlearn.choose_device"):
         monkeypatch.setattr(f"forgetctl.jobs.{name}", lambda _: GPU)
     monkeypatch.setattr("forgetctl.train.unlearn.load_for_training", refuse)

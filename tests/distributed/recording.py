@@ -12,12 +12,12 @@ from torch.distributed.tensor import DTensor
 import forgetctl.train.training
 from forgetctl.cli.main import main
 from forgetctl.train.schedule import PairedBatches, Part, Step
-from forgetctl.train.trainer import UnlearnTrainer
+from forgetctl.train.trainer import ObjectiveTrainer
 
 SEEN: dict[str, bool] = {}
 
 
-class Trainer(UnlearnTrainer):
+class Trainer(ObjectiveTrainer):
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         SEEN["sharded"] = all(isinstance(weight, DTensor) for weight in model.parameters())
         return super().training_step(model, inputs, num_items_in_batch)
@@ -40,5 +40,5 @@ class Recording(PairedBatches):
 if __name__ == "__main__":
     FOLDER = Path(sys.argv.pop(1))
     forgetctl.train.trainer.PairedBatches = Recording  # type: ignore[misc]
-    forgetctl.train.training.UnlearnTrainer = Trainer  # type: ignore[misc]
+    forgetctl.train.training.ObjectiveTrainer = Trainer  # type: ignore[misc]
     main()

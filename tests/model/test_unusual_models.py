@@ -24,8 +24,8 @@ from forgetctl.model.generation import Way, _found_way
 from forgetctl.model.load import load_model
 from forgetctl.model.scoring import score
 from forgetctl.recipe.recipe import Lora
-from forgetctl.train.simulation import Load, step_memory
-from forgetctl.train.simulation import Way as Step
+from forgetctl.train.step_memory import Load, step_memory
+from forgetctl.train.step_memory import Way as Step
 from tests.model.oracles import HEADS, SMALL, TOKENS, plain_logp, random_rows
 
 CPU = torch.device("cpu")

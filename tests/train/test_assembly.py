@@ -22,9 +22,9 @@ from forgetctl.model.scoring import score
 from forgetctl.model.states import AnswerStates
 from forgetctl.rows.formats import read_rows
 from forgetctl.train.assembly import Assembler
-from forgetctl.train.extras import Alternatives, Extras, Mismatched, derangement, watch_layer
-from forgetctl.train.schedule import Limits, PairedBatches, Part, Size, Step, by_role
-from forgetctl.train.stand_ins import StandIns, make_stand_ins
+from forgetctl.train.term_inputs import Alternatives, Extras, Mismatched, derangement, watch_layer
+from forgetctl.train.schedule import MicroBatchLimits, PairedBatches, Part, Size, Step, by_role
+from forgetctl.train.stand_ins import RoleRows, make_stand_ins
 from tests.model.oracles import plain_logp
 
 CPU = torch.device("cpu")
@@ -60,7 +60,7 @@ def moved(world: Path) -> Any:
 
 
 @pytest.fixture(scope="module")
-def assembler(world: Path, start: Any, stand_ins: StandIns) -> Assembler:
+def assembler(world: Path, start: Any, stand_ins: RoleRows) -> Assembler:
     """With everything that any objective may need, from the start model."""
     encoder = encoder_for(load_tokenizer(world / "model"))
     rows = read_rows(world / "requests.jsonl")
@@ -87,7 +87,7 @@ def assembler(world: Path, start: Any, stand_ins: StandIns) -> Assembler:
 
 
 @pytest.fixture(scope="module")
-def stand_ins(world: Path) -> StandIns:
+def stand_ins(world: Path) -> RoleRows:
     encoder = encoder_for(load_tokenizer(world / "model"))
     forget, unseen = (read_rows(world / f"{name}.jsonl") for name in ("requests", "holdout"))
     return make_stand_ins(forget, unseen, [encoder.encode(row) for row in unseen], encoder, ())
@@ -101,7 +101,7 @@ def fresh(assembler: Assembler) -> None:
 
 def first_step(assembler: Assembler, batch_size: int = 8, unseen: Sequence[Encoded] = ()) -> Step:
     rows = (assembler.forget, assembler.retain)
-    batches = PairedBatches(*rows, unseen=unseen, batch_size=batch_size, limits=Limits(1, 1), seed=3)
+    batches = PairedBatches(*rows, unseen=unseen, batch_size=batch_size, limits=MicroBatchLimits(1, 1), seed=3)
     batches.set_epoch(EPOCH)
     return next(batches.steps())
 
@@ -222,7 +222,7 @@ def test_scores_of_unseen_rows_are_the_plain_ones(micro: int, assembler: Assembl
 @pytest.mark.parametrize("micro", [3, 8])
 @torch.no_grad()
 def test_kl_of_a_stand_in_is_from_what_the_start_model_says_after_the_unseen_prompt(
-    micro: int, assembler: Assembler, start: Any, moved: Any, stand_ins: StandIns
+    micro: int, assembler: Assembler, start: Any, moved: Any, stand_ins: RoleRows
 ) -> None:
     for part, rows in with_unseen(assembler, moved, micro):
         for found, place in zip(needed(rows.kl, "KL"), part.unseen, strict=True):
@@ -348,7 +348,7 @@ def test_mismatched_ratio_is_made_once_an_optimizer_step(
         return score(model, rows)
 
     monkeypatch.setattr(forgetctl.train.assembly, "score", counting)
-    batches = PairedBatches(assembler.forget, assembler.retain, batch_size=8, limits=Limits(4, 999), seed=3)
+    batches = PairedBatches(assembler.forget, assembler.retain, batch_size=8, limits=MicroBatchLimits(4, 999), seed=3)
     for step in batches.steps():
         for part in batches.parts(step):
             assembler.batch(moved, assembler.collate(part))
@@ -396,7 +396,7 @@ def test_the_cut_changes_no_loss_and_no_gradient(method: str, assembler: Assembl
 @torch.no_grad()
 def test_the_last_smaller_batch_divides_by_its_own_size(assembler: Assembler, moved: Any) -> None:
     """20 rows in batches of 8 leave 4."""
-    batches = PairedBatches(assembler.forget, assembler.retain, batch_size=8, limits=Limits(99, 999), seed=3)
+    batches = PairedBatches(assembler.forget, assembler.retain, batch_size=8, limits=MicroBatchLimits(99, 999), seed=3)
     *_, step = batches.steps()
     (part,) = parts_of(step, 8)
     batch = assembler.batch(moved, assembler.collate(part))

@@ -15,8 +15,8 @@ from forgetctl.model.encoding import Encoded
 from forgetctl.model.load import add_lora, inspect_model, load_model, load_tokenizer, trainable_parameters
 from forgetctl.recipe.recipe import Lora, Recipe
 from forgetctl.rows.formats import read_rows
-from forgetctl.train.estimate import RUNTIME, Estimate, estimate, static_bytes
-from forgetctl.train.simulation import Load, Way, step_memory
+from forgetctl.train.plan import RUNTIME, Estimate, estimate, static_bytes
+from forgetctl.train.step_memory import Load, Way, step_memory
 from tests.model.oracles import HEADS, SMALL, TOKENS, random_model
 
 CPU = torch.device("cpu")
@@ -26,7 +26,7 @@ Rows = tuple[list[Encoded], list[Encoded]]
 @pytest.fixture(autouse=True)
 def _steady(monkeypatch: pytest.MonkeyPatch) -> None:
     """The measured rate would make every estimate of time different."""
-    monkeypatch.setattr("forgetctl.train.estimate.product_rate", lambda device, dtype: 1e9)
+    monkeypatch.setattr("forgetctl.train.plan.product_rate", lambda device, dtype: 1e9)
 
 
 @pytest.fixture(scope="module")

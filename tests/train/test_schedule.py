@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from forgetctl.model.encoding import Encoded
 from forgetctl.model.processes import deal
-from forgetctl.train.schedule import Limits, PairedBatches, Size, by_role, cuts
+from forgetctl.train.schedule import MicroBatchLimits, PairedBatches, Size, by_role, cuts
 
 
 def rows(count: int) -> list[Encoded]:
@@ -31,7 +31,7 @@ def batches(
     tokens: int = 1000,
     **place: int,
 ) -> PairedBatches:
-    limits = Limits(micro, tokens)
+    limits = MicroBatchLimits(micro, tokens)
     made = PairedBatches(
         rows(forget), rows(retain), unseen=rows(unseen), batch_size=batch_size, limits=limits, seed=seed, **place
     )
@@ -135,7 +135,7 @@ def test_which_rows_meet_does_not_depend_on_the_limits(shape: dict[str, int]) ->
 def test_no_other_cut_costs_less(lengths: list[int], most: int, tokens: int, padded: bool) -> None:
     """Against all cuts there are."""
     lengths = sorted(lengths, reverse=True)
-    limits = Limits(most, tokens, padded)
+    limits = MicroBatchLimits(most, tokens, padded)
 
     def cost(ends: tuple[int, ...]) -> float:
         total = 0.0
@@ -155,20 +155,20 @@ def test_no_other_cut_costs_less(lengths: list[int], most: int, tokens: int, pad
 
 
 def test_short_and_long_rows_are_not_computed_together() -> None:
-    assert cuts([400, 400, 20, 20, 20], Limits(99, 4000)) == [slice(0, 2), slice(2, 5)]
+    assert cuts([400, 400, 20, 20, 20], MicroBatchLimits(99, 4000)) == [slice(0, 2), slice(2, 5)]
 
 
 def test_rows_that_are_not_padded_are_computed_together_whatever_their_length() -> None:
-    assert cuts([400, 400, 20, 20, 20], Limits(99, 4000, padded=False)) == [slice(0, 5)]
+    assert cuts([400, 400, 20, 20, 20], MicroBatchLimits(99, 4000, padded=False)) == [slice(0, 5)]
 
 
 def test_parts_of_equal_cost_are_even() -> None:
-    assert cuts([10] * 12, Limits(99, 100, padded=False)) == [slice(0, 6), slice(6, 12)]
+    assert cuts([10] * 12, MicroBatchLimits(99, 100, padded=False)) == [slice(0, 6), slice(6, 12)]
 
 
 def test_forget_and_retain_rows_of_a_length_are_computed_together() -> None:
     short, long = Encoded((1,) * 5, 2), Encoded((1,) * 300, 2)
-    made = PairedBatches([short, long], [long, short], batch_size=2, limits=Limits(99, 4000), seed=1)
+    made = PairedBatches([short, long], [long, short], batch_size=2, limits=MicroBatchLimits(99, 4000), seed=1)
     (step,) = made.steps()
     assert [(part.forget, part.retain) for part in made.parts(step)] == [((1,), (0,)), ((0,), (1,))]
 
@@ -227,7 +227,7 @@ def test_shares_are_about_even(lengths: list[int], processes: int) -> None:
 
 def test_a_process_without_a_row_keeps_pace_with_the_shortest() -> None:
     forget = [Encoded((1,) * 9, 2)]
-    limits = Limits(9, 999)
+    limits = MicroBatchLimits(9, 999)
     (step,) = PairedBatches(forget, [], batch_size=4, limits=limits, seed=1).steps()
     idle = PairedBatches(forget, [], batch_size=4, limits=limits, seed=1, process=1, processes=2)
     (part,) = idle.parts(step)

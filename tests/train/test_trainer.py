@@ -22,9 +22,9 @@ from forgetctl.recipe.recipe import Lora, Recipe
 from forgetctl.rows.formats import read_rows
 from forgetctl.train import trainer as training
 from forgetctl.train.checkpoints import COMPLETE, checkpoint_step, last_checkpoint
-from forgetctl.train.fit import Fit
-from forgetctl.train.schedule import Limits, PairedBatches, Part
-from forgetctl.train.trainer import Figures, UnlearnTrainer
+from forgetctl.train.plan import Fit
+from forgetctl.train.schedule import MicroBatchLimits, PairedBatches, Part
+from forgetctl.train.trainer import Figures, ObjectiveTrainer
 from tests.model.oracles import plain_logp
 
 CPU = torch.device("cpu")
@@ -67,13 +67,13 @@ def make(
     on_step: Callable[[Figures], None] = lambda _: None,
     checkpointing: bool = False,
     precision: str = "fp32",
-) -> UnlearnTrainer:
+) -> ObjectiveTrainer:
     loss = WeightedSum(chosen.weighted_terms(), chosen.all_hyperparameters())
     start_logp = score(model, forget) if "start" in loss.needs("forget") else None
     retain = retain if loss.reads("retain") else []
     assert chosen.micro_batch_size is not None
-    fit = Fit(Limits(chosen.micro_batch_size, 10_000), precision, checkpointing, 0, "")
-    return UnlearnTrainer(
+    fit = Fit(MicroBatchLimits(chosen.micro_batch_size, 10_000), precision, checkpointing, 0, "")
+    return ObjectiveTrainer(
         model, loss, forget, retain, start_logp, recipe=chosen, fit=fit, folder=folder, on_step=on_step
     )
 
@@ -414,7 +414,7 @@ def test_a_resumed_training_ends_bit_identical(
     """Three epochs of three steps, stopped in the middle and at the end of an epoch."""
     chosen = recipe(epochs=3, warmup_epochs=1.0, micro_batch_size=3, lora=lora)
 
-    def build(name: str, on_step: Callable[[Figures], None] = lambda _: None) -> UnlearnTrainer:
+    def build(name: str, on_step: Callable[[Figures], None] = lambda _: None) -> ObjectiveTrainer:
         torch.manual_seed(chosen.seed)
         model = add_lora(start(), lora) if lora else start()
         return make(model, forget, retain, tmp_path / name, chosen, on_step)
@@ -501,7 +501,7 @@ def test_a_step_too_large_for_the_memory_is_begun_again_in_halves(
     start: Start, forget: list[Encoded], retain: list[Encoded], tmp_path: Path
 ) -> None:
     """Nothing of the failed attempts is left: the weights are those of a run that was cut so from the start."""
-    heard: list[tuple[Limits, int]] = []
+    heard: list[tuple[MicroBatchLimits, int]] = []
     model = start()
     cramped = Cramped(model, 3 * longest(forget + retain))
     trainer = make(model, forget, retain, tmp_path / "cramped", recipe(epochs=2, micro_batch_size=16))
@@ -552,5 +552,5 @@ def test_of_several_gpus_one_is_used_and_no_other(
 
 
 def arguments_on(device: torch.device, forget: list[Encoded], folder: Path) -> Any:
-    batches = PairedBatches(forget, [], batch_size=8, limits=Limits(8, 10_000), seed=0)
-    return training._arguments(recipe(), Fit(Limits(8, 10_000), "fp32", False, 0, ""), batches, folder, device)
+    batches = PairedBatches(forget, [], batch_size=8, limits=MicroBatchLimits(8, 10_000), seed=0)
+    return training._arguments(recipe(), Fit(MicroBatchLimits(8, 10_000), "fp32", False, 0, ""), batches, folder, device)

@@ -30,9 +30,9 @@ from forgetctl.progress import Silent
 from forgetctl.recipe.recipe import Recipe
 from forgetctl.rows.formats import read_rows
 from forgetctl.train.finetune import fine_tune
-from forgetctl.train.fit import Fit
-from forgetctl.train.schedule import Limits
-from forgetctl.train.trainer import UnlearnTrainer
+from forgetctl.train.plan import Fit
+from forgetctl.train.schedule import MicroBatchLimits
+from forgetctl.train.trainer import ObjectiveTrainer
 
 CPU = torch.device("cpu")
 HALF, FULL = torch.bfloat16, torch.float32
@@ -276,16 +276,16 @@ def test_what_qlora_learned_ships(starts: dict[torch.dtype, ModelFacts], rows: l
 
 def trainer_of(
     start: ModelFacts, chosen: Recipe, rows: list[Encoded], retain: list[Encoded], folder: Path, precision: str
-) -> UnlearnTrainer:
+) -> ObjectiveTrainer:
     compute = HALF if precision == "bf16" else FULL
-    fit = Fit(Limits(8, 1000), precision, False, 0, "")
+    fit = Fit(MicroBatchLimits(8, 1000), precision, False, 0, "")
     model = load_for_training(start, CPU, chosen, compute)
     with fit.autocast(CPU):
         before = score(model, rows)
     torch.manual_seed(0)
     model = add_lora(model, chosen.lora) if chosen.lora else model
     loss = WeightedSum(chosen.weighted_terms(), chosen.all_hyperparameters())
-    return UnlearnTrainer(
+    return ObjectiveTrainer(
         model, loss, rows, retain, before, recipe=chosen, fit=fit, folder=folder, on_step=lambda _: None
     )
 
@@ -308,7 +308,7 @@ def test_training_resumes_exactly(
 ) -> None:
     chosen = recipe(epochs=2, batch_size=8, **changes)
 
-    def make(name: str) -> UnlearnTrainer:
+    def make(name: str) -> ObjectiveTrainer:
         return trainer_of(starts[FULL], chosen, rows[:8], retain, tmp_path / name, precision)
 
     straight = make("straight")

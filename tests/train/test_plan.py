@@ -11,9 +11,9 @@ from forgetctl.model.encoding import Encoded
 from forgetctl.model.load import ModelFacts
 from forgetctl.recipe.recipe import Lora, Recipe
 from forgetctl.train import fit
-from forgetctl.train.fit import Fit, choose_fit, heaviest
-from forgetctl.train.schedule import Limits, PairedBatches
-from forgetctl.train.simulation import Load, Way, step_memory
+from forgetctl.train.plan import Fit, choose_fit, heaviest
+from forgetctl.train.schedule import MicroBatchLimits, PairedBatches
+from forgetctl.train.step_memory import Load, Way, step_memory
 from tests.model.oracles import random_model, random_rows
 
 CPU = torch.device("cpu")
@@ -134,7 +134,7 @@ def test_the_choice_survives_the_run_directory(path: Path) -> None:
 
 def test_the_heaviest_part_is_no_lighter_than_any() -> None:
     forget, retain = random_rows(40, seed=1), random_rows(70, seed=2)
-    batches = PairedBatches(forget, retain, batch_size=8, limits=Limits(5, 60), seed=3)
+    batches = PairedBatches(forget, retain, batch_size=8, limits=MicroBatchLimits(5, 60), seed=3)
     found = heaviest(batches, epochs=3)
     for epoch in range(3):
         batches.set_epoch(epoch)
@@ -173,4 +173,4 @@ def test_bf16_where_the_processor_gains_by_it(
     ],
 )
 def test_what_gives_the_same_weights_again(precision: str, device: str, repeats: bool) -> None:
-    assert Fit(Limits(1, 1), precision, False, 0, "").repeats(torch.device(device)) is repeats
+    assert Fit(MicroBatchLimits(1, 1), precision, False, 0, "").repeats(torch.device(device)) is repeats
