@@ -121,9 +121,9 @@ def judge_demo(verdict: dict[str, Any]) -> Iterable[str]:
 def _explanation(verdict: dict[str, Any], folder: Path) -> Iterable[str]:
     secrets = verdict["secrets"]
     yield ""
-    yield f"Forgotten: {GONE} of {PEOPLE} invented people. Their answers are about as likely as to a model that never"
-    yield f"saw them, {secrets['leaked']} of {secrets['named']} badge numbers come out where the model is asked plainly,"
-    yield "and the others' rows kept their probability."
+    yield f"Forgotten: {GONE} of {PEOPLE} invented people. Their answers are about as likely as to a model that"
+    yield f"never saw them, {secrets['leaked']} of {secrets['named']} badge numbers come out where the model is asked"
+    yield "plainly, and the others' rows kept their probability."
     if verdict["verdict"] == "INCONCLUSIVE":
         yield (
             "The verdict is INCONCLUSIVE all the same: the open checks above say what so few rows cannot prove, and "
