@@ -225,7 +225,7 @@ def _train(run: Run, job: Job, sample: Sample, model: Any, ranks: Ranks, progres
         rows=rows_by_role(job, encoded),
         answers=OtherAnswers(job.forget, job.refusals, lambda rows: encode(job, rows, job.options.forget)),
         plan=plan,
-        levels=levels_of(run, job, encoded, model, ranks) if job.unseen else None,
+        levels=levels_of(run, model, encode_unseen(job), job.encoded, encoded, ranks) if job.unseen else None,
         measure=_measure(job, sample) if job.options.track else None,
         ranks=ranks,
     )
@@ -281,7 +281,7 @@ def _measure(job: Job, sample: Sample) -> Callable[[Any], Scores]:
 
 def _freeze(run: Run, job: Job, sample: Sample) -> None:
     """Write what must be fixed before training: recipe, bounds of the verdict, pairs, commitments, requests served."""
-    run.freeze(job.recipe.to_yaml(), asdict(job.recipe.verify.bounds))
+    run.freeze(job.recipe.to_yaml(), job.recipe.verify.bounds.model_dump())
     write_json(run.pairs_file, sample.pairing.as_json())
     run.commit_rows(job.parts)
     run.record["inputs"]["forget"]["commitment"] = run.commit(job.options.forget)
