@@ -20,7 +20,7 @@ from forgetctl.files.writing import model_digest
 from forgetctl.model.encoding import Encoder
 from forgetctl.model.load import load_model, load_tokenizer
 from forgetctl.rows.formats import Fields, read_rows
-from forgetctl.train.finetune import fine_tune
+from forgetctl.train.fine_tuning import fine_tune, fine_tuning
 from forgetctl.train.reference import ReferenceOptions, lessons
 from tests.world import write_lines
 
@@ -60,7 +60,7 @@ def test_it_is_the_engines_fine_tuning(made: Path, world: Path) -> None:
     model = load_model(world / "model", torch.device("cpu"), torch.float32)
     encoder = Encoder(load_tokenizer(world / "model"), "{prompt}")
     rows = [encoder.encode(row) for row in read_rows(world / "holdout.jsonl")]
-    fine_tune(model, rows, epochs=2, learning_rate=1e-3, seed=2, batch_size=4, warmup_epochs=1.0)
+    fine_tune(model, rows, fine_tuning(epochs=2, learning_rate=1e-3, seed=2, batch_size=4, warmup_epochs=1.0))
     saved = weights(made / "seed-2")
     assert all(torch.equal(value, saved[name]) for name, value in model.named_parameters() if name in saved)
 

@@ -31,8 +31,8 @@ def test_other_terms_drive_no_row_beyond_its_level(name: str) -> None:
 
     def pull(terms: dict[str, float]) -> list[float]:
         loss = WeightedSum(terms, {})
-        found: list[float] = gradient(lambda logp: loss(Batch({"forget": replace(whole, logp=logp)})), whole.logp).tolist()
-        return found
+        pulled = gradient(lambda logp: loss(Batch({"forget": replace(whole, logp=logp)})), whole.logp)
+        return [float(slope) for slope in pulled]
 
     both, alone, back = pull({name: 1.0, "level": 1.0}), pull({name: 1.0}), pull({"level": 1.0})
     assert both == pytest.approx([alone[0] + back[0], back[1]])

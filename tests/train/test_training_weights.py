@@ -29,10 +29,11 @@ from forgetctl.model.split_weights import is_split, join, low_half
 from forgetctl.progress import Silent
 from forgetctl.recipe.recipe import Recipe
 from forgetctl.rows.formats import read_rows
-from forgetctl.train.finetune import fine_tune
-from forgetctl.train.plan import Fit
+from forgetctl.train.fine_tuning import fine_tune, fine_tuning
+from forgetctl.train.plan import ComputePlan
 from forgetctl.train.schedule import MicroBatchLimits
-from forgetctl.train.trainer import ObjectiveTrainer
+from forgetctl.train.term_inputs import TermInputs
+from forgetctl.train.trainer import ObjectiveTrainer, TrainingSetup, TrainingTask
 
 CPU = torch.device("cpu")
 HALF, FULL = torch.bfloat16, torch.float32
@@ -260,7 +261,7 @@ def test_what_qlora_learned_ships(starts: dict[torch.dtype, ModelFacts], rows: l
     model = load_for_training(start, CPU, chosen, FULL)
     before = torch.tensor(score(model, rows))
     adapted = add_lora(model, chosen.lora)
-    fine_tune(adapted, rows, epochs=40, learning_rate=1e-2, seed=0)
+    fine_tune(adapted, rows, fine_tuning(epochs=40, learning_rate=1e-2, seed=0))
     trained = torch.tensor(score(adapted, rows))
     saved(adapted, start, tmp_path / "out")
     shipped = load_model(tmp_path / "out", CPU, FULL)
@@ -278,16 +279,15 @@ def trainer_of(
     start: ModelFacts, chosen: Recipe, rows: list[Encoded], retain: list[Encoded], folder: Path, precision: str
 ) -> ObjectiveTrainer:
     compute = HALF if precision == "bf16" else FULL
-    fit = Fit(MicroBatchLimits(8, 1000), precision, False, 0, "")
+    plan = ComputePlan(limits=MicroBatchLimits(rows=8, tokens=1000), precision=precision)
     model = load_for_training(start, CPU, chosen, compute)
-    with fit.autocast(CPU):
+    with plan.autocast(CPU):
         before = score(model, rows)
     torch.manual_seed(0)
     model = add_lora(model, chosen.lora) if chosen.lora else model
     loss = WeightedSum(chosen.weighted_terms(), chosen.all_hyperparameters())
-    return ObjectiveTrainer(
-        model, loss, rows, retain, before, recipe=chosen, fit=fit, folder=folder, on_step=lambda _: None
-    )
+    task = TrainingTask(loss=loss, rows={"forget": rows, "retain": retain}, inputs=TermInputs(start_logp=before))
+    return ObjectiveTrainer(model, task, TrainingSetup(recipe=chosen, plan=plan, checkpoints=folder))
 
 
 @pytest.mark.parametrize(
