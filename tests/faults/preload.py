@@ -11,7 +11,11 @@ with quick_imports():
     for name in (
         "forgetctl.cli.main",
         "forgetctl.report.plots",
-        *(f"forgetctl.jobs.{job}" for job in ("unlearn", "verify", "report", "seal", "audit")),
+        "forgetctl.train.unlearn",
+        "forgetctl.verify.verify",
+        "forgetctl.report.report",
+        "forgetctl.seal.seal",
+        "forgetctl.seal.audit",
         "forgetctl.cli.terminal",
         "scipy.stats",
         "rouge_score.rouge_scorer",
