@@ -23,7 +23,8 @@ def demo(progress: TerminalProgress, *, out: Path, as_json: bool) -> None:
     """Train a small model on invented people, let it forget some, verify and report; about two minutes."""
     with computing("cpu"):
         from ..demo.demo import run_demo
+    from .terminal import show_line
 
-    verdict = run_demo(out, progress, silent=as_json)
+    verdict = run_demo(out, progress, None if as_json else show_line)
     if as_json:
         click.echo(json.dumps(verdict, indent=1))
