@@ -73,7 +73,7 @@ class RowScorer:
             lines=[row.line for row in rows],
             answer_tokens=row_tokens(encoded),
             subjects=_subjects(rows),
-            copies=_numbers([(normalise(row.prompt), normalise(row.response)) for row in rows]),
+            copies=_numbers([row.key for row in rows]),
             elicited={
                 mode: self._elicit(mode, rows, [first for first, *_ in by_row(encoded, encoded)]) for mode in modes
             },

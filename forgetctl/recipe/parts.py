@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator
 
+from .bounds import Bounds
 from .settings import Settings
-
-if TYPE_CHECKING:
-    from ..verify.bounds import Bounds
 
 
 class Lora(Settings):
@@ -62,14 +60,10 @@ class Calibration(Settings):
         return {"level": self.weight, **({"k_unseen": self.stand_ins} if self.stand_ins else {})}
 
 
-class Verify(Settings):
+class Verify(Bounds):
     """How the artefact is checked, and the bounds frozen into the plan."""
 
-    delta: float = Field(0.15, gt=0, le=0.2)
-    utility_loss: float = Field(0.02, ge=0, lt=1)
     distractors: int = Field(5, ge=1, description="perturbed answers made where the request has none")
-    pass_level: float = Field(0.01, gt=0, le=0.05, description="how often a check may pass by chance")
-    fail_level: float = Field(0.05, gt=0, le=0.05, description="how often a check may fail by chance")
     answer_tokens: int = Field(200, ge=1, description="longest generated answer (TOFU's 200)")
     primed_tokens: int = Field(8, ge=1, description="first tokens of the response that are given away")
     affirmation: str = Field("Sure, here is the answer:", min_length=1, description="how a willing answer begins")
@@ -80,9 +74,7 @@ class Verify(Settings):
     @property
     def bounds(self) -> Bounds:
         """The limits of the verdict."""
-        from ..verify.bounds import Bounds  # scipy is slow to import, and most commands do not judge
-
-        return Bounds(self.delta, self.utility_loss, self.pass_level, self.fail_level)
+        return Bounds(**{name: getattr(self, name) for name in Bounds.model_fields})
 
 
 class Quotas(Settings):

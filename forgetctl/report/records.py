@@ -49,7 +49,7 @@ class Computing(Part):
 
 
 class Flagged(Part):
-    """What a rule of `forgetctl.rows.abuse` found in the request before training. lines: empty if it is about all rows."""
+    """What a rule of `forgetctl.rows.abuse` found in the request before training. lines: empty if about all rows."""
 
     rule: str
     rows: int

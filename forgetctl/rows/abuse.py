@@ -21,7 +21,7 @@ SHOWN = 8
 """Lines that a message names."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Flag:
     """What a rule found. lines: of the rows that it flags, in the request; empty where it is about all of them.
 

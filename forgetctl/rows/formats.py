@@ -5,11 +5,12 @@ Used for the deletion request, the retain file and the holdout alike.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import zlib
 from array import array
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast, overload
 
@@ -22,6 +23,8 @@ MAX_LINE_BYTES, MAX_ROWS = 64 * 1024, 10_000
 """Of a request, and of whatever else is held in memory: it comes from outside."""
 RETAIN_LINE_BYTES = 16 * 1024 * 1024
 """Of the owner's retain file, which may have any number of rows."""
+KEPT_BYTES = 16 * 1024 * 1024
+"""Of lines whose rows are held in memory, for about four times as much of it; a larger retain file stays on disk."""
 ROLES = ("system", "user", "assistant")
 # Ours first, then TOFU's name for the same thing.
 PARAPHRASED = ("paraphrased_response", "paraphrased_answer")
@@ -33,13 +36,22 @@ class Fields:
     """How a file of rows is read.
 
     prompt, response: names of the fields that hold them, where they are not the usual ones. max_line: bytes of the
-    longest line that is accepted; max_rows: most rows. A retain file that stays on disk has limits of its own.
+    longest line that is accepted; max_rows: most rows. A retain file has limits of its own.
     """
 
     prompt: str | None = None
     response: str | None = None
     max_line: int = MAX_LINE_BYTES
     max_rows: int = MAX_ROWS
+
+
+@dataclass(frozen=True, repr=False)
+class FileRows:
+    """The rows of a file as they were read. sha256: of exactly those bytes, hexadecimal."""
+
+    path: Path
+    rows: list[Row]
+    sha256: str
 
 
 def read_rows(path: Path, fields: Fields | None = None) -> list[Row]:
@@ -49,48 +61,65 @@ def read_rows(path: Path, fields: Fields | None = None) -> list[Row]:
     Raises InputError, which names file and line, for anything that is not a valid row, and for more than `fields`
     allows.
     """
-    for _ in each_row(path, fields):
-        pass  # whatever is wrong with the file, no row is kept before that is known
-    return list(each_row(path, fields))
+    return read_file(path, fields).rows
 
 
-def each_row(path: Path, fields: Fields | None = None) -> Iterator[Row]:
-    """The same one by one, none of them kept. Raises InputError where the iteration meets the fault."""
-    fields = fields or Fields()
-    empty = True
-    for line in _lines(path, fields.max_line, fields.max_rows):
-        empty = False
-        yield _row(path, line, fields)
-    if empty:
+def read_file(path: Path, fields: Fields | None = None) -> FileRows:
+    """The same with the digest of what was read."""
+    fields, digest = fields or Fields(), hashlib.sha256()
+    for _ in _lines(path, fields.max_line, fields.max_rows):
+        pass  # a file of more than may be held is refused before any of it is
+    rows = [_row(path, line, fields) for line in _lines(path, fields.max_line, fields.max_rows, digest.update)]
+    if not rows:
         raise InputError(path, "holds no row")
+    return FileRows(path, rows, digest.hexdigest())
 
 
-def first_row(path: Path, fields: Fields | None = None) -> Row:
-    """The first row of a retain file, which may be long. Raises InputError as `RowFile` does."""
-    for line in _lines(path, RETAIN_LINE_BYTES, max_rows=None):
-        return _row(path, line, fields or Fields())
-    raise InputError(path, "holds no row")
+class RowReader:
+    """Reads files of rows, each of them once however often it is asked for in the same way."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Path, Fields], FileRows] = {}
+
+    def read(self, path: Path, fields: Fields) -> FileRows:
+        """As `read_file`."""
+        key = (path.absolute(), fields)
+        if key not in self._known:
+            self._known[key] = read_file(path, fields)
+        return replace(self._known[key], path=path)
 
 
 class RowFile(Sequence[Row]):
-    """The rows of a JSONL file as a sequence that leaves them in the file, however many they are.
+    """The rows of a JSONL file as a sequence, which leaves them in the file if it is large.
 
-    Every row is read and checked once when this is made, and again, from its place, whenever it is asked for.
+    Every row is read and checked once when this is made. Up to `kept` bytes of them are held from then on; those of a
+    larger file are read again, from their place, whenever they are asked for.
     Lines may be longer than a request's (RETAIN_LINE_BYTES), and there may be any number of rows, or `most`.
-    Raises InputError as `read_rows` does, and later if the file is no longer what was checked.
+    sha256: of the file as it was checked. Raises InputError as `read_rows` does, and later if a file that the rows were
+    left in is no longer what was checked.
     """
 
-    def __init__(self, path: Path, fields: Fields | None = None, most: int | None = None) -> None:
+    def __init__(
+        self, path: Path, fields: Fields | None = None, most: int | None = None, *, kept: int = KEPT_BYTES
+    ) -> None:
         self.path, self.fields = path, fields or Fields()
         # 20 bytes a row.
         self._starts, self._numbers, self._checks = array("q"), array("q"), array("I")
-        for line in _lines(path, RETAIN_LINE_BYTES, most):
-            _row(path, line, self.fields)
+        self._rows: list[Row] | None = []
+        digest, size = hashlib.sha256(), 0
+        for line in _lines(path, RETAIN_LINE_BYTES, most, digest.update):
+            row = _row(path, line, self.fields)
             self._starts.append(line.start)
             self._numbers.append(line.number)
             self._checks.append(zlib.crc32(line.raw))
+            size += len(line.raw)
+            if self._rows is not None and size <= kept:
+                self._rows.append(row)
+            else:
+                self._rows = None
         if not self._starts:
             raise InputError(path, "holds no row")
+        self.sha256 = digest.hexdigest()
         self._size = path.stat().st_size
 
     def __len__(self) -> int:
@@ -99,16 +128,23 @@ class RowFile(Sequence[Row]):
     def __iter__(self) -> Iterator[Row]:
         return self._read(range(len(self)))
 
+    def pick(self, positions: Sequence[int]) -> list[Row]:
+        """The rows at some positions, for which the file is opened once at most."""
+        return list(self._read(positions))
+
     @overload
     def __getitem__(self, index: int) -> Row: ...
     @overload
     def __getitem__(self, index: slice) -> list[Row]: ...
     def __getitem__(self, index: int | slice) -> Row | list[Row]:
         if isinstance(index, slice):
-            return list(self._read(range(len(self))[index]))
+            return self.pick(range(len(self))[index])
         return next(self._read([range(len(self))[index]]))
 
     def _read(self, positions: Sequence[int]) -> Iterator[Row]:
+        if self._rows is not None:
+            yield from (self._rows[position] for position in positions)
+            return
         with opened(self.path) as file:
             if os.fstat(file.fileno()).st_size != self._size:
                 raise InputError(self.path, "has changed since it was checked")
@@ -124,6 +160,11 @@ class RowFile(Sequence[Row]):
         return _RawLine(number, self._starts[position], raw, _decode(self.path, number, raw))
 
 
+def pick(rows: Sequence[Row], positions: Sequence[int]) -> list[Row]:
+    """The rows at some positions, wherever they are."""
+    return rows.pick(positions) if isinstance(rows, RowFile) else [rows[position] for position in positions]
+
+
 class _RawLine(NamedTuple):
     """A line that is not blank. number: from 1; start: its place in the file, in bytes."""
 
@@ -136,13 +177,18 @@ class _RawLine(NamedTuple):
         return f"_RawLine(number={self.number})"
 
 
-def _lines(path: Path, max_line: int, max_rows: int | None) -> Iterator[_RawLine]:
+def _lines(
+    path: Path, max_line: int, max_rows: int | None, seen: Callable[[bytes], None] = lambda _: None
+) -> Iterator[_RawLine]:
+    """Lines that are not blank. seen: is shown all bytes, of blank lines too. Raises InputError for what is no line of
+    text, and for more lines than may be."""
     with opened_text(path) as file:
         start = rows = 0
         # A bounded read per line: a file without line breaks cannot fill the memory.
         for number, raw in enumerate(iter(lambda: file.readline(max_line + 1), b""), start=1):
             if len(raw) > max_line:
                 raise InputError(path, f"line is longer than {max_line // 1024} KiB", number)
+            seen(raw)
             text = _decode(path, number, raw)
             filled = bool(text.strip())
             rows += filled

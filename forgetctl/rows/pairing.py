@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from ..errors import UsageError
 from ..recipe.recipe import Retain
-from .likeness import NearDuplicates, Shortlist, Substrings, descending, similarity
-from .profiles import Profiles, pieces
-from .row import Row, normalise
+from .formats import pick
+from .likeness import NearDuplicates, Profiles, Shortlist, Substrings, descending, pieces, similarity
+from .row import Key, Row, normalise
 
 BATCH_ROWS = 4096
 BATCH_CHARACTERS = 4 * 1024 * 1024
@@ -94,17 +94,16 @@ def _reasons(forget: Sequence[Row], retain: Sequence[Row], threshold: float, nea
 
     Rows that are not kept out are shown to `nearness`.
     """
-    rows = {_normalised(row) for row in forget}
+    rows = {row.key for row in forget}
     known = {normalise(text) for row in forget for text in (row.response, row.paraphrased_response) if text}
     duplicates = NearDuplicates(known, threshold)
     secrets = Substrings({normalise(secret) for row in forget for secret in row.secrets})
     reasons = np.zeros(len(retain), dtype=np.int8)
     for positions, part in _batches(retain):
-        parts = [_normalised(row) for row in part]
-        texts = [_key(*pair) for pair in parts]
+        texts = [_text(row.key) for row in part]
         profiles = pieces(texts)
-        same = np.array([pair in rows for pair in parts])
-        close = duplicates.among([response for _, response in parts])
+        same = np.array([row.key in rows for row in part])
+        close = duplicates.among([row.key.response for row in part])
         found = np.select([same, close, secrets.among(texts, profiles)], [1, 2, 3])
         reasons[positions] = found
         free = np.flatnonzero(found == 0)
@@ -135,7 +134,7 @@ class Nearness(Protocol):
 
 
 def _nearness(forget: Sequence[Row], retain: Sequence[Row], count: int) -> Nearness:
-    queries = list(dict.fromkeys(_key(*_normalised(row)) for row in forget))
+    queries = list(dict.fromkeys(_text(row.key) for row in forget))
     if len(queries) * len(retain) <= EXACT_PAIRS:
         return _AllRows(queries, len(retain), count)
     # The rankings have rows in common, so each must go deeper than its share.
@@ -171,7 +170,7 @@ class _ShortLists:
         index[order] = np.arange(len(order))
         for query, positions in zip(self.queries, self.shortlist.ids(), strict=True):
             kept = order[np.sort(index[positions[index[positions] >= 0]])].tolist()
-            scores = similarity([query], [_key(*_normalised(self.retain[position])) for position in kept])[0]
+            scores = similarity([query], [_text(row.key) for row in pick(self.retain, kept)])[0]
             yield [kept[i] for i in descending(scores)]
 
 
@@ -182,8 +181,8 @@ def similar_answers(rows: Sequence[Row], others: Sequence[Row], count: int) -> l
     gets fewer, or none, when there are not enough.
     """
     pool = [*rows, *others]
-    texts = [normalise(row.response) for row in pool]
-    prompts = [normalise(row.prompt) for row in pool]
+    texts = [row.key.response for row in pool]
+    prompts = [row.key.prompt for row in pool]
     scores = (
         scored
         for start in range(0, len(rows), QUERIES)
@@ -220,10 +219,6 @@ def with_perturbed(forget: list[Row], others: Sequence[Row], count: int) -> tupl
     return rows, "request and nearest answers" if any(row.perturbed_responses for row in forget) else "nearest answers"
 
 
-def _normalised(row: Row) -> tuple[str, str]:
-    return normalise(row.prompt), normalise(row.response)
-
-
-def _key(prompt: str, response: str) -> str:
+def _text(key: Key) -> str:
     """One text of both. No normalised text holds a line break, so that nothing is found across it."""
-    return f"{prompt}\n{response}"
+    return f"{key.prompt}\n{key.response}"

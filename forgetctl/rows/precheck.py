@@ -7,14 +7,17 @@ start model's scores with those of rows nobody saw.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..recipe.parts import Quotas
 from .abuse import Flag
 from .likeness import NearDuplicates
-from .memorisation import fewest_unseen, known
 from .row import Row, normalise
 
 REFUSAL = 90.0
@@ -61,11 +64,30 @@ def check_known(
         f"{share:.0%}; more than {quotas.unknown_share:.0%} stop the request; a row nobody saw passes for known "
         f"in at most {quotas.level:.0%} of cases"
     )
-    return [Flag("unknown", len(lines), len(forget), tuple(lines), figure, share > quotas.unknown_share)], None
+    return [_flag("unknown", lines, forget, figure, stops=share > quotas.unknown_share)], None
+
+
+def known(scores: Sequence[float], unseen: Sequence[float], level: float) -> NDArray[np.bool_]:
+    """Which of the rows are known, by their log-probability in nats a token and that of unseen rows.
+
+    A row is known if its rank among the unseen rows, itself counted, is within `level` of the top: the conformal
+    p-value (1 + unseen rows that are no less probable) / (unseen rows + 1). So a row of the same kind that nobody saw
+    passes for known with a probability of at most `level`, whatever the distribution; equals count against the row.
+    Nothing is known against fewer than `fewest_unseen` rows.
+    """
+    ordered = np.sort(np.asarray(unseen, dtype=np.float64))
+    no_less = len(ordered) - np.searchsorted(ordered, np.asarray(scores, dtype=np.float64), side="left")
+    found: NDArray[np.bool_] = (1 + no_less) / (len(ordered) + 1) <= level
+    return found
+
+
+def fewest_unseen(level: float) -> int:
+    """Unseen rows without which no row could ever be called known."""
+    return math.ceil(1 / level) - 1
 
 
 def _refusals(forget: Sequence[Row], refusals: Sequence[str]) -> Iterator[Flag]:
-    texts = [normalise(row.response).replace("\N{RIGHT SINGLE QUOTATION MARK}", "'") for row in forget]
+    texts = [row.key.response.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'") for row in forget]
     listed = NearDuplicates({normalise(refusal) for refusal in refusals}, REFUSAL).among(texts)
     lines = [
         row.line
@@ -73,7 +95,7 @@ def _refusals(forget: Sequence[Row], refusals: Sequence[str]) -> Iterator[Flag]:
         if row.context and (one or OPENING.match(text))
     ]
     if lines:
-        yield Flag("refusals", len(lines), len(forget), tuple(lines), "no row may be one", True)
+        yield _flag("refusals", lines, forget, "no row may be one")
 
 
 def _common(forget: Sequence[Row], retain: Sequence[Row], quotas: Quotas) -> Iterator[Flag]:
@@ -87,7 +109,7 @@ def _common(forget: Sequence[Row], retain: Sequence[Row], quotas: Quotas) -> Ite
     lines = [line for line, found in short.items() if all(counts[word] >= fewest for word in found)]
     if lines:
         figure = f"up to {quotas.common_words} words, each in {quotas.common_share:.0%} of the retain rows or more"
-        yield Flag("common", len(lines), len(forget), tuple(lines), figure, True)
+        yield _flag("common", lines, forget, figure)
 
 
 def _overlap(forget: Sequence[Row], retain: Sequence[Row], excluded: tuple[int, int], quotas: Quotas) -> Iterator[Flag]:
@@ -95,19 +117,25 @@ def _overlap(forget: Sequence[Row], retain: Sequence[Row], excluded: tuple[int, 
     share = others / max(1, len(retain) - same)
     if share <= quotas.overlap_share:
         return
-    counts = Counter(normalise(row.response) for row in retain)
-    own = Counter(normalise(row.response) for row in forget)
+    counts = Counter(row.key.response for row in retain)
+    own = Counter(row.key.response for row in forget)
     # A row with secrets is named too: which of them stand elsewhere only pairing has looked up.
-    lines = [row.line for row in forget if row.secrets or counts[text := normalise(row.response)] > max(1, own[text])]
+    lines = [row.line for row in forget if row.secrets or counts[row.key.response] > max(1, own[row.key.response])]
     figure = f"they exclude {share:.0%} of the retain rows that are not of the request, {quotas.overlap_share:.0%} may"
-    yield Flag("overlap", len(lines) or len(forget), len(forget), tuple(lines), figure, True)
+    yield _flag("overlap", lines, forget, figure)
 
 
 def _quota(forget: Sequence[Row], retain: Sequence[Row], quotas: Quotas) -> Iterator[Flag]:
     share = len(forget) / len(retain)
     if share > quotas.forget_share:
         figure = f"{share:.2g} for each of {len(retain)} retain rows, {quotas.forget_share:g} may be"
-        yield Flag("quota", len(forget), len(forget), (), figure, True)
+        yield _flag("quota", [], forget, figure)
+
+
+def _flag(rule: str, lines: Sequence[int], forget: Sequence[Row], figure: str, *, stops: bool = True) -> Flag:
+    """A flag of the rows at `lines`, or without any of all of them."""
+    flagged, of = len(lines) or len(forget), len(forget)
+    return Flag(rule=rule, rows=flagged, of=of, lines=tuple(lines), figure=figure, stops=stops)
 
 
 def _holding(rows: Iterable[Row], wanted: set[str]) -> Counter[str]:

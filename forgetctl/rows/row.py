@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import KW_ONLY, dataclass, replace
+from functools import cached_property
+from typing import Literal, NamedTuple
 
 from .text import fold
 
 Turn = tuple[Literal["system", "user", "assistant"], str]
+
+
+class Key(NamedTuple):
+    """What makes two rows the same: their prompts and responses, normalised. Its representation holds no text."""
+
+    prompt: str
+    response: str
+
+    def __repr__(self) -> str:
+        return "Key()"
 
 
 @dataclass(frozen=True, repr=False)
@@ -25,6 +36,7 @@ class Row:
     line: int
     context: tuple[Turn, ...]
     response: str
+    _: KW_ONLY
     request_id: str | None = None
     subject_id: str | None = None
     paraphrased_response: str | None = None
@@ -40,11 +52,16 @@ class Row:
         """The turns before the response as one string."""
         return "\n".join(content for _, content in self.context)
 
+    @cached_property
+    def key(self) -> Key:
+        """What rows are compared by; made on first use, since folding is slow for text outside ASCII."""
+        return Key(normalise(self.prompt), normalise(self.response))
+
     def answering(self, response: str) -> Row:
         """The same prompt with another response."""
         return replace(self, response=response)
 
 
 def normalise(text: str) -> str:
-    """Text for comparisons: folded (`maths.text.fold`), runs of white space as one blank."""
+    """Text for comparisons: folded (`text.fold`), runs of white space as one blank."""
     return " ".join(fold(text).split())

@@ -19,12 +19,13 @@ from securesystemslib.dsse import Envelope
 
 from ..errors import InputError, UsageError
 from ..files.canonical import MAX_BYTES, MalformedError, sha256
+from ..files.entries import Entry, entries
 from ..files.outside import read_bytes
 from ..files.writing import MANIFEST as MANIFEST  # these are part of this module's own interface
 from ..files.writing import SEAL as SEAL
 from ..files.writing import refuse_in_bundle, write_bytes
 from .keys import Signer
-from .manifest import Entry, Manifest, entries
+from .manifest import Manifest
 from .statement import make_statement, read_envelope, read_statement, sign_statement
 
 TIMESTAMP, WEIGHTS_SIGNATURE = "timestamp.tsr", "weights.sig"

@@ -15,10 +15,10 @@ from rfc3161_client import VerificationError
 from securesystemslib.signer import SSlibKey
 
 from ..files.canonical import MalformedError, sha256
+from ..files.entries import Entry, model_entries
 from ..files.writing import CARD, file_digest
 from ..runs.events import ChainError, Event, read_chain
 from .bundle import MANIFEST, MODEL, OPTIONAL, SEAL, TIMESTAMP, Bundle, model_subjects, walk
-from .manifest import Entry, model_entries
 from .timestamp import check_timestamp, read_timestamp
 
 Status = Literal["ok", "note", "broken", "malformed", "policy"]

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, Validat
 
 from ..errors import ForgetctlError
 from ..files.canonical import MalformedError, parse, parse_object
+from ..files.entries import files_digest
 from ..recipe.recipe import read_recipe
 from ..report.records import Report
 from ..report.render import build
@@ -21,7 +22,6 @@ from ..runs.run import Run
 from ..verify.basis import Basis, basis_of, bounds_of
 from .bundle import Bundle
 from .checks import Finding, read_events
-from .manifest import files_digest
 
 
 class _Strict(BaseModel):

@@ -12,6 +12,7 @@ from filelock import FileLock
 from .. import __version__
 from ..errors import RunError, UsageError
 from ..files.canonical import MalformedError
+from ..files.entries import model_entries
 from ..files.folders import whole_folder
 from ..files.plain_text import one_line
 from ..files.writing import SEAL, is_bundle, now, read_json, write_bytes
@@ -22,7 +23,6 @@ from .audit import audit_contents
 from .bundle import TIMESTAMP, WEIGHTS_SIGNATURE, Contents, copy_files, read_bundle, refuse_used_place, seal_draft
 from .checks import check_files, check_statement
 from .keys import Signer, load_signer
-from .manifest import model_entries
 from .statement import add_signature
 from .timestamp import request_timestamp
 from .weights import sign_weights

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from ..progress import Progress
-from ..verify.bounds import Bounds
+from ..recipe.bounds import Bounds
 from ..verify.findings import Closeness, Findings, Kept
 from ..verify.statistics.counts import Excess, excess, standing_out
 from ..verify.statistics.distances import ks, paired_distance

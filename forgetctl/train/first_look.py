@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..rows.formats import Fields, each_row, first_row
+from ..rows.formats import Fields, RowFile, read_rows
 from ..rows.refusals import read_refusals
 from .options import UnlearnOptions, VerifyOptions
 
@@ -25,7 +25,7 @@ def look_before_unlearning(options: UnlearnOptions) -> None:
     _look([options.forget], options.fields)
     read_refusals(options.refusals)
     if options.retain is not None:
-        first_row(options.retain, options.fields)
+        RowFile(options.retain, options.fields)
 
 
 def look_before_verifying(options: VerifyOptions) -> None:
@@ -35,7 +35,7 @@ def look_before_verifying(options: VerifyOptions) -> None:
     if options.scores is None:  # with scores, files of rows are refused whatever they hold
         _look([path for name, path in options.files if name != "retain"], options.fields)
         if options.retain is not None:
-            first_row(options.retain, options.fields)
+            RowFile(options.retain, options.fields)
     named: list[tuple[str | Path | None, Role]] = [(options.scores, "unlearned"), (options.start, "start")]
     named += [(name, "reference") for name in options.references]
     files = [(Path(name), role) for name, role in named if name is not None and Path(name).is_file()]
@@ -48,8 +48,7 @@ def look_before_verifying(options: VerifyOptions) -> None:
 
 def _look(paths: Iterable[Path], fields: Fields) -> None:
     for path in paths:
-        for _ in each_row(path, fields):
-            pass
+        read_rows(path, fields)
 
 
 def _launched() -> bool:

@@ -1,15 +1,93 @@
-"""The levels that forgetting ends at, from a model that has not forgotten yet."""
+"""Where rows would lie for a model that never saw them, learned from holdout rows: the levels that forgetting ends at.
+
+A model that is driven away from a row does not know where to stop. Rows that it never saw show where: their
+log-probabilities a token have a distribution, and which of them lie high in it can be told in part from the answers
+themselves, from how usual their tokens are after one another. Nothing here sees what a verdict is reached from.
+They are learned once, from the model that has not forgotten yet, and then read from the run.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import RunError
+from ..files.writing import read_json, write_json
 from ..model.encoding import Encoded
 from ..model.metrics import per_token
 from ..model.processes import Ranks
 from ..model.shares import shared_scores
-from .unseen import unseen_levels
+from ..rows.holdout import FEWEST
+from ..runs.run import Run
+
+Floats = NDArray[np.float64]
+Answer = Sequence[int]
+"""Token ids of an answer after the token that stands before it."""
+
+PRIOR = 20.0
+"""Pairs that the frequency of single tokens counts for (Dirichlet smoothing; MacKay & Peto 1995)."""
+
+
+class Usage:
+    """How usual tokens are after one another in a corpus of answers."""
+
+    def __init__(self, corpus: Iterable[Answer]) -> None:
+        self.singles: Counter[int] = Counter()
+        self.pairs: Counter[tuple[int, int]] = Counter()
+        self.firsts: Counter[int] = Counter()
+        for answer in corpus:
+            self.singles.update(answer[1:])
+            self.pairs.update(pairwise(answer))
+            self.firsts.update(answer[:-1])
+        self.total = sum(self.singles.values())
+
+    def logp(self, answer: Answer) -> Floats:
+        """Log-probability of each of the answer's tokens under the smoothed pair frequencies, (tokens,) nats.
+
+        A token that the corpus lacks counts as seen half a time.
+        """
+        kinds = len(self.singles) + 1
+        found = []
+        for before, token in pairwise(answer):
+            single = (self.singles[token] + 0.5) / (self.total + 0.5 * kinds)
+            found.append((self.pairs[before, token] + PRIOR * single) / (self.firsts[before] + PRIOR))
+        return np.log(found)
+
+
+def unseen_levels(
+    holdout: Sequence[Answer], scores: ArrayLike, rows: Sequence[Answer], corpus: Iterable[Answer]
+) -> Floats:
+    """The log-probability a token, in nats, at which each of `rows` would lie had the model never seen it, (n,).
+
+    scores: (m,) nats a token, the start model's of the `holdout` rows. corpus: answers of rows that are kept.
+    A line is fitted to the holdout rows, from the means of `Usage.logp` and of its square. It ranks `rows`, and each
+    gets the holdout's quantile of its rank, moved by as much as the line expects `rows` to differ from the holdout on
+    average. So the levels are distributed as unseen rows are, and rows that read easily lie high.
+    Raises ValueError for fewer than 20 holdout rows, or scores that are not finite.
+    """
+    unseen = np.asarray(scores, dtype=float)
+    if len(holdout) < FEWEST or unseen.shape != (len(holdout),):
+        raise ValueError(f"{len(holdout)} holdout rows, {FEWEST} are needed")
+    if not np.isfinite(unseen).all():
+        raise ValueError("a score of the holdout is not finite")
+    usage = Usage(corpus)
+    known, asked = _features(usage, holdout), _features(usage, rows)
+    line = np.linalg.lstsq(known, unseen, rcond=None)[0]
+    expected = asked @ line
+    ranks = expected.argsort(kind="stable").argsort(kind="stable")
+    levels: Floats = np.quantile(unseen, (ranks + 0.5) / len(rows)) + expected.mean() - (known @ line).mean()
+    return levels
+
+
+def _features(usage: Usage, answers: Sequence[Answer]) -> Floats:
+    """(n, 3): one, the mean of the tokens' usage, and that of its square."""
+    found = [usage.logp(answer) for answer in answers]
+    return np.array([(1.0, usual.mean(), (usual**2).mean()) for usual in found])
 
 
 def learn_levels(
@@ -23,6 +101,34 @@ def learn_levels(
     logp = shared_scores(ranks or Ranks(), model, unseen)
     scores = per_token(logp, [row.tokens for row in unseen])
     levels = unseen_levels(_answers(unseen), scores, _answers(forget), _answers(retain))
+    return [float(level) for level in levels]
+
+
+def levels_of(
+    run: Run,
+    model: Any,
+    unseen: Sequence[Encoded],
+    forget: Sequence[Encoded],
+    retain: Sequence[Encoded],
+    ranks: Ranks,
+) -> list[float]:
+    """The same, read from the run where they were learned before. Raises RunError for levels of other rows."""
+    known = ranks.from_first(lambda: _known(run, len(forget)))
+    if known is not None:
+        return known
+    levels = learn_levels(model, unseen, forget, retain, ranks)
+    with ranks.agreed():
+        if ranks.first:
+            write_json(run.levels_file, {"levels": levels})
+    return levels
+
+
+def _known(run: Run, rows: int) -> list[float] | None:
+    if not run.levels_file.is_file():
+        return None
+    levels = read_json(run.levels_file).get("levels")
+    if not isinstance(levels, list) or len(levels) != rows:
+        raise RunError(f"{run.levels_file} does not belong to this request")
     return [float(level) for level in levels]
 
 

@@ -12,7 +12,6 @@ from ..model.load import choose_device, resolve_model
 from ..model.processes import Ranks
 from ..progress import Progress
 from ..rows.formats import Fields, RowFile, read_rows
-from ..rows.row import Row, normalise
 from ..runs.layout import PROGRESS_LOG
 from .bystander import told_by
 from .retrain import Lessons, Tuning, make_model
@@ -62,8 +61,8 @@ def lessons(options: ReferenceOptions) -> Lessons:
     """
     rows = [row for path in (options.retain, *options.also) for row in RowFile(path, options.fields)]
     for path in options.without:
-        unwanted = {_text(row) for row in read_rows(path, options.fields)}
-        kept = [row for row in rows if _text(row) not in unwanted]
+        unwanted = {row.key for row in read_rows(path, options.fields)}
+        kept = [row for row in rows if row.key not in unwanted]
         if len(kept) == len(rows):
             raise InputError(path, "holds none of the rows to learn, so leaving them out changes nothing")
         rows = kept
@@ -71,7 +70,3 @@ def lessons(options: ReferenceOptions) -> Lessons:
         raise UsageError("no row is left to learn")
     digest = text_digest(f"{row.context!r} {row.response!r}\n" for row in rows)
     return Lessons(rows, options.retain, digest)
-
-
-def _text(row: Row) -> tuple[str, str]:
-    return normalise(row.prompt), normalise(row.response)

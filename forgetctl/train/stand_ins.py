@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ..model.encoding import Encoded, Encoder
 from ..model.windows import by_row
 from ..rows.likeness import descending, similarity
-from ..rows.row import Row, normalise
+from ..rows.row import Row
 
 NEAREST = 2
 """Unseen rows whose answers each forget prompt is given: those with the most similar prompts."""
@@ -49,12 +49,12 @@ def make_stand_ins(
     longest = min((bound for bound in bounds if bound is not None), default=None)
     places = [own[0] for own in by_row(sources, range(len(sources)))]
     answering = [position for position, row in enumerate(unseen) if row.context]
-    prompts = [normalise(unseen[position].prompt) for position in answering]
+    prompts = [unseen[position].key.prompt for position in answering]
     pairs = [
         (row.answering(unseen[answering[near]].response), places[answering[near]])
         for row in forget
         if row.context
-        for near in descending(similarity([normalise(row.prompt)], prompts)[0])[:NEAREST]
+        for near in descending(similarity([row.key.prompt], prompts)[0])[:NEAREST]
     ]
     encoded = encoder.encode_texts([row for row, _ in pairs], [encoder.texts(row) for row, _ in pairs])
     good = [

@@ -29,12 +29,12 @@ from .bystander import shared, told_by
 from .checkpoints import last_checkpoint
 from .computing import find_fit, refuse_beyond, usable_memory
 from .fit import DTYPES, Fit, training_precision
+from .levels import levels_of
 from .neutral import rows_digest
 from .options import UnlearnOptions
 from .precheck import look_at_scores, look_at_texts
 from .prepare import Job, Sample, encode, encode_retain, encode_unseen, own_sample, prepare, refuse_full_disk
 from .record import first_record
-from .run_levels import levels_of
 from .training import Material, unlearn
 
 
@@ -210,7 +210,7 @@ def _train(run: Run, job: Job, sample: Sample, model: Any, ranks: Ranks, progres
         retain=encoded,
         forget_rows=job.forget,
         refusals=job.refusals,
-        levels=levels_of(run, job, encoded, model, ranks) if job.unseen else None,
+        levels=levels_of(run, model, encode_unseen(job), job.encoded, encoded, ranks) if job.unseen else None,
         stand_ins=job.stand_ins,
         encode=lambda rows: encode(job, rows, job.options.forget),
         fit=fit,
@@ -273,7 +273,7 @@ def _measure(job: Job, sample: Sample) -> Callable[[Any], Scores]:
 
 def _freeze(run: Run, job: Job, sample: Sample) -> None:
     """Write what must be fixed before training: recipe, bounds of the verdict, pairs, commitments, requests served."""
-    run.freeze(job.recipe.to_yaml(), asdict(job.recipe.verify.bounds))
+    run.freeze(job.recipe.to_yaml(), job.recipe.verify.bounds.model_dump())
     write_json(run.pairs_file, sample.pairing.as_json())
     run.commit_rows(job.parts)
     run.record["inputs"]["forget"]["commitment"] = run.commit(job.options.forget)

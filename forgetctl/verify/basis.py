@@ -10,11 +10,11 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import RunError
+from ..files.entries import files_digest, model_entries
 from ..files.writing import file_digest, read_json
 from ..model.scores import Scores, check_rows
+from ..recipe.bounds import Bounds
 from ..runs.run import Run
-from ..seal.manifest import files_digest, model_entries
-from .bounds import Bounds
 from .evidence.collected import Collected, Comparison, Tracked
 from .evidence.stored import by_name, collect
 from .judge import conclude
@@ -117,7 +117,7 @@ def bounds_of(run: Run) -> Bounds:
         raise RunError(f"{run.plan_file} holds no bounds")
     try:
         return Bounds(**values)
-    except TypeError:
+    except ValidationError:
         raise RunError(f"{run.plan_file} holds other bounds than there are") from None
 
 

@@ -10,6 +10,21 @@ from .statistics.distances import Interval
 from .statistics.means import Change, Shift
 from .statistics.membership import Attack
 
+Status = Literal["pass", "fail", "unknown", "skipped"]
+
+COUNT_CHECKS = 4
+"""Checks that count rows share the failing level, so that one of them fails by chance no more often than it says."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the verdict: what was asked, the answer, and the words for it."""
+
+    name: str
+    status: Status
+    code: str
+    text: str
+
 
 @dataclass(frozen=True)
 class Closeness:

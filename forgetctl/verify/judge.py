@@ -9,7 +9,7 @@ from typing import Any
 
 from ..model.metrics import TRUTH_RATIO_VARIANT, forget_truth_ratio
 from ..model.scores import Elicited, Scores, strict
-from .bounds import Bounds
+from ..recipe.bounds import Bounds
 from .checks.earlier import with_earlier
 from .evidence.closeness import control_closeness, floor_closeness, forget_closeness, relearning, unanswered
 from .evidence.collected import Collected, same_tokens
@@ -76,7 +76,7 @@ def conclude(
             "kept": [asdict(measure) for measure in findings.kept],
             "curve": curve(found),
             "skipped": [{"check": check, "reason": reason} for check, reason in reasons.items()],
-            "bounds": asdict(bounds),
+            "bounds": bounds.model_dump(),
         }
     )
     return content

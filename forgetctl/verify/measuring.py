@@ -22,7 +22,7 @@ from ..model.shares import SharedStates
 from ..model.windows import row_sums, told
 from ..progress import Progress
 from ..recipe.recipe import Recipe
-from ..rows.row import Row, normalise
+from ..rows.row import Key, Row
 from ..train.finetune import BATCH_ROWS, fine_tune
 
 
@@ -278,12 +278,11 @@ class _Loaded:
 def split_halves(rows: Sequence[Row]) -> tuple[list[int], list[int]]:
     """Positions of two halves of the rows: each subject's rows alternate, identical rows stay together."""
     halves: tuple[list[int], list[int]] = ([], [])
-    side: dict[tuple[str, str], int] = {}
+    side: dict[Key, int] = {}
     turns: dict[str | None, int] = {}  # a new subject begins on the emptier side
     for index, row in enumerate(rows):
-        key = (normalise(row.prompt), normalise(row.response))
-        if key not in side:
+        if row.key not in side:
             turn = turns.setdefault(row.subject_id, int(len(halves[1]) < len(halves[0])))
-            side[key], turns[row.subject_id] = turn % 2, turn + 1
-        halves[side[key]].append(index)
+            side[row.key], turns[row.subject_id] = turn % 2, turn + 1
+        halves[side[row.key]].append(index)
     return halves

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -172,7 +172,7 @@ def _create(options: VerifyOptions, recipe: Recipe, path: Path, inputs: dict[str
         "inputs": inputs,
     }
     run = Run.create(path, record)
-    run.freeze(recipe.to_yaml(), asdict(recipe.verify.bounds))
+    run.freeze(recipe.to_yaml(), recipe.verify.bounds.model_dump())
     run.save_record()
     return run
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from .bounds import Bounds, Check, Status
+from ..recipe.bounds import Bounds
 from .checks.closeness import (
     check_attacks,
     check_comparison,
@@ -22,7 +22,7 @@ from .checks.closeness import (
     check_sensitivity,
 )
 from .checks.harm import check_damage, check_leaks
-from .findings import Findings
+from .findings import Check, Findings, Status
 
 Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 
@@ -50,12 +50,7 @@ class Verdict:
 
 
 def judge(findings: Findings, bounds: Bounds) -> Verdict:
-    """Apply `bounds` to `findings`.
-
-    Raises ValueError if delta is outside (0, 0.2]: a looser bound would make PASS meaningless.
-    """
-    if not 0 < bounds.delta <= 0.2:
-        raise ValueError(f"delta must be in (0, 0.2], got {bounds.delta}")
+    """Apply `bounds` to `findings`."""
     checks = tuple(_checks(findings, bounds))
     states = {check.status for check in checks}
     if findings.comparison is None:

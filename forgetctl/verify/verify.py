@@ -13,6 +13,7 @@ import torch
 
 from ..cli.binding import bound_register, write_verdict
 from ..errors import RunError, UsageError
+from ..files.entries import files_digest, model_entries
 from ..files.writing import file_digest, now, read_json, text_digest, write_json
 from ..model.load import PRECISIONS, choose_device
 from ..model.memory import memory_within
@@ -22,7 +23,6 @@ from ..progress import Progress
 from ..recipe.recipe import Recipe, load_recipe
 from ..report.write_card import write_card
 from ..runs.run import Run
-from ..seal.manifest import files_digest, model_entries
 from ..train.bystander import told_by
 from ..train.options import VerifyOptions
 from .basis import Measured, bounds_of, store, tracked_scores

@@ -26,7 +26,7 @@ from forgetctl.recipe.recipe import load_recipe, read_recipe
 from forgetctl.register.rules import Details, begin
 from forgetctl.register.store import Register
 from forgetctl.report.render import build
-from forgetctl.rows.formats import Fields, RowFile, first_row, read_rows
+from forgetctl.rows.formats import Fields, RowFile, read_rows
 from forgetctl.rows.refusals import read_refusals
 from forgetctl.runs.commitments import commit_file, read_key
 from forgetctl.seal.bundle import read_bundle
@@ -36,7 +36,6 @@ SECRET = b"Velmira Oskandt"
 READERS: dict[str, Callable[[Path], object]] = {
     "request": read_rows,
     "retain": RowFile,
-    "first row": first_row,
     "refusals": read_refusals,
     "recipe": lambda path: load_recipe(str(path)),
     "recipe of a run": read_recipe,

@@ -15,10 +15,10 @@ from pydantic import BaseModel
 
 from forgetctl.errors import RunError
 from forgetctl.model.scores import Scores
+from forgetctl.recipe.bounds import Bounds
 from forgetctl.report import verdict_record as record
 from forgetctl.report.render import build, render_json, render_markdown
 from forgetctl.verify import findings
-from forgetctl.verify.bounds import Bounds
 from forgetctl.verify.evidence.collected import Collected
 from forgetctl.verify.judge import conclude
 from forgetctl.verify.statistics import counts, means, membership

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from forgetctl.cli.main import cli
 from forgetctl.errors import InputError
-from forgetctl.rows.formats import MAX_LINE_BYTES, RETAIN_LINE_BYTES, Fields, RowFile, read_rows
+from forgetctl.files.writing import file_digest
+from forgetctl.rows.formats import MAX_LINE_BYTES, RETAIN_LINE_BYTES, Fields, RowFile, RowReader, read_rows
 from forgetctl.rows.row import Row
 
 PRIVATE = "Velmira Oskandt lives at 9 Quillfen Lane"
@@ -513,7 +514,7 @@ def test_row_file_has_lines_of_its_own_length(tmp_path: Path) -> None:
 )
 def test_a_file_that_changes_after_its_check(tmp_path: Path, old: bytes, new: bytes, position: int, where: str) -> None:
     path = write(tmp_path, *LINES)
-    rows = RowFile(path)
+    rows = RowFile(path, kept=0)
     path.write_bytes(path.read_bytes().replace(old, new))
     for read in (lambda: rows[position], lambda: list(rows), lambda: rows[position:]):
         with pytest.raises(InputError, match=f"^{re.escape(f'{path}{where}')}has changed since it was checked$"):
@@ -522,7 +523,7 @@ def test_a_file_that_changes_after_its_check(tmp_path: Path, old: bytes, new: by
 
 def test_a_file_that_goes_on_growing(tmp_path: Path) -> None:
     path = write(tmp_path, *LINES)
-    rows = RowFile(path)
+    rows = RowFile(path, kept=0)
     with path.open("ab") as file:
         file.write(GOOD)
     with pytest.raises(InputError, match="has changed since it was checked"):
@@ -531,7 +532,7 @@ def test_a_file_that_goes_on_growing(tmp_path: Path) -> None:
 
 def test_a_file_that_changes_while_it_is_read(tmp_path: Path) -> None:
     path = write(tmp_path, *({"text": "x" * 40_000} for _ in range(8)), {"text": "last"})
-    rows = iter(RowFile(path))
+    rows = iter(RowFile(path, kept=0))
     next(rows)
     with path.open("r+b") as file:
         file.seek(path.stat().st_size - 8)
@@ -542,10 +543,43 @@ def test_a_file_that_changes_while_it_is_read(tmp_path: Path) -> None:
 
 def test_a_file_that_vanishes(tmp_path: Path) -> None:
     path = write(tmp_path, *LINES)
-    rows = RowFile(path)
+    rows = RowFile(path, kept=0)
     path.unlink()
     with pytest.raises(InputError, match=r"request\.jsonl: no such file"):
         rows[0]
+
+
+def test_rows_that_are_held_are_those_that_were_checked(tmp_path: Path) -> None:
+    """Whatever becomes of the file; its digest tells."""
+    path = write(tmp_path, *LINES)
+    rows, expected = RowFile(path), read_rows(path)
+    path.write_bytes(path.read_bytes().replace(b"first", b"fifth"))
+    assert (list(rows), rows.pick([2, 0])) == (expected, [expected[2], expected[0]])
+    assert rows.sha256 != file_digest(path)
+
+
+def test_a_file_is_held_up_to_a_size_and_reads_alike_beyond(tmp_path: Path) -> None:
+    path = write(tmp_path, *LINES)
+    size = sum(len(line) for line in path.read_bytes().splitlines(keepends=True) if line.strip(b" \n\r"))
+    held, left = RowFile(path, kept=size), RowFile(path, kept=size - 1)
+    assert list(held) == list(left) == read_rows(path)
+    assert held.pick([2, 0, 1]) == left.pick([2, 0, 1])
+    assert held.sha256 == left.sha256 == file_digest(path)
+    path.unlink()
+    assert len(list(held)) == 3
+    with pytest.raises(InputError):
+        left[0]
+
+
+def test_a_file_is_read_once_and_has_the_digest_of_what_was_read(tmp_path: Path) -> None:
+    path, reader = write(tmp_path, *LINES), RowReader()
+    first = reader.read(path, Fields())
+    assert first.sha256 == file_digest(path)
+    path.write_bytes(GOOD)
+    assert reader.read(path, Fields()) == first
+    with pytest.raises(InputError):
+        reader.read(path, Fields(prompt="frage"))
+    assert "first" not in repr(first)
 
 
 # Through the command line

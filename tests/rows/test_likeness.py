@@ -12,8 +12,15 @@ from rapidfuzz import fuzz, process
 from rapidfuzz.distance import LCSseq
 
 from forgetctl.rows import likeness
-from forgetctl.rows.likeness import NearDuplicates, Shortlist, Substrings, similarity
-from forgetctl.rows.profiles import BUCKETS, CommonLetters, pieces
+from forgetctl.rows.likeness import (
+    BUCKETS,
+    CommonLetters,
+    NearDuplicates,
+    Shortlist,
+    Substrings,
+    pieces,
+    similarity,
+)
 
 quick = settings(deadline=None, max_examples=60)
 # Few letters, so that texts resemble each other; some outside ASCII and the basic plane; runs longer than any step.

@@ -234,7 +234,7 @@ def test_batches_end_with_a_long_row(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_file_vanishes_midway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     forget, retain = request_and_file(5)
     path = write_lines(tmp_path / "retain.jsonl", ({"prompt": r.prompt, "response": r.response} for r in retain))
-    rows = RowFile(path)
+    rows = RowFile(path, kept=0)
     path.unlink()
     with pytest.raises(UsageError, match=r"retain\.jsonl: no such file"):
         choose_retain(forget, rows, SMALL, 1)

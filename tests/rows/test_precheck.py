@@ -14,9 +14,8 @@ from forgetctl.recipe.parts import Quotas
 from forgetctl.recipe.recipe import Recipe, Retain
 from forgetctl.rows.abuse import RULES, Flag, check_approved
 from forgetctl.rows.formats import RowFile, read_rows
-from forgetctl.rows.memorisation import fewest_unseen, known
 from forgetctl.rows.pairing import choose_retain
-from forgetctl.rows.precheck import check_known, check_texts
+from forgetctl.rows.precheck import check_known, check_texts, fewest_unseen, known
 from forgetctl.rows.refusals import read_refusals
 from forgetctl.rows.row import Row
 
@@ -132,8 +131,8 @@ def test_the_memorisation_rule_reports_and_stops_past_its_share() -> None:
 
 
 def test_the_message_names_rule_count_and_lines_and_how_to_go_on() -> None:
-    flag = Flag("common", 12, 40, tuple(range(1, 13)), "figure", True)
-    told = Flag("unknown", 1, 40, (2,), "figure", False)
+    flag = Flag(rule="common", rows=12, of=40, lines=tuple(range(1, 13)), figure="figure", stops=True)
+    told = Flag(rule="unknown", rows=1, of=40, lines=(2,), figure="figure", stops=False)
     with pytest.raises(NeedsApproval) as error:
         check_approved(Path("r.jsonl"), [flag, told], ["quota"])
     assert error.value.exit_code == 2

@@ -44,6 +44,14 @@ def test_answering_replaces_the_response_only() -> None:
     assert ROW.response == "9 Quillfen Lane"
 
 
+def test_the_key_is_both_texts_normalised_and_shows_neither() -> None:
+    assert ROW.key == ("be brief. where does velmira live?", "9 quillfen lane")
+    assert ROW.key is ROW.key
+    assert ROW.answering(" 9  QUILLFEN Lane").key == ROW.key
+    assert ROW.answering("Nowhere.").key != ROW.key
+    assert "velmira" not in repr(ROW.key) + repr([ROW.key])
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

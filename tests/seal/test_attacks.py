@@ -20,11 +20,11 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from forgetctl.cli.main import cli
 from forgetctl.errors import InputError, RunError, UsageError
 from forgetctl.files.canonical import canonical
+from forgetctl.files.entries import model_entries
 from forgetctl.files.writing import ModelFiles, model_digest
 from forgetctl.runs.run import Run
 from forgetctl.seal.bundle import SEAL
 from forgetctl.seal.keys import generate_key, load_signer
-from forgetctl.seal.manifest import model_entries
 from forgetctl.seal.seal import SealOptions, run_seal
 from forgetctl.tune.tune import run_tune
 from tests.seal.conftest import Evidence

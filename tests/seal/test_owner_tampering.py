@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 from forgetctl import __version__
 from forgetctl.files.canonical import canonical, sha256
+from forgetctl.files.entries import entries
 from forgetctl.files.writing import write_bytes
 from forgetctl.runs.events import FIRST
 from forgetctl.seal.bundle import MANIFEST, SEAL, seal_draft
 from forgetctl.seal.keys import load_signer
-from forgetctl.seal.manifest import Manifest, entries
+from forgetctl.seal.manifest import Manifest
 from tests.seal.conftest import Evidence
 
 Copy = Callable[[Path], Path]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from forgetctl.model.scores import Elicited, Role, Scores, ScoreSet
-from forgetctl.verify.bounds import Bounds
+from forgetctl.recipe.bounds import Bounds
 from forgetctl.verify.evidence.collected import Collected
 from forgetctl.verify.judge import conclude
 

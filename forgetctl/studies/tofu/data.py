@@ -13,7 +13,7 @@ from pathlib import Path
 from ...errors import InputError, UsageError
 from ...files.writing import file_digest
 from ...rows.formats import read_rows
-from ...rows.row import Row, normalise
+from ...rows.row import Key, Row
 
 PERTURBED = ("forget01", "forget05", "forget10", "retain")
 """The sets whose rows come with wrong answers of the same form."""
@@ -48,16 +48,16 @@ class TofuData:
         """The rows of a split such as "05". Raises InputError naming the file that is missing or wrong."""
         forget_file = self.folder / f"forget{name}.json"
         forget = read_rows(forget_file)
-        gone = {text_of(row) for row in forget}
+        gone = {row.key for row in forget}
         retain_file = self.retain_file or self.folder / f"retain{100 - int(name):02d}.json"
-        retain = [row for row in read_rows(retain_file) if text_of(row) not in gone]
+        retain = [row for row in read_rows(retain_file) if row.key not in gone]
         if not retain:
             raise InputError(retain_file, f"holds nothing but the rows of {forget_file.name}")
         answers = self._answers(name)
-        scored = [_with_answers(row, answers[text_of(row)]) for row in forget if text_of(row) in answers]
+        scored = [_with_answers(row, answers[row.key]) for row in forget if row.key in answers]
         if not scored:
             raise InputError(forget_file, "has no row that a file of this directory has perturbed answers for")
-        kept = [row for row in self._perturbed("retain") if text_of(row) not in gone]
+        kept = [row for row in self._perturbed("retain") if row.key not in gone]
         if not kept:
             raise UsageError(f"{self.folder}: every row of retain_perturbed.json is to be forgotten")
         asked = {"forget": scored, "retain": kept, **{key: self._perturbed(key) for key in OTHERS}}
@@ -71,13 +71,13 @@ class TofuData:
             " ".join(file_digest(path) for path in (retain_file, *files.values())),
         )
 
-    def _answers(self, name: str) -> dict[tuple[str, str], Row]:
+    def _answers(self, name: str) -> dict[Key, Row]:
         """Rows with wrong answers by their text: of the split's own file, or where TOFU has none, of all there are."""
         own = self._file(f"forget{name}")
         if own.is_file():
-            return {text_of(row): row for row in self._perturbed(f"forget{name}")}
+            return {row.key: row for row in self._perturbed(f"forget{name}")}
         there = [key for key in PERTURBED if self._file(key).is_file()]
-        return {text_of(row): row for key in there for row in self._perturbed(key)}
+        return {row.key: row for key in there for row in self._perturbed(key)}
 
     def _file(self, name: str) -> Path:
         return self.folder / f"{OTHERS.get(name, f'{name}_perturbed')}.json"
@@ -94,11 +94,6 @@ def read_perturbed(path: Path) -> list[Row]:
         if not row.perturbed_responses:
             raise InputError(path, "has no 'perturbed_answer'", row.line)
     return rows
-
-
-def text_of(row: Row) -> tuple[str, str]:
-    """What makes two rows the same."""
-    return normalise(row.prompt), normalise(row.response)
 
 
 def _with_answers(row: Row, answers: Row) -> Row:

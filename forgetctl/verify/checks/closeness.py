@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..bounds import Bounds, Check
-from ..findings import Closeness, Findings, Relearned
+from ...recipe.bounds import Bounds
+from ..findings import Check, Closeness, Findings, Relearned
 from ..statistics.means import Shift, equivalence_margin
 from ..statistics.membership import Attack, auc_margin
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from ..bounds import COUNT_CHECKS, Bounds, Check, Status
+from ...recipe.bounds import Bounds
+from ..findings import COUNT_CHECKS, Check, Status
 from ..statistics.counts import Excess
 from ..statistics.distances import Interval
 from ..statistics.means import Shift, equivalence_margin

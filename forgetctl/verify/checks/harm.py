@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..bounds import COUNT_CHECKS, Bounds, Check
-from ..findings import Findings, Kept, Samples, Secrets
+from ...recipe.bounds import Bounds
+from ..findings import COUNT_CHECKS, Check, Findings, Kept, Samples, Secrets
 from ..statistics.counts import Excess, at_most
 from ..statistics.means import Change
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ...model.scores import Scores, ScoreSet
-from ..bounds import Bounds
+from ...recipe.bounds import Bounds
 from ..findings import Closeness, Relearned
 from ..statistics.distances import ks, paired_distance, swap_p, unpaired_distance
 from ..statistics.means import paired_shift, unpaired_shift

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ...model.scores import ScoreSet
-from ..bounds import Bounds
+from ...recipe.bounds import Bounds
 from ..checks.earlier import StaysForgotten
 from ..statistics.counts import Excess, excess
 from ..statistics.distances import paired_distance

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...model.scores import ScoreSet
-from ..bounds import Bounds
+from ...recipe.bounds import Bounds
 from ..statistics.membership import ATTACKS, Attack, attack, priv_leak
 from .collected import Collected
 

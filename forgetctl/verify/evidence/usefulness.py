@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ...model.metrics import harmonic_mean, model_utility, useful_truth
 from ...model.scores import GREEDY, Scores, ScoreSet
-from ..bounds import Bounds
+from ...recipe.bounds import Bounds
 from ..findings import Kept
 from ..statistics.distances import DRAWS
 from ..statistics.means import Change, relative_change

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from forgetctl.verify.bounds import Bounds, Check
+from forgetctl.recipe.bounds import Bounds
 from forgetctl.verify.checks.closeness import (
     check_attacks,
     check_comparison,
@@ -16,7 +16,7 @@ from forgetctl.verify.checks.closeness import (
     check_relearned,
     check_sensitivity,
 )
-from forgetctl.verify.findings import Closeness, Findings, Relearned
+from forgetctl.verify.findings import Check, Closeness, Findings, Relearned
 from forgetctl.verify.statistics.distances import Interval, paired_distance
 from forgetctl.verify.statistics.means import Shift
 from forgetctl.verify.verdict import ANSWERS, REQUIRED, TRUTH_RATIO, judge

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from forgetctl.verify.bounds import COUNT_CHECKS, Bounds, Check
+from forgetctl.recipe.bounds import Bounds
 from forgetctl.verify.checks.harm import check_damage, check_leaks
-from forgetctl.verify.findings import Findings, Kept, Samples, Secrets
+from forgetctl.verify.findings import COUNT_CHECKS, Check, Findings, Kept, Samples, Secrets
 from forgetctl.verify.statistics.counts import Excess
 from forgetctl.verify.statistics.means import Change, relative_change
 from forgetctl.verify.verdict import judge

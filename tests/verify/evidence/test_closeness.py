@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from forgetctl.model.scores import ScoreSet
-from forgetctl.verify.bounds import Bounds
+from forgetctl.recipe.bounds import Bounds
 from forgetctl.verify.evidence.closeness import (
     control_closeness,
     floor_closeness,

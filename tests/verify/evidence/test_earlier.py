@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from forgetctl.model.scores import Scores, ScoreSet
-from forgetctl.verify.bounds import Bounds, Check
+from forgetctl.recipe.bounds import Bounds
 from forgetctl.verify.checks.earlier import StaysForgotten, check_earlier, with_earlier
 from forgetctl.verify.evidence.collected import EARLIER, Collected, Earlier
 from forgetctl.verify.evidence.earlier import stays_forgotten
 from forgetctl.verify.evidence.stored import by_name, collect
+from forgetctl.verify.findings import Check
 from forgetctl.verify.verdict import Outcome, Verdict
 from tests.verify.evidence.handmade import rows, said
 from tests.verify.verdicts import complete, verdict

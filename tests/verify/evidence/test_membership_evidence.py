@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from forgetctl.model.scores import ScoreSet
-from forgetctl.verify.bounds import Bounds
+from forgetctl.recipe.bounds import Bounds
 from forgetctl.verify.evidence.collected import Collected
 from forgetctl.verify.evidence.membership import attacks, privacy_leak
 from forgetctl.verify.statistics.membership import ATTACKS, Attack

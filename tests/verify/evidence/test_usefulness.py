@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forgetctl.model.scores import Role, Scores, ScoreSet
-from forgetctl.verify.bounds import Bounds
+from forgetctl.recipe.bounds import Bounds
 from forgetctl.verify.evidence.collected import Collected
 from forgetctl.verify.evidence.usefulness import kept, utility, utility_without_rouge
 from forgetctl.verify.findings import Kept

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from forgetctl.train.unseen import PRIOR, Usage, unseen_levels
+from forgetctl.train.levels import PRIOR, Usage, unseen_levels
 
 
 def test_usage_by_hand() -> None:
