@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from ..errors import InputError, Interrupted, RunError, UsageError
 from ..files.disk import free_bytes, refuse_beyond_disk, unmade
+from ..files.folders import whole_folder
 from ..files.writing import (
     ModelFiles,
     model_digest,
@@ -50,7 +51,7 @@ from ..rows.row import Row
 from ..runs.layout import PROGRESS_LOG
 from .bystander import told_by
 from .callbacks import Figures
-from .checkpoints import checkpoint_step, drafted, last_checkpoint
+from .checkpoints import checkpoint_step, last_checkpoint
 from .fine_tuning import fine_tuning, fine_tuning_task
 from .plan import ComputePlan, Workload, disk_bytes, make_plan, memory_limit, training_dtype
 from .schedule import MicroBatchLimits
@@ -379,7 +380,7 @@ def _save(trained: _Trained, work: Workload, attempt: _Attempt) -> None:
     model = put_together(
         trained.model, trained.weights, lambda: _adapted(_load(work, torch.device("cpu")), work.recipe)
     )
-    with drafted(out.with_name(f".{out.name}-draft"), out) as draft:
+    with whole_folder(out) as draft:
         save_model(model, work.facts, draft)
         made: dict[str, Any] = {"model_sha256": model_digest(draft), "created": now(), "versions": versions()}
         write_json(draft / RECORD, {**attempt.wanted, **made})

@@ -28,6 +28,7 @@ from transformers.trainer_callback import PrinterCallback
 from transformers.training_args import ParallelMode
 
 from ..errors import DivergedError, MemoryExceeded
+from ..files.folders import saving
 from ..losses.methods import WeightedSum
 from ..model.fast.packing import packs
 from ..model.memory import REFUSALS, out_of_memory
@@ -38,7 +39,7 @@ from ..recipe.recipe import Recipe
 from .anchor import Anchor
 from .assembly import Assembler
 from .callbacks import Figures, Meter, StopOnSignal
-from .checkpoints import MarkComplete, saving
+from .checkpoints import MarkComplete
 from .guard import RetainGuard
 from .modes import set_training
 from .optimizers import choose_optimizer

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from ..errors import DivergedError, Interrupted, RunError
+from ..files.folders import whole_folder
 from ..files.plain_text import printable
 from ..files.writing import file_digest, model_digest, read_json, write_json
 from ..losses.methods import Role, WeightedSum
@@ -32,7 +33,7 @@ from ..progress import Bar, Progress
 from ..recipe.recipe import Recipe
 from ..runs.run import Run
 from .callbacks import Figures, Watch
-from .checkpoints import checkpoint_step, drafted, last_checkpoint
+from .checkpoints import checkpoint_step, last_checkpoint
 from .guard import probes
 from .plan import ComputePlan
 from .schedule import MicroBatchLimits
@@ -236,7 +237,7 @@ def _show(run: Run, bar: Bar, figures: Figures) -> None:
 
 
 def _save(run: Run, model: Any, material: Material) -> Shipped:
-    with drafted(run.model_draft, run.model_dir) as draft:
+    with whole_folder(run.model_dir, replace=True) as draft:
         shipped = save_model(model, material.files.facts, draft)
         material.files.check()  # parts of it were read again, hours after the first time
     return shipped
@@ -244,6 +245,6 @@ def _save(run: Run, model: Any, material: Material) -> Shipped:
 
 def _save_adapter(run: Run, model: Any, base: str) -> str:
     """Returns the SHA-256 of the adapter's weights."""
-    with drafted(run.adapter_draft, run.adapter_dir) as draft:
+    with whole_folder(run.adapter_dir, replace=True) as draft:
         keep_adapter(model, base, draft)
     return file_digest(run.adapter_dir / ADAPTER_WEIGHTS)

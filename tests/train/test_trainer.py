@@ -142,7 +142,7 @@ def test_training_equals_plain_steps(
         optimizer.step()
     trainer.train()
     assert furthest(weights(model), untouched) > 50e-5
-    assert furthest(weights(trainer.model), weights(model)) < 1e-5
+    assert furthest(weights(trainer.model), weights(model)) < 2e-5
 
 
 def test_objectives_see_the_sizes_of_the_whole_optimizer_batch(

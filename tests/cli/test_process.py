@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from forgetctl.cli.startup import NO_COMPILER, quick_imports
+from forgetctl.cli.process import NO_COMPILER, quick_imports
 
 CODE = """
 import gc, os, sys
-from forgetctl.startup import NO_COMPILER, quick_imports
+from forgetctl.cli.process import NO_COMPILER, quick_imports
 with quick_imports():
     assert not gc.isenabled()
     import forgetctl.train.unlearn, bitsandbytes
@@ -44,7 +44,7 @@ def test_a_process_that_has_torch_already_is_left_alone() -> None:
 CRASH = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
 COMMAND = f"""
 import sys
-from forgetctl import cli
+from forgetctl.cli import main as cli
 def crash():
     {CRASH}
 cli.cli = crash
@@ -52,7 +52,7 @@ cli.main()
 """
 CHILD = f"""
 import subprocess, sys
-from forgetctl import cli
+from forgetctl.cli import main as cli
 cli.cli = lambda: subprocess.run([sys.executable, "-c", {CRASH!r}])
 cli.main()
 """
@@ -76,8 +76,8 @@ def test_a_crash_leaves_no_core_file(code: str, tmp_path: Path) -> None:
 
 MEASURED = """
 import ctypes, os, psutil, torch
-from forgetctl.engine.hardware import peak_memory
-from forgetctl.startup import no_core_files
+from forgetctl.model.hardware import peak_memory
+from forgetctl.cli.process import no_core_files
 if os.geteuid() == 0:  # whom the kernel lets read everything
     os.setgroups([])
     os.setuid(65534)
