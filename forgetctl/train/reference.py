@@ -8,6 +8,7 @@ from pathlib import Path
 from ..errors import InputError, UsageError
 from ..files.disk import unmade
 from ..files.writing import refuse_in_bundle, text_digest
+from ..model.host import undisturbed
 from ..model.load import choose_device, resolve_model
 from ..model.processes import Ranks
 from ..progress import Progress
@@ -33,6 +34,7 @@ class ReferenceOptions:
     allow_download: bool = False
 
 
+@undisturbed()
 def run_reference(options: ReferenceOptions, tuning: Tuning, progress: Progress | None = None) -> list[Path]:
     """The model directories OUT/seed-1, OUT/seed-2 ..., made where they are missing.
 
