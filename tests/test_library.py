@@ -60,7 +60,7 @@ def settings():
         "freed memory goes back": freed_memory_goes_back(),
         "warnings": [str(rule) for rule in warnings.filters],
         "showing warnings": warnings.showwarning.__module__,
-        "signals": {n: str(signal.getsignal(n)) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGVTALRM, signal.SIGPIPE)},
+        "signals": {n: str(signal.getsignal(n)) for n in signal.valid_signals()},
         "timers": [signal.getitimer(signal.ITIMER_REAL), signal.getitimer(signal.ITIMER_VIRTUAL)],
         "threads alive": sorted(t.name for t in threading.enumerate()),
         "logging": {name: logging.getLogger(name).getEffectiveLevel() for name in
