@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from ..files.folders import whole_folder
 from ..model.encoding import Encoded, Encoder
 from ..progress import Progress
-from ..train.checkpoints import saving
 from ..train.finetune import BATCH_ROWS, fine_tune
 
 PAD, BOS, EOS = "<pad>", "<s>", "</s>"
@@ -75,9 +75,9 @@ def learn(
 
 def save(model: Any, tokenizer: Any, directory: Path) -> None:
     """Write a Hugging Face model directory in safetensors."""
-    with saving(directory):
-        model.save_pretrained(str(directory), safe_serialization=True)
-        tokenizer.save_pretrained(str(directory))
+    with whole_folder(directory) as draft:
+        model.save_pretrained(str(draft), safe_serialization=True)
+        tokenizer.save_pretrained(str(draft))
 
 
 def encoder_for(tokenizer: Any) -> Encoder:

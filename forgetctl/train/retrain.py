@@ -11,6 +11,7 @@ import torch
 
 from ..errors import RunError, UsageError
 from ..files.disk import refuse_beyond_disk
+from ..files.folders import whole_folder
 from ..files.writing import ModelFiles, model_digest, now, read_json, write_json
 from ..model.encoding import encode_rows
 from ..model.export import beside_weights, left_out_words, save_model
@@ -19,7 +20,6 @@ from ..model.load import inspect_trainable, load_encoder, load_model
 from ..model.placement import Placement
 from ..progress import Progress
 from ..rows.row import Row
-from .checkpoints import drafted
 from .finetune import fine_tune
 
 RECORD = "reference.json"
@@ -95,7 +95,7 @@ def make_model(
             micro_batch=tuning.micro_batch,
             advance=bar.advance,
         )
-    with drafted(out.with_name(f".{out.name}-draft"), out) as draft:
+    with whole_folder(out) as draft:
         save_model(model, facts, draft)
         made: dict[str, Any] = {"model_sha256": model_digest(draft), "created": now(), "versions": versions()}
         write_json(draft / RECORD, {**wanted, **made})

@@ -27,6 +27,7 @@ from transformers.trainer_callback import PrinterCallback
 from transformers.training_args import ParallelMode
 
 from ..errors import DivergedError, MemoryExceeded
+from ..files.folders import saving
 from ..losses.methods import WeightedSum
 from ..model.encoding import Encoded
 from ..model.fast.packing import packs
@@ -38,7 +39,7 @@ from ..recipe.recipe import Recipe
 from .anchor import Anchor
 from .assembly import Assembler
 from .callbacks import Figures, Meter, StopOnSignal
-from .checkpoints import MarkComplete, saving
+from .checkpoints import MarkComplete
 from .extras import Extras
 from .fit import Fit
 from .guard import RetainGuard

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ..errors import DivergedError, Interrupted, RunError
+from ..files.folders import whole_folder
 from ..files.plain_text import printable
 from ..files.writing import file_digest, model_digest, read_json, write_json
 from ..losses.methods import Role, WeightedSum
@@ -35,7 +36,7 @@ from ..recipe.recipe import Recipe
 from ..rows.row import Row
 from ..runs.run import Run
 from .callbacks import Figures
-from .checkpoints import checkpoint_step, drafted, last_checkpoint
+from .checkpoints import checkpoint_step, last_checkpoint
 from .extras import Alternatives, Extras, Mismatched, default_layer, derangement, watch_layer
 from .fit import Fit
 from .guard import probes
@@ -287,7 +288,7 @@ def _show(run: Run, bar: Bar, figures: Figures) -> None:
 
 
 def _save(run: Run, model: Any, material: Material) -> Shipped:
-    with drafted(run.model_draft, run.model_dir) as draft:
+    with whole_folder(run.model_dir, replace=True) as draft:
         shipped = save_model(model, material.facts, draft)
         material.check_start()  # parts of it were read again, hours after the first time
     return shipped
@@ -295,6 +296,6 @@ def _save(run: Run, model: Any, material: Material) -> Shipped:
 
 def _save_adapter(run: Run, model: Any, base: str) -> str:
     """Returns the SHA-256 of the adapter's weights."""
-    with drafted(run.adapter_draft, run.adapter_dir) as draft:
+    with whole_folder(run.adapter_dir, replace=True) as draft:
         keep_adapter(model, base, draft)
     return file_digest(run.adapter_dir / ADAPTER_WEIGHTS)

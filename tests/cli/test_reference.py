@@ -86,8 +86,8 @@ def test_what_is_there_is_not_made_again(made: Path, world: Path, tmp_path: Path
     """Nor does an interruption cost more than one seed: what was not written whole does not count."""
     out = tmp_path / "references"
     shutil.copytree(made / "seed-1", out / "seed-1")
-    (out / ".seed-2-draft").mkdir()
-    (out / ".seed-2-draft" / "config.json").write_text("{}")
+    (out / ".seed-2.draft-killed").mkdir()
+    (out / ".seed-2.draft-killed" / "config.json").write_text("{}")
     before = (out / "seed-1" / "model.safetensors").stat().st_mtime_ns
     done = train(world, out, "--seeds", "2", "--json")
     assert json.loads(done.stdout) == {"models": [str(out / "seed-1"), str(out / "seed-2")]}

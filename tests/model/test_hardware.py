@@ -12,7 +12,7 @@ from forgetctl.model.hardware import keep_freed_memory
 
 FAULTS = """
 import resource, sys, torch
-from forgetctl.engine.hardware import keep_freed_memory
+from forgetctl.model.hardware import keep_freed_memory
 
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -42,7 +42,7 @@ def test_the_system_empties_no_page_again_for_a_block_that_was_freed() -> None:
 
 PEAK = """
 import sys, torch
-from forgetctl.engine.hardware import peak_memory
+from forgetctl.model.hardware import peak_memory
 before = peak_memory(torch.device("cpu"))
 torch.ones(2**26)  # 256 MiB
 print(before, peak_memory(torch.device("cpu")))
