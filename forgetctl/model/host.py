@@ -66,7 +66,7 @@ def _environment() -> Iterator[None]:
 @contextmanager
 def _random_numbers() -> Iterator[None]:
     python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    gpus = torch.cuda.get_rng_state_all() if _gpus_in_use() else None
     try:
         yield
     finally:
@@ -75,6 +75,10 @@ def _random_numbers() -> Iterator[None]:
         torch.set_rng_state(cpu)
         if gpus is not None:
             torch.cuda.set_rng_state_all(gpus)
+
+
+def _gpus_in_use() -> bool:
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
 
 
 @contextmanager
@@ -89,7 +93,7 @@ def _determinism() -> Iterator[None]:
 
 @contextmanager
 def _current_gpu() -> Iterator[None]:
-    before = torch.cuda.current_device() if torch.cuda.is_initialized() else None
+    before = torch.cuda.current_device() if _gpus_in_use() else None
     try:
         yield
     finally:
@@ -112,7 +116,7 @@ def _accelerate() -> Iterator[None]:
 
 @contextmanager
 def _transformers() -> Iterator[None]:
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars
     from transformers.utils import logging
 
     verbosity, shown, hub = logging.get_verbosity(), logging.is_progress_bar_enabled(), are_progress_bars_disabled()
@@ -120,6 +124,7 @@ def _transformers() -> Iterator[None]:
         yield
     finally:
         logging.set_verbosity(verbosity)
-        (logging.enable_progress_bar if shown else logging.disable_progress_bar)()
+        restore = logging.enable_progress_bar if shown else logging.disable_progress_bar
+        restore()  # type: ignore[no-untyped-call]
         if hub:
             disable_progress_bars()
