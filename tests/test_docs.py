@@ -177,6 +177,17 @@ def test_recipes_exist() -> None:
     assert named_recipes <= set(shipped_recipes())
 
 
+def test_architectures_are_those_that_are_compared() -> None:
+    from tests.architectures.shapes import ALL
+    from tests.architectures.test_sweep import MASKED, NO_TRAINING, UNBUILT
+
+    text = (DOCS / "models.md").read_text()
+    listed = text.partition("## Equal architectures")[2].strip().rstrip(".").split(", ")
+    assert set(listed) == set(ALL) - {*MASKED, *NO_TRAINING, *UNBUILT}
+    assert f"| equal | {len(listed)};" in text
+    assert [name for name in (*MASKED, *UNBUILT) if name not in text.partition("## Templates")[0]] == []
+
+
 def test_rows_are_rows(tmp_path: Path) -> None:
     shown = [block for page, block in blocks("json") if page.name == "requests.md"]
     assert shown

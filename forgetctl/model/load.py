@@ -30,7 +30,7 @@ from .encoding import Encoder
 from .export import save_model as save_model
 from .fast.fused_layers import make_lean
 from .fast.packing import enable_packing
-from .hardware import keep_freed_memory, repeat_sums, settle_gpu
+from .host import no_progress_bars, repeat_sums
 from .memory import REFUSALS, out_of_memory
 from .panics import panics_unheard
 from .quantised import NF4_BLOCK, QUANTISED, narrowest, quantising, settle_layers
@@ -48,8 +48,6 @@ def choose_device(name: str = "auto") -> torch.device:
     if name == "auto":
         accelerator = torch.accelerator.current_accelerator()
         name = "cpu" if accelerator is None else accelerator.type
-    if name.startswith("cuda"):
-        settle_gpu()
     try:
         torch.empty(0, device=name)
         return torch.device(name)
@@ -88,8 +86,6 @@ def load_model(path: Path, device: torch.device, dtype: torch.dtype, precision: 
     quantised = quantisation(path)
     if quantised and precision is not None:
         raise ModelError(f"{path}: its weights are quantised already ({quantised}); leave out --precision {precision}")
-    if device.type == "cpu":
-        keep_freed_memory()
     # What is not quantised beside quantised weights must be what these compute in.
     held = "auto" if quantised else torch.bfloat16 if precision == "bf16" else dtype
     model = _loaded(path, device, held, quantising(precision, dtype), placed=bool(quantised) or precision in QUANTISED)
@@ -113,9 +109,7 @@ def _loaded(
     """As transformers loads it. dtype: what weights are held in, "auto" for what the config says. placed: right onto
     its device, since quantised weights cannot be moved."""
     from transformers import AutoModelForCausalLM
-    from transformers.utils.logging import disable_progress_bar
 
-    disable_progress_bar()  # type: ignore[no-untyped-call]  # a library must not draw on its user's terminal
     config = load_config(path)
     for key, value in config.to_dict().items():
         if _is_dropout(key, value):
@@ -123,17 +117,18 @@ def _loaded(
         elif key == RESCALING:
             setattr(config, key, 0)
     try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            str(path),
-            config=config,
-            dtype=dtype,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            output_loading_info=True,
-            **({"device_map": {"": device}} if placed else {}),
-            **options,
-        )
+        with no_progress_bars():
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                str(path),
+                config=config,
+                dtype=dtype,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                output_loading_info=True,
+                **({"device_map": {"": device}} if placed else {}),
+                **options,
+            )
         model, report = loaded
         model = model if placed else model.to(device)
     except (*REFUSALS, ValueError, KeyError, ImportError, SafetensorError) as error:

@@ -32,6 +32,7 @@ from ..files.writing import (
 from ..model.encoding import Encoded, encode_rows
 from ..model.export import beside_weights, left_out_words, save_model
 from ..model.hardware import versions
+from ..model.host import undisturbed
 from ..model.load import (
     ModelFacts,
     add_lora,
@@ -139,6 +140,7 @@ class Machine:
     max_memory: int | None = None
 
 
+@undisturbed()
 def run_reference(options: ReferenceOptions, tuning: Tuning, progress: Progress | None = None) -> list[Path]:
     """The model directories OUT/seed-1, OUT/seed-2 ..., made where they are missing.
 

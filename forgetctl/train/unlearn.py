@@ -14,6 +14,7 @@ import torch
 from ..cli.binding import bind
 from ..errors import InputError, RecipeError, RunError, UsageError
 from ..files.writing import file_digest, read_json, write_json
+from ..model.host import undisturbed
 from ..model.load import choose_device, load_for_training, resolve_model
 from ..model.memory import memory_within
 from ..model.processes import Ranks, join
@@ -49,6 +50,7 @@ from .term_inputs import OtherAnswers
 from .training import Material, ModelFiles, unlearn
 
 
+@undisturbed()
 def run_unlearn(options: UnlearnOptions, recipe: Recipe, progress: Progress | None = None) -> Run:
     """Unlearn the request and return the finished run. Raises as `prepare`, and Interrupted, DivergedError or
     MemoryExceeded.
@@ -93,6 +95,7 @@ def _run(options: UnlearnOptions, recipe: Recipe, ranks: Ranks, progress: Progre
     return run
 
 
+@undisturbed()
 def resume_unlearn(path: Path, progress: Progress | None = None) -> Run:
     """Finish an interrupted run. Raises RunError if it, or what it started from, has changed; several processes as in
     `run_unlearn`, and not necessarily as many as before."""

@@ -12,7 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from forgetctl.errors import MemoryExceeded
 from forgetctl.losses.methods import WeightedSum
 from forgetctl.model.encoding import Encoded
-from forgetctl.model.hardware import repeat_sums
+from forgetctl.model.host import repeat_sums
 from forgetctl.model.load import choose_device
 from forgetctl.model.memory import memory_within
 from forgetctl.model.scoring import score

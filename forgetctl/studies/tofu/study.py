@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from ...errors import ForgetctlError, RunError, UsageError
 from ...files.writing import model_digest, read_json, text_digest, write_json
+from ...model.host import undisturbed
 from ...model.load import inspect_model, resolve_model
 from ...progress import Progress
 from ..outcome import Outcome
@@ -28,6 +29,7 @@ from .table import RunKey
 from .training import Bench, Plan, do_run
 
 
+@undisturbed()
 def run_tofu(options: TofuOptions, progress: Progress) -> Outcome:
     """Do what is missing of the study in `options.out` and return all that is there.
 
