@@ -221,22 +221,13 @@ def write_bytes(path: Path, data: bytes) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(path)
-            _flush(path.parent)
+            flush(path.parent)
         finally:
             draft.unlink(missing_ok=True)
 
 
-def flush_folder(folder: Path) -> None:
-    """Flush a folder of files to disk, with the folder's own name: a power cut takes nothing of it back.
-
-    Raises RunError if the file system refuses.
-    """
-    with writing(folder):
-        for path in (*folder.rglob("*"), folder, folder.parent):
-            _flush(path)
-
-
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Flush a file, or the names in a folder, to disk: a power cut takes nothing of it back."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -245,7 +236,7 @@ def _flush(path: Path) -> None:
 
 
 def draft_prefix(path: Path) -> str:
-    """What the name of a draft of a file begins with; a crash can leave one beside it."""
+    """What the name of a draft of a file or folder begins with; a crash can leave one beside it."""
     return f".{path.name}.draft-"
 
 

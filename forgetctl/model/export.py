@@ -20,13 +20,13 @@ from torch import Tensor
 
 from ..errors import ModelError
 from ..files.outside import opened, read_bytes
-from ..train.split_weights import is_split, join, low_half
 from .adapters import adapted_weights, own_weights
 from .companions import Companions, companions, copy_companions, of_tokenizer
 from .configs import load_config
 from .directories import ModelFacts
 from .gguf import dequantised, gguf_tokenizer, is_gguf
 from .placement import Part, Placement
+from .split_weights import is_split, join, low_half
 from .weights import FLOATS, INDEX, Layout, Stored, dequantised_layout, read_header, weight_files
 
 CHUNK = 2**24

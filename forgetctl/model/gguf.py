@@ -29,6 +29,7 @@ from ..errors import InputError, ModelError
 from ..files.outside import is_gguf as is_gguf  # part of this module's own interface
 from ..files.outside import opened
 from ..files.writing import Stamp, stamp
+from .host import no_progress_bars
 from .panics import panics_unheard
 
 MAGIC, VERSIONS = b"GGUF", (2, 3)
@@ -377,7 +378,7 @@ def _from_transformers() -> Iterator[str]:
     shown = reading.tqdm
     reading.tqdm = lambda items, **_: items
     try:
-        with TemporaryDirectory() as alone:
+        with no_progress_bars(), TemporaryDirectory() as alone:
             yield alone
     finally:
         reading.tqdm = shown

@@ -14,7 +14,6 @@ from torch import nn
 
 from ..errors import MemoryExceeded, ModelError
 from ..recipe.recipe import Recipe
-from ..train.split_weights import split_weights
 from .adapters import add_lora as add_lora  # these are part of this module's own interface
 from .adapters import merged as merged
 from .adapters import put_on as put_on
@@ -31,11 +30,12 @@ from .export import save_model as save_model
 from .fast.fused_layers import make_lean
 from .fast.packing import enable_packing
 from .gguf import dequantised, gguf_tokenizer, is_gguf
-from .hardware import keep_freed_memory, repeat_sums, settle_gpu
+from .host import no_progress_bars, repeat_sums
 from .memory import REFUSALS, out_of_memory
 from .panics import panics_unheard
 from .quantised import NF4_BLOCK, QUANTISED, narrowest, quantising, settle_layers
 from .quantised import PRECISIONS as PRECISIONS
+from .split_weights import split_weights
 from .stored_types import hold_stored_types, most_stored, restore_stored
 from .weights import weight_files as weight_files
 from .weights import weight_shapes as weight_shapes
@@ -50,8 +50,6 @@ def choose_device(name: str = "auto") -> torch.device:
     if name == "auto":
         accelerator = torch.accelerator.current_accelerator()
         name = "cpu" if accelerator is None else accelerator.type
-    if name.startswith("cuda"):
-        settle_gpu()
     try:
         torch.empty(0, device=name)
         return torch.device(name)
@@ -92,8 +90,6 @@ def load_model(path: Path, device: torch.device, dtype: torch.dtype, precision: 
     quantised = quantisation(path)
     if quantised and precision is not None:
         raise ModelError(f"{path}: its weights are quantised already ({quantised}); leave out --precision {precision}")
-    if device.type == "cpu":
-        keep_freed_memory()
     # What is not quantised beside quantised weights must be what these compute in.
     held = "auto" if quantised else torch.bfloat16 if precision == "bf16" else dtype
     model = _loaded(path, device, held, quantising(precision, dtype), placed=bool(quantised) or precision in QUANTISED)
@@ -116,9 +112,7 @@ def _loaded(
 ) -> Any:
     """As transformers loads it. dtype: what weights are held in, "auto" for what the config says. placed: right onto
     its device, since quantised weights cannot be moved."""
-    from transformers.utils.logging import disable_progress_bar
 
-    disable_progress_bar()  # type: ignore[no-untyped-call]  # a library must not draw on its user's terminal
     config = load_config(path)
     for key, value in config.to_dict().items():
         if _is_dropout(key, value):
@@ -127,7 +121,8 @@ def _loaded(
             setattr(config, key, 0)
     try:
         options = options | ({"device_map": {"": device}} if placed else {})
-        model, report = (_read_gguf if is_gguf(path) else _read_directory)(path, config, dtype, options)
+        with no_progress_bars():
+            model, report = (_read_gguf if is_gguf(path) else _read_directory)(path, config, dtype, options)
         model = model if placed else model.to(device)
     except (*REFUSALS, ValueError, KeyError, ImportError, SafetensorError) as error:
         if out_of_memory(error):
@@ -182,7 +177,7 @@ def load_for_training(facts: ModelFacts, device: torch.device, recipe: Recipe, c
     """The start model with its weights held as the recipe says, ready for `add_lora` where the recipe has adapters.
 
     compute: what training computes in. Whole weights are float32, or split into bfloat16 and the bits that float32 has
-    more (`engine.split`). Frozen weights are float32, or bfloat16 where nothing is lost by it. Under QLoRA they are
+    more (`split_weights`). Frozen weights are float32, or bfloat16 where nothing is lost by it. Under QLoRA they are
     NF4, and everything else is held in `compute`; the start model of the losses is then the quantised one. So the
     start model's scores must be taken from what this returns. What a GPU computes in float32 from then on it computes
     the same every time. Raises as `load_model`.

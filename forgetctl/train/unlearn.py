@@ -14,6 +14,7 @@ import torch
 from ..cli.binding import bind
 from ..errors import InputError, RecipeError, RunError, UsageError
 from ..files.writing import file_digest, read_json, write_json
+from ..model.host import undisturbed
 from ..model.load import choose_device, load_for_training, resolve_model
 from ..model.memory import memory_within
 from ..model.processes import Ranks, join
@@ -27,17 +28,29 @@ from ..rows.refusals import SHIPPED, read_refusals, refusals_digest
 from ..runs.run import DEFAULT_RUNS, Run, new_run_path
 from .bystander import shared, told_by
 from .checkpoints import last_checkpoint
-from .computing import find_fit, refuse_beyond, usable_memory
-from .fit import DTYPES, Fit, training_precision
+from .computing import find_plan, refuse_beyond
 from .levels import levels_of
 from .neutral import rows_digest
 from .options import UnlearnOptions
+from .plan import ComputePlan, training_dtype, usable_memory
 from .precheck import look_at_scores, look_at_texts
-from .prepare import Job, Sample, encode, encode_retain, encode_unseen, own_sample, prepare, refuse_full_disk
+from .prepare import (
+    Job,
+    Sample,
+    encode,
+    encode_retain,
+    encode_unseen,
+    own_sample,
+    prepare,
+    refuse_full_disk,
+    rows_by_role,
+)
 from .record import first_record
-from .training import Material, unlearn
+from .term_inputs import OtherAnswers
+from .training import Material, ModelFiles, unlearn
 
 
+@undisturbed()
 def run_unlearn(options: UnlearnOptions, recipe: Recipe, progress: Progress | None = None) -> Run:
     """Unlearn the request and return the finished run. Raises as `prepare`, and Interrupted, DivergedError or
     MemoryExceeded.
@@ -82,6 +95,7 @@ def _run(options: UnlearnOptions, recipe: Recipe, ranks: Ranks, progress: Progre
     return run
 
 
+@undisturbed()
 def resume_unlearn(path: Path, progress: Progress | None = None) -> Run:
     """Finish an interrupted run. Raises RunError if it, or what it started from, has changed; several processes as in
     `run_unlearn`, and not necessarily as many as before."""
@@ -132,7 +146,7 @@ def _resume(run: Run, options: UnlearnOptions, ranks: Ranks, progress: Progress)
 
 def _tell_if_inexact(run: Run, device: torch.device, progress: Progress) -> None:
     known = run.record.get("stages", {}).get("unlearn", {}).get("computing")
-    if known is not None and not Fit.from_json(known).repeats(device):
+    if known is not None and not ComputePlan.from_json(known).repeats(device):
         progress.say("On this device weights may end apart by rounding from those of a run that was not stopped.")
 
 
@@ -199,24 +213,22 @@ def _train(run: Run, job: Job, sample: Sample, model: Any, ranks: Ranks, progres
     with ranks.agreed():
         encoded = job.retained if job.sample else encode_retain(job, sample, sample.pairing.train)
     free = min(ranks.gather(usable_memory(model, ranks)))
-    fit = ranks.from_first(lambda: find_fit(run, job, encoded, model, free, ranks))
-    progress.say(f"Computing with {fit.why}.")
+    plan = ranks.from_first(lambda: find_plan(run, job, encoded, model, free, ranks))
+    progress.say(f"Computing with {plan.why}.")
     if ranks.count > 1:
         progress.say(f"{ranks.count} processes compute a share of every step each.")
     material = Material(
         model=model,
-        facts=job.facts,
-        forget=job.encoded,
-        retain=encoded,
-        forget_rows=job.forget,
-        refusals=job.refusals,
+        files=ModelFiles(
+            facts=job.facts,
+            reload=lambda: _load(job, torch.device("cpu"), model.device),
+            check=lambda: run.check_start(job.facts.path),
+            adapter_of=_base_name(job) if job.options.keep_adapter else None,
+        ),
+        rows=rows_by_role(job, encoded),
+        answers=OtherAnswers(job.forget, job.refusals, lambda rows: encode(job, rows, job.options.forget)),
+        plan=plan,
         levels=levels_of(run, model, encode_unseen(job), job.encoded, encoded, ranks) if job.unseen else None,
-        stand_ins=job.stand_ins,
-        encode=lambda rows: encode(job, rows, job.options.forget),
-        fit=fit,
-        reload=lambda: _load(job, torch.device("cpu"), model.device),
-        adapter_of=_base_name(job) if job.options.keep_adapter else None,
-        check_start=lambda: run.check_start(job.facts.path),
         measure=_measure(job, sample) if job.options.track else None,
         ranks=ranks,
     )
@@ -243,8 +255,7 @@ def _device(options: UnlearnOptions, ranks: Ranks) -> torch.device:
 
 
 def _load(job: Job, where: torch.device, computed_on: torch.device) -> Any:
-    precision, _ = training_precision(job.recipe, job.facts, computed_on)
-    return load_for_training(job.facts, where, job.recipe, DTYPES.get(precision, torch.float32))
+    return load_for_training(job.facts, where, job.recipe, training_dtype(job.recipe, job.facts, computed_on))
 
 
 def _measure(job: Job, sample: Sample) -> Callable[[Any], Scores]:

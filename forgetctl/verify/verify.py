@@ -15,6 +15,7 @@ from ..cli.binding import bound_register, write_verdict
 from ..errors import RunError, UsageError
 from ..files.entries import files_digest, model_entries
 from ..files.writing import file_digest, now, read_json, text_digest, write_json
+from ..model.host import undisturbed
 from ..model.load import PRECISIONS, choose_device
 from ..model.memory import memory_within
 from ..model.processes import Ranks, join
@@ -36,6 +37,7 @@ from .subject import Subject, find_subject
 RELEARNING = "relearning attack"
 
 
+@undisturbed()
 def run_verify(
     options: VerifyOptions, recipe: Recipe | None = None, progress: Progress | None = None
 ) -> dict[str, Any]:
