@@ -71,8 +71,7 @@ def reference(
     Llama-2-7B-chat; a much smaller model needs a higher rate. A model that is there already is not made again.
     """
     with computing(device):
-        from ..train.reference import ReferenceOptions, run_reference
-        from ..train.retrain import Tuning
+        from ..train.reference import ReferenceOptions, Tuning, run_reference
 
     options = ReferenceOptions(
         base=base,

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from ..files.folders import whole_folder
 from ..model.encoding import Encoded, Encoder
 from ..progress import Progress
-from ..train.finetune import BATCH_ROWS, fine_tune
+from ..train.fine_tuning import BATCH_ROWS, fine_tune, fine_tuning
 
 PAD, BOS, EOS = "<pad>", "<s>", "</s>"
 TEMPLATE = (
@@ -70,7 +70,8 @@ def learn(
 ) -> None:
     """Fine-tune with a progress bar."""
     with progress.bar(title, epochs * -(-len(rows) // BATCH_ROWS)) as bar:
-        fine_tune(model, rows, epochs=epochs, learning_rate=learning_rate, seed=seed, advance=bar.advance)
+        recipe = fine_tuning(epochs=epochs, learning_rate=learning_rate, seed=seed)
+        fine_tune(model, rows, recipe, advance=bar.advance)
 
 
 def save(model: Any, tokenizer: Any, directory: Path) -> None:

@@ -9,12 +9,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..cli.binding import check_requests
 from ..errors import InputError, UsageError
 from ..files.disk import refuse_beyond_disk
-from ..losses.methods import WeightedSum
+from ..losses.methods import Role, WeightedSum
 from ..model.encoding import Encoded, Encoder, encode_rows, marked
 from ..model.load import ModelFacts, choose_device, inspect_trainable, load_encoder
 from ..model.processes import Ranks
@@ -29,13 +27,14 @@ from ..rows.row import Row
 from ..runs.commitments import Part, split_requests
 from ..runs.lineage import Start, find_start
 from ..runs.run import DEFAULT_RUNS, refuse_used
-from .estimate import Limit, disk_bytes, estimate
-from .fit import available_memory
 from .neutral import ORIGIN, own_answers
 from .options import UnlearnOptions, VerifyOptions
+from .plan import Workload, disk_bytes, estimate_cost, memory_limit
 from .precheck import look_at_texts
 from .requirements import check_terms, check_weights
-from .stand_ins import NO_STAND_INS, StandIns, make_stand_ins
+from .schedule import RowsByRole
+from .stand_ins import NO_STAND_INS, make_stand_ins
+from .term_inputs import RoleRows
 
 
 @dataclass(frozen=True, repr=False)
@@ -71,7 +70,7 @@ class Job:
     sample: Sample | None
     retained: tuple[Encoded, ...] = ()
     unseen: Sequence[Row] = ()
-    stand_ins: StandIns = NO_STAND_INS
+    stand_ins: RoleRows = NO_STAND_INS
 
     @property
     def refusals_file(self) -> Path:
@@ -131,7 +130,7 @@ def _unseen(job: Job, retain: Sequence[Row]) -> Sequence[Row]:
     return chosen
 
 
-def _stand_ins(job: Job) -> StandIns:
+def _stand_ins(job: Job) -> RoleRows:
     if job.options.holdout is None or not WeightedSum(job.recipe.weighted_terms(), {}).reads("unseen"):
         return NO_STAND_INS
     bounds = (job.facts.context, job.recipe.max_length)
@@ -160,9 +159,9 @@ def dry_run(
     if job.sample:
         look_at_texts(job, job.sample)
     device = choose_device(options.device)
-    rows, unseen = (job.encoded, expected_retain(job)), job.stand_ins.rows
     limit = memory_limit(options.max_memory, device, Ranks())
-    cost = estimate(job.facts, *rows, recipe, device, unseen=unseen, limit=limit)
+    work = Workload(facts=job.facts, rows=expected_rows(job), recipe=recipe, device=device)
+    cost = estimate_cost(work, limit=limit)
     facts = {
         "forget_rows": len(job.forget),
         "rows_cut": job.cut,
@@ -173,7 +172,7 @@ def dry_run(
         "parameters": cost.parameters,
         "optimizer_steps": cost.steps,
         "longest_row_tokens": cost.longest,
-        "computed": cost.fit.why,
+        "computed": cost.plan.why,
         "peak_memory_bytes": cost.memory,
         "seconds": round(cost.seconds, 1),
     }
@@ -185,28 +184,20 @@ def refuse_full_disk(job: Job) -> None:
     refuse_beyond_disk(job.options.out or DEFAULT_RUNS, disk_bytes(job.facts, job.recipe), "checkpoints and the model")
 
 
-def asked_limit(most: int | None) -> Limit | None:
-    """What the owner allows a process to take, if anything was said."""
-    if most is None:
-        return None
-    return Limit(most, f"--max-memory {most / 2**30:.2f} GiB does not suffice", most)
+def rows_by_role(job: Job, retain: Sequence[Encoded]) -> dict[Role, RoleRows]:
+    """The rows of each role that a run may read. retain: those that are trained on."""
+    return {"forget": RoleRows(job.encoded), "retain": RoleRows(retain), "unseen": job.stand_ins}
 
 
-def memory_limit(most: int | None, device: torch.device, ranks: Ranks) -> Limit:
-    """The same, or what the device has for a process where that is less. most: bytes that the owner allows."""
-    available = available_memory(device) // (ranks.neighbours if device.type == "cpu" else 1)
-    asked = asked_limit(most)
-    if asked is not None and asked.bytes <= available:
-        return asked
-    place = "of this machine" if device.type == "cpu" else f"of {device}"
-    return Limit(available, f"the {available / 2**30:.2f} GiB of free memory {place} do not suffice", most)
+def read_rows_of(job: Job, retain: Sequence[Encoded]) -> RowsByRole:
+    """The rows that the loss reads."""
+    reads = WeightedSum(job.recipe.weighted_terms(), {}).reads
+    return {role: rows.rows for role, rows in rows_by_role(job, retain).items() if reads(role)}
 
 
-def expected_retain(job: Job) -> Sequence[Encoded]:
-    """The retain rows that the loss reads; a sample that has yet to be made is taken to be like the request."""
-    if not WeightedSum(job.recipe.weighted_terms(), {}).reads("retain"):
-        return []
-    return job.retained if job.sample else job.encoded
+def expected_rows(job: Job) -> RowsByRole:
+    """The same before the model is loaded; a retain sample that has yet to be made is taken to be like the request."""
+    return read_rows_of(job, job.retained if job.sample else job.encoded)
 
 
 def read_retain(options: UnlearnOptions | VerifyOptions, most: int | None = None) -> Sequence[Row]:

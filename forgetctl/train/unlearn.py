@@ -28,15 +28,26 @@ from ..rows.refusals import SHIPPED, read_refusals, refusals_digest
 from ..runs.run import DEFAULT_RUNS, Run, new_run_path
 from .bystander import shared, told_by
 from .checkpoints import last_checkpoint
-from .computing import find_fit, refuse_beyond, usable_memory
-from .fit import DTYPES, Fit, training_precision
+from .computing import find_plan, refuse_beyond
 from .levels import levels_of
 from .neutral import rows_digest
 from .options import UnlearnOptions
+from .plan import ComputePlan, training_dtype, usable_memory
 from .precheck import look_at_scores, look_at_texts
-from .prepare import Job, Sample, encode, encode_retain, encode_unseen, own_sample, prepare, refuse_full_disk
+from .prepare import (
+    Job,
+    Sample,
+    encode,
+    encode_retain,
+    encode_unseen,
+    own_sample,
+    prepare,
+    refuse_full_disk,
+    rows_by_role,
+)
 from .record import first_record
-from .training import Material, unlearn
+from .term_inputs import OtherAnswers
+from .training import Material, ModelFiles, unlearn
 
 
 @undisturbed()
@@ -135,7 +146,7 @@ def _resume(run: Run, options: UnlearnOptions, ranks: Ranks, progress: Progress)
 
 def _tell_if_inexact(run: Run, device: torch.device, progress: Progress) -> None:
     known = run.record.get("stages", {}).get("unlearn", {}).get("computing")
-    if known is not None and not Fit.from_json(known).repeats(device):
+    if known is not None and not ComputePlan.from_json(known).repeats(device):
         progress.say("On this device weights may end apart by rounding from those of a run that was not stopped.")
 
 
@@ -202,24 +213,22 @@ def _train(run: Run, job: Job, sample: Sample, model: Any, ranks: Ranks, progres
     with ranks.agreed():
         encoded = job.retained if job.sample else encode_retain(job, sample, sample.pairing.train)
     free = min(ranks.gather(usable_memory(model, ranks)))
-    fit = ranks.from_first(lambda: find_fit(run, job, encoded, model, free, ranks))
-    progress.say(f"Computing with {fit.why}.")
+    plan = ranks.from_first(lambda: find_plan(run, job, encoded, model, free, ranks))
+    progress.say(f"Computing with {plan.why}.")
     if ranks.count > 1:
         progress.say(f"{ranks.count} processes compute a share of every step each.")
     material = Material(
         model=model,
-        facts=job.facts,
-        forget=job.encoded,
-        retain=encoded,
-        forget_rows=job.forget,
-        refusals=job.refusals,
+        files=ModelFiles(
+            facts=job.facts,
+            reload=lambda: _load(job, torch.device("cpu"), model.device),
+            check=lambda: run.check_start(job.facts.path),
+            adapter_of=_base_name(job) if job.options.keep_adapter else None,
+        ),
+        rows=rows_by_role(job, encoded),
+        answers=OtherAnswers(job.forget, job.refusals, lambda rows: encode(job, rows, job.options.forget)),
+        plan=plan,
         levels=levels_of(run, model, encode_unseen(job), job.encoded, encoded, ranks) if job.unseen else None,
-        stand_ins=job.stand_ins,
-        encode=lambda rows: encode(job, rows, job.options.forget),
-        fit=fit,
-        reload=lambda: _load(job, torch.device("cpu"), model.device),
-        adapter_of=_base_name(job) if job.options.keep_adapter else None,
-        check_start=lambda: run.check_start(job.facts.path),
         measure=_measure(job, sample) if job.options.track else None,
         ranks=ranks,
     )
@@ -233,7 +242,7 @@ def _train(run: Run, job: Job, sample: Sample, model: Any, ranks: Ranks, progres
 def _base_name(job: Job) -> str:
     """What the start model is called where others read it: its id on the hub, or the name of its directory."""
     given = job.options.model
-    return job.start.name if Path(given).is_dir() else given
+    return job.start.name if Path(given).exists() else given
 
 
 def _start(job: Job, ranks: Ranks) -> Any:
@@ -246,8 +255,7 @@ def _device(options: UnlearnOptions, ranks: Ranks) -> torch.device:
 
 
 def _load(job: Job, where: torch.device, computed_on: torch.device) -> Any:
-    precision, _ = training_precision(job.recipe, job.facts, computed_on)
-    return load_for_training(job.facts, where, job.recipe, DTYPES.get(precision, torch.float32))
+    return load_for_training(job.facts, where, job.recipe, training_dtype(job.recipe, job.facts, computed_on))
 
 
 def _measure(job: Job, sample: Sample) -> Callable[[Any], Scores]:

@@ -25,7 +25,7 @@ from forgetctl.files.folders import saving
 from forgetctl.files.writing import write_bytes, write_new, writing
 from forgetctl.model.load import inspect_model
 from forgetctl.recipe.recipe import load_recipe
-from forgetctl.train.estimate import disk_bytes
+from forgetctl.train.plan import disk_bytes
 from tests.world import write_lines
 
 WEIGHTS = {"weight": torch.zeros(300_000)}

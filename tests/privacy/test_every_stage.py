@@ -24,9 +24,9 @@ UNLEARN = (
     "forgetctl.train.unlearn:bind",
     "forgetctl.runs.run:commit_parts",
     "forgetctl.train.unlearn:find_fit",
-    "forgetctl.train.training:shared_scores",
-    "forgetctl.train.trainer:UnlearnTrainer.training_step",
-    "forgetctl.train.trainer:UnlearnTrainer._save_checkpoint",
+    "forgetctl.train.term_inputs:shared_scores",
+    "forgetctl.train.trainer:ObjectiveTrainer.training_step",
+    "forgetctl.train.trainer:ObjectiveTrainer._save_checkpoint",
     "forgetctl.train.training:save_model",
     "forgetctl.train.unlearn:write_card",
 )
