@@ -29,6 +29,7 @@ def run_merge(base: Path, adapter: Path, out: Path, progress: Progress | None = 
         raise UsageError(f"{out} is in use; choose another --out")
     facts = trainable(inspect_base(base))  # before anything is loaded or made
     progress = progress or Silent()
+    base = facts.path
     for note in facts.notes:
         progress.say(note)
     check_adapter(adapter)

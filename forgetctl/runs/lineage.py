@@ -40,7 +40,7 @@ def find_start(name: str, *, allow_download: bool) -> Start:
     run = _run_at(Path(name))
     if run is None:
         path = resolve_model(name, allow_download=allow_download)
-        return Start(path, path.resolve().name, ModelFiles.of(path))
+        return Start(path, (path if path.is_file() else path.resolve()).name, ModelFiles.of(path))
     _check_model(run)
     path = run.model_dir.resolve()
     try:

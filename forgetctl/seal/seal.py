@@ -160,6 +160,6 @@ def _model_dir(run: Run) -> Path | None:
     if "scores" in run.record["inputs"]:
         return None
     directory = run.model_dir if run.record["kind"] == "unlearn" else Path(run.record["inputs"]["model"]["path"])
-    if not directory.is_dir():
+    if not directory.exists():
         raise RunError(f"{directory}, the verified model, is gone")
     return directory

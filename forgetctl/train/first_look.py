@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..files.outside import is_gguf
 from ..rows.formats import Fields, RowFile, read_rows
 from ..rows.refusals import read_refusals
 from .options import UnlearnOptions, VerifyOptions
@@ -38,7 +39,8 @@ def look_before_verifying(options: VerifyOptions) -> None:
             RowFile(options.retain, options.fields)
     named: list[tuple[str | Path | None, Role]] = [(options.scores, "unlearned"), (options.start, "start")]
     named += [(name, "reference") for name in options.references]
-    files = [(Path(name), role) for name, role in named if name is not None and Path(name).is_file()]
+    places = [(Path(name), role) for name, role in named if name is not None]
+    files = [(path, role) for path, role in places if path.is_file() and not is_gguf(path)]
     if files:
         from ..model.scores import read_scores  # which imports scipy
 

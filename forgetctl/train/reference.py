@@ -200,7 +200,8 @@ def make_model(
     """
     ranks = machine.ranks
     with ranks.agreed():
-        facts, files = inspect_trainable(base), ModelFiles.of(base)
+        facts = inspect_trainable(base)
+        base, files = facts.path, ModelFiles.of(facts.path)
     wanted = ranks.from_first(lambda: _wanted(base, lessons, tuning, seed))
     if ranks.from_first(lambda: _made(out, wanted)):
         progress.say(f"{out} is there already, of the same base, rows and settings.")

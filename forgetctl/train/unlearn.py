@@ -229,7 +229,7 @@ def _train(run: Run, job: Job, sample: Sample, model: Any, ranks: Ranks, progres
 def _base_name(job: Job) -> str:
     """What the start model is called where others read it: its id on the hub, or the name of its directory."""
     given = job.options.model
-    return job.start.name if Path(given).is_dir() else given
+    return job.start.name if Path(given).exists() else given
 
 
 def _start(job: Job, ranks: Ranks) -> Any:

@@ -87,7 +87,7 @@ def test_a_directory_is_found(directory: Path) -> None:
 def test_a_file_is_not_a_model(directory: Path) -> None:
     file = directory / "config.json"
     why = refusal(lambda: resolve_model(str(file), allow_download=False))
-    assert why == f"{file}: is a file, expected a model directory"
+    assert why == f"{file}: is a file, expected a model directory or a .gguf file"
 
 
 def test_nothing_is_downloaded_unasked() -> None:
@@ -134,7 +134,7 @@ def index(path: Path, name: object) -> None:
         (truncate, "is not a whole safetensors file"),
         (lambda path: (path / "model.safetensors").write_bytes(b""), "is not a whole safetensors file"),
         (lambda path: (path / "model.safetensors").write_bytes(b"\xff" * 4000), "is not a whole safetensors file"),
-        (lambda path: (path / "model.safetensors").unlink(), "no weights: forgetctl reads safetensors only"),
+        (lambda path: (path / "model.safetensors").unlink(), "no weights: forgetctl reads safetensors and GGUF only"),
         (pickle_only, "only pickled weights (pytorch_model.bin), which can run code; convert them"),
         (lambda path: edit_config(path, auto_map={"AutoModel": "modeling.Mine"}), "remote code (auto_map)"),
         (
