@@ -7,12 +7,13 @@ description, and a command's help are shown where a reader looks for them.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import click
 
 from .main import cli
+from .methods import markdown, methods_table, terms_table
 
 NOTE = "<!-- Made by `python -m forgetctl.cli.manual docs`: change the code, not this page. -->"
 WIDTH = 100
@@ -36,43 +37,15 @@ def methods_page() -> str:
         "the paper calls the reference model.",
         terms_table(),
         "## Shipped recipes",
-        _table(["recipe", "what it does", "source"], [[f"`{n}`", r.description, r.source] for n, r in recipes.items()]),
+        markdown(
+            ["recipe", "what it does", "source"], [[f"`{n}`", r.description, r.source] for n, r in recipes.items()]
+        ),
         "## Keys of a recipe",
         "A key of a group has the group's name before it, as in `--set lora.rank=8`; in a file the group is a mapping.",
-        _table(
+        markdown(
             ["key", "meaning", "values", "default"],
             [[f"`{key.name}`", key.description, key.values, _default(key.default)] for key in keys(Recipe)],
         ),
-    )
-
-
-def methods_table() -> str:
-    """Every method as a sum of terms, with its source."""
-    from ..losses.methods import METHODS
-
-    sums = {name: " + ".join(f"{weight:g} {term}" for term, weight in m.terms.items()) for name, m in METHODS.items()}
-    return _table(
-        ["method", "minimises", "source"], [[f"`{name}`", sums[name], m.source] for name, m in METHODS.items()]
-    )
-
-
-def terms_table() -> str:
-    """Every term with what it does, its formula, defaults and source."""
-    from ..losses.methods import OBJECTIVES
-
-    return _table(
-        ["term", "on", "what it does", "formula", "defaults", "source"],
-        [
-            [
-                f"`{term.name}`",
-                f"{term.role} rows",
-                term.summary,
-                f"`{term.formula}`",
-                ", ".join(f"{name} {value:g}" for name, value in term.hyperparameters.items()),
-                term.source,
-            ]
-            for term in sorted(OBJECTIVES.values(), key=lambda term: term.name)
-        ],
     )
 
 
@@ -98,12 +71,6 @@ def _help(name: str, command: click.Command) -> str:
 
 def _page(title: str, *parts: str) -> str:
     return "\n\n".join([title, NOTE, *(part.rstrip() for part in parts)]) + "\n"
-
-
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-    return "\n".join(lines) + "\n"
 
 
 def _default(value: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -24,18 +25,51 @@ def methods(progress: TerminalProgress, *, as_markdown: bool, as_json: bool) -> 
     from .terminal import out, table
 
     if as_markdown:
-        from .manual import methods_table, terms_table
-
         click.echo(f"{methods_table()}\n{terms_table()}", nl=False)
         return
     if as_json:
         click.echo(json.dumps(_facts(), indent=1))
         return
     console = out()
-    sums = [[m.name, " + ".join(f"{w:g} {t}" for t, w in m.terms.items()), m.source] for m in METHODS.values()]
-    console.print(table(["method", "minimises", "source"], sums))
+    rows = [[method.name, method.minimises, method.source] for method in METHODS.values()]
+    console.print(table(["method", "minimises", "source"], rows))
     terms = [[o.name, o.summary, o.formula, o.role, o.source] for o in OBJECTIVES.values()]
     console.print(table(["term", "what it does", "formula", "rows", "source"], terms))
+
+
+def methods_table() -> str:
+    """Every method as a sum of terms, with its source."""
+    from ..losses.methods import METHODS
+
+    rows = [[f"`{method.name}`", method.minimises, method.source] for method in METHODS.values()]
+    return markdown(["method", "minimises", "source"], rows)
+
+
+def terms_table() -> str:
+    """Every term with what it does, its formula, defaults and source."""
+    from ..losses.methods import OBJECTIVES
+
+    return markdown(
+        ["term", "on", "what it does", "formula", "defaults", "source"],
+        [
+            [
+                f"`{term.name}`",
+                f"{term.role} rows",
+                term.summary,
+                f"`{term.formula}`",
+                ", ".join(f"{name} {value:g}" for name, value in term.hyperparameters.items()),
+                term.source,
+            ]
+            for term in sorted(OBJECTIVES.values(), key=lambda term: term.name)
+        ],
+    )
+
+
+def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
 
 
 def _facts() -> dict[str, Any]:

@@ -38,7 +38,7 @@ def test_everything_that_can_be_chosen_is_in_the_page() -> None:
     assert sorted(shown("methods.md")) == sorted(known)
 
 
-@pytest.mark.parametrize("key", keys(Recipe), ids=lambda key: key.name)
+@pytest.mark.parametrize("key", list(keys(Recipe)), ids=lambda key: key.name)
 def test_a_key_is_described(key: object) -> None:
     assert getattr(key, "description", "")
     assert getattr(key, "values", "")
