@@ -16,7 +16,7 @@ from ..losses.methods import Role, WeightedSum
 from ..model.encoding import Encoded, Encoder, encode_rows, marked
 from ..model.load import ModelFacts, choose_device, inspect_trainable, load_encoder
 from ..model.processes import Ranks
-from ..model.windows import by_row, row_tokens, told
+from ..model.windows import by_row, row_tokens, windows_note
 from ..progress import Progress, Silent
 from ..recipe.recipe import Recipe
 from ..rows.formats import RowFile, read_rows
@@ -140,7 +140,7 @@ def _stand_ins(job: Job) -> RoleRows:
 def _notes(encoded: Sequence[Encoded], cut: int, recipe: Recipe, name: str) -> Iterator[str]:
     if cut:
         yield f"{cut} of {len(row_tokens(encoded))} {name} rows are cut at {recipe.max_length} tokens."
-    if words := told(encoded, name):
+    if words := windows_note(encoded, name):
         yield words
 
 
