@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Generator
 from pathlib import Path
 
 # Two cores and small tensors: more threads only wait for each other.
@@ -12,6 +13,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import pytest
 from hypothesis import settings
 
+from tests.tiers import GUARD, mark_folders
 from tests.world import build_world
 
 # How long one example takes says more of what else the machine does.
@@ -32,4 +34,18 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with model/ (knows everyone), reference/ (half trained on those who stay), and their row files."""
-    return build_world(tmp_path_factory.mktemp("world"))
+    with GUARD.unwatched():
+        return build_world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the folders whose every test is heavy, before tests are chosen by their marks."""
+    mark_folders(items)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """A test outside of the quick tier says so, or fails."""
+    with GUARD.watching(item):
+        return (yield)

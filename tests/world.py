@@ -17,6 +17,15 @@ def write_lines(path: Path, values: Iterable[dict[str, Any]]) -> Path:
     return path
 
 
+def untrained_model(directory: Path) -> Path:
+    """A Llama of two layers of width 16 that knows nothing."""
+    from forgetctl.demo.training import make_tokenizer, save, tiny_llama
+
+    tokenizer = make_tokenizer(["Who is she? a b c"] * 3, vocabulary=300)
+    save(tiny_llama(len(tokenizer), 1, width=16), tokenizer, directory)
+    return directory
+
+
 def build_world(folder: Path, width: int = 32) -> Path:
     """Make model/ (knows everyone), reference/ (half trained on those who stay), and their row files in `folder`."""
     from forgetctl.demo.training import encoder_for, learn, make_tokenizer, save, tiny_llama
