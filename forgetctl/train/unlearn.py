@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ..cli.binding import bind
-from ..errors import InputError, RecipeError, RunError, UsageError
+from ..errors import InputError, RunError, UsageError
 from ..files.writing import file_digest, read_json, write_json
 from ..model.host import undisturbed
 from ..model.load import choose_device, load_for_training, resolve_model
@@ -47,6 +47,7 @@ from .prepare import (
 )
 from .record import first_record
 from .term_inputs import OtherAnswers
+from .trainer import check_shardable
 from .training import Material, ModelFiles, unlearn
 
 
@@ -66,7 +67,7 @@ def run_unlearn(options: UnlearnOptions, recipe: Recipe, progress: Progress | No
 
 def _run(options: UnlearnOptions, recipe: Recipe, ranks: Ranks, progress: Progress) -> Run:
     with ranks.agreed():
-        _check_shardable(recipe, ranks)
+        check_shardable(recipe, ranks)
         job = prepare(options, recipe)
         looked = look_at_texts(job, job.sample) if job.sample else None
         unseen = encode_unseen(job)
@@ -156,20 +157,6 @@ def _tidy(run: Run) -> None:
         with run.lock():
             shutil.rmtree(run.checkpoints, ignore_errors=True)
             write_card(run)
-
-
-def _check_shardable(recipe: Recipe, ranks: Ranks) -> None:
-    """Raise RecipeError for what would not survive that the model is spread over the processes."""
-    lora = recipe.lora
-    refused = {
-        "weights=bfloat16": recipe.weights == "bfloat16" and lora is None,
-        "optimizer=adamw8bit": recipe.optimizer == "adamw8bit",
-        "anchor": recipe.anchor > 0,
-        "lora.quantisation": lora is not None and lora.quantisation != "none",
-    }
-    named = [setting for setting, used in refused.items() if used]
-    if ranks.sharded and named:
-        raise RecipeError(f"{named[0]} works with a whole model in every process (DDP), not with FSDP")
 
 
 def _check_engine(run: Run, ranks: Ranks) -> None:
