@@ -21,15 +21,11 @@ from pydantic import Field
 
 from ..progress import Progress
 from ..recipe.bounds import Bounds
-<<<<<<< HEAD
 from ..recipe.settings import Settings
-from ..verify.findings import Closeness, Findings, Kept
-=======
 from ..verify.checks.comparison import Comparison
 from ..verify.checks.distances import ANSWERS, TRUTH_RATIO, Closeness
 from ..verify.checks.kept import Kept
 from ..verify.registry import findings
->>>>>>> main
 from ..verify.statistics.counts import Excess, excess, standing_out
 from ..verify.statistics.distances import ks, paired_distance
 from ..verify.statistics.means import equivalence_margin, paired_shift, relative_change
