@@ -40,7 +40,7 @@ class Asked:
     rest: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RowScorer:
     """Scores rows with one loaded model.
 

@@ -28,7 +28,7 @@ MAX_ROWS = 64
 MAX_TOKENS = 8192
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PaddedRows:
     """Rows as the model takes them.
 
@@ -46,7 +46,11 @@ class PaddedRows:
         """The first row alone."""
         scored = self.row == 0
         return PaddedRows(
-            self.input_ids[:1], self.attention_mask[:1], self.predicts[:1], self.targets[scored], self.row[scored]
+            input_ids=self.input_ids[:1],
+            attention_mask=self.attention_mask[:1],
+            predicts=self.predicts[:1],
+            targets=self.targets[scored],
+            row=self.row[scored],
         )
 
     def to(self, device: torch.device) -> PaddedRows:
@@ -65,7 +69,13 @@ def pad_rows(rows: Sequence[Encoded]) -> PaddedRows:
         input_ids[index, :last], following[index, :last] = ids[:-1], ids[1:]
         attention_mask[index, :last] = 1
         predicts[index, row.start - 1 : last] = True
-    return PaddedRows(input_ids, attention_mask, predicts, following[predicts], predicts.nonzero()[:, 0])
+    return PaddedRows(
+        input_ids=input_ids,
+        attention_mask=attention_mask,
+        predicts=predicts,
+        targets=following[predicts],
+        row=predicts.nonzero()[:, 0],
+    )
 
 
 def answer_logits(model: Model, batch: PaddedRows) -> Tensor:

@@ -115,12 +115,14 @@ def test_tune_looks_again(world: Path, strangers: Path, tmp_path: Path, monkeypa
 
 
 def test_study(tmp_path: Path) -> None:
+    (tmp_path / "tofu").mkdir()
     world = build(tmp_path / "tofu")
     with hashed(world / "start" / "seed-1", world / "references" / "forget05" / "seed-1"):
         run(*study_arguments(world, tmp_path / "study", "--methods", "ga"))
 
 
 def test_a_study_looks_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tofu").mkdir()
     world = build(tmp_path / "tofu")
     monkeypatch.setattr(study, "_measure", lambda plan, *_: touched(plan.references["05"]))
     refused = run(*study_arguments(world, tmp_path / "study"), codes=(RunError.exit_code,))
