@@ -22,7 +22,8 @@ def undisturbed() -> Iterator[None]:
     """Restore afterwards what is computed with inside: environment variables, random numbers, torch's deterministic
     algorithms and current GPU, accelerate's state, and how much transformers says; it draws no progress bars meanwhile.
 
-    Of a launcher's processes the group stays, and accelerate's knowledge of it. Not for several threads at once, which share all of this.
+    Of a launcher's processes the group stays, and accelerate's knowledge of it. Not for several threads at once, which
+    share all of this.
     """
     with ExitStack() as kept:
         for keep in (_environment, _random_numbers, _determinism, _current_gpu, _accelerate, no_progress_bars):
@@ -112,7 +113,7 @@ def _accelerate() -> Iterator[None]:
     finally:
         for kind, values in zip(kinds, before, strict=True):
             if kind is PartialState and distributed.is_initialized():
-                break  # which of a launcher's processes this is, for as long as they have a group
+                continue  # which of a launcher's processes this is, for as long as they have a group
             kind._shared_state.clear()
             kind._shared_state.update(values)
 
