@@ -29,7 +29,7 @@ test: .venv/installed
 	$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile --durations=20
 
 quick: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow and not heavy' -n 2 --durations=10
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow' --quick -n 2 -r fE --durations=10
 
 studies: .venv/installed
 	$(BIN)/python -m pytest -m slow tests/studies
