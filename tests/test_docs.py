@@ -216,6 +216,24 @@ def test_snippets_import_what_is_there(page: Path, block: str) -> None:
             assert [alias.name for alias in node.names if not hasattr(module, alias.name)] == []
 
 
+def test_the_snippet_of_the_readme_runs(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it stands, but for one epoch in place of ten at another rate."""
+    named = {
+        "llama": "model",
+        "retrained": "reference",
+        "requests.jsonl": "requests.jsonl",
+        "train.jsonl": "remaining.jsonl",
+    }
+    for here, there in named.items():
+        (tmp_path / here).symlink_to(world / there)
+    ((_, block),) = (pair for pair in blocks("python") if pair[0] == README)
+    (tmp_path / "snippet.py").write_text(block.replace("learning_rate=1e-4", "epochs=1"))
+    monkeypatch.chdir(tmp_path)
+    done = runpy.run_path("snippet.py")
+    assert done["page"].read_text().startswith("<!DOCTYPE html>")
+    assert done["verdict"]["verdict"] in ("PASS", "FAIL", "INCONCLUSIVE")
+
+
 def test_the_snippet_of_losses_runs(tmp_path: Path) -> None:
     (block,) = (block for page, block in blocks("python") if page.name == "library.md" and "backward" in block)
     (tmp_path / "snippet.py").write_text(block)
