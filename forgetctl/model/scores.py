@@ -22,6 +22,7 @@ Floats = NDArray[np.float64]
 Role = Literal["start", "unlearned", "reference"]
 FileKind = Literal["scores", "tofu-log"]
 GREEDY, SAMPLED = "greedy", "sampled"
+SCHEMA: Literal[3] = 3
 REPHRASED = "rephrased-"
 """What the names of sets begin with that ask for the forget rows in other words, row by row."""
 
@@ -35,14 +36,14 @@ class Elicited(_Part):
 
     answers: how many were generated for each row. recall: the best ROUGE-L recall among them. secrets: for each of
     the row's secrets, in how many of them it came out. whole: how many repeat the whole response, None where that is
-    too short to tell. gibberish: whether the answer is empty or repeats itself.
+    too short to tell. traits: what is seen of a greedy answer by itself, by name: see `extraction.TRAITS`.
     """
 
     answers: PositiveInt = 1
     recall: list[float | None]
     secrets: list[list[NonNegativeInt | None]] | None = None
     whole: list[NonNegativeInt | None] | None = None
-    gibberish: list[bool | None] | None = None
+    traits: dict[str, list[bool | None]] = {}
 
     @model_validator(mode="after")
     def _no_more_than_asked(self) -> Elicited:
@@ -82,8 +83,10 @@ class ScoreSet(_Part):
         if not self.lines:
             raise ValueError("there are no rows")
         for part in (self, *self.elicited.values()):
-            for name in type(part).model_fields:
-                values = getattr(part, name)
+            lists = {name: getattr(part, name) for name in type(part).model_fields}
+            if isinstance(part, Elicited):
+                lists |= part.traits
+            for name, values in lists.items():
                 if isinstance(values, list) and len(values) != len(self.lines):
                     raise ValueError(f"{name} has {len(values)} rows, expected {len(self.lines)}")
         if self.perturbed_logp is not None and self.perturbed_tokens is not None:
@@ -158,7 +161,7 @@ class ScoreSet(_Part):
 class Scores(_Part):
     """Scores of one model on sets of rows: forget, retain, holdout, real_authors, world_facts, rephrased-1 ..."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = SCHEMA
     role: Role
     name: str
     sha256: str | None = None
@@ -195,6 +198,9 @@ def read_scores(path: Path, role: Role) -> tuple[Scores, FileKind]:
     if not isinstance(value, dict):
         raise InputError(path, "is neither a score file of 'verify' nor a TOFU evaluation log")
     kind: FileKind = "scores" if "sets" in value else "tofu-log"
+    if kind == "scores" and type(schema := value.get("schema_version")) is int and schema != SCHEMA:
+        why = f"was written by another version of forgetctl (schema {schema}, this one reads {SCHEMA})"
+        raise InputError(path, f"{why}; score the model again with: forgetctl verify")
     try:
         scores = Scores.model_validate(value) if kind == "scores" else from_tofu_log(path, value, role)
     except ValidationError as error:

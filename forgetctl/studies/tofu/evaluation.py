@@ -18,7 +18,7 @@ from ...model.scores import GREEDY, Role, Scores, ScoreSet
 from ...model.states import AnswerStates
 from ...recipe.recipe import Recipe
 from ...rows.row import Row
-from ...verify.evidence.usefulness import utility, utility_without_rouge
+from ...verify.checks.kept import utility, utility_without_rouge
 from ...verify.statistics.distances import ks
 from .data import SplitRows
 
