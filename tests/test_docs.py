@@ -235,6 +235,13 @@ def test_the_snippet_of_losses_runs(tmp_path: Path) -> None:
     assert (gradient > 0).all(), "descending lowers the forget rows' likelihood"
 
 
+def test_schemas_are_the_code_s() -> None:
+    from forgetctl.verify.record import SCHEMA
+
+    said = {number for page in PAGES[2:] for number in re.findall(r"`verdict\.json`[^.]*\(schema (\d)\)", prose(page))}
+    assert said == {str(SCHEMA)}
+
+
 def test_old_words_are_gone() -> None:
     found = {
         (named(page), word)
