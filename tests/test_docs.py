@@ -223,7 +223,7 @@ def test_the_snippet_of_the_readme_runs(world: Path, tmp_path: Path, monkeypatch
     (tmp_path / "snippet.py").write_text(block.replace("learning_rate=1e-4", "epochs=1"))
     monkeypatch.chdir(tmp_path)
     done = runpy.run_path("snippet.py")
-    assert done["page"].read_text().startswith("<!DOCTYPE html>")
+    assert done["page"].read_text().startswith("<!doctype html>")
     assert done["verdict"]["verdict"] in ("PASS", "FAIL", "INCONCLUSIVE")
 
 
