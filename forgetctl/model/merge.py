@@ -88,7 +88,7 @@ def merge_adapter(base: Path, adapter: Path, out: Path) -> Shipped:
         model = merged(adapted)
         if not _alike(_logits(model), expected):
             raise ModelError(f"{adapter}: cannot be merged into {base}: the merged weights do not compute the same")
-        if len(tokenizer) > expected.shape[-1]:
+        if own is not None and len(tokenizer) > expected.shape[-1]:
             raise ModelError(f"{adapter}: its tokenizer has more tokens than {base}")
         shipped = save_model(model, replace(facts, path=base), out, own)
         round_as_stored(model, start)
