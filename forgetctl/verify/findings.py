@@ -35,6 +35,26 @@ class Check(Shape):
     text: str
 
 
+def passed(name: str, code: str, text: str) -> Check:
+    """There is evidence that this part of the claim holds."""
+    return Check(name=name, status="pass", code=code, text=text)
+
+
+def failed(name: str, code: str, text: str) -> Check:
+    """There is evidence against the model."""
+    return Check(name=name, status="fail", code=code, text=text)
+
+
+def unsure(name: str, code: str, text: str) -> Check:
+    """There is not enough evidence of either."""
+    return Check(name=name, status="unknown", code=code, text=text)
+
+
+def skipped(name: str, code: str, text: str) -> Check:
+    """Nothing was asked."""
+    return Check(name=name, status="skipped", code=code, text=text)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Context:
     """What a check may look at besides its own finding.
@@ -106,7 +126,7 @@ def _all_answered(scores: Collected) -> Iterable[tuple[str, str]]:
 class Measure(Generic[Finding]):
     """A check, or a figure that is shown and never judged.
 
-    key: of the finding in verdict.json. place: where it stands in the verdict and in its section. measure: the finding,
+    place: where it stands in the verdict and in its section. measure: the finding,
     whose annotation is its shape in the file. empty: the finding where nothing was measured. judge: lines of the
     verdict. heading, table: where and how a report shows it. why_missing: reasons for figures that are not there, by
     the figure's name. unanswered: checks that the scores ask for and do not allow, with the reason. public: what of it
@@ -114,7 +134,6 @@ class Measure(Generic[Finding]):
     level. work: what it does with models.
     """
 
-    key: str
     place: int
     measure: Callable[[Collected, Bounds], Finding]
     empty: Finding
@@ -126,6 +145,11 @@ class Measure(Generic[Finding]):
     public: Callable[[Finding], Finding] | None = None
     counts: bool = False
     work: ModelWork | None = None
+
+    @property
+    def key(self) -> str:
+        """Of the finding in verdict.json: the name of the check's module."""
+        return self.measure.__module__.rpartition(".")[2]
 
     @property
     def shape(self) -> Any:

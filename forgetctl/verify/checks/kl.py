@@ -59,6 +59,4 @@ def table(found: Divergence, shown: Shown) -> Iterable[Table]:
 
 NOTHING = Divergence(forget_distance=None, retain_distance=None, forget_from_start=None)
 
-MEASURE = Measure(
-    key="kl", place=60, measure=measure, empty=NOTHING, heading=HEADING, table=table, why_missing=why_missing
-)
+MEASURE = Measure(place=60, measure=measure, empty=NOTHING, heading=HEADING, table=table, why_missing=why_missing)

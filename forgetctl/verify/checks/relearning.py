@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from ...model.scores import Role, Scores
 from ...recipe.bounds import Bounds
 from ..collected import Collected, same_tokens
-from ..findings import Check, Context, Heading, Measure, ModelWork, NotMeasurableError, Workshop
+from ..findings import Check, Context, Heading, Measure, ModelWork, NotMeasurableError, Workshop, failed, passed, unsure
 from ..statistics.distances import Interval, paired_distance
 from ..statistics.means import Shift, equivalence_margin, paired_shift
 from ..statistics.shapes import Shape
@@ -64,13 +64,13 @@ def judge(found: Relearned | None, context: Context) -> Iterator[Check]:
     what = "After training on other rows of the same subjects it"
     if found.distance.lower > delta and shift.lower > 0:
         words = f"{what} knows more of the rest than a reference treated alike ({figure}; D = {found.distance.D:.3f})."
-        yield Check(name=NAME, status="fail", code="RELEARNED", text=words)
+        yield failed(NAME, "RELEARNED", words)
     elif shift.upper < margin:
         words = f"{what} knows no more of the rest than a reference treated alike ({figure})."
-        yield Check(name=NAME, status="pass", code="NOT_RELEARNED", text=words)
+        yield passed(NAME, "NOT_RELEARNED", words)
     else:
         words = f"{what} may know more of the rest than a reference treated alike ({figure})."
-        yield Check(name=NAME, status="unknown", code="RELEARNING_UNSURE", text=words)
+        yield unsure(NAME, "RELEARNING_UNSURE", words)
 
 
 def why_missing(found: Relearned | None, scores: Collected) -> dict[str, str]:
@@ -104,7 +104,6 @@ HEADING = Heading(
     ),
 )
 MEASURE = Measure(
-    key="relearning",
     place=130,
     measure=measure,
     empty=None,
