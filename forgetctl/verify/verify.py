@@ -34,7 +34,7 @@ from .inputs import row_file_digest, verification_inputs
 from .judge import conclude
 from .measuring import RowSets, Scorer
 from .record import SCHEMA, Verdict
-from .registry import WORKS
+from .registry import WORKS, work_asked_for
 from .source import ModelSource, ScoreSource, Source
 from .subject import Subject, find_subject
 
@@ -242,11 +242,6 @@ def _not_asked(options: VerifyOptions, run: Run) -> dict[str, str]:
     return {name: f"not asked for ({option})" for name, (given, option) in asked.items() if not given}
 
 
-def _asked(options: VerifyOptions) -> list[tuple[str, object]]:
-    """What checks were asked for, each with the value of its option."""
-    return [(work.option, asked) for work in WORKS.values() if (asked := work.asked(options))]
-
-
 def _digest(subject: Subject, options: VerifyOptions, earlier: tuple[EarlierRun, ...]) -> str:
     """Digest of everything that the verdict depends on."""
     parts = [
@@ -258,7 +253,7 @@ def _digest(subject: Subject, options: VerifyOptions, earlier: tuple[EarlierRun,
         *(row_file_digest(subject.run, name, path) for name, path in options.files),
         json.dumps(subject.recipe.model_dump(mode="json")),
         file_digest(subject.run.plan_file),
-        repr((options.fields, options.device, options.precisions, _asked(options))),
+        repr((options.fields, options.device, options.precisions, work_asked_for(options))),
         repr([bool(path) for path in (options.forget, options.retain, options.holdout, options.real_authors)]),
         json.dumps(subject.run.record["versions"]),
         *(one.digest for one in earlier),
