@@ -18,6 +18,7 @@ from .generation import Answer, Decoding, continuations
 from .metrics import rouge_l_recall
 from .panics import panics_unheard
 from .processes import Ranks
+from .protocol import Model
 from .scores import GREEDY, SAMPLED, Elicited, ScoreSet
 from .scoring import score
 from .shares import in_shares
@@ -39,7 +40,7 @@ class Asked:
     rest: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RowScorer:
     """Scores rows with one loaded model.
 
@@ -48,7 +49,7 @@ class RowScorer:
     for all. ranks: the processes that compute a share of the rows each, and all get the same scores.
     """
 
-    model: Any
+    model: Model
     encoder: Encoder
     encode: Callable[[Sequence[Row]], list[Encoded]]
     settings: Verify

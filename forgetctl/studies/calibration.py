@@ -21,6 +21,7 @@ from pydantic import Field
 
 from ..progress import Progress
 from ..recipe.bounds import Bounds
+from ..recipe.settings import Settings
 from ..verify.checks.comparison import Comparison
 from ..verify.checks.distances import ANSWERS, TRUTH_RATIO, Closeness
 from ..verify.checks.kept import Kept
@@ -31,7 +32,7 @@ from ..verify.statistics.means import equivalence_margin, paired_shift, relative
 from ..verify.statistics.resampling import Units
 from ..verify.verdict import judge
 from .outcome import Outcome, Table
-from .settings import Part, read_settings
+from .settings import read_settings
 
 Floats = NDArray[np.float64]
 BOUNDS = Bounds()
@@ -40,7 +41,7 @@ START = 4.0
 """Standard deviations by which the start model knows the rows better than the reference."""
 
 
-class CalibrationSettings(Part):
+class CalibrationSettings(Settings):
     """recipes/paper/calibration.yaml."""
 
     description: str

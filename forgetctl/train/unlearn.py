@@ -253,13 +253,13 @@ def _measure(job: Job, sample: Sample) -> Callable[[Any], Scores]:
 
     def measure(model: Any) -> Scores:
         scorer = RowScorer(
-            model,
-            job.encoder,
-            lambda rows: encode(job, rows, job.options.forget),
-            job.recipe.verify,
-            job.facts.context,
-            job.recipe.seed,
-            lambda _: None,
+            model=model,
+            encoder=job.encoder,
+            encode=lambda rows: encode(job, rows, job.options.forget),
+            settings=job.recipe.verify,
+            context=job.facts.context,
+            seed=job.recipe.seed,
+            advance=lambda _: None,
         )
         scored: dict[str, ScoreSet] = {
             name: scorer.scores(rows, tokens=False, truth=name == "forget") for name, rows in sets.items()

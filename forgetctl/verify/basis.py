@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from ..errors import RunError
 from ..files.entries import files_digest, model_entries
 from ..files.writing import file_digest, read_json
-from ..model.scores import Scores, check_rows
+from ..model.score_files import check_rows
+from ..model.scores import Scores
 from ..recipe.bounds import Bounds
 from ..runs.run import Run
 from .checks import comparison, kl

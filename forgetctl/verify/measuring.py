@@ -249,14 +249,14 @@ class Scorer:
 
     def _row_scorer(self, loaded: _Loaded, name: str, advance: Callable[[int], None]) -> RowScorer:
         return RowScorer(
-            loaded.model,
-            loaded.encoder,
-            lambda rows: loaded.encode(name, rows),
-            self.recipe.verify,
-            loaded.facts.context,
-            self.recipe.seed,
-            advance,
-            self.ranks,
+            model=loaded.model,
+            encoder=loaded.encoder,
+            encode=lambda rows: loaded.encode(name, rows),
+            settings=self.recipe.verify,
+            context=loaded.facts.context,
+            seed=self.recipe.seed,
+            advance=advance,
+            ranks=self.ranks,
         )
 
     def _divergence(self, name: str, rows: str, loaded: _Loaded) -> None:

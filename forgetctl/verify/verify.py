@@ -19,7 +19,8 @@ from ..model.host import undisturbed
 from ..model.load import PRECISIONS, choose_device
 from ..model.memory import memory_within
 from ..model.processes import Ranks, join
-from ..model.scores import REPHRASED, Role, Scores, check_rows
+from ..model.score_files import check_rows
+from ..model.scores import REPHRASED, Role, Scores
 from ..progress import Progress
 from ..recipe.recipe import Recipe, load_recipe
 from ..report.write_card import write_card

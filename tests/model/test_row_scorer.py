@@ -56,7 +56,13 @@ def rows(world: Path) -> list[Row]:
 def make(model: Any, encoder: Encoder) -> Make:
     def scorer(options: Verify = QUIET, advance: Callable[[int], None] = lambda _: None, seed: int = 3) -> RowScorer:
         return RowScorer(
-            model, encoder, lambda some: [encoder.encode(row) for row in some], options, 256, seed, advance
+            model=model,
+            encoder=encoder,
+            encode=lambda some: [encoder.encode(row) for row in some],
+            settings=options,
+            context=256,
+            seed=seed,
+            advance=advance,
         )
 
     return scorer

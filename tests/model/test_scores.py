@@ -14,7 +14,8 @@ from pydantic import ValidationError
 
 from forgetctl.errors import InputError
 from forgetctl.files.writing import write_json
-from forgetctl.model.scores import Elicited, Role, Scores, ScoreSet, check_rows, read_scores, strict
+from forgetctl.model.score_files import check_rows, read_scores
+from forgetctl.model.scores import Elicited, Role, Scores, ScoreSet
 
 PRIVATE = "Velmira Oskandt"
 
@@ -374,16 +375,3 @@ def test_other_wrong_answers_are_refused(path: Path) -> None:
     made = verified(FULL).model_copy(update={"perturbed": "nearest answers"})
     assert mismatch(path, SCORES, made) == ("was made with other perturbed answers (request, here nearest answers)")
     check_rows(path, SCORES, "tofu-log", made)
-
-
-# Strict JSON
-
-LEAVES = st.none() | st.booleans() | st.floats() | st.integers() | st.text("ab", max_size=3)
-VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner) | st.dictionaries(st.text("ab", max_size=2), inner))
-
-
-@settings(max_examples=50, deadline=None)
-@given(VALUES)
-def test_only_what_is_not_finite_becomes_null(value: Any) -> None:
-    lenient = json.dumps(value).replace("-Infinity", "null").replace("Infinity", "null").replace("NaN", "null")
-    assert json.dumps(strict(value), allow_nan=False) == lenient

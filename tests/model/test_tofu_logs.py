@@ -14,7 +14,8 @@ import pytest
 from forgetctl.errors import InputError
 from forgetctl.model.extraction import TRAITS
 from forgetctl.model.metrics import truth_ratio
-from forgetctl.model.scores import Role, Scores, ScoreSet, read_scores
+from forgetctl.model.score_files import read_scores
+from forgetctl.model.scores import Role, Scores, ScoreSet
 from forgetctl.verify.checks.kept import utility
 from forgetctl.verify.statistics.distances import ks
 

@@ -43,7 +43,13 @@ class Asker:
     def scores(self, model: Any, role: Role, *, rouge: bool) -> Scores:
         """Teacher-forced scores of all four sets; with greedy answers where `rouge`."""
         scorer = RowScorer(
-            model, self.encoder, self.encode, self.recipe.verify, self.facts.context, self.recipe.seed, lambda _: None
+            model=model,
+            encoder=self.encoder,
+            encode=self.encode,
+            settings=self.recipe.verify,
+            context=self.facts.context,
+            seed=self.recipe.seed,
+            advance=lambda _: None,
         )
         modes = (GREEDY,) if rouge else ()
         sets = {name: scorer.scores(rows, modes, tokens=False) for name, rows in self.rows.asked.items()}
