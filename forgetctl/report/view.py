@@ -17,13 +17,12 @@ from .records import Flagged, Report
 from .sections import sections
 from .settings import scoring_settings, settings
 from .summary import summary
-from .words import DISTRIBUTIONS, EXCLUDED, LIMITS, RESULTS, SEAL, SEAL_LIMITS, SYMBOLS, TERMS
+from .words import DISTRIBUTIONS, EXCLUDED, LIMITS, RESULTS, SEAL, SEAL_LIMITS, SYMBOLS
 
 WORDS = {
     "SYMBOLS": SYMBOLS,
     "RESULTS": RESULTS,
     "LIMITS": LIMITS,
-    "TERMS": TERMS,
     "EXCLUDED": EXCLUDED,
     "DISTRIBUTIONS": DISTRIBUTIONS,
     "SEAL": SEAL,
