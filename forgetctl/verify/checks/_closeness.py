@@ -101,8 +101,7 @@ def check_distance(found: Closeness, bounds: Bounds, floor: Closeness | None) ->
         code, words = _difference(found.gap)
         return failed(name, code, f"The {name} {words} ({figure}).")
     if distance.upper < delta:
-        words = f"The {name} is that of the comparison ({figure})."
-        return passed(name, "EQUIVALENT", words)
+        return passed(name, "EQUIVALENT", f"The {name} is that of the comparison ({figure}).")
     if delta > distance.D:
         words = f"The {name} is not surely within the limit ({figure})"
         remedy = f"about {distance.rows_needed(delta)} rows like these would settle it, if the two are equal"
@@ -124,8 +123,7 @@ def check_mean(found: Closeness, shift: Shift, bounds: Bounds) -> Check:
     name, margin = f"{found.name}, mean", equivalence_margin(bounds.delta) * shift.spread
     figure = f"{shift.difference:+.3f} nats, {shift.lower:+.3f} to {shift.upper:+.3f}; limit {margin:.3f} either way"
     if -margin < shift.lower and shift.upper < margin:
-        words = f"The mean {found.name} is that of the comparison ({figure})."
-        return passed(name, "MEAN_EQUIVALENT", words)
+        return passed(name, "MEAN_EQUIVALENT", f"The mean {found.name} is that of the comparison ({figure}).")
     words = f"The mean {found.name} is not surely that of the comparison ({figure})."
     return unsure(name, "MEAN_NOT_EQUIVALENT", words)
 

@@ -87,14 +87,12 @@ def judge(found: Attacks | None, context: Context) -> Iterator[Check]:
         return
     figure += f"; limit {margin:.3f} above the reference"
     if any(lower > margin for lower, _ in bounded):
-        words = f"An attack tells forget rows from unseen ones ({figure})."
-        yield failed(name, "MEMBERS_RECOGNISED", words)
+        yield failed(name, "MEMBERS_RECOGNISED", f"An attack tells forget rows from unseen ones ({figure}).")
     elif all(upper < margin for _, upper in bounded):
         words = f"No attack tells forget rows from unseen ones better than on the reference ({figure})."
         yield passed(name, "MEMBERS_HIDDEN", words)
     else:
-        words = f"Whether an attack does better than on the reference is open ({figure})."
-        yield unsure(name, "MEMBERS_UNSURE", words)
+        yield unsure(name, "MEMBERS_UNSURE", f"Whether an attack does better than on the reference is open ({figure}).")
 
 
 def _auc(found: Attack) -> str:

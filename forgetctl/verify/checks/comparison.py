@@ -52,11 +52,9 @@ def judge(found: Comparison, context: Context) -> Iterator[Check]:
         )
         yield unsure("comparison", "NO_REFERENCE", words)
     elif found.by == "holdout":
-        words = "Compared with rows that no model saw: weaker evidence than a reference."
-        yield passed("comparison", "HOLDOUT", words)
+        yield passed("comparison", "HOLDOUT", "Compared with rows that no model saw: weaker evidence than a reference.")
     else:
-        words = "Compared row by row with a model that never saw the rows."
-        yield passed("comparison", "REFERENCE", words)
+        yield passed("comparison", "REFERENCE", "Compared row by row with a model that never saw the rows.")
 
 
 def public(found: Comparison) -> Comparison:

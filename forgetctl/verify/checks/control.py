@@ -30,8 +30,7 @@ def judge(found: tuple[Closeness, ...], context: Context) -> Iterator[Check]:
         return
     figure = "; ".join(f"{one.name} D = {one.distance.D:.3f}, n = {one.distance.n}" for one in found)
     if any(one.distance.lower > context.bounds.delta for one in found):
-        words = f"The start model fails the same test ({figure}), so it can tell."
-        yield passed(name, "SENSITIVE", words)
+        yield passed(name, "SENSITIVE", f"The start model fails the same test ({figure}), so it can tell.")
     else:
         words = f"The start model does not surely fail the same test ({figure}): it hardly knew the rows, or they are"
         yield unsure(name, "NO_SENSITIVITY", f"{words} too few.")

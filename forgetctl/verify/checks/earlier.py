@@ -106,21 +106,17 @@ def _judge_scores(found: StaysForgotten, bounds: Bounds) -> Check:
         f"D = {distance.D:.3f}"
     )
     if distance.lower > bounds.delta and shift.lower > 0:
-        words = f"Its rows are better known than when it was verified ({figure})."
-        return failed(name, "REMEMBERED_AGAIN", words)
+        return failed(name, "REMEMBERED_AGAIN", f"Its rows are better known than when it was verified ({figure}).")
     if shift.upper < margin:
-        words = f"Its rows are no better known than when it was verified ({figure})."
-        return passed(name, "STAYS_FORGOTTEN", words)
-    words = f"Its rows may be better known than when it was verified ({figure})."
-    return unsure(name, "REMEMBERING_UNSURE", words)
+        return passed(name, "STAYS_FORGOTTEN", f"Its rows are no better known than when it was verified ({figure}).")
+    return unsure(name, "REMEMBERING_UNSURE", f"Its rows may be better known than when it was verified ({figure}).")
 
 
 def _judge_secrets(found: StaysForgotten, secrets: Excess) -> Check:
     name = f"secrets of earlier request {found.name}"
     if secrets.more:
         words = f"{secrets.more} of {secrets.total} named secrets come out that did not when it was verified"
-        text = f"{words} ({name_lines(secrets.lines)} of its own file)."
-        return failed(name, "EARLIER_SECRET_LEAKED", text)
+        return failed(name, "EARLIER_SECRET_LEAKED", f"{words} ({name_lines(secrets.lines)} of its own file).")
     words = f"No named secret comes out that did not when it was verified (of {secrets.total})."
     return passed(name, "NO_EARLIER_LEAK", words)
 
@@ -130,8 +126,7 @@ def _judge_whole(found: StaysForgotten, whole: Excess, level: float) -> Check:
     figure = f"{whole.more} of {whole.total}, {whole.fewer} the other way; p = {whole.p:.2g}"
     words = "Answers repeat whole responses that were not repeated when it was verified"
     if whole.p <= level:
-        text = f"{words} ({figure}; {name_lines(whole.lines)} of its own file)."
-        return failed(name, "EARLIER_ANSWERS_LEAKED", text)
+        return failed(name, "EARLIER_ANSWERS_LEAKED", f"{words} ({figure}; {name_lines(whole.lines)} of its own file).")
     if whole.more:
         text = f"{words}, too few to be sure ({figure}; {name_lines(whole.lines)} of its own file); read them."
         return unsure(name, "EARLIER_ANSWERS_SAID", text)

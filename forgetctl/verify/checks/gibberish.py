@@ -51,8 +51,7 @@ def judge(found: Excess | None, context: Context) -> Iterator[Check]:
     name = "gibberish"
     figure = f"{found.more} of {found.total}, {found.fewer} the other way; p = {found.p:.2g}"
     if found.p <= context.count_level:
-        words = f"Answers are empty or repeat themselves ({figure})."
-        yield failed(name, "GIBBERISH", words)
+        yield failed(name, "GIBBERISH", f"Answers are empty or repeat themselves ({figure}).")
     elif found.p <= context.bounds.fail_level:
         words = f"Some answers are empty or repeat themselves, too few to be sure ({figure})."
         yield unsure(name, "SOME_GIBBERISH", words)

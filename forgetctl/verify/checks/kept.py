@@ -176,8 +176,7 @@ def _judged(kept: Kept, loss: float) -> Check:
         return passed(name, "KEPT", f"The {name} was kept ({figure}).")
     counts = [needed for change in changes if (needed := change.rows_needed(loss)) is not None]
     remedy = f"about {min(counts)} rows would settle it, if nothing was lost" if counts else "add rows"
-    text = f"Whether the {name} was kept is open ({figure}); {remedy}."
-    return unsure(name, "DAMAGE_UNSURE", text)
+    return unsure(name, "DAMAGE_UNSURE", f"Whether the {name} was kept is open ({figure}); {remedy}.")
 
 
 def _in_words(change: Change) -> str:

@@ -41,8 +41,7 @@ def judge(found: tuple[Closeness, ...] | None, context: Context) -> Iterator[Che
     checks += [check_mean(one, one.shift, bounds) for one in found if one.shift]
     figure = "; ".join(f"{one.name} D = {one.distance.D:.3f}, to {one.distance.upper:.3f}" for one in found)
     if all(check.status == "pass" for check in checks):
-        words = f"Models that never saw the rows pass against each other ({figure})."
-        yield passed(name, "REFERENCES_AGREE", words)
+        yield passed(name, "REFERENCES_AGREE", f"Models that never saw the rows pass against each other ({figure}).")
     else:
         words = f"Models that never saw the rows do not pass against each other ({figure}; limit {bounds.delta})"
         remedy = "so nothing can. More rows would lower the noise."

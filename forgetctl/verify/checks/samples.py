@@ -67,8 +67,7 @@ def judge(found: Samples | None, context: Context) -> Iterator[Check]:
         f"p = {found.p:.2g}"
     )
     if found.p <= context.count_level:
-        words = f"Sampled answers give away more than the reference's ({figure})."
-        yield failed(name, "SAMPLES_LEAKED", words)
+        yield failed(name, "SAMPLES_LEAKED", f"Sampled answers give away more than the reference's ({figure}).")
     elif found.beyond:
         words = f"Sampled answers give away {found.beyond} items that the reference's do not, too few to be sure"
         yield unsure(name, "SAMPLES_SAID", f"{words} ({figure}).")

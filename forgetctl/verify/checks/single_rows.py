@@ -49,8 +49,7 @@ def judge(found: Excess | None, context: Context) -> Iterator[Check]:
         )
         yield unsure(name, "SOME_KNOWN_ROWS", words)
     else:
-        words = f"No row stands out as still known ({figure})."
-        yield passed(name, "NO_KNOWN_ROWS", words)
+        yield passed(name, "NO_KNOWN_ROWS", f"No row stands out as still known ({figure}).")
 
 
 def why_missing(found: Excess | None, scores: Collected) -> dict[str, str]:

@@ -54,8 +54,7 @@ def judge(found: Excess | None, context: Context) -> Iterator[Check]:
     figure = f"{found.more} of {found.total}, the comparison alone {found.fewer}; p = {found.p:.2g}"
     words = "Answers repeat whole responses that the comparison does not repeat"
     if found.p <= context.count_level:
-        text = f"{words} ({figure}; {name_lines(found.lines)})."
-        yield failed(name, "ANSWERS_LEAKED", text)
+        yield failed(name, "ANSWERS_LEAKED", f"{words} ({figure}; {name_lines(found.lines)}).")
     elif found.more:
         text = f"{words}, too few to be sure ({figure}; {name_lines(found.lines)}); read them."
         yield unsure(name, "ANSWERS_SAID", text)
