@@ -81,8 +81,8 @@ class NotMeasurableError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Workshop:
-    """What there is for a check that works on models: those given by a directory, and the scores of all, by role."""
+class LoadableModels:
+    """Models for a check to do something with: those given by a directory, by role, and the scores of all of them."""
 
     scorer: Scorer
     paths: Mapping[Role, Path]
@@ -103,7 +103,7 @@ class ModelWork:
     option: str
     asked: Callable[[VerifyOptions], object]
     settings: tuple[str, ...]
-    work: Callable[[Workshop], Mapping[Role, Scores]]
+    work: Callable[[LoadableModels], Mapping[Role, Scores]]
 
 
 def _no_checks(found: Any, context: Context) -> Iterable[Check]:
@@ -126,12 +126,12 @@ def _all_answered(scores: Collected) -> Iterable[tuple[str, str]]:
 class Measure(Generic[Finding]):
     """A check, or a figure that is shown and never judged.
 
-    place: where it stands in the verdict and in its section. measure: the finding,
-    whose annotation is its shape in the file. empty: the finding where nothing was measured. judge: lines of the
-    verdict. heading, table: where and how a report shows it. why_missing: reasons for figures that are not there, by
-    the figure's name. unanswered: checks that the scores ask for and do not allow, with the reason. public: what of it
-    a model card may say; None where that is nothing. counts: whether it is one of the checks that share the failing
-    level. work: what it does with models.
+    place: where it stands in the verdict and in its section. measure: gives the finding; what it is annotated to return
+    is the shape in the file. empty: the finding where nothing was measured. judge: lines of the verdict. heading,
+    table: where and how a report shows it. why_missing: reasons for figures that are not there, by the figure's name.
+    unanswered: checks that the scores ask for and do not allow, with the reason. public: what of it a model card may
+    say; None where that is nothing. counts: whether it is one of the checks that share the failing level. work: what
+    it does with models.
     """
 
     place: int

@@ -30,7 +30,7 @@ from ..train.options import VerifyOptions
 from .basis import bounds_of, store, tracked_scores
 from .collected import Collected, Kind
 from .earlier_runs import EarlierRun, earlier_inputs, find_earlier
-from .findings import NotMeasurableError, Workshop
+from .findings import LoadableModels, NotMeasurableError
 from .inputs import row_file_digest, verification_inputs
 from .judge import conclude
 from .measuring import RowSets, Scorer
@@ -180,20 +180,20 @@ def _score(subject: Subject, sets: RowSets, scorer: Scorer, options: VerifyOptio
         rephrased=tuple(f"rephrased {number} ({file.name})" for number, file in enumerate(options.rephrased, 1)),
         tracked=tracked_scores(subject.run),
     )
-    return _worked(found, Workshop(scorer=scorer, paths=_directories(subject), scores=found.models), options)
+    return _altered(found, LoadableModels(scorer=scorer, paths=_directories(subject), scores=found.models), options)
 
 
-def _worked(found: Collected, shop: Workshop, options: VerifyOptions) -> Collected:
+def _altered(found: Collected, models: LoadableModels, options: VerifyOptions) -> Collected:
     """What checks do with the models beyond scoring them, each where its option asks for it."""
-    worked: dict[str, Mapping[Role, Scores]] = {}
+    altered: dict[str, Mapping[Role, Scores]] = {}
     unmeasured: list[tuple[str, str]] = []
     for variant, asked in WORKS.items():
         if asked.asked(options):
             try:
-                worked[variant] = asked.work(shop)
+                altered[variant] = asked.work(models)
             except NotMeasurableError as reason:
                 unmeasured.append((asked.name, str(reason)))
-    return replace(found, worked=worked, unmeasured=tuple(unmeasured))
+    return replace(found, altered=altered, unmeasured=tuple(unmeasured))
 
 
 def _kind(references: tuple[Source, ...], *, holdout: bool) -> Kind:

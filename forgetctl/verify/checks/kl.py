@@ -33,7 +33,7 @@ class Divergence(Shape):
 
 
 def measure(scores: Collected, bounds: Bounds) -> Divergence:
-    """What was worked out while the models were in memory; the scores alone do not give it."""
+    """What was computed while the models were in memory; the scores alone do not give it."""
     return Divergence(**{key: finite(scores.kl.get(key)) for key in Divergence.model_fields})
 
 
