@@ -1,4 +1,4 @@
-"""The curve over training: hand-altered distances, and what cannot be compared."""
+"""The curve over training: hand-worked distances, and what cannot be compared."""
 
 from __future__ import annotations
 
