@@ -21,7 +21,7 @@ from .options import (
     recipe_of,
     request_options,
 )
-from .startup import quick_imports
+from .startup import launched, quick_imports
 
 if TYPE_CHECKING:
     from ..recipe.recipe import Recipe
@@ -81,7 +81,7 @@ def unlearn(
     **options: Any,
 ) -> None:
     """Unlearn the rows of a request."""
-    from ..train.first_look import look_before_unlearning
+    from ..train.inputs import read
 
     if resume is not None:
         given = [name for name in ctx.params if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
@@ -93,10 +93,10 @@ def unlearn(
         raise click.UsageError("give --model and --forget (or --resume)")
     else:
         chosen = _unlearn_options(model, forget, **options)
-        look_before_unlearning(chosen)
+        inputs = None if launched() else read(chosen)  # before torch is imported, which takes seconds
     with quick_imports():
-        from ..train.bystander import speaks
-        from ..train.unlearn import resume_unlearn, run_unlearn
+        from ..train.distributed import is_main_process
+        from .api import resume_unlearn, run_unlearn
 
     if resume is not None:
         run = resume_unlearn(Path(resume), progress)
@@ -105,10 +105,10 @@ def unlearn(
         if options["holdout"] is not None:
             progress.say(recipe.description)
         if dry_run:
-            _dry_run(chosen, recipe, progress, as_json)
+            _dry_run(chosen, inputs, recipe, progress, as_json)
             return
-        run = run_unlearn(chosen, recipe, progress)
-    if not speaks():
+        run = run_unlearn(chosen, recipe, progress, inputs)
+    if not is_main_process():
         return
     if as_json:
         click.echo(json.dumps({"run": str(run.path), "model": str(run.model_dir), **run.record["stages"]}, indent=1))
@@ -143,11 +143,11 @@ def _unlearn_options(model: str, forget: Path, **options: Any) -> Any:
     )
 
 
-def _dry_run(options: Any, recipe: Recipe, progress: TerminalProgress, as_json: bool) -> None:
-    from ..train.prepare import dry_run
+def _dry_run(options: Any, inputs: Any, recipe: Recipe, progress: TerminalProgress, as_json: bool) -> None:
+    from .api import dry_run
     from .terminal import show_dry_run
 
-    facts, row = dry_run(options, recipe, progress)
+    facts, row = dry_run(options, recipe, progress, inputs)
     if as_json:
         click.echo(json.dumps(facts, indent=1))
     else:

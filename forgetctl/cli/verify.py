@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import common, fields_of, json_option, model_options, recipe_of, request_options
-from .startup import quick_imports
+from .startup import launched, quick_imports
 
 if TYPE_CHECKING:
     from .terminal import TerminalProgress
@@ -64,8 +64,8 @@ FILE = click.Path(path_type=Path)
 def verify(ctx: click.Context, progress: TerminalProgress, as_json: bool, run: Path | None, **options: Any) -> None:
     """Check the unlearned model of RUN (default: runs/latest). Exit code 0 PASS, 3 FAIL, 4 INCONCLUSIVE."""
     _refuse_conflicts(run, options)
-    from ..train.first_look import look_before_verifying
     from ..train.options import VerifyOptions
+    from ..verify.reading import read
 
     own = (
         "model scores forget start references holdout retain real_authors world_facts rephrased also deep out "
@@ -78,13 +78,14 @@ def verify(ctx: click.Context, progress: TerminalProgress, as_json: bool, run: P
         argv=tuple(sys.argv),
         **{name: options[name] for name in (*own.split(), "allow_download", "force")},
     )
-    look_before_verifying(chosen)
+    files = None if launched() else read(chosen)  # before torch is imported, which takes seconds
     with quick_imports():
-        from ..train.bystander import speaks
-        from ..verify.verify import run_verify
+        from ..train.distributed import is_main_process
+        from .api import run_verify
 
-    verdict = run_verify(chosen, recipe_of(options) if chosen.model or chosen.scores else None, progress)
-    if not speaks():
+    recipe = recipe_of(options) if chosen.model or chosen.scores else None
+    verdict = run_verify(chosen, recipe, progress, files)
+    if not is_main_process():
         return
     if as_json:
         click.echo(json.dumps(verdict, indent=1))

@@ -8,13 +8,14 @@ from typing import Any
 import torch
 
 from ..errors import RunError
+from ..files.disk import refuse_beyond_disk
 from ..losses.methods import WeightedSum
 from ..model.encoding import Encoded
 from ..model.processes import Ranks
-from ..runs.run import Run
-from .estimate import plan
-from .fit import Fit, free_memory
-from .prepare import Job, asked_limit, expected_retain, memory_limit
+from ..runs.run import DEFAULT_RUNS, Run
+from .estimate import Limit, disk_bytes, plan
+from .fit import Fit, available_memory, free_memory
+from .job import Job, Sample
 
 
 def refuse_beyond(job: Job, device: torch.device, ranks: Ranks) -> None:
@@ -31,7 +32,34 @@ def usable_memory(model: Any, ranks: Ranks) -> int:
     return free_memory(model.device) // users + int(model.get_memory_footprint())
 
 
-def find_fit(run: Run, job: Job, retain: Sequence[Encoded], model: Any, free: int, ranks: Ranks) -> Fit:
+def refuse_full_disk(job: Job) -> None:
+    """Raise RunError if the job's checkpoints and its model cannot all be written where the run will be."""
+    refuse_beyond_disk(job.options.out or DEFAULT_RUNS, disk_bytes(job.facts, job.recipe), "checkpoints and the model")
+
+
+def asked_limit(most: int | None) -> Limit | None:
+    """What the owner allows a process to take, if anything was said."""
+    if most is None:
+        return None
+    return Limit(most, f"--max-memory {most / 2**30:.2f} GiB does not suffice", most)
+
+
+def memory_limit(most: int | None, device: torch.device, ranks: Ranks) -> Limit:
+    """The same, or what the device has for a process where that is less. most: bytes that the owner allows."""
+    available = available_memory(device) // (ranks.neighbours if device.type == "cpu" else 1)
+    asked = asked_limit(most)
+    if asked is not None and asked.bytes <= available:
+        return asked
+    place = "of this machine" if device.type == "cpu" else f"of {device}"
+    return Limit(available, f"the {available / 2**30:.2f} GiB of free memory {place} do not suffice", most)
+
+
+def expected_retain(job: Job) -> Sequence[Encoded]:
+    """The retain rows that the loss reads; a sample that has yet to be made is taken to be like the request."""
+    return _read_retain(job, job.sample.train if job.sample else job.encoded)
+
+
+def find_fit(run: Run, job: Job, sample: Sample, model: Any, free: int, ranks: Ranks) -> Fit:
     """How the run was computed before it was interrupted, else what suits the machine and its owner.
 
     Raises RunError for a record that is damaged, MemoryExceeded as `plan`.
@@ -42,11 +70,14 @@ def find_fit(run: Run, job: Job, retain: Sequence[Encoded], model: Any, free: in
             return Fit.from_json(known)
         except (TypeError, KeyError):
             raise RunError(f"{run.record_file} is damaged: it does not say how the run was computed") from None
-    if not WeightedSum(job.recipe.weighted_terms(), {}).reads("retain"):
-        retain = []
     limit, holders = asked_limit(job.options.max_memory), _holders(ranks)
-    rows, unseen = (job.encoded, retain), job.stand_ins.rows
+    rows, unseen = (job.encoded, _read_retain(job, sample.train)), job.stand_ins.rows
     return plan(job.facts, *rows, job.recipe, model.device, unseen=unseen, free=free, limit=limit, holders=holders)[0]
+
+
+def _read_retain(job: Job, rows: Sequence[Encoded]) -> Sequence[Encoded]:
+    """Retain rows if the loss reads any."""
+    return rows if WeightedSum(job.recipe.weighted_terms(), {}).reads("retain") else []
 
 
 def _holders(ranks: Ranks) -> int:

@@ -13,7 +13,7 @@ from ..model.processes import Ranks
 from ..progress import Progress
 from ..rows.formats import Fields, RowFile, read_rows
 from ..runs.layout import PROGRESS_LOG
-from .bystander import told_by
+from .distributed import main_progress
 from .retrain import Lessons, Tuning, make_model
 
 
@@ -40,7 +40,7 @@ def run_reference(options: ReferenceOptions, tuning: Tuning, progress: Progress 
     """
     refuse_in_bundle(options.out)
     base, device = resolve_model(options.base, allow_download=options.allow_download), choose_device(options.device)
-    progress = told_by(Ranks(), progress, device)
+    progress = main_progress(Ranks(), progress, device)
     rows = lessons(options)
     progress.say(f"{len(rows.rows)} rows to learn.")
     try:

@@ -8,7 +8,8 @@ from pathlib import Path
 from ..errors import InputError
 from ..files.writing import ModelFiles, file_digest, model_digest
 from ..model.load import inspect_model
-from ..model.scores import FileKind, Role, Scores, read_scores
+from ..model.scores import FileKind, Role, Scores
+from .reading import GivenFiles
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class ScoreSource:
 Source = ModelSource | ScoreSource
 
 
-def find_source(name: str, role: Role) -> Source:
+def find_source(name: str, role: Role, files: GivenFiles) -> Source:
     """Check what was given as the model in a role: a directory, or a file with scores.
 
     Raises InputError or ModelError if it is neither.
@@ -64,5 +65,5 @@ def find_source(name: str, role: Role) -> Source:
         inspect_model(path)
         return ModelSource(path)
     if path.is_file():
-        return ScoreSource(path, *read_scores(path, role))
+        return ScoreSource(path, *files.scores(path, role))
     raise InputError(path, "no such model directory or score file")

@@ -60,9 +60,9 @@ def use_gpu(monkeypatch: pytest.MonkeyPatch, total: int, others: int) -> None:
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _=None: 0)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_: True)
     monkeypatch.setattr("forgetctl.train.estimate.product_rate", lambda *_: 1e12)
-    for name in ("prepare.choose_device", "unlearn.choose_device"):
-        monkeypatch.setattr(f"forgetctl.jobs.{name}", lambda _: GPU)
-    monkeypatch.setattr("forgetctl.train.unlearn.load_for_training", refuse)
+    for name in ("prepare.choose_device", "unlearn.choose_device", "dry_run.choose_device"):
+        monkeypatch.setattr(f"forgetctl.train.{name}", lambda _: GPU)
+    monkeypatch.setattr("forgetctl.train.material.load_for_training", refuse)
 
 
 @pytest.fixture(scope="module")

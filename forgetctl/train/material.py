@@ -1,0 +1,61 @@
+"""A checked job and a loaded start model -> all that training needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..model.load import load_for_training
+from ..model.processes import Ranks
+from ..progress import Progress
+from ..runs.run import Run
+from .computing import find_fit, usable_memory
+from .fit import DTYPES, training_precision
+from .job import Job, Sample
+from .levels import levels_of
+from .tracked_scores import score_in_training
+from .training import Material
+
+
+def load_start(job: Job, where: torch.device, computed_on: torch.device) -> Any:
+    """The start model as it is trained on the device `computed_on`, in the memory of `where`."""
+    precision, _ = training_precision(job.recipe, job.facts, computed_on)
+    return load_for_training(job.facts, where, job.recipe, DTYPES.get(precision, torch.float32))
+
+
+def gather_material(run: Run, job: Job, sample: Sample, model: Any, ranks: Ranks, progress: Progress) -> Material:
+    """Find out how to compute and where forgetting ends, or read both from a run that began before.
+
+    Every process must call this. Raises RunError for what the run does not say of this job, MemoryExceeded.
+    """
+    free = min(ranks.gather(usable_memory(model, ranks)))
+    fit = ranks.from_first(lambda: find_fit(run, job, sample, model, free, ranks))
+    progress.say(f"Computing with {fit.why}.")
+    if ranks.count > 1:
+        progress.say(f"{ranks.count} processes compute a share of every step each.")
+    unseen = job.unseen.encoded
+    return Material(
+        model=model,
+        facts=job.facts,
+        forget=job.encoded,
+        retain=sample.train,
+        forget_rows=job.forget,
+        refusals=job.inputs.refusals,
+        levels=levels_of(run, model, unseen, job.encoded, sample.train, ranks) if unseen else None,
+        stand_ins=job.stand_ins,
+        encode=lambda rows: job.encode(rows, job.options.forget),
+        fit=fit,
+        reload=lambda: load_start(job, torch.device("cpu"), model.device),
+        adapter_of=_base_name(job) if job.options.keep_adapter else None,
+        check_start=lambda: run.check_start(job.facts.path),
+        measure=score_in_training(job, sample) if job.options.track else None,
+        ranks=ranks,
+    )
+
+
+def _base_name(job: Job) -> str:
+    """What the start model is called where others read it: its id on the hub, or the name of its directory."""
+    given = job.options.model
+    return job.start.name if Path(given).is_dir() else given
