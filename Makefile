@@ -6,12 +6,13 @@
 # make architectures: every causal architecture of transformers, built tiny, against plain transformers.
 # make faults: commands really killed and disks really full.  make distributed: two processes against one.
 # make privacy: request text searched for in all that is written, and many commands at once.
+# make docs: docs/ as a site in build/docs, links checked.
 # make fuzz: ten minutes of hostile input for every reader (FUZZ_SECONDS=600).  make hostile: 2 GB files, every command.
 # Each sets up .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test studies study-tofu calibrate browser bench bench-gpu test-gpu architectures faults distributed privacy fuzz hostile lint clean
+.PHONY: demo test studies study-tofu calibrate browser bench bench-gpu test-gpu architectures faults distributed privacy fuzz hostile docs lint clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -92,6 +93,14 @@ fuzz: .venv/fuzzer
 
 hostile: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/hostile
+
+.venv/docs: .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
+docs: .venv/docs
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --nitpicky -b html -d build/docs-cache docs build/docs
+	@echo "build/docs/index.html"
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -42,7 +42,6 @@ MAY: dict[str, set[str]] = {
 """What a room may import of ours, besides itself."""
 
 TO_MEND = {
-    "demo.demo -> cli.terminal",
     "model.export -> train.split_weights",
     "model.load -> train.split_weights",
     "model.merge -> train.checkpoints",

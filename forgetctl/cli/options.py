@@ -1,248 +1,243 @@
-"""What the commands of the command line share: options, verbosity, errors as exit codes."""
+"""What commands share: how they are given their options, and the options that many of them have.
+
+A command is a function of its options by name, with their types. Options that belong together are given to it as one
+value, before them: `grouped` says how. An option is so declared for click and as a parameter in one place, and mypy
+checks what the command does with it; tests/cli/test_options.py checks that the two declarations agree.
+"""
 
 from __future__ import annotations
 
 import functools
-import logging
-import os
-import signal
-import threading
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import click
 
-from ..errors import EndedElsewhere, ForgetctlError, Interrupted
-from ..files.disk import refusal, wrapped_refusal
-from ..files.plain_text import one_line, printable
-from ..files.writing import private_files
 from ..rows.abuse import RULES
-from .crash import told
-from .startup import isolated
+from .failures import VERBOSE
+from .process import isolated, quiet_libraries
 
 if TYPE_CHECKING:
     from ..recipe.recipe import Recipe
     from ..rows.formats import Fields
+    from .terminal import TerminalProgress
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Value = TypeVar("Value")
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+LATEST = "runs/latest"
+PATH = click.Path(path_type=Path)
+QUIET, DOWNLOAD = "forgetctl.quiet", "forgetctl.download"
+"""Where click's context keeps whether -q and --allow-download were given."""
 
 
-VERBOSE = "forgetctl.verbose"
-"""Where click's context keeps whether -v was given."""
+def grouped(
+    make: Callable[..., Value], *options: Decorator
+) -> Callable[[Callable[Concatenate[Value, P], R]], Callable[P, R]]:
+    """A decorator that adds `options`, shown in this order, and gives the command what `make` makes of them.
+
+    make: its parameters are the options by name. Of several groups the lowest is the command's first argument.
+    """
+    names = tuple(inspect.signature(make).parameters)
+
+    def decorate(command: Callable[Concatenate[Value, P], R]) -> Callable[P, R]:
+        @functools.wraps(command)
+        def wrapped(*args: P.args, **options: P.kwargs) -> R:
+            own = {name: options.pop(name) for name in names}
+            return command(make(**own), *args, **options)
+
+        decorated: Callable[P, R] = stacked(*options)(wrapped)
+        return decorated
+
+    return decorate
 
 
-class Failure(click.ClickException):
-    """An error of ours as one line on standard error."""
+def stacked(*options: Decorator) -> Decorator:
+    """A decorator that adds `options`, shown in this order."""
 
-    def __init__(self, error: ForgetctlError, lines: str | None = None) -> None:
-        """lines: what is told in place of the error's own message, if it may be more than a line."""
-        super().__init__(one_line(str(error)) if lines is None else printable(lines))
-        setattr(self, "exit_code", error.exit_code)  # noqa: B010 (click declares it on the class)
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        return functools.reduce(lambda decorated, option: option(decorated), reversed(options), command)
 
-
-class Commands(click.Group):
-    """A group that turns our errors into a line and an exit code."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command. Raises Failure for whatever ends it, click's own exceptions for wrong use."""
-        try:
-            with _terminable(), private_files():
-                return super().invoke(ctx)
-        except click.ClickException as error:
-            setattr(error, "message", one_line(error.message))  # noqa: B010 (click declares it final)
-            raise
-        except (click.exceptions.Exit, click.Abort):
-            raise
-        except EndedElsewhere:
-            ctx.exit(0)
-        except ForgetctlError as error:
-            raise Failure(error) from None
-        except KeyboardInterrupt:
-            raise Failure(Interrupted("stopped; what was finished is kept")) from None
-        except BrokenPipeError:
-            raise  # whoever reads our output has enough; click ends quietly
-        except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            raise Failure(ForgetctlError(f"{where}{refusal(error)}")) from None
-        except (SystemExit, GeneratorExit):
-            raise
-        except BaseException as error:  # noqa: BLE001  Python would print its message, which may quote rows
-            words = wrapped_refusal(error, Path()) or told(error, verbose=ctx.meta.get(VERBOSE, False))
-            raise Failure(ForgetctlError(), words) from None
+    return decorate
 
 
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C: what a command holds is let go, and it says that it was stopped."""
+def _noted(key: str) -> Callable[[click.Context, click.Parameter, bool], bool]:
+    """A callback of a flag that leaves its value in click's context."""
 
-    def stop(_number: int, _frame: object) -> NoReturn:
-        raise KeyboardInterrupt
+    def note(context: click.Context, _parameter: click.Parameter, value: bool) -> bool:
+        context.meta[key] = value
+        return value
 
-    if threading.current_thread() is not threading.main_thread():  # where Python allows no handlers
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    return note
 
 
-def common(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options that every command has; gives it `progress`."""
+def common(command: Callable[Concatenate[TerminalProgress, P], R]) -> Callable[P, R]:
+    """Options that every command has, and what is set around each of them; gives it `progress`."""
 
-    @click.option("-v", "--verbose", is_flag=True, help="Also show what the libraries say.")
-    @click.option("-q", "--quiet", is_flag=True, help="Show results and errors only.")
+    @click.option(
+        "-v",
+        "--verbose",
+        is_flag=True,
+        expose_value=False,
+        callback=_noted(VERBOSE),
+        help="Also show what the libraries say.",
+    )
+    @click.option(
+        "-q", "--quiet", is_flag=True, expose_value=False, callback=_noted(QUIET),
+        help="Show results and errors only.",
+    )  # fmt: skip
     @functools.wraps(command)
-    def wrapped(*args: Any, verbose: bool, quiet: bool, **options: Any) -> Any:
+    def wrapped(*args: P.args, **options: P.kwargs) -> R:
         from .terminal import TerminalProgress
 
-        click.get_current_context().meta[VERBOSE] = verbose
-        _calm_libraries("warning" if verbose else "error")
-        with isolated(allow_download=options.get("allow_download", False)):
-            return command(*args, progress=TerminalProgress(quiet=quiet), **options)
+        given = click.get_current_context().meta
+        quiet_libraries(verbose=given[VERBOSE])
+        with isolated(allow_download=given.get(DOWNLOAD, False)):
+            return command(TerminalProgress(quiet=given[QUIET]), *args, **options)
 
     return wrapped
 
 
-def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--json, for every command that prints a result."""
-    return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(command)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+device_option = click.option("--device", default="auto", show_default=True, help="cpu, cuda, mps ...")
+recipe_option = click.option("--recipe", "recipe_name", metavar="NAME|FILE", help="A shipped recipe or a YAML file.")
+overrides_option = click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a recipe's key."
+)
+max_length_option = click.option("--max-length", type=click.IntRange(2), metavar="TOKENS", help="Cut longer rows here.")
+approve_option = click.option(
+    "--approve",
+    multiple=True,
+    type=click.Choice(list(RULES)),
+    help="Serve the request although this rule flagged it; repeatable. It is recorded.",
+)
+request_options = stacked(
+    click.option("--request", "requests", multiple=True, metavar="ID", help="A request of the register; repeatable."),
+    click.option(
+        "--register",
+        type=PATH,
+        envvar="FORGETCTL_REGISTER",
+        metavar="FILE",
+        help="The register of requests.  [default: forgetctl-requests.sqlite]",
+    ),
+)
 
 
-def row_limits(command: Callable[..., Any]) -> Callable[..., Any]:
-    """How much of a file of rows is read: they come from outside, and are held in memory."""
-    for option in (
-        click.option(
-            "--max-rows",
-            type=click.IntRange(1, 10**7),
-            default=10_000,
-            show_default=True,
-            metavar="N",
-            help="Most rows of a request or of another file of rows; a retain file to train on may have any number.",
-        ),
-        click.option(
-            "--max-line",
-            type=click.IntRange(1, 16 * 1024),
-            default=64,
-            show_default=True,
-            metavar="KIB",
-            help="Longest line of such a file.",
-        ),
-    ):
-        command = option(command)
-    return command
+def download_option(what: str = "a model by its hub id") -> Decorator:
+    """--allow-download, which `common` looks for as well."""
+    return click.option("--allow-download", is_flag=True, callback=_noted(DOWNLOAD), help=f"Allow fetching {what}.")
 
 
-def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options about files and devices that unlearn and verify share."""
-    for option in (
-        click.option("--prompt-field", metavar="NAME", help="Field that holds the prompt, if not a usual one."),
-        click.option("--response-field", metavar="NAME", help="Field that holds the response, if not a usual one."),
-        row_limits,
-        click.option("--max-length", type=click.IntRange(2), metavar="TOKENS", help="Cut longer rows here."),
-        click.option("--device", default="auto", show_default=True, help="cpu, cuda, mps ..."),
-        click.option("--allow-download", is_flag=True, help="Allow fetching a model by its hub id."),
-        click.option("--recipe", "recipe_name", metavar="NAME|FILE", help="A shipped recipe or a YAML file."),
-        click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a recipe's key."),
-    ):
-        command = option(command)
-    return command
-
-
-def request_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options about the owner's register of requests."""
-    for option in (
-        click.option(
-            "--register",
-            type=click.Path(path_type=Path),
-            envvar="FORGETCTL_REGISTER",
-            metavar="FILE",
-            help="The register of requests.  [default: forgetctl-requests.sqlite]",
-        ),
-        click.option(
-            "--request", "requests", multiple=True, metavar="ID", help="A request of the register; repeatable."
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-def approve_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The owner's word for a request that was flagged."""
-    return click.option(
-        "--approve",
-        multiple=True,
-        type=click.Choice(list(RULES)),
-        help="Serve the request although this rule flagged it; repeatable. It is recorded.",
-    )(command)
-
-
-def _bytes(_context: click.Context, _option: click.Parameter, value: str | None) -> int | None:
+def size(text: str) -> int:
     """A size with a unit or without, such as 12GiB, in bytes. Raises BadParameter for what is none."""
     from pydantic import ByteSize, TypeAdapter, ValidationError
 
-    if value is None:
-        return None
     try:
-        size = int(TypeAdapter(ByteSize).validate_python(value))
+        found = int(TypeAdapter(ByteSize).validate_python(text))
     except ValidationError:
-        raise click.BadParameter(f"{value!r} is no size, such as 12GiB, 500MB or a number of bytes") from None
-    if size < 1:
-        raise click.BadParameter(f"{value!r} is no memory at all")
-    return size
+        raise click.BadParameter(f"{text!r} is no size, such as 12GiB, 500MB or a number of bytes") from None
+    if found < 1:
+        raise click.BadParameter(f"{text!r} is no memory at all")
+    return found
 
 
-def memory_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options about how much memory training takes."""
-    for option in (
-        click.option(
-            "--max-memory",
-            callback=_bytes,
-            metavar="SIZE",
-            help="Plan for at most so much memory, such as 12GiB or 500MB; a GPU also gives no more than that.",
-        ),
-        click.option("--optimizer", type=click.Choice(["adamw", "adamw8bit"]), help="AdamW, or with 8-bit moments."),
-        click.option("--qlora", is_flag=True, help="As --lora, over weights that are held in 4 bits (NF4)."),
-    ):
-        command = option(command)
-    return command
+memory_option = click.option(
+    "--max-memory",
+    type=size,
+    metavar="SIZE",
+    help="Plan for at most so much memory, such as 12GiB or 500MB; a GPU also gives no more than that.",
+)
 
 
-def fields_of(options: dict[str, Any]) -> Fields:
-    """How rows are read from the files that were given."""
+def _fields(prompt_field: str | None, response_field: str | None, max_rows: int, max_line: int) -> Fields:
     from ..rows.formats import Fields
 
-    longest = options["max_line"] * 1024
-    return Fields(options["prompt_field"], options["response_field"], longest, options["max_rows"])
+    return Fields(prompt_field, response_field, max_line * 1024, max_rows)
 
 
-def recipe_of(options: dict[str, Any], method: str | None = None, *, calibrated: bool = False) -> Recipe:
-    """The recipe that the options name, with what they override. calibrated: one that ends at levels."""
-    from ..recipe.recipe import CALIBRATED_RECIPE, LORA_RECIPE, QLORA_RECIPE, load_recipe
+row_options = grouped(
+    _fields,
+    click.option("--prompt-field", metavar="NAME", help="Field that holds the prompt, if not a usual one."),
+    click.option("--response-field", metavar="NAME", help="Field that holds the response, if not a usual one."),
+    click.option(
+        "--max-rows",
+        type=click.IntRange(1, 10**7),
+        default=10_000,
+        show_default=True,
+        metavar="N",
+        help="Most rows of a request or of another file of rows; a retain file to train on may have any number.",
+    ),
+    click.option(
+        "--max-line",
+        type=click.IntRange(1, 16 * 1024),
+        default=64,
+        show_default=True,
+        metavar="KIB",
+        help="Longest line of such a file.",
+    ),
+)
+"""How rows are read from the files that were given, and how much of them: they come from outside, and are held in
+memory. Gives the command the `Fields`."""
 
-    values = {key: options[key] for key in ("max_length", "optimizer") if options.get(key) is not None}
-    name = options["recipe_name"]
-    quantised = {"quantisation": "nf4"} if options.get("qlora") else {}
-    if quantised or options.get("lora"):
-        name = name or (QLORA_RECIPE if quantised else LORA_RECIPE)  # adapters want a higher rate than whole weights
-        own = load_recipe(name, method=method).lora
-        values["lora"] = {**(own.model_dump() if own else {}), **quantised}
-    if calibrated:
-        name = name or CALIBRATED_RECIPE
-    return load_recipe(name, method=method, overrides=options["overrides"], options=values, calibrated=calibrated)
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeChoice:
+    """Which recipe was chosen, and what of it the command line overrides."""
+
+    recipe_name: str | None
+    overrides: tuple[str, ...]
+    max_length: int | None
+    method: str | None = None
+    lora: bool = False
+    qlora: bool = False
+    optimizer: str | None = None
+
+    @property
+    def given(self) -> bool:
+        """Whether anything was said of the recipe."""
+        return bool(self.recipe_name or self.overrides or self.max_length)
+
+    def load(self, *, calibrated: bool = False) -> Recipe:
+        """The recipe. calibrated: one that ends at levels. Raises as `load_recipe`."""
+        from ..recipe.recipe import CALIBRATED_RECIPE, LORA_RECIPE, QLORA_RECIPE, load_recipe
+
+        name = self.recipe_name
+        values: dict[str, Any] = {"max_length": self.max_length, "optimizer": self.optimizer}
+        values = {key: value for key, value in values.items() if value is not None}
+        if self.lora or self.qlora:
+            name = name or (
+                QLORA_RECIPE if self.qlora else LORA_RECIPE
+            )  # adapters want a higher rate than whole weights
+            own = load_recipe(name, method=self.method).lora
+            values["lora"] = {**(own.model_dump() if own else {}), **({"quantisation": "nf4"} if self.qlora else {})}
+        if calibrated:
+            name = name or CALIBRATED_RECIPE
+        return load_recipe(name, method=self.method, overrides=self.overrides, options=values, calibrated=calibrated)
 
 
-def _calm_libraries(level: str) -> None:
-    """Keep library chatter and telemetry out; must come before they are imported."""
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", level)
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    logging.getLogger("bitsandbytes").setLevel(level.upper())
-    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel("ERROR")  # misses the package that it cannot have
-    if level == "error":
-        warnings.simplefilter("ignore", FutureWarning)  # addressed to whoever maintains the libraries
-        # peft writes embeddings beside an adapter on them, in checkpoints that go when the run is done.
-        warnings.filterwarnings("ignore", "Setting `save_embedding_layers`", UserWarning)
+def _scoring(recipe_name: str | None, overrides: tuple[str, ...], max_length: int | None) -> RecipeChoice:
+    return RecipeChoice(recipe_name=recipe_name, overrides=overrides, max_length=max_length)
+
+
+scoring_options = grouped(_scoring, recipe_option, overrides_option, max_length_option)
+"""The recipe of a command that scores. Gives the command the `RecipeChoice`."""
+
+
+training_options = grouped(
+    RecipeChoice,
+    click.option(
+        "--method", metavar="NAME", help="Unlearning method; `forgetctl methods` lists them.  [default: npo-rt]"
+    ),
+    recipe_option,
+    overrides_option,
+    max_length_option,
+    click.option("--lora", is_flag=True, help="Train low-rank adapters and merge them, instead of all weights."),
+    click.option("--qlora", is_flag=True, help="As --lora, over weights that are held in 4 bits (NF4)."),
+    click.option("--optimizer", type=click.Choice(["adamw", "adamw8bit"]), help="AdamW, or with 8-bit moments."),
+)
+"""The recipe of a command that unlearns. Gives the command the `RecipeChoice`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from dataclasses import astuple, dataclass
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from ..register.words import (
     IDENTITY_RESULTS,
     JURISDICTIONS,
 )
-from .options import common, json_option
+from .options import PATH, common, grouped, json_option
 
 if TYPE_CHECKING:
     from ..register.records import Request
@@ -29,42 +29,65 @@ OVERDUE = 5
 """Exit code of `list`."""
 DAY = click.DateTime(["%Y-%m-%d"])
 
-
-def register_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--register, for every command that reads or writes the register."""
-    return click.option(
-        "--register",
-        "path",
-        type=click.Path(path_type=Path),
-        default=DEFAULT_REGISTER,
-        show_default=True,
-        envvar="FORGETCTL_REGISTER",
-        show_envvar=True,
-        metavar="FILE",
-        help="The register, an SQLite file.",
-    )(command)
+register_option = click.option(
+    "--register",
+    "path",
+    type=PATH,
+    default=DEFAULT_REGISTER,
+    show_default=True,
+    envvar="FORGETCTL_REGISTER",
+    show_envvar=True,
+    metavar="FILE",
+    help="The register, an SQLite file.",
+)
 
 
-def detail_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """What `add` and `update` may say of a request."""
-    for option in (
-        click.option("--received", type=DAY, metavar="DATE", help="When it came in; `add` takes today."),
-        click.option("--channel", metavar="TEXT", help="How it came in, such as: web form."),
-        click.option("--due", type=DAY, metavar="DATE", help="Last day for the answer; only where the law is other."),
-        click.option("--acknowledged", type=DAY, metavar="DATE", help="When its receipt was confirmed."),
-        click.option("--identity-method", metavar="TEXT", help="How it was checked who is asking."),
-        click.option("--identity-result", type=click.Choice(IDENTITY_RESULTS), help="What that check found."),
-        click.option(
-            "--artefact",
-            "artefacts",
-            multiple=True,
-            metavar="KIND:NAME[=STATUS]",
-            help=f"What may hold the data; repeatable. Kinds: {', '.join(ARTEFACT_KINDS)}. "
-            f"Statuses: {', '.join(ARTEFACT_STATUSES)}; without one it is pending.",
-        ),
-    )[::-1]:
-        command = option(command)
-    return command
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """What `add` and `update` are told of a request, as it was typed."""
+
+    received: datetime | None
+    channel: str | None
+    due: datetime | None
+    acknowledged: datetime | None
+    identity_method: str | None
+    identity_result: str | None
+    artefacts: tuple[str, ...]
+
+    def details(self) -> Details:
+        """The same, checked. Raises UsageError for an artefact that cannot be."""
+        from ..register.checks import parse_artefact
+        from ..register.rules import Details
+
+        return Details(
+            received=_day(self.received),
+            due=_day(self.due),
+            acknowledged=_day(self.acknowledged),
+            channel=self.channel,
+            identity_method=self.identity_method,
+            identity_result=self.identity_result,
+            artefacts=tuple(map(parse_artefact, self.artefacts)),
+        )
+
+
+detail_options = grouped(
+    Given,
+    click.option("--received", type=DAY, metavar="DATE", help="When it came in; `add` takes today."),
+    click.option("--channel", metavar="TEXT", help="How it came in, such as: web form."),
+    click.option("--due", type=DAY, metavar="DATE", help="Last day for the answer; only where the law is other."),
+    click.option("--acknowledged", type=DAY, metavar="DATE", help="When its receipt was confirmed."),
+    click.option("--identity-method", metavar="TEXT", help="How it was checked who is asking."),
+    click.option("--identity-result", type=click.Choice(IDENTITY_RESULTS), help="What that check found."),
+    click.option(
+        "--artefact",
+        "artefacts",
+        multiple=True,
+        metavar="KIND:NAME[=STATUS]",
+        help=f"What may hold the data; repeatable. Kinds: {', '.join(ARTEFACT_KINDS)}. "
+        f"Statuses: {', '.join(ARTEFACT_STATUSES)}; without one it is pending.",
+    ),
+)
+"""What `add` and `update` may say of a request. Gives the command a `Given`."""
 
 
 @click.group()
@@ -94,7 +117,7 @@ def requests() -> None:
 @json_option
 @common
 def add(
-    progress: TerminalProgress, as_json: bool, path: Path, request_id: str, jurisdiction: str, **options: Any
+    progress: TerminalProgress, given: Given, *, request_id: str, jurisdiction: str, path: Path, as_json: bool
 ) -> None:
     """Add a request, and make the register if there is none.
 
@@ -104,7 +127,7 @@ def add(
     from ..register.store import Register
 
     today = date.today()
-    request = begin(request_id, jurisdiction, _details(options), today)
+    request = begin(request_id, jurisdiction, given.details(), today)
     with Register.open(path, create=True) as register:
         added = register.add(request)
     _tell(added, today, as_json)
@@ -116,18 +139,18 @@ def add(
 @register_option
 @json_option
 @common
-def update(progress: TerminalProgress, as_json: bool, path: Path, request_id: str, **options: Any) -> None:
+def update(progress: TerminalProgress, given: Given, *, request_id: str, path: Path, as_json: bool) -> None:
     """Change what is known of an open request.
 
     --artefact adds an artefact or sets the status of one that is there.
     """
     from ..register.store import Register
 
-    if not any(options.values()):
+    if not any(astuple(given)):
         raise click.UsageError("nothing to change: give at least one of the options that say something of the request")
-    if unclear := [text for text in options["artefacts"] if "=" not in text]:
+    if unclear := [text for text in given.artefacts if "=" not in text]:
         raise click.UsageError(f"say the status of {len(unclear)} artefact(s): --artefact KIND:NAME=STATUS")
-    today, details = date.today(), _details(options)
+    today, details = date.today(), given.details()
     with Register.open(path) as register:
         changed = register.update(request_id, details, today)
     _tell(changed, today, as_json)
@@ -141,7 +164,16 @@ def update(progress: TerminalProgress, as_json: bool, path: Path, request_id: st
 @register_option
 @json_option
 @common
-def extend(progress: TerminalProgress, as_json: bool, path: Path, request_id: str, **options: Any) -> None:
+def extend(
+    progress: TerminalProgress,
+    *,
+    request_id: str,
+    reason: str,
+    until: datetime | None,
+    told: datetime | None,
+    path: Path,
+    as_json: bool,
+) -> None:
     """Note that the person was told of an extension: once, under gdpr and ccpa before the first period ends.
 
     gdpr: three months from receipt instead of one. ccpa: 90 days instead of 45.
@@ -150,8 +182,7 @@ def extend(progress: TerminalProgress, as_json: bool, path: Path, request_id: st
 
     today = date.today()
     with Register.open(path) as register:
-        told = _day(options["told"])
-        extended = register.extend(request_id, options["reason"], _day(options["until"]), today, told)
+        extended = register.extend(request_id, reason, _day(until), today, _day(told))
     _tell(extended, today, as_json)
 
 
@@ -162,7 +193,7 @@ def extend(progress: TerminalProgress, as_json: bool, path: Path, request_id: st
 @register_option
 @json_option
 @common
-def unbind(progress: TerminalProgress, as_json: bool, path: Path, request_id: str, run: str, reason: str) -> None:
+def unbind(progress: TerminalProgress, *, request_id: str, run: str, reason: str, path: Path, as_json: bool) -> None:
     """Take a run off a request, which could else not be granted before it has a verdict."""
     from ..register.store import Register
 
@@ -188,12 +219,13 @@ def unbind(progress: TerminalProgress, as_json: bool, path: Path, request_id: st
 @common
 def close(
     progress: TerminalProgress,
-    as_json: bool,
-    path: Path,
+    *,
     request_id: str,
     decision: str,
     approver: str,
     exceptions: tuple[str, ...],
+    path: Path,
+    as_json: bool,
 ) -> None:
     """Close a request with a decision.
 
@@ -212,7 +244,7 @@ def close(
 @register_option
 @json_option
 @common
-def show(progress: TerminalProgress, as_json: bool, path: Path, request_id: str) -> None:
+def show(progress: TerminalProgress, *, request_id: str, path: Path, as_json: bool) -> None:
     """Show everything about a request, with its history."""
     from ..register.store import Register
 
@@ -231,9 +263,8 @@ def show(progress: TerminalProgress, as_json: bool, path: Path, request_id: str)
 @click.option("--all", "closed", is_flag=True, help="Also those that are closed.")
 @register_option
 @json_option
-@click.pass_context
 @common
-def list_requests(ctx: click.Context, progress: TerminalProgress, as_json: bool, path: Path, closed: bool) -> None:
+def list_requests(progress: TerminalProgress, *, closed: bool, path: Path, as_json: bool) -> None:
     """List the open requests, the most urgent first. Exit code 5 if one is overdue, else 0.
 
     A request is overdue if its answer is late, or under ccpa the confirmation of its receipt (10 business days).
@@ -248,22 +279,7 @@ def list_requests(ctx: click.Context, progress: TerminalProgress, as_json: bool,
         _echo_json([_full(request, today) for request in found])
     else:
         show_list(found, today)
-    ctx.exit(OVERDUE if any(request.overdue(today) for request in found) else 0)
-
-
-def _details(options: dict[str, Any]) -> Details:
-    from ..register.checks import parse_artefact
-    from ..register.rules import Details
-
-    return Details(
-        received=_day(options["received"]),
-        due=_day(options["due"]),
-        acknowledged=_day(options["acknowledged"]),
-        channel=options["channel"],
-        identity_method=options["identity_method"],
-        identity_result=options["identity_result"],
-        artefacts=tuple(map(parse_artefact, options["artefacts"])),
-    )
+    click.get_current_context().exit(OVERDUE if any(request.overdue(today) for request in found) else 0)
 
 
 def _day(given: datetime | None) -> date | None:

@@ -145,6 +145,11 @@ def out() -> Console:
     return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
 
 
+def show_line(line: str) -> None:
+    """A line on standard output; commands, which begin with "$ ", in bold."""
+    out().print(one_line(line), markup=False, style="bold" if line.startswith("$ ") else None)
+
+
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> Table:
     """A plain table; the first column is the heading of its row."""
     grid = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)

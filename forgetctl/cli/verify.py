@@ -1,26 +1,37 @@
-"""The `verify` command: its options, one call, the verdict as exit code."""
+"""`forgetctl verify`: options -> one call -> the verdict as exit code."""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from .options import common, fields_of, json_option, model_options, recipe_of, request_options
-from .startup import launched, quick_imports
+from .options import (
+    PATH,
+    RecipeChoice,
+    common,
+    device_option,
+    download_option,
+    json_option,
+    request_options,
+    row_options,
+    scoring_options,
+)
+from .process import computing, launched
 
 if TYPE_CHECKING:
+    from ..rows.formats import Fields
+    from ..train.options import VerifyOptions
     from .terminal import TerminalProgress
 
 EXIT_CODES = {"PASS": 0, "FAIL": 3, "INCONCLUSIVE": 4}
-FILE = click.Path(path_type=Path)
 
 
 @click.command()
-@click.argument("run", required=False, type=FILE)
+@click.argument("run", required=False, type=PATH)
 @click.option(
     "--reference",
     "references",
@@ -28,63 +39,104 @@ FILE = click.Path(path_type=Path)
     metavar="DIR|SCORES",
     help="A model that never saw the rows, its scores, or a TOFU log. Repeat it for the noise between references.",
 )
-@click.option("--holdout", type=FILE, metavar="FILE", help="Rows that no model saw.")
+@click.option("--holdout", type=PATH, metavar="FILE", help="Rows that no model saw.")
 @click.option("--model", metavar="DIR", help="Verify a model that no run made.")
-@click.option("--scores", type=FILE, metavar="SCORES", help="Verify scores, or a TOFU log, without the model.")
+@click.option("--scores", type=PATH, metavar="SCORES", help="Verify scores, or a TOFU log, without the model.")
 @click.option(
-    "--forget", type=FILE, metavar="FILE", help="The rows to check, with --model; or more about a run's rows."
+    "--forget", type=PATH, metavar="FILE", help="The rows to check, with --model; or more about a run's rows."
 )
 @click.option("--start", metavar="DIR|SCORES", help="The model before, with --model or --scores.")
-@click.option("--retain", type=FILE, metavar="FILE", help="Rows to keep, scored as they are.")
-@click.option("--real-authors", type=FILE, metavar="FILE", help="TOFU's real authors, for model utility.")
-@click.option("--world-facts", type=FILE, metavar="FILE", help="TOFU's world facts, for model utility.")
+@click.option("--retain", type=PATH, metavar="FILE", help="Rows to keep, scored as they are.")
+@click.option("--real-authors", type=PATH, metavar="FILE", help="TOFU's real authors, for model utility.")
+@click.option("--world-facts", type=PATH, metavar="FILE", help="TOFU's world facts, for model utility.")
 @click.option(
     "--rephrased",
-    type=FILE,
+    type=PATH,
     multiple=True,
     metavar="FILE",
     help="The request in other words or languages, row by row; repeatable.",
 )
 @click.option(
     "--also",
-    type=FILE,
+    type=PATH,
     multiple=True,
     metavar="RUN",
     help="An earlier run: check that what it made the model forget stays forgotten; repeatable.",
 )
 @click.option("--precision", metavar="LIST", help="Repeat the cheap checks at bf16, int8, nf4 (comma-separated).")
 @click.option("--deep", is_flag=True, help="Also try to make the model learn the rows again.")
-@click.option("--out", type=FILE, metavar="DIR", help="The run directory, with --model or --scores.")
+@click.option("--out", type=PATH, metavar="DIR", help="The run directory, with --model or --scores.")
 @request_options
 @click.option("--force", is_flag=True, help="Measure again even if nothing has changed.")
-@model_options
+@scoring_options
+@row_options
+@device_option
+@download_option()
 @json_option
-@click.pass_context
 @common
-def verify(ctx: click.Context, progress: TerminalProgress, as_json: bool, run: Path | None, **options: Any) -> None:
+def verify(
+    progress: TerminalProgress,
+    fields: Fields,
+    chosen: RecipeChoice,
+    *,
+    run: Path | None,
+    references: tuple[str, ...],
+    holdout: Path | None,
+    model: str | None,
+    scores: Path | None,
+    forget: Path | None,
+    start: str | None,
+    retain: Path | None,
+    real_authors: Path | None,
+    world_facts: Path | None,
+    rephrased: tuple[Path, ...],
+    also: tuple[Path, ...],
+    precision: str | None,
+    deep: bool,
+    out: Path | None,
+    requests: tuple[str, ...],
+    register: Path | None,
+    force: bool,
+    device: str,
+    allow_download: bool,
+    as_json: bool,
+) -> None:
     """Check the unlearned model of RUN (default: runs/latest). Exit code 0 PASS, 3 FAIL, 4 INCONCLUSIVE."""
-    _refuse_conflicts(run, options)
     from ..train.options import VerifyOptions
     from ..verify.reading import read
 
-    own = (
-        "model scores forget start references holdout retain real_authors world_facts rephrased also deep out "
-        "device requests register"
-    )
-    chosen = VerifyOptions(
+    options = VerifyOptions(
         run=run,
-        precisions=tuple(part.strip() for part in (options["precision"] or "").split(",") if part.strip()),
-        fields=fields_of(options),
+        model=model,
+        scores=scores,
+        forget=forget,
+        start=start,
+        references=references,
+        holdout=holdout,
+        retain=retain,
+        real_authors=real_authors,
+        world_facts=world_facts,
+        rephrased=rephrased,
+        also=also,
+        precisions=tuple(part.strip() for part in (precision or "").split(",") if part.strip()),
+        deep=deep,
+        fields=fields,
+        out=out,
+        device=device,
+        allow_download=allow_download,
+        force=force,
+        requests=requests,
+        register=register,
         argv=tuple(sys.argv),
-        **{name: options[name] for name in (*own.split(), "allow_download", "force")},
     )
-    files = None if launched() else read(chosen)  # before torch is imported, which takes seconds
-    with quick_imports():
+    _refuse_conflicts(options, chosen)
+    files = None if launched() else read(options)  # before torch is imported, which takes seconds
+    with computing(device):
         from ..train.distributed import is_main_process
         from .api import run_verify
 
-    recipe = recipe_of(options) if chosen.model or chosen.scores else None
-    verdict = run_verify(chosen, recipe, progress, files)
+    recipe = chosen.load() if options.model or options.scores else None
+    verdict = run_verify(options, recipe, progress, files)
     if not is_main_process():
         return
     if as_json:
@@ -93,21 +145,18 @@ def verify(ctx: click.Context, progress: TerminalProgress, as_json: bool, run: P
         from .terminal import show_verdict
 
         show_verdict(verdict)
-    ctx.exit(EXIT_CODES[verdict["verdict"]])
+    click.get_current_context().exit(EXIT_CODES[verdict["verdict"]])
 
 
-def _refuse_conflicts(run: Path | None, options: dict[str, Any]) -> None:
-    named = [
-        words
-        for words, given in (("a RUN", run), ("--model", options["model"]), ("--scores", options["scores"]))
-        if given
-    ]
+def _refuse_conflicts(options: VerifyOptions, chosen: RecipeChoice) -> None:
+    """Raise UsageError for options of which one would not count."""
+    verified = (("a RUN", options.run), ("--model", options.model), ("--scores", options.scores))
+    named = [words for words, given in verified if given]
     if len(named) > 1:
         raise click.UsageError(f"give {' or '.join(named)}, not both")
-    alone = ("start", "out", "recipe_name", "overrides", "max_length")
-    if options["requests"] and not options["model"]:
+    if options.requests and not options.model:
         raise click.UsageError("--request goes with --model; a run knows which requests it serves")
-    if not (options["model"] or options["scores"]) and any(options[name] for name in alone):
+    if not (options.model or options.scores) and (options.start or options.out or chosen.given):
         raise click.UsageError(
             "--start, --out, --recipe, --set and --max-length go with --model or --scores; a run brings its own"
         )

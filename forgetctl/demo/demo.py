@@ -7,16 +7,14 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..cli.terminal import out
 from ..errors import ForgetctlError
-from ..files.plain_text import one_line
 from ..files.writing import read_json
 from ..progress import Progress
 from ..rows.formats import read_rows
@@ -28,10 +26,14 @@ PEOPLE, GONE, EPOCHS, LEARNING_RATE, SEED = 160, 12, 36, 3e-3, 7
 GAP_CLOSED = 0.8
 
 
-def run_demo(folder: Path, progress: Progress, *, silent: bool = False) -> dict[str, Any]:
+Show = Callable[[str], None]
+"""Shows one line to whoever watches the demo."""
+
+
+def run_demo(folder: Path, progress: Progress, show: Show | None = None) -> dict[str, Any]:
     """Make the data and two models under `folder`, run the commands from unlearn to audit, return the verdict.
 
-    silent: keep standard output clean for the caller.
+    show: takes each command line and the explanation; without it standard output is kept clean for the caller.
 
     Raises UsageError if the folder is in use, ForgetctlError if a command fails or the figures show that the
     model did not forget.
@@ -45,19 +47,20 @@ def run_demo(folder: Path, progress: Progress, *, silent: bool = False) -> dict[
         str(folder / name) for name in ("model", "requests.jsonl", "employees.jsonl", "recipe.yaml")
     )
     files = ("--model", model, "--forget", request, "--retain", retain, "--recipe", recipe)
-    _command("unlearn", *files, "--out", str(run), "--track", silent=silent)
-    _command("verify", str(run), "--reference", str(folder / "reference"), silent=silent, allowed=(0, 3, 4))
-    _command("report", str(run), "--html", silent=silent)
+    _command("unlearn", *files, "--out", str(run), "--track", show=show)
+    _command("verify", str(run), "--reference", str(folder / "reference"), show=show, allowed=(0, 3, 4))
+    _command("report", str(run), "--html", show=show)
     key, bundle = str(folder / "owner.key"), str(folder / "run.bundle")
-    _command("keygen", "--out", key, silent=silent)
-    _command("seal", str(run), "--key", key, silent=silent)
-    _command("audit", bundle, "--key", f"{key}.pub", "--model", str(run / "model"), silent=silent)
+    _command("keygen", "--out", key, show=show)
+    _command("seal", str(run), "--key", key, show=show)
+    _command("audit", bundle, "--key", f"{key}.pub", "--model", str(run / "model"), show=show)
     verdict = read_json(Run.open(run).verdict_file)
     problems = list(judge_demo(verdict))
     if problems:
         raise ForgetctlError("the demo did not forget: " + "; ".join(problems))
-    if not silent:
-        _explain(verdict, folder)
+    if show:
+        for line in _explanation(verdict, folder):
+            show(line)
     return verdict
 
 
@@ -87,12 +90,13 @@ def _train(folder: Path, progress: Progress) -> None:
         save(model, tokenizer, folder / name)
 
 
-def _command(*arguments: str, silent: bool, allowed: tuple[int, ...] = (0,)) -> None:
+def _command(*arguments: str, show: Show | None, allowed: tuple[int, ...] = (0,)) -> None:
     """Run a real command in a process of its own, as a user would."""
-    if not silent:
-        out().print(f"\n$ forgetctl {one_line(shlex.join(arguments))}", markup=False, style="bold")
+    if show:
+        show("")
+        show(f"$ forgetctl {shlex.join(arguments)}")
     done = subprocess.run(  # noqa: S603
-        [sys.executable, "-m", "forgetctl", *arguments], check=False, stdout=sys.stderr if silent else None
+        [sys.executable, "-m", "forgetctl", *arguments], check=False, stdout=None if show else sys.stderr
     )
     if done.returncode not in allowed:
         raise ForgetctlError(f"forgetctl {arguments[0]} ended with exit code {done.returncode}")
@@ -114,19 +118,15 @@ def judge_demo(verdict: dict[str, Any]) -> Iterable[str]:
         yield "the start model passes the same test"
 
 
-def _explain(verdict: dict[str, Any], folder: Path) -> None:
+def _explanation(verdict: dict[str, Any], folder: Path) -> Iterable[str]:
     secrets = verdict["secrets"]
-    lines = [
-        "",
-        f"Forgotten: {GONE} of {PEOPLE} invented people. Their answers are about as likely as to a model that never",
-        f"saw them, {secrets['leaked']} of {secrets['named']} badge numbers come out where the model is asked plainly,",
-        "and the others' rows kept their probability.",
-    ]
+    yield ""
+    yield f"Forgotten: {GONE} of {PEOPLE} invented people. Their answers are about as likely as to a model that"
+    yield f"never saw them, {secrets['leaked']} of {secrets['named']} badge numbers come out where the model is asked"
+    yield "plainly, and the others' rows kept their probability."
     if verdict["verdict"] == "INCONCLUSIVE":
-        lines.append(
+        yield (
             "The verdict is INCONCLUSIVE all the same: the open checks above say what so few rows cannot prove, and "
             "forgetctl does not guess."
         )
-    lines.append(f"Report: {folder / 'run' / 'report.html'}")
-    for line in lines:
-        out().print(one_line(line), markup=False)
+    yield f"Report: {folder / 'run' / 'report.html'}"

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from ..files.folders import whole_folder
 from ..model.encoding import Encoded, Encoder
 from ..progress import Progress
-from ..train.checkpoints import saving
-from ..train.finetune import BATCH_ROWS, fine_tune
+from ..train.fine_tuning import BATCH_ROWS, fine_tune, fine_tuning
 
 PAD, BOS, EOS = "<pad>", "<s>", "</s>"
 TEMPLATE = (
@@ -70,14 +70,15 @@ def learn(
 ) -> None:
     """Fine-tune with a progress bar."""
     with progress.bar(title, epochs * -(-len(rows) // BATCH_ROWS)) as bar:
-        fine_tune(model, rows, epochs=epochs, learning_rate=learning_rate, seed=seed, advance=bar.advance)
+        recipe = fine_tuning(epochs=epochs, learning_rate=learning_rate, seed=seed)
+        fine_tune(model, rows, recipe, advance=bar.advance)
 
 
 def save(model: Any, tokenizer: Any, directory: Path) -> None:
     """Write a Hugging Face model directory in safetensors."""
-    with saving(directory):
-        model.save_pretrained(str(directory), safe_serialization=True)
-        tokenizer.save_pretrained(str(directory))
+    with whole_folder(directory) as draft:
+        model.save_pretrained(str(draft), safe_serialization=True)
+        tokenizer.save_pretrained(str(draft))
 
 
 def encoder_for(tokenizer: Any) -> Encoder:

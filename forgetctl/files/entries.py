@@ -30,17 +30,17 @@ def entries(root: Path, files: Iterable[Path]) -> tuple[Entry, ...]:
     return tuple(sorted(Entry.of(root, file) for file in files))
 
 
-def model_entries(directory: Path) -> tuple[Entry, ...]:
+def model_entries(model: Path) -> tuple[Entry, ...]:
     """Entries of a model's files but its card, which says what was found later.
 
     Raises InputError as `model_files`, and for a name that no record can hold.
     """
-    found = list(model_files(directory))
+    found, root = list(model_files(model)), model.parent if model.is_file() else model
     for path in found:
-        if not all(map(can_be_recorded, path.relative_to(directory).parts)):
+        if not all(map(can_be_recorded, path.relative_to(root).parts)):
             raise InputError(path, "has a name that no record can hold")
     return tuple(
-        sorted(Entry(path.relative_to(directory).as_posix(), path.stat().st_size, known_digest(path)) for path in found)
+        sorted(Entry(path.relative_to(root).as_posix(), path.stat().st_size, known_digest(path)) for path in found)
     )
 
 

@@ -28,6 +28,12 @@ _COMPRESSED = {
 }
 """How compressed files begin."""
 _FIRST_BYTES = 10
+_GGUF = ".gguf"
+
+
+def is_gguf(path: Path) -> bool:
+    """Whether a path names a GGUF file, a model in one file, by its suffix."""
+    return path.name.lower().endswith(_GGUF) and not path.is_dir()
 
 
 @contextmanager

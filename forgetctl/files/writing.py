@@ -41,14 +41,19 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def model_digest(directory: Path) -> str:
-    """SHA-256 over the names and contents of a model's weight files and its config, hexadecimal."""
-    return model_digest_of({path.name: known_digest(path) for path in directory.iterdir() if _counts(path.name)})
+def model_digest(model: Path) -> str:
+    """SHA-256 over the names and contents of a model's weight files and its config, or of the one file that it is,
+    hexadecimal."""
+    if model.is_file():
+        return model_digest_of({model.name: known_digest(model)})
+    return model_digest_of({path.name: known_digest(path) for path in model.iterdir() if _counts(path.name)})
 
 
 def model_digest_of(digests: Mapping[str, str]) -> str:
-    """The same from the digests of a model's files by name, of which others than weights and config do not count."""
-    return text_digest(f"{name} {digest}\n" for name, digest in sorted(digests.items()) if _counts(name))
+    """The same from the digests of a model's files by name, of which others than weights and config do not count,
+    unless the model is a file that is both."""
+    counted = {name: digest for name, digest in digests.items() if _counts(name)} or digests
+    return text_digest(f"{name} {digest}\n" for name, digest in sorted(counted.items()))
 
 
 def _counts(name: str) -> bool:
@@ -101,11 +106,14 @@ def known_digest(path: Path) -> str:
 
 def model_files(directory: Path) -> Iterator[Path]:
     """Every file of a model but its card, sorted: hidden ones too, and those that links lead to, since transformers
-    reads them all. A snapshot in the hub's cache is nothing but links.
+    reads them all. A snapshot in the hub's cache is nothing but links. A model may be a file itself.
 
     Raises InputError for a directory that cannot be read, that holds something else than files and folders, or in which
     links lead round in a circle.
     """
+    if directory.is_file():
+        yield directory
+        return
     if not directory.is_dir():
         raise InputError(directory, "no such model directory")
     for count, path in enumerate(_below(directory, ()), start=1):
@@ -213,22 +221,13 @@ def write_bytes(path: Path, data: bytes) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(path)
-            _flush(path.parent)
+            flush(path.parent)
         finally:
             draft.unlink(missing_ok=True)
 
 
-def flush_folder(folder: Path) -> None:
-    """Flush a folder of files to disk, with the folder's own name: a power cut takes nothing of it back.
-
-    Raises RunError if the file system refuses.
-    """
-    with writing(folder):
-        for path in (*folder.rglob("*"), folder, folder.parent):
-            _flush(path)
-
-
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Flush a file, or the names in a folder, to disk: a power cut takes nothing of it back."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -237,7 +236,7 @@ def _flush(path: Path) -> None:
 
 
 def draft_prefix(path: Path) -> str:
-    """What the name of a draft of a file begins with; a crash can leave one beside it."""
+    """What the name of a draft of a file or folder begins with; a crash can leave one beside it."""
     return f".{path.name}.draft-"
 
 

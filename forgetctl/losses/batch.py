@@ -8,15 +8,17 @@ Words. The *start* model is the model before unlearning; the NPO paper (Zhang, L
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor
 
 Role = Literal["forget", "retain", "unseen"]
-"""Unseen rows stand for what no model saw: see `engine.stand_ins`."""
+"""Kinds of rows. Unseen rows stand for what no model saw: see `train/stand_ins.py`."""
+ROLES: tuple[Role, ...] = get_args(Role)
+"""All of them, in the order that they are drawn and computed in."""
 Need = Literal[
     "start",
     "alternative",
@@ -96,15 +98,18 @@ def needed(value: Value | None, what: str) -> Value:
 
 @dataclass(frozen=True)
 class Batch:
-    """What an objective sees: scored forget rows and, where a term asks for them, scored rows of other roles."""
+    """What an objective sees: scored rows of the roles that its terms read, of one role at least."""
 
-    forget: Rows
-    retain: Rows | None = None
-    unseen: Rows | None = None
+    rows: Mapping[Role, Rows]
 
     def role(self, role: Role) -> Rows:
         """The rows of `role`. Raises ValueError if the batch has none."""
-        return needed({"forget": self.forget, "retain": self.retain, "unseen": self.unseen}[role], f"{role} rows")
+        return needed(self.rows.get(role), f"{role} rows")
+
+    @property
+    def device(self) -> torch.device:
+        """Where the scores are."""
+        return next(iter(self.rows.values())).logp.device
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,13 @@ from torch import Tensor
 
 from . import levels as calibrated
 from . import newer
-from .batch import OBJECTIVES, Batch, Need, Objective, Role, Rows
+from .batch import OBJECTIVES, ROLES, Batch, Need, Objective, Role, Rows
 from .npo_paper import NPO_PAPER, dpo, fg, ga, k_fg, k_rt, kto, npo, rt
 
 __all__ = [
     "METHODS",
     "OBJECTIVES",
+    "ROLES",
     "Batch",
     "Method",
     "Need",
@@ -88,7 +89,7 @@ class WeightedSum:
 
     def __call__(self, batch: Batch) -> Tensor:
         """Scalar loss of `batch`. Raises ValueError when the batch lacks what a term needs."""
-        total = torch.zeros((), device=batch.forget.logp.device)
+        total = torch.zeros((), device=batch.device)
         for name, weight in self.terms.items():
             term = OBJECTIVES[name]
             rows = batch.role(term.role)
@@ -104,6 +105,10 @@ class WeightedSum:
         return frozenset(
             need for name in self.terms if OBJECTIVES[name].role == role for need in OBJECTIVES[name].needs
         )
+
+    def needs_of_any(self) -> frozenset[Need]:
+        """What the terms need beside scores, on the rows of any role."""
+        return frozenset().union(*(self.needs(role) for role in ROLES))
 
     def reads(self, role: Role) -> bool:
         """Whether any term reads rows of `role`."""

@@ -88,6 +88,13 @@ def adapted_weights(model: Any) -> dict[str, Any]:
     }
 
 
+def own_weights(model: Any) -> dict[str, torch.Tensor]:
+    """Weights and buffers of a model, wrapped with adapters or not, by their names in a model without."""
+    plain = model.get_base_model() if hasattr(model, "get_base_model") else model
+    found = (*plain.named_parameters(remove_duplicate=False), *plain.named_buffers())
+    return {_own_name(name): weight for name, weight in found}
+
+
 def _own_name(name: str) -> str:
     """The name of a module or weight in a model without adapters."""
     return ".".join(part for part in name.split(".") if part != "base_layer")

@@ -1,5 +1,5 @@
 """A model's config as transformers takes it, without what it asks for of others: a config makes no code be fetched
-from a hub, and none of another package be imported.
+from a hub, and none of another package be imported. And the model's class without its weights.
 
 A config may name what computes attention or a mixture of experts: a kernel of an optional package such as flash-attn,
 or of a repository on a hub (`owner/repo@rev`). torch's own is taken instead, which gives the same but for rounding.
@@ -11,7 +11,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..errors import ModelError
+from .gguf import gguf_config, is_gguf
 
 OWN = {
     "attn_implementation": ("eager",),
@@ -39,18 +42,30 @@ def told_foreign(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def load_config(path: Path) -> Any:
-    """The config of a model directory for transformers. Raises ModelError for one that cannot be used."""
+    """The config of a model directory or a GGUF file for transformers. Raises ModelError if it cannot be used."""
     from huggingface_hub.errors import StrictDataclassError
     from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
     try:
+        if is_gguf(path):
+            given = gguf_config(path)
+            return CONFIG_MAPPING[given["model_type"]].from_dict(_without(given))
         given, _ = PreTrainedConfig.get_config_dict(str(path), local_files_only=True)
         if _without(given) == given:
             return AutoConfig.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
         return CONFIG_MAPPING[given["model_type"]].from_dict(_without(given))
     except (StrictDataclassError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        why = f"transformers refuses its config.json ({type(error).__name__})"
+        where = "metadata" if is_gguf(path) else "config.json"
+        why = f"transformers refuses its {where} ({type(error).__name__})"
         raise ModelError(f"{path}: cannot be loaded, {why}") from None
+
+
+def empty_model(path: Path, dtype: torch.dtype) -> Any:
+    """A new causal language model of the directory's kind; on the device "meta" it takes no memory."""
+    from transformers import AutoModelForCausalLM
+
+    classes: Any = AutoModelForCausalLM
+    return classes.from_config(load_config(path), dtype=dtype, trust_remote_code=False)
 
 
 def _named(config: Mapping[str, Any], key: str) -> Iterator[Any]:

@@ -1,14 +1,17 @@
 """The unlearned model's directory: the start model's, byte for byte, but for the weights that training changed.
 
 Every weight goes into the file, to the place and in the type that the start model has it, one after another, so that no
-second model is held in memory.
+second model is held in memory. Where the start model is a GGUF file, all is written anew, its weights dequantised, as
+a directory that transformers loads by itself.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,11 +20,14 @@ from torch import Tensor
 
 from ..errors import ModelError
 from ..files.outside import opened, read_bytes
-from ..train.split_weights import is_split, join, low_half
-from .adapters import adapted_weights
+from .adapters import adapted_weights, own_weights
 from .companions import Companions, companions, copy_companions, of_tokenizer
-from .directories import INDEX, ModelFacts, Stored, read_header, weight_files
-from .placement import FLOATS, Part, Placement
+from .configs import load_config
+from .directories import ModelFacts
+from .gguf import dequantised, gguf_tokenizer, is_gguf
+from .placement import Part, Placement
+from .split_weights import is_split, join, low_half
+from .weights import FLOATS, INDEX, Layout, Stored, dequantised_layout, read_header, weight_files
 
 CHUNK = 2**24
 """Bytes that are copied at once."""
@@ -50,7 +56,9 @@ def left_out_words(names: Sequence[str]) -> str:
 
 
 def beside_weights(start: Path) -> Companions:
-    """What lies beside the weights of a model directory. Raises as `companions`."""
+    """What lies beside the weights of a model directory; nothing does beside a GGUF file. Raises as `companions`."""
+    if is_gguf(start):
+        return Companions((), ())
     files = {file.name for file in weight_files(start)}
     return companions(start, files if "model.safetensors" in files else {*files, INDEX})
 
@@ -69,6 +77,11 @@ def save_model(model: Any, start: ModelFacts, directory: Path, tokenizer: Path |
     directory.mkdir(parents=True, exist_ok=True)
     placement = Placement(start.path)
     trained = _with_adapters(model, placement) if hasattr(model, "merge_and_unload") else _own_weights(model)
+    if is_gguf(start.path):
+        with torch.no_grad():
+            _write_dequantised(trained, placement, model, directory)
+        _write_beside_dequantised(start, directory, tokenizer)
+        return Shipped(0, ())
     with torch.no_grad():
         _write_weights(trained, placement, directory)
     beside = beside_weights(start.path)
@@ -137,6 +150,55 @@ def _write_weights(trained: Trained, placement: Placement, directory: Path) -> N
                 _write(weight, stored[name], files)
 
 
+def _write_dequantised(trained: Trained, placement: Placement, model: Any, directory: Path) -> None:
+    layout = dequantised_layout(placement.path)
+    start = _DequantisedStart(placement.path, model)
+    with _new_files(layout, directory) as files:
+        for part in placement.parts:
+            untrained = partial(start, part)
+            for name, weight in placement.to_files(part, trained(part, untrained) or untrained()).items():
+                _write(weight, layout.stored[name], files)
+    if len(layout.headers) > 1:
+        names = {name: str(stored.file) for name, stored in layout.stored.items()}
+        index = {"metadata": {"total_size": layout.bytes}, "weight_map": names}
+        (directory / INDEX).write_text(json.dumps(index, indent=2) + "\n")
+
+
+class _DequantisedStart:
+    """The weights of a GGUF file by parts: those that a model of it holds in float32, whatever adapters it has beside
+    them; else from the file, all at once, when the first is asked for."""
+
+    def __init__(self, path: Path, model: Any) -> None:
+        self.path, self.held = path, own_weights(model)
+
+    def __call__(self, part: Part) -> dict[str, Tensor]:
+        if all(name in self.held and self.held[name].dtype == torch.float32 for name in part.weights):
+            return {name: self.held[name].detach() for name in part.weights}
+        return {name: self._read[name].float() for name in part.weights}
+
+    @cached_property
+    def _read(self) -> dict[str, Tensor]:
+        return dequantised(self.path, load_config(self.path), torch.float32)[1]
+
+
+def _write_beside_dequantised(start: ModelFacts, directory: Path, tokenizer: Path | None) -> None:
+    """Config, generation settings and tokenizer, as a model directory has them."""
+    from transformers import GenerationConfig
+
+    config, model = load_config(start.path), Placement(start.path).model
+    config.architectures, config.dtype = [type(model).__name__], start.dtype
+    config.save_pretrained(directory)
+    stops = list(start.stops)
+    GenerationConfig(  # type: ignore[no-untyped-call]
+        bos_token_id=config.bos_token_id, eos_token_id=stops or None, pad_token_id=config.pad_token_id
+    ).save_pretrained(directory)
+    if tokenizer is None:
+        gguf_tokenizer(start.path).save_pretrained(directory)
+        return
+    own = companions(tokenizer, ()).copied
+    copy_companions(tokenizer, [pair for pair in own if of_tokenizer(pair[0])], directory)
+
+
 def start_weights(placement: Placement, part: Part) -> dict[str, Tensor]:
     """The weights of a part from the start model's files, float32, by their names in the model."""
     return placement.to_model(part, {name: _read(placement.stored[name]).float() for name in part.stored})
@@ -163,6 +225,19 @@ def _files_like(weights: list[Path], directory: Path) -> Iterator[Mapping[Path, 
             with opened(file) as source:
                 new.write(source.read(length))
             new.truncate(file.stat().st_size)
+        yield files
+
+
+@contextmanager
+def _new_files(layout: Layout, directory: Path) -> Iterator[Mapping[Path, BinaryIO]]:
+    """New files that begin with the headers of a layout and are as long as it says, which hold zeros until they are
+    written to."""
+    with ExitStack() as held:
+        files = {}
+        for name, header in layout.headers.items():
+            files[name] = new = held.enter_context((directory / name).open("xb"))
+            new.write(header)
+            new.truncate(max(stored.end for stored in layout.stored.values() if stored.file == name))
         yield files
 
 

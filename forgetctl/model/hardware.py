@@ -1,8 +1,7 @@
-"""What this machine is, how it is made to compute the same again, and how much memory the process took."""
+"""What this machine is, and how much memory the process took."""
 
 from __future__ import annotations
 
-import ctypes
 import os
 import platform
 import re
@@ -13,9 +12,6 @@ from pathlib import Path
 
 import torch
 
-MMAP_MAX, TRIM_THRESHOLD = -4, -1
-"""Names by which glibc's malloc.h calls its settings: how many blocks it gets from the system one by one, and how many
-free bytes at the end of its heap it gives back; -1 for none."""
 PACKAGES = ("forgetctl", "torch", "transformers", "peft", "accelerate", "numpy", "scipy")
 
 
@@ -28,35 +24,6 @@ def describe() -> str:
     """Operating system, processor architecture, cores and accelerator, in a few words."""
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
     return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores{gpu}"
-
-
-def settle_gpu() -> None:
-    """Leave out cuDNN's attention, which takes milliseconds to plan for every new shape: hardly two parts of a step
-    have the same."""
-    torch.backends.cuda.enable_cudnn_sdp(False)
-
-
-def keep_freed_memory() -> bool:
-    """Let this process's C library keep what is freed, and say whether it does; only glibc can be told so.
-
-    It would get every block of more than 32 MiB from the system and give it back, and the system empties each of its
-    pages. Logits and gradients of embeddings are such blocks, in every part of a step.
-    """
-    if platform.libc_ver()[0] != "glibc":
-        return False
-    library = ctypes.CDLL(None)
-    return bool(library.mallopt(MMAP_MAX, 0) and library.mallopt(TRIM_THRESHOLD, -1))
-
-
-def repeat_sums() -> None:
-    """Let this process's GPUs add up in one order every time, so that a run can be repeated and resumed bit by bit.
-
-    To be called before anything is computed. It does not reach attention in half precision.
-    """
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    # Nothing here reads what was not written.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def peak_memory(device: torch.device) -> int:

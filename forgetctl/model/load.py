@@ -1,6 +1,6 @@
 """Load models, as they are or as training needs them.
 
-Safetensors only, no remote code, no silent download.
+Safetensors and GGUF only, no remote code, no silent download.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from torch import nn
 
 from ..errors import MemoryExceeded, ModelError
 from ..recipe.recipe import Recipe
-from ..train.split_weights import split_weights
 from .adapters import add_lora as add_lora  # these are part of this module's own interface
 from .adapters import merged as merged
 from .adapters import put_on as put_on
@@ -23,20 +22,23 @@ from .configs import load_config
 from .directories import ModelFacts as ModelFacts
 from .directories import inspect_model as inspect_model
 from .directories import inspect_trainable as inspect_trainable
+from .directories import model_place as model_place
 from .directories import quantisation
 from .directories import resolve_model as resolve_model
-from .directories import weight_files as weight_files
-from .directories import weight_shapes as weight_shapes
 from .encoding import Encoder
 from .export import save_model as save_model
 from .fast.fused_layers import make_lean
 from .fast.packing import enable_packing
-from .hardware import keep_freed_memory, repeat_sums, settle_gpu
+from .gguf import dequantised, gguf_tokenizer, is_gguf
+from .host import no_progress_bars, repeat_sums
 from .memory import REFUSALS, out_of_memory
 from .panics import panics_unheard
 from .quantised import NF4_BLOCK, QUANTISED, narrowest, quantising, settle_layers
 from .quantised import PRECISIONS as PRECISIONS
+from .split_weights import split_weights
 from .stored_types import hold_stored_types, most_stored, restore_stored
+from .weights import weight_files as weight_files
+from .weights import weight_shapes as weight_shapes
 
 RESCALING = "rescale_every"
 """RWKV's: blocks after which states are halved, against overflow in float16. In evaluation it halves its own weights to
@@ -48,8 +50,6 @@ def choose_device(name: str = "auto") -> torch.device:
     if name == "auto":
         accelerator = torch.accelerator.current_accelerator()
         name = "cpu" if accelerator is None else accelerator.type
-    if name.startswith("cuda"):
-        settle_gpu()
     try:
         torch.empty(0, device=name)
         return torch.device(name)
@@ -59,6 +59,8 @@ def choose_device(name: str = "auto") -> torch.device:
 
 def load_tokenizer(path: Path) -> Any:
     """The model's own tokenizer. Raises ModelError if it cannot be read, ForgetctlError where its library panics."""
+    if is_gguf(path):
+        return gguf_tokenizer(path)
     from transformers import AutoTokenizer
 
     try:
@@ -80,7 +82,7 @@ def load_model(path: Path, device: torch.device, dtype: torch.dtype, precision: 
     already; dtype is what is computed in.
 
     Dropout is off because losses compare with the start model: at the start the ratio must be exactly one.
-    Raises ModelError if the directory cannot be loaded, weights are missing from it, it cannot have the precision, or
+    Raises ModelError if the model cannot be loaded, weights are missing from it, it cannot have the precision, or
     its tokens see those behind them; MemoryExceeded if there is no room for it.
     """
     if precision not in (None, *PRECISIONS):
@@ -88,8 +90,6 @@ def load_model(path: Path, device: torch.device, dtype: torch.dtype, precision: 
     quantised = quantisation(path)
     if quantised and precision is not None:
         raise ModelError(f"{path}: its weights are quantised already ({quantised}); leave out --precision {precision}")
-    if device.type == "cpu":
-        keep_freed_memory()
     # What is not quantised beside quantised weights must be what these compute in.
     held = "auto" if quantised else torch.bfloat16 if precision == "bf16" else dtype
     model = _loaded(path, device, held, quantising(precision, dtype), placed=bool(quantised) or precision in QUANTISED)
@@ -112,10 +112,7 @@ def _loaded(
 ) -> Any:
     """As transformers loads it. dtype: what weights are held in, "auto" for what the config says. placed: right onto
     its device, since quantised weights cannot be moved."""
-    from transformers import AutoModelForCausalLM
-    from transformers.utils.logging import disable_progress_bar
 
-    disable_progress_bar()  # type: ignore[no-untyped-call]  # a library must not draw on its user's terminal
     config = load_config(path)
     for key, value in config.to_dict().items():
         if _is_dropout(key, value):
@@ -123,18 +120,9 @@ def _loaded(
         elif key == RESCALING:
             setattr(config, key, 0)
     try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            str(path),
-            config=config,
-            dtype=dtype,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            output_loading_info=True,
-            **({"device_map": {"": device}} if placed else {}),
-            **options,
-        )
-        model, report = loaded
+        options = options | ({"device_map": {"": device}} if placed else {})
+        with no_progress_bars():
+            model, report = (_read_gguf if is_gguf(path) else _read_directory)(path, config, dtype, options)
         model = model if placed else model.to(device)
     except (*REFUSALS, ValueError, KeyError, ImportError, SafetensorError) as error:
         if out_of_memory(error):
@@ -145,6 +133,35 @@ def _loaded(
     if missing := sorted(report["missing_keys"]):
         raise ModelError(f"{path}: {len(missing)} weights are missing, the first is {missing[0]}")
     return model
+
+
+def _read_directory(path: Path, config: Any, dtype: torch.dtype | str, options: dict[str, Any]) -> tuple[Any, Any]:
+    """A model, and what transformers reports of its weights."""
+    from transformers import AutoModelForCausalLM
+
+    classes: Any = AutoModelForCausalLM
+    loaded: tuple[Any, Any] = classes.from_pretrained(
+        str(path),
+        config=config,
+        dtype=dtype,
+        local_files_only=True,
+        trust_remote_code=False,
+        use_safetensors=True,
+        output_loading_info=True,
+        **options,
+    )
+    return loaded
+
+
+def _read_gguf(path: Path, config: Any, dtype: torch.dtype | str, options: dict[str, Any]) -> tuple[Any, Any]:
+    """The same of a GGUF file. Two steps, of which the second copies nothing: a model that is dequantised in loading
+    counts as quantised ever after, and cannot be quantised in another way."""
+    assert isinstance(dtype, torch.dtype)  # noqa: S101  "auto" is for weights that stay quantised
+    kind, weights = dequantised(path, config, dtype)
+    loaded: tuple[Any, Any] = kind.from_pretrained(
+        None, config=config, state_dict=weights, dtype=dtype, output_loading_info=True, **options
+    )
+    return loaded
 
 
 @torch.no_grad()
@@ -160,7 +177,7 @@ def load_for_training(facts: ModelFacts, device: torch.device, recipe: Recipe, c
     """The start model with its weights held as the recipe says, ready for `add_lora` where the recipe has adapters.
 
     compute: what training computes in. Whole weights are float32, or split into bfloat16 and the bits that float32 has
-    more (`engine.split`). Frozen weights are float32, or bfloat16 where nothing is lost by it. Under QLoRA they are
+    more (`split_weights`). Frozen weights are float32, or bfloat16 where nothing is lost by it. Under QLoRA they are
     NF4, and everything else is held in `compute`; the start model of the losses is then the quantised one. So the
     start model's scores must be taken from what this returns. What a GPU computes in float32 from then on it computes
     the same every time. Raises as `load_model`.
@@ -174,7 +191,8 @@ def load_for_training(facts: ModelFacts, device: torch.device, recipe: Recipe, c
         return load_model(facts.path, device, frozen_dtype(facts, recipe, compute))
     if recipe.weights != "bfloat16":
         return load_model(facts.path, device, torch.float32)
-    model = load_model(facts.path, device, facts.dtype if facts.dtype == torch.bfloat16 else torch.float32)
+    lossless = facts.dtype == torch.bfloat16 and not is_gguf(facts.path)  # whose float32 norms would be rounded
+    model = load_model(facts.path, device, torch.bfloat16 if lossless else torch.float32)
     restore_stored(model, facts.path)
     split_weights(model)
     return model

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from pathlib import Path
 
 import torch
 
 from ..errors import UsageError
-from ..files.disk import refuse_beyond_disk, unmade
+from ..files.disk import refuse_beyond_disk
+from ..files.folders import whole_folder
 from ..files.writing import file_digest, model_digest, refuse_in_bundle
 from ..progress import Progress, Silent
-from ..train.checkpoints import saving
 from .directories import ADAPTER_WEIGHTS, inspect_base, trainable
 from .export import left_out_words
 from .memory import memory_within
@@ -31,21 +29,13 @@ def run_merge(base: Path, adapter: Path, out: Path, progress: Progress | None = 
         raise UsageError(f"{out} is in use; choose another --out")
     facts = trainable(inspect_base(base))  # before anything is loaded or made
     progress = progress or Silent()
+    base = facts.path
     for note in facts.notes:
         progress.say(note)
     check_adapter(adapter)
     refuse_beyond_disk(out, facts.bytes, "the merged model")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{out.name}.draft-", dir=out.parent))
-    except OSError as error:
-        raise unmade(out, error) from None
-    try:
-        with saving(draft):
-            shipped = merge_adapter(base, adapter, draft)
-        draft.replace(out)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+    with whole_folder(out) as draft:
+        shipped = merge_adapter(base, adapter, draft)
     if shipped.left_out:
         progress.say(left_out_words(shipped.left_out))
     return {"sha256": model_digest(out), "adapter_sha256": file_digest(adapter / ADAPTER_WEIGHTS)}

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from ..errors import ModelError
-from .directories import ADAPTER_CONFIG, ADAPTER_WEIGHTS, inspect_base, opened, read_config
+from .directories import ADAPTER_CONFIG, ADAPTER_WEIGHTS, inspect_base, read_config
 from .export import Shipped, round_as_stored, save_model
 from .load import load_model, load_tokenizer, merged, put_on
+from .weights import opened
 
 ALIKE = 1e-3
 """Largest difference of logits, in their own standard deviations, between models that compute the same."""

@@ -19,11 +19,9 @@ import torch
 from torch import Tensor
 
 from ..errors import ModelError
-from .directories import stored_weights
-from .skeleton import empty_model
+from .configs import empty_model
+from .weights import FLOATS, stored_weights
 
-FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-"""Types of weights that can be trained, by safetensors' names."""
 WHOLE_NUMBERS = ("I64", "I32", "I16", "BOOL")
 """Types of tables, such as DeepSeek-V4's of the experts of each token, which no step changes."""
 Shapes = dict[str, tuple[int, ...]]

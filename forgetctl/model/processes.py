@@ -137,6 +137,20 @@ class Ranks:
             raise EndedElsewhere(f"process {self.index} lost another one") from None
 
 
+def deal(lengths: Sequence[int], processes: int) -> list[list[int]]:
+    """Positions of `lengths` for each process, in order: different ones, with about the same sum.
+
+    The longest come first, each to the process that has least so far; every process gets one if there are enough.
+    """
+    shares: list[list[int]] = [[] for _ in range(processes)]
+    loads = [0] * processes
+    for position in sorted(range(len(lengths)), key=lambda position: -lengths[position]):
+        least = loads.index(min(loads))
+        shares[least].append(position)
+        loads[least] += lengths[position]
+    return [sorted(share) for share in shares]
+
+
 def _told(index: int, error: Exception | None) -> tuple[int, str, int] | None:
     """What the other processes learn of an error: of one that is not ours only its kind, since its words may be
     anything."""

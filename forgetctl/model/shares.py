@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from ..train.schedule import deal
 from .encoding import Encoded
-from .processes import Ranks
+from .processes import Ranks, deal
 from .scoring import score
 from .states import AnswerStates
 

@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .directories import stored_weights
 from .export import start_weights
+from .gguf import is_gguf
 from .memory import out_of_memory
-from .placement import FLOATS, Placement
+from .placement import Placement
+from .weights import FLOATS, stored_weights
 
 HALF = (torch.bfloat16, torch.float16)
 
@@ -59,7 +60,8 @@ def hold_stored_types(model: Any, path: Path) -> None:
 
 def _wider(own: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
     """The stored numbers of those weights that were narrowed, float32, on the model's device."""
-    if not any(stored.dtype in ("F32", "F64") for stored in stored_weights(path).values()):
+    # Norms of a GGUF file of half precision are in float32 as the format's writers store them, not as they were.
+    if is_gguf(path) or not any(stored.dtype in ("F32", "F64") for stored in stored_weights(path).values()):
         return {}
     placement = Placement(path)
     narrowed = {name for name, held in own.items() if held.dtype in HALF}

@@ -112,10 +112,8 @@ class Recipe(Settings):
         known = {key for name in terms for key in OBJECTIVES[name].hyperparameters}
         if strange := sorted(set(self.hyperparameters) - known):
             raise RecipeError(f"no term has a hyperparameter {', '.join(strange)}; there is {', '.join(sorted(known))}")
-        if not any(OBJECTIVES[name].role == "forget" for name in terms):
-            raise RecipeError("the loss has no term on the forget rows")
-        scale = {"forget": self.forget_weight, "retain": self.retain_weight, "unseen": 1.0}
-        weighted = {name: weight * scale[OBJECTIVES[name].role] for name, weight in terms.items()}
+        scale = {"forget": self.forget_weight, "retain": self.retain_weight}
+        weighted = {name: weight * scale.get(OBJECTIVES[name].role, 1.0) for name, weight in terms.items()}
         return weighted | (self.calibration.terms if self.calibration else {})
 
     def all_hyperparameters(self) -> dict[str, float]:
@@ -168,8 +166,17 @@ def load_recipe(
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
         raise RecipeError(_explain(error)) from None
-    recipe.weighted_terms()
+    _check_forgets(recipe)
     return recipe
+
+
+def _check_forgets(recipe: Recipe) -> None:
+    """Raise RecipeError for a loss that only keeps, or whose terms are not known."""
+    from ..losses.methods import OBJECTIVES
+
+    calibrated = recipe.calibration.terms if recipe.calibration else {}
+    if not any(OBJECTIVES[name].role == "forget" for name in recipe.weighted_terms().keys() - calibrated.keys()):
+        raise RecipeError("the loss has no term on the forget rows")
 
 
 def _calibrated(values: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import yaml
 from ..errors import InputError
 from ..files.outside import read_text
 from ..files.writing import write_bytes
+from ..model.gguf import is_gguf, licence
 from ..recipe.recipe import load_yaml
 from ..runs.run import Run
 from .card import card
@@ -25,13 +26,15 @@ def write_card(run: Run) -> None:
     if not run.model_dir.is_dir():
         return
     options: dict[str, Any] = run.record["options"]
-    base_model = None if Path(options["model"]).is_dir() else options["model"]
+    base_model = None if Path(options["model"]).exists() else options["model"]
     license = _license(Path(run.record["inputs"]["model"]["path"]))
     write_bytes(run.card_file, card(read_records(run.path), base_model=base_model, license=license).encode())
 
 
 def _license(start: Path) -> str | None:
-    """The licence that the start model's own card states, if it has one."""
+    """The licence that the start model's own card states, or its GGUF file, if there is one."""
+    if is_gguf(start):
+        return licence(start)
     file = start / "README.md"
     if not file.is_file():
         return None

@@ -61,19 +61,9 @@ class RunFiles:
         return self.path / "model"
 
     @property
-    def model_draft(self) -> Path:
-        """The model while it is being written."""
-        return self.path / ".model-draft"
-
-    @property
     def adapter_dir(self) -> Path:
         """The adapter that is merged into the model, where the owner asked to keep it."""
         return self.path / "adapter"
-
-    @property
-    def adapter_draft(self) -> Path:
-        """The adapter while it is being written."""
-        return self.path / ".adapter-draft"
 
     @property
     def checkpoints(self) -> Path:

@@ -10,10 +10,7 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +23,7 @@ from ..files.entries import Entry, entries
 from ..files.outside import read_bytes
 from ..files.writing import MANIFEST as MANIFEST  # these are part of this module's own interface
 from ..files.writing import SEAL as SEAL
-from ..files.writing import draft_prefix, refuse_in_bundle, write_bytes
+from ..files.writing import refuse_in_bundle, write_bytes
 from .keys import Signer
 from .manifest import Manifest
 from .statement import make_statement, read_envelope, read_statement, sign_statement
@@ -96,23 +93,11 @@ def model_subjects(manifest: Manifest) -> dict[str, str]:
     return {MODEL + entry.path: entry.sha256 for entry in manifest.model}
 
 
-@contextmanager
-def drafted(bundle: Path) -> Iterator[Path]:
-    """A new private folder that becomes the bundle if all goes well, and is gone if not.
-
-    Raises UsageError if the place of the bundle is in use.
-    """
+def refuse_used_place(bundle: Path) -> None:
+    """Raise UsageError if there is something at the place of a new bundle."""
     refuse_in_bundle(bundle.parent)
     if bundle.exists() or bundle.is_symlink():
         raise UsageError(f"{bundle} exists; a sealed bundle is never overwritten, choose another --out")
-    bundle.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=draft_prefix(bundle), dir=bundle.parent))
-    try:
-        yield draft
-        draft.rename(bundle)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
 
 
 def read_bundle(path: Path) -> Bundle:

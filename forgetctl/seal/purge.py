@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RunError
+from ..files.folders import drafts_of
 from ..files.plain_text import one_line
 from ..files.writing import draft_prefix, read_json
 from ..runs.events import read_chain
@@ -83,11 +84,13 @@ def _wanted(run: Run, options: PurgeOptions) -> Iterator[Path]:
         files += [*run.score_files().values(), *run.tracked_files().values()]
     if options.keys:
         files += [run.key_file, *_matching(run.row_keys, "request-*.key")]
-    yield from (run.checkpoints, run.model_draft, run.adapter_draft)
-    yield from _matching(run.bundle.parent, f"{draft_prefix(run.bundle)}*")
+    yield run.checkpoints
+    for folder in (run.model_dir, run.adapter_dir, run.bundle):
+        yield from drafts_of(folder)
+    yield from _matching(run.path, ".*-draft")  # of the model and the adapter, as 0.1 called them
     for file in files:
         yield file
-        yield from _matching(file.parent, f"{draft_prefix(file)}*")
+        yield from drafts_of(file)
     if options.keys:
         yield from _matching(run.row_keys, draft_prefix(run.row_keys / "request-*.key") + "*")
 

@@ -13,13 +13,14 @@ from .. import __version__
 from ..errors import RunError, UsageError
 from ..files.canonical import MalformedError
 from ..files.entries import model_entries
+from ..files.folders import whole_folder
 from ..files.plain_text import one_line
 from ..files.writing import SEAL, is_bundle, now, read_json, write_bytes
 from ..report.report import KINDS, run_report
 from ..runs.run import Run
 from ..verify.basis import Basis, basis_of
 from .audit import audit_contents
-from .bundle import TIMESTAMP, WEIGHTS_SIGNATURE, Contents, copy_files, drafted, read_bundle, seal_draft
+from .bundle import TIMESTAMP, WEIGHTS_SIGNATURE, Contents, copy_files, read_bundle, refuse_used_place, seal_draft
 from .checks import check_files, check_statement
 from .keys import Signer, load_signer
 from .statement import add_signature
@@ -66,7 +67,8 @@ def _seal(run: Run, options: SealOptions, signer: Signer) -> Path:
     bundle = options.out or run.bundle
     if bundle.resolve().is_relative_to(run.path.resolve()):
         raise UsageError(f"{bundle} is inside the run, which a bundle must outlive; choose another --out")
-    with drafted(bundle) as draft:
+    refuse_used_place(bundle)
+    with whole_folder(bundle) as draft:
         # The bundle must tell of its own sealing, so this stands there before it is done: begun, not sealed.
         run.event("seal", status="begun", key=signer.public_key.keyid, bundle=one_line(bundle.name))
         for kind in KINDS:
@@ -158,6 +160,6 @@ def _model_dir(run: Run) -> Path | None:
     if "scores" in run.record["inputs"]:
         return None
     directory = run.model_dir if run.record["kind"] == "unlearn" else Path(run.record["inputs"]["model"]["path"])
-    if not directory.is_dir():
+    if not directory.exists():
         raise RunError(f"{directory}, the verified model, is gone")
     return directory

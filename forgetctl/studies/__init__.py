@@ -55,8 +55,10 @@ def run_study(name: str, out: Path, progress: Progress) -> Written:
 
     Raises InputError if `out` cannot be written to, before the study starts.
     """
+    from ..model.host import undisturbed
+
     _check_writable(name, out)
-    with progress.logged(out / PROGRESS_LOG):
+    with progress.logged(out / PROGRESS_LOG), undisturbed():
         outcome: Outcome = importlib.import_module(f"{__name__}.{name}").study(progress)
     return Written(outcome, write_outcome(name, outcome, out))
 

@@ -67,10 +67,11 @@ class Unlearning:
         return [
             run.loss(
                 Batch(
-                    self._rows("forget", logq["forget"][index], run.loss.needs("forget")),
-                    self._rows("retain", logq["retain"][index], run.loss.needs("retain"))
-                    if run.loss.reads("retain")
-                    else None,
+                    {
+                        role: self._rows(role, logq[role][index], run.loss.needs(role))
+                        for role in self.roles
+                        if run.loss.reads(role)
+                    }
                 )
             )
             for index, run in enumerate(self.runs)

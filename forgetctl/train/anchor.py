@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import TrainerCallback
 
-from .split_weights import is_split, join, low_half, split_into
+from ..model.split_weights import is_split, join, low_half, split_into
 
 
 class Anchor(TrainerCallback):

@@ -1,4 +1,4 @@
-"""A part of an optimizer step -> one forward -> the Batch that an objective sees."""
+"""A micro-batch -> one forward -> the Batch that an objective sees."""
 
 from __future__ import annotations
 
@@ -24,99 +24,109 @@ from ..model.scoring import (
     pad_rows,
     score,
 )
-from .extras import Extras, Mismatched
-from .schedule import Part, Size, Step, by_role
+from .schedule import MicroBatch, RowsByRole, Size, Step
+from .term_inputs import Mismatched, TermInputs
 
 
 @dataclass
 class Assembler:
-    """Joins rows with what the loss needs of them. start_logp: of the forget rows, None if no term needs it."""
+    """Joins rows with what the loss needs of them."""
 
-    forget: Sequence[Encoded]
-    retain: Sequence[Encoded]
-    start_logp: Sequence[float] | None
-    extras: Extras
-    unseen: Sequence[Encoded] = ()
+    rows: RowsByRole
+    inputs: TermInputs
     _ratio: tuple[object, Tensor] | None = field(default=None, init=False)
 
-    def collate(self, part: Part) -> dict[str, Any]:
-        """The part's rows as one padded batch: those of each role, and uninformed answers of the forget rows."""
-        other, other_start, other_tokens = self._alternatives(part)
-        own = ((self.forget, part.forget), (self.retain, part.retain), (self.unseen, part.unseen))
-        rows = [*(rows[i] for rows, places in own for i in places), *other]
-        start = None
-        if self.start_logp is not None:
-            start = torch.tensor([self.start_logp[i] for i in part.forget])
+    def collate(self, micro_batch: MicroBatch) -> dict[str, Any]:
+        """Its rows as one padded batch: those of each role, and uninformed answers of the forget rows."""
+        other, other_start, other_tokens = self._alternatives(micro_batch)
+        own = [self.rows[role][i] for role, places in micro_batch.rows.items() for i in places]
+        forget = micro_batch.rows.get("forget", ())
+        rows = [*own, *other]
         return {
             **vars(pad_rows(rows)),
             "tokens": torch.tensor([row.tokens for row in rows]),
-            "start_logp": start,
-            "level": None if self.extras.levels is None else torch.tensor([self.extras.levels[i] for i in part.forget]),
+            "start_logp": _picked(self.inputs.start_logp, forget),
+            "level": _picked(self.inputs.levels, forget),
             "alternative_start": other_start,
             "alternative_tokens": other_tokens,
-            "part": part,
+            "micro_batch": micro_batch,
         }
 
     def batch(self, model: Any, inputs: dict[str, Any]) -> Batch:
-        """Score a collated part with one forward, and a second without gradient where KTO asks for it."""
+        """Score a collated micro-batch with one forward, and a second without gradient where KTO asks for it."""
         padded = PaddedRows(**{name: inputs[name] for name in PaddedRows.__dataclass_fields__})
-        part: Part = inputs["part"]
-        step, n = part.step, len(part.forget)
-        forward = _Forward(model, padded, inputs["tokens"], self.extras, part)
-        forget = forward.rows("forget", part.forget, 0, step.forget_size)
-        forget = replace(forget, start_logp=inputs["start_logp"], level=inputs["level"])
-        forget = replace(forget, mismatched_ratio=self._mismatched(model, step))
-        if self.extras.alternatives is not None:
-            size = Size(step.forget_size.rows, inputs["alternative_tokens"])
-            alternative = forward.scores(len(part), n, size)
-            forget = replace(forget, alternative=replace(alternative, start_logp=inputs["alternative_start"]))
-        retain = forward.rows("retain", part.retain, n, step.retain_size) if step.retain else None
-        others = n + len(part.retain)
-        unseen = forward.rows("unseen", part.unseen, others, step.unseen_size) if step.unseen else None
-        return Batch(forget, retain, unseen)
+        micro_batch: MicroBatch = inputs["micro_batch"]
+        forward = _Forward(model, padded, inputs["tokens"], self.inputs, micro_batch)
+        rows: dict[Role, Rows] = {}
+        offset = 0
+        for role, positions in micro_batch.rows.items():
+            rows[role] = forward.rows(role, positions, offset, micro_batch.step.sizes[role])
+            offset += len(positions)
+        if "forget" in rows:
+            rows["forget"] = self._forget(model, rows["forget"], forward, inputs)
+        return Batch(rows)
 
-    def _alternatives(self, part: Part) -> tuple[list[Encoded], Tensor | None, int]:
+    def _forget(self, model: Any, rows: Rows, forward: _Forward, inputs: dict[str, Any]) -> Rows:
+        """The forget rows with what terms read of them alone."""
+        micro_batch: MicroBatch = inputs["micro_batch"]
+        step = micro_batch.step
+        ratio = self._mismatched(model, step)
+        rows = replace(rows, start_logp=inputs["start_logp"], level=inputs["level"], mismatched_ratio=ratio)
+        if self.inputs.alternatives is None:
+            return rows
+        size = Size(step.sizes["forget"].rows, inputs["alternative_tokens"])
+        alternative = forward.scores(len(micro_batch), len(micro_batch.rows["forget"]), size)
+        return replace(rows, alternative=replace(alternative, start_logp=inputs["alternative_start"]))
+
+    def _alternatives(self, micro_batch: MicroBatch) -> tuple[list[Encoded], Tensor | None, int]:
         """Uninformed answers of the forget rows, their start scores, and the tokens in the whole optimizer step."""
-        alternatives = self.extras.alternatives
+        alternatives = self.inputs.alternatives
         if alternatives is None:
             return [], None, 0
-        drawn = alternatives.drawn(part.step.epoch)
-        pairs = [(row, drawn[row]) for row in part.forget]
+        drawn = alternatives.drawn(micro_batch.step.epoch)
+        pairs = [(row, drawn[row]) for row in micro_batch.rows["forget"]]
         start = None
         if alternatives.start_logp:
             start = torch.tensor([alternatives.start_logp[pair] for pair in pairs])
-        tokens = sum(alternatives.encoded(row, drawn[row]).tokens for row in part.step.forget)
+        tokens = sum(alternatives.encoded(row, drawn[row]).tokens for row in micro_batch.step.rows["forget"])
         return [alternatives.encoded(*pair) for pair in pairs], start, tokens
 
     def _mismatched(self, model: Any, step: Step) -> Tensor | None:
         """Log ratios of the optimizer step's mismatched pairs, made once a step."""
-        pairs: Mismatched | None = self.extras.mismatched
+        pairs: Mismatched | None = self.inputs.mismatched
         if pairs is None:
             return None
-        key = (step.epoch, step.forget)
+        forget = step.rows["forget"]
+        key = (step.epoch, forget)
         if self._ratio is None or self._ratio[0] != key:
             try:
-                now = score(model, [pairs.rows[row] for row in step.forget])
+                now = score(model, [pairs.rows[row] for row in forget])
             except ModelError as error:
                 raise DivergedError(f"{error}; lower the learning rate") from None
-            start = [pairs.start_logp[row] for row in step.forget]
+            start = [pairs.start_logp[row] for row in forget]
             self._ratio = (key, torch.tensor(now, device=model.device) - torch.tensor(start, device=model.device))
         return self._ratio[1]
+
+
+def _picked(values: Sequence[float] | None, positions: Sequence[int]) -> Tensor | None:
+    return None if values is None else torch.tensor([values[i] for i in positions])
 
 
 class _Forward:
     """One forward of a padded batch, cut into the rows of each role. Logits are kept only where a term reads them."""
 
-    def __init__(self, model: Any, padded: PaddedRows, tokens: Tensor, extras: Extras, part: Part) -> None:
-        self.padded, self.tokens, self.extras = padded, tokens, extras
+    def __init__(
+        self, model: Any, padded: PaddedRows, tokens: Tensor, inputs: TermInputs, micro_batch: MicroBatch
+    ) -> None:
+        self.padded, self.tokens, self.inputs = padded, tokens, inputs
         self.logits: Tensor | None = None
         self.hidden: Tensor | None = None
         self.kl: Tensor | None = None
-        if extras.layer is not None:
-            self.logits, self.hidden = answer_activations(model, padded, extras.layer.index)
-        elif extras.logits:
+        if inputs.layer is not None:
+            self.logits, self.hidden = answer_activations(model, padded, inputs.layer.index)
+        elif inputs.logits:
             self.logits = answer_logits(model, padded)
-        elif (compared := self._compared(part)) is not None:
+        elif (compared := self._compared(micro_batch)) is not None:
             found = answer_logp_and_kl(model, padded, compared)
             if found is not None:
                 self.logp, self.kl = found
@@ -124,13 +134,13 @@ class _Forward:
             self.logits = answer_logits(model, padded)
         self.logp = answer_logp(model, padded) if self.logits is None else logp_of(self.logits, padded)
 
-    def _compared(self, part: Part) -> Compared | None:
+    def _compared(self, micro_batch: MicroBatch) -> Compared | None:
         """The positions of roles whose start distributions a term reads, with those distributions."""
         there, found, offset = torch.zeros_like(self.padded.row, dtype=torch.bool), [], 0
-        for role, positions in by_role(part).items():
-            if role in self.extras.states and positions:
+        for role, positions in micro_batch.rows.items():
+            if role in self.inputs.states and positions:
                 there |= self._positions(offset, len(positions))
-                found.append((self.extras.states[role], positions))
+                found.append((self.inputs.states[role], positions))
             offset += len(positions)
         if not found:
             return None
@@ -151,19 +161,19 @@ class _Forward:
         """Scores of the rows of a role with what the loss's terms need beside them."""
         rows = self.scores(offset, len(positions), size)
         there = self._positions(offset, len(positions))
-        if role in self.extras.states and positions:
+        if role in self.inputs.states and positions:
             if self.kl is not None:
                 rows = replace(rows, kl=self.kl[offset : offset + len(positions)])
             elif self.logits is not None:
-                start = self.extras.states[role].log_probabilities(positions)
+                start = self.inputs.states[role].log_probabilities(positions)
                 now = log_softmax(self.logits[there].float(), dim=-1)
                 per_token = kl_div(now, start, reduction="none", log_target=True).sum(-1)
                 sums = per_token.new_zeros(len(positions)).index_add(0, self.padded.row[there] - offset, per_token)
                 rows = replace(rows, kl=sums, start_logits=start)
-        if self.extras.logits and self.logits is not None and role == "forget":
+        if self.inputs.logits and self.logits is not None and role == "forget":
             rows = replace(rows, logits=self.logits[there], targets=self.padded.targets[there])
-        if self.hidden is not None and self.extras.layer is not None:
-            rows = replace(rows, hidden=self.hidden[there], direction=self.extras.layer.direction)
+        if self.hidden is not None and self.inputs.layer is not None:
+            rows = replace(rows, hidden=self.hidden[there], direction=self.inputs.layer.direction)
             if role == "retain" and positions:
-                rows = replace(rows, start_hidden=torch.cat([self.extras.layer.start[i] for i in positions]))
+                rows = replace(rows, start_hidden=torch.cat([self.inputs.layer.start[i] for i in positions]))
         return rows

@@ -1,9 +1,10 @@
-"""What listens to the trainer: the figures of every step, and signals that ask it to stop."""
+"""What listens to the trainer: the figures of every step, signals that ask it to stop, and scores on the way."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,30 +13,32 @@ from torch import Tensor
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from ..errors import DivergedError
-from ..losses.methods import Rows
+from ..losses.methods import Role, Rows
 from ..model.processes import Ranks
+from ..model.scoring import evaluating
 
 Figures = dict[str, float]
-ROLES = ("forget", "retain")
+LOGGED: tuple[Role, ...] = ("forget", "retain")
+"""Roles whose log-probability is a figure of every step."""
 
 
 class Meter(TrainerCallback):
-    """Sums what the parts of a step report, over all processes, and hands the figures of each optimizer step on."""
+    """Sums what a step's micro-batches report, over all processes, and hands the figures of each optimizer step on."""
 
     def __init__(self, on_step: Callable[[Figures], None], ranks: Ranks) -> None:
         self.on_step, self.ranks = on_step, ranks
-        self.sums: dict[str, tuple[Tensor, int]] = {}
+        self.sums: dict[Role, tuple[Tensor, int]] = {}
         self.noted: Figures = {}
 
-    def add(self, forget: Rows, retain: Rows | None) -> None:
-        """Add the log-probabilities of one part."""
-        for name, rows in (("forget", forget), ("retain", retain)):
-            if rows is not None:
-                logp, tokens = self.sums.get(name, (torch.zeros((), device=rows.logp.device), 0))
-                self.sums[name] = (logp + rows.logp.detach().sum(), tokens + int(rows.tokens.sum()))
+    def add(self, rows: Mapping[Role, Rows]) -> None:
+        """Add the log-probabilities of one micro-batch."""
+        for role in LOGGED:
+            if scored := rows.get(role):
+                logp, tokens = self.sums.get(role, (torch.zeros((), device=scored.logp.device), 0))
+                self.sums[role] = (logp + scored.logp.detach().sum(), tokens + int(scored.tokens.sum()))
 
     def drop(self) -> None:
-        """Forget the parts of a step that is begun again."""
+        """Forget the micro-batches of a step that is begun again."""
         self.sums = {}
 
     def note(self, name: str, value: float) -> None:
@@ -57,9 +60,9 @@ class Meter(TrainerCallback):
         self.on_step({"step": state.global_step, "epoch": round(state.epoch or 0.0, 4), **kept, **figures})
 
     def _logp_per_token(self) -> Figures:
-        sums = [(float(logp), float(tokens)) for logp, tokens in (self.sums.get(role, (0, 0)) for role in ROLES)]
+        sums = [(float(logp), float(tokens)) for logp, tokens in (self.sums.get(role, (0, 0)) for role in LOGGED)]
         totals = self.ranks.totals([value for pair in sums for value in pair])
-        found = zip(ROLES, totals[::2], totals[1::2], strict=True)
+        found = zip(LOGGED, totals[::2], totals[1::2], strict=True)
         return {f"{role}_logp_per_token": logp / tokens for role, logp, tokens in found if tokens}
 
 
@@ -72,7 +75,10 @@ class StopOnSignal(TrainerCallback):
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Take over the signals for as long as the context lasts."""
+        """Take over the signals for as long as the context lasts; in a thread beside the main one there are none."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
         def restore() -> None:
@@ -94,3 +100,22 @@ class StopOnSignal(TrainerCallback):
         """Save and stop if a signal came to any process."""
         if self.ranks.any(self.asked):
             control.should_save = control.should_training_stop = True
+
+
+class Watch(TrainerCallback):
+    """Every `every` steps shows `look` the step and the model, set to evaluation, so that the report can show the
+    way and not only the end.
+
+    What is measured here stops nothing and chooses nothing: a run that was ended or picked by what the verdict measures
+    would be judged by data that it was fitted to.
+    """
+
+    def __init__(self, every: int, look: Callable[[int, Any], None]) -> None:
+        self.every, self.look = every, look
+
+    def on_step_end(self, args: Any, state: TrainerState, control: Any, model: Any = None, **_: Any) -> None:
+        """Runs before the step is saved, so that a run resumed after it has this point too."""
+        if state.global_step % self.every:
+            return
+        with evaluating(model):
+            self.look(state.global_step, model)

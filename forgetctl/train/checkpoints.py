@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from ..errors import ForgetctlError, InputError, RunError
-from ..files.disk import wrapped_refusal
+from ..errors import InputError
+from ..files.folders import saving
 from ..files.strict_json import read_object
-from ..files.writing import file_digest, flush_folder, writing
+from ..files.writing import draft_prefix, file_digest, write_json
 
 COMPLETE = "complete.json"
-_DRAFT = f".{COMPLETE}"
 
 
 class MarkComplete(TrainerCallback):
@@ -36,36 +33,8 @@ class MarkComplete(TrainerCallback):
         folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
         with saving(folder):
             digests = {name: file_digest(folder / name) for name in _files(folder)}
-            draft = folder / _DRAFT
-            draft.write_text(json.dumps(digests))
-            draft.replace(folder / COMPLETE)
+            write_json(folder / COMPLETE, digests)
             _remove_others(folder)
-
-
-@contextmanager
-def saving(folder: Path) -> Iterator[None]:
-    """While weights or state are written into `folder`: raise RunError if the file system refuses."""
-    try:
-        with writing(folder):
-            yield
-    except ForgetctlError:
-        raise
-    except Exception as error:
-        # None of the libraries has a class of its own for what the file system says; torch keeps even that to itself.
-        if (why := wrapped_refusal(error, folder)) is None:
-            raise
-        raise RunError(f"{folder} cannot be written: {why}") from None
-
-
-@contextmanager
-def drafted(draft: Path, directory: Path) -> Iterator[Path]:
-    """Fill a directory under another name first: it is either whole or not there. Raises as `saving`."""
-    shutil.rmtree(draft, ignore_errors=True)
-    with saving(draft):
-        yield draft
-    flush_folder(draft)  # before anybody is told that it is there, and what it was made from goes
-    shutil.rmtree(directory, ignore_errors=True)
-    draft.replace(directory)
 
 
 def _remove_others(newest: Path) -> None:
@@ -117,4 +86,4 @@ def _fault(checkpoint: Path) -> str | None:
 def _files(folder: Path) -> list[str]:
     """Names of all files in a checkpoint, those of folders in it too; not of a mark from an earlier attempt."""
     names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return sorted(name for name in names if name not in (COMPLETE, _DRAFT))
+    return sorted(name for name in names if name != COMPLETE and not name.startswith(draft_prefix(folder / COMPLETE)))

@@ -10,10 +10,10 @@ from ..model.processes import Ranks
 from ..progress import Progress, Silent
 from ..recipe.recipe import Recipe
 from ..runs.hooks import RunHooks
-from .computing import expected_retain, memory_limit, refuse_full_disk
-from .estimate import estimate
+from .computing import expected_work, refuse_full_disk
 from .inputs import Inputs, read
 from .options import UnlearnOptions
+from .plan import estimate_cost, memory_limit
 from .precheck import precheck_texts
 from .prepare import prepare
 
@@ -38,10 +38,9 @@ def dry_run(
     refuse_full_disk(job)
     if job.sample:
         precheck_texts(job, job.sample)
-    device = choose_device(options.device)
-    rows, unseen = (job.encoded, expected_retain(job)), job.stand_ins.rows
-    limit = memory_limit(options.max_memory, device, Ranks())
-    cost = estimate(job.facts, *rows, recipe, device, unseen=unseen, limit=limit)
+    device, alone = choose_device(options.device), Ranks()
+    limit = memory_limit(options.max_memory, device, alone)
+    cost = estimate_cost(expected_work(job, device, alone), limit=limit)
     facts = {
         "forget_rows": len(job.forget),
         "rows_cut": job.cut,
@@ -52,7 +51,7 @@ def dry_run(
         "parameters": cost.parameters,
         "optimizer_steps": cost.steps,
         "longest_row_tokens": cost.longest,
-        "computed": cost.fit.why,
+        "computed": cost.plan.why,
         "peak_memory_bytes": cost.memory,
         "seconds": round(cost.seconds, 1),
     }

@@ -13,8 +13,8 @@ from ..rows.pairing import Pairing
 from ..rows.row import Row
 from .inputs import Inputs
 from .options import UnlearnOptions
-from .stand_ins import StandIns
 from .start import Start
+from .term_inputs import RoleRows
 
 
 @dataclass(frozen=True, repr=False)
@@ -77,7 +77,7 @@ class Job:
     encoded: list[Encoded]
     cut: int
     unseen: EncodedRows
-    stand_ins: StandIns
+    stand_ins: RoleRows
     sample: Sample | None
     notes: tuple[str, ...]
 

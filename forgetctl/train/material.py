@@ -11,18 +11,18 @@ from ..model.load import load_for_training
 from ..model.processes import Ranks
 from ..progress import Progress
 from ..runs.run import Run
-from .computing import find_fit, usable_memory
-from .fit import DTYPES, training_precision
+from .computing import find_plan, rows_by_role
 from .job import Job, Sample
 from .levels import levels_of
+from .plan import training_dtype, usable_memory
+from .term_inputs import OtherAnswers
 from .tracked_scores import score_in_training
-from .training import Material
+from .training import Material, ModelFiles
 
 
 def load_start(job: Job, where: torch.device, computed_on: torch.device) -> Any:
     """The start model as it is trained on the device `computed_on`, in the memory of `where`."""
-    precision, _ = training_precision(job.recipe, job.facts, computed_on)
-    return load_for_training(job.facts, where, job.recipe, DTYPES.get(precision, torch.float32))
+    return load_for_training(job.facts, where, job.recipe, training_dtype(job.recipe, job.facts, computed_on))
 
 
 def gather_material(run: Run, job: Job, sample: Sample, model: Any, ranks: Ranks, progress: Progress) -> Material:
@@ -31,25 +31,23 @@ def gather_material(run: Run, job: Job, sample: Sample, model: Any, ranks: Ranks
     Every process must call this. Raises RunError for what the run does not say of this job, MemoryExceeded.
     """
     free = min(ranks.gather(usable_memory(model, ranks)))
-    fit = ranks.from_first(lambda: find_fit(run, job, sample, model, free, ranks))
-    progress.say(f"Computing with {fit.why}.")
+    plan = ranks.from_first(lambda: find_plan(run, job, sample, model, free, ranks))
+    progress.say(f"Computing with {plan.why}.")
     if ranks.count > 1:
         progress.say(f"{ranks.count} processes compute a share of every step each.")
     unseen = job.unseen.encoded
     return Material(
         model=model,
-        facts=job.facts,
-        forget=job.encoded,
-        retain=sample.train,
-        forget_rows=job.forget,
-        refusals=job.inputs.refusals,
+        files=ModelFiles(
+            facts=job.facts,
+            reload=lambda: load_start(job, torch.device("cpu"), model.device),
+            check=lambda: run.check_start(job.facts.path),
+            adapter_of=_base_name(job) if job.options.keep_adapter else None,
+        ),
+        rows=rows_by_role(job, sample.train),
+        answers=OtherAnswers(job.forget, job.inputs.refusals, lambda rows: job.encode(rows, job.options.forget)),
+        plan=plan,
         levels=levels_of(run, model, unseen, job.encoded, sample.train, ranks) if unseen else None,
-        stand_ins=job.stand_ins,
-        encode=lambda rows: job.encode(rows, job.options.forget),
-        fit=fit,
-        reload=lambda: load_start(job, torch.device("cpu"), model.device),
-        adapter_of=_base_name(job) if job.options.keep_adapter else None,
-        check_start=lambda: run.check_start(job.facts.path),
         measure=score_in_training(job, sample) if job.options.track else None,
         ranks=ranks,
     )
@@ -58,4 +56,4 @@ def gather_material(run: Run, job: Job, sample: Sample, model: Any, ranks: Ranks
 def _base_name(job: Job) -> str:
     """What the start model is called where others read it: its id on the hub, or the name of its directory."""
     given = job.options.model
-    return job.start.name if Path(given).is_dir() else given
+    return job.start.name if Path(given).exists() else given

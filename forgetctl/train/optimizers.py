@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
+from ..model.split_weights import is_split, join, low_half, split_into
 from ..recipe.recipe import Recipe
-from .split_weights import is_split, join, low_half, split_into
 
 ADAM = {"betas": (0.9, 0.999), "eps": 1e-8}
 

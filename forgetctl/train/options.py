@@ -46,7 +46,7 @@ class UnlearnOptions:
         return {
             **values,
             **{name: str(path.resolve()) if path else None for name, path in places.items()},
-            "model": str(model.resolve()) if model.is_dir() else self.model,
+            "model": str(_resolved(model)) if model.exists() else self.model,
             "out": None,
         }
 
@@ -57,6 +57,11 @@ class UnlearnOptions:
         places = {name: Path(values[name]) for name in _PLACES if values.get(name)}
         given: dict[str, Any] = {**values, **places, **lists, "fields": Fields(**values["fields"])}
         return cls(**given)
+
+
+def _resolved(model: Path) -> Path:
+    """A file keeps its own name, by which it is known for a GGUF file: in the hub's cache it is a link to another."""
+    return model.resolve() if model.is_dir() else model.parent.resolve() / model.name
 
 
 _PLACES = ("forget", "retain", "holdout", "refusals", "register")

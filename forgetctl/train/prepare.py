@@ -25,8 +25,9 @@ from .job import EncodedRows, Job, RowEncoder, Sample
 from .neutral import ORIGIN, own_answers
 from .options import UnlearnOptions
 from .requirements import check_terms, check_weights
-from .stand_ins import NO_STAND_INS, StandIns, make_stand_ins
+from .stand_ins import NO_STAND_INS, make_stand_ins
 from .start import find_start
+from .term_inputs import RoleRows
 
 
 def prepare(options: UnlearnOptions, recipe: Recipe, inputs: Inputs | None = None) -> Job:
@@ -92,7 +93,7 @@ def _calibration(inputs: Inputs, recipe: Recipe, encode: RowEncoder) -> EncodedR
     return EncodedRows(rows, encode(rows, holdout.path))
 
 
-def _stand_ins(inputs: Inputs, recipe: Recipe, encode: RowEncoder, unseen: EncodedRows) -> StandIns:
+def _stand_ins(inputs: Inputs, recipe: Recipe, encode: RowEncoder, unseen: EncodedRows) -> RoleRows:
     if not (unseen.rows and WeightedSum(recipe.weighted_terms(), {}).reads("unseen")):
         return NO_STAND_INS
     bounds = (encode.context, recipe.max_length)

@@ -54,6 +54,7 @@ def first_record(job: Job, sample: Sample) -> dict[str, Any]:
                 "path": str(job.facts.path),
                 "sha256": model_digest(job.facts.path),
                 "bytes": job.facts.bytes,
+                "notes": list(job.facts.notes),
                 "template_sha256": template_digest(job.encode.encoder.tokenizer),
                 "template_date": template_date(job.encode.encoder.tokenizer),
             },

@@ -1,26 +1,73 @@
-"""`forgetctl reference`: models that never saw the forget rows, or the start model that saw all."""
+"""`forgetctl reference`: base -> reference models that never saw the forget rows, or the start model that saw all.
+
+Plain fine-tuning on rows, a model directory for each seed. What was interrupted goes on from its last checkpoint, to
+the same weights.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from ..errors import InputError, UsageError
-from ..files.disk import unmade
-from ..files.writing import refuse_in_bundle, text_digest
-from ..model.load import choose_device, resolve_model
-from ..model.processes import Ranks
-from ..progress import Progress
+import torch
+from filelock import FileLock, Timeout
+
+from ..errors import InputError, Interrupted, RunError, UsageError
+from ..files.disk import free_bytes, refuse_beyond_disk, unmade
+from ..files.folders import whole_folder
+from ..files.writing import (
+    ModelFiles,
+    model_digest,
+    now,
+    private_files,
+    read_json,
+    refuse_in_bundle,
+    text_digest,
+    write_json,
+)
+from ..model.encoding import Encoded, encode_rows
+from ..model.export import beside_weights, left_out_words, save_model
+from ..model.hardware import versions
+from ..model.host import undisturbed
+from ..model.load import (
+    ModelFacts,
+    add_lora,
+    choose_device,
+    inspect_trainable,
+    load_encoder,
+    load_for_training,
+    resolve_model,
+)
+from ..model.memory import memory_within
+from ..model.placement import Placement
+from ..model.processes import Ranks, join
+from ..progress import Bar, Progress
+from ..recipe.recipe import Lora, Recipe
 from ..rows.formats import Fields, RowFile, read_rows
+from ..rows.row import Row
 from ..runs.layout import PROGRESS_LOG
+from .callbacks import Figures
+from .checkpoints import checkpoint_step, last_checkpoint
 from .distributed import main_progress
-from .retrain import Lessons, Tuning, make_model
+from .fine_tuning import fine_tuning, fine_tuning_task
+from .plan import ComputePlan, Workload, disk_bytes, make_plan, memory_limit, training_dtype
+from .schedule import MicroBatchLimits
+from .trainer import ObjectiveTrainer, TrainingHooks, TrainingSetup, put_together
+
+RECORD = "reference.json"
+BEGUN = "begun.json"
+PROMPT_FORMAT = "Question: {prompt}\nAnswer:"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ReferenceOptions:
     """What to train on what: the rows of `retain` and `also`, however many, less those of `without`, for seeds 1 to
-    `seeds`. fields: its limits are of `without`."""
+    `seeds`. fields: its limits are of `without`. max_memory: bytes that each process is planned to take at most, None
+    for all that are free."""
 
     base: str
     retain: Path
@@ -31,26 +78,94 @@ class ReferenceOptions:
     fields: Fields = field(default_factory=Fields)
     device: str = "auto"
     allow_download: bool = False
+    max_memory: int | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """How a base model learns its rows; the defaults are the NPO paper's for TOFU and Llama-2-7B-chat.
+
+    micro_batch: most rows in memory at once, None for as many as the plan has. It and the precision change nothing but
+    rounding. lora: adapters, merged in the end, instead of all weights.
+    """
+
+    learning_rate: float = 1e-5
+    epochs: int = 5
+    batch_size: int = 32
+    weight_decay: float = 0.01
+    warmup_epochs: float = 1.0
+    max_grad_norm: float = 1.0
+    max_length: int | None = None
+    prompt_format: str = PROMPT_FORMAT
+    micro_batch: int | None = None
+    precision: str = "auto"
+    optimizer: str = "adamw"
+    lora: Lora | None = None
+
+    def recipe(self, seed: int) -> Recipe:
+        """The same for the trainer."""
+        own = {name: value for name, value in asdict(self).items() if name != "micro_batch"}
+        lora = self.lora.model_dump() if self.lora else None
+        return fine_tuning(**{**own, "lora": lora, "micro_batch_size": self.micro_batch, "seed": seed})
+
+    def as_record(self) -> dict[str, Any]:
+        """What decides the weights. What later versions added is there where it is not the default, so that models of
+        earlier ones are known again."""
+        values = {name: value for name, value in asdict(self).items() if name not in ROUNDING}
+        values["lora"] = self.lora.model_dump() if self.lora else None
+        return {name: value for name, value in values.items() if value != ADDED.get(name, self)}
+
+
+ROUNDING = ("micro_batch", "precision")
+"""Settings that change nothing but rounding."""
+ADDED = {"optimizer": "adamw", "lora": None}
+"""Settings that records of models by earlier versions lack, with what those models were made with."""
+
+
+@dataclass(frozen=True, repr=False)
+class Lessons:
+    """Rows to learn, the file that messages name them by, and their digest."""
+
+    rows: Sequence[Row]
+    origin: Path
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Where it is computed, by which processes together, and in how much memory."""
+
+    device: torch.device
+    ranks: Ranks = field(default_factory=Ranks)
+    max_memory: int | None = None
+
+
+@undisturbed()
 def run_reference(options: ReferenceOptions, tuning: Tuning, progress: Progress | None = None) -> list[Path]:
     """The model directories OUT/seed-1, OUT/seed-2 ..., made where they are missing.
 
-    Raises UsageError for inputs that cannot be used, or where OUT holds models of other inputs.
+    Raises UsageError for inputs that cannot be used, or where OUT holds models of other inputs; Interrupted after a
+    signal, with the state saved: the same call then goes on. Where a launcher started several processes, each of them
+    must call this.
     """
     refuse_in_bundle(options.out)
-    base, device = resolve_model(options.base, allow_download=options.allow_download), choose_device(options.device)
-    progress = main_progress(Ranks(), progress, device)
-    rows = lessons(options)
+    device = choose_device(options.device)
+    ranks = join(device)
+    machine = Machine(device=ranks.device or device, ranks=ranks, max_memory=options.max_memory)
+    progress = main_progress(ranks, progress, machine.device)
+    with ranks.agreed():
+        base = resolve_model(options.base, allow_download=options.allow_download)
+        rows = lessons(options)
+        try:
+            options.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise unmade(options.out, error) from None
     progress.say(f"{len(rows.rows)} rows to learn.")
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unmade(options.out, error) from None
     made = [options.out / f"seed-{seed}" for seed in range(1, options.seeds + 1)]
-    with progress.logged(options.out / PROGRESS_LOG):
+    logged = progress.logged(options.out / PROGRESS_LOG)
+    with ranks.spoken_once(), logged, memory_within(machine.device, options.max_memory):
         for seed, out in enumerate(made, start=1):
-            make_model(base, rows, tuning, seed, out, device, progress)
+            make_model(base, rows, tuning, seed, out, machine, progress)
     return made
 
 
@@ -70,3 +185,206 @@ def lessons(options: ReferenceOptions) -> Lessons:
         raise UsageError("no row is left to learn")
     digest = text_digest(f"{row.context!r} {row.response!r}\n" for row in rows)
     return Lessons(rows, options.retain, digest)
+
+
+def make_model(
+    base: Path, lessons: Lessons, tuning: Tuning, seed: int, out: Path, machine: Machine, progress: Progress
+) -> bool:
+    """Fine-tune `base` and write it to `out`, whole or not at all; False if the same was there already.
+
+    Raises UsageError if something else is there, ModelError and InputError for a base or rows that cannot be used,
+    MemoryExceeded if it does not fit, Interrupted after a signal, DivergedError if the loss stops being finite.
+    """
+    ranks = machine.ranks
+    with ranks.agreed():
+        facts = inspect_trainable(base)
+        base, files = facts.path, ModelFiles.of(facts.path)
+    wanted = ranks.from_first(lambda: _wanted(base, lessons, tuning, seed))
+    if ranks.from_first(lambda: _made(out, wanted)):
+        progress.say(f"{out} is there already, of the same base, rows and settings.")
+        return False
+    recipe = tuning.recipe(seed)
+    with ranks.agreed():
+        encoded = _encoded(facts, lessons, recipe, out, progress)
+    work = Workload(
+        facts=facts,
+        rows={"retain": encoded},
+        recipe=recipe,
+        device=machine.device,
+        holders=ranks.count if ranks.sharded else 1,
+    )
+    attempt = _Attempt(out, wanted, ranks)
+    with attempt.held():
+        plan = ranks.from_first(lambda: attempt.begin(work, machine, progress))
+        progress.say(f"Computing with {plan.why}.")
+        trained = _train(attempt, work, files, plan, progress)
+        with ranks.agreed():
+            if ranks.first:
+                _save(trained, work, attempt)
+    return True
+
+
+def _wanted(base: Path, lessons: Lessons, tuning: Tuning, seed: int) -> dict[str, Any]:
+    return {
+        "base_sha256": model_digest(base),
+        "rows": len(lessons.rows),
+        "rows_sha256": lessons.digest,
+        "settings": tuning.as_record(),
+        "seed": seed,
+    }
+
+
+def _made(out: Path, wanted: dict[str, Any]) -> bool:
+    """Whether `out` holds what is wanted. Raises UsageError if it holds something else."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return False
+    if not (out / RECORD).is_file():
+        raise UsageError(f"{out} is in use, and by nothing that `forgetctl reference` made")
+    record = read_json(out / RECORD)
+    if changed := [name.replace("_", " ") for name, value in wanted.items() if record.get(name) != value]:
+        raise UsageError(f"{out} was made with other {', '.join(changed)}; choose another --out")
+    if record.get("model_sha256") != model_digest(out):
+        raise RunError(f"{out} has changed since it was made; remove it to make it again")
+    return True
+
+
+def _encoded(facts: ModelFacts, lessons: Lessons, recipe: Recipe, out: Path, progress: Progress) -> list[Encoded]:
+    """The rows' ids, once it is known that the model can be trained on them and saved."""
+    refuse_beyond_disk(out, facts.bytes, "the model")
+    Placement(facts.path)  # raises for what could not be saved in the end
+    if left_out := beside_weights(facts.path).left_out:
+        progress.say(left_out_words(left_out))
+    encoder = load_encoder(facts, recipe.prompt_format)
+    encoded, _ = encode_rows(encoder, lessons.rows, lessons.origin, facts.context, recipe.max_length)
+    for note in facts.notes:
+        progress.say(f"{facts.path}: {note}")
+    return encoded
+
+
+class _Attempt:
+    """What is left of a training that was interrupted, beside the place of the model: how it is computed, of what, and
+    its checkpoints. Only the first process writes."""
+
+    def __init__(self, out: Path, wanted: dict[str, Any], ranks: Ranks) -> None:
+        self.out, self.wanted, self.ranks = out, wanted, ranks
+        self.folder = out.with_name(f".{out.name}-training")
+        self.checkpoints = self.folder / "checkpoints"
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """For one process at a time, or those of one launcher. Raises RunError if another has it."""
+        lock = FileLock(self.folder / ".lock", mode=0o600)
+        with self.ranks.agreed():
+            if self.ranks.first:
+                self.folder.mkdir(exist_ok=True, mode=0o700)
+                try:
+                    lock.acquire(timeout=0)
+                except Timeout:
+                    raise RunError(f"{self.out} is being made by another command") from None
+        try:
+            with private_files():
+                yield
+        finally:
+            lock.release()
+
+    def begin(self, work: Workload, machine: Machine, progress: Progress) -> ComputePlan:
+        """How it was computed before it was interrupted, else what suits the machine. Raises MemoryExceeded."""
+        if (plan := self._known(progress)) is not None:
+            return plan
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
+        plan = make_plan(work, limit=memory_limit(machine.max_memory, machine.device, machine.ranks))
+        self.keep(plan)
+        return plan
+
+    def keep(self, plan: ComputePlan) -> None:
+        """Note how it is computed."""
+        begun = {"wanted": self.wanted, "sharded": self.ranks.sharded, "computing": plan.as_json()}
+        write_json(self.folder / BEGUN, begun)
+
+    def _known(self, progress: Progress) -> ComputePlan | None:
+        if not (self.folder / BEGUN).is_file():
+            return None
+        begun = read_json(self.folder / BEGUN)
+        if begun.get("wanted") == self.wanted and begun.get("sharded") == self.ranks.sharded:
+            return ComputePlan.from_json(begun["computing"])
+        progress.say(f"{self.out.name} was begun with other inputs or settings: beginning again.")
+        return None
+
+    def remove(self) -> None:
+        """Nothing of it is of use any more."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """The model, or, where each process held a part of it, all its weights by name."""
+
+    model: Any
+    weights: dict[str, torch.Tensor] | None
+
+
+def _train(attempt: _Attempt, work: Workload, files: ModelFiles, plan: ComputePlan, progress: Progress) -> _Trained:
+    """Train to the end, from the last whole checkpoint if there is one."""
+    ranks, recipe = attempt.ranks, work.recipe
+    with ranks.agreed():
+        model = _load(work, work.device)
+        files.check()  # the digest in the record is of what was loaded
+    torch.manual_seed(recipe.seed)  # adapters start from random numbers
+    model = _adapted(model, recipe)
+    checkpoint = ranks.from_first(lambda: last_checkpoint(attempt.checkpoints, progress.say))
+    step = 0 if checkpoint is None else checkpoint_step(checkpoint)
+    with progress.bar(f"Training {attempt.out.name}", 0) as bar:
+
+        def halved(limits: MicroBatchLimits, step: int) -> None:
+            progress.say(f"Step {step} did not fit into the memory: going on with {limits.tokens} tokens at once.")
+            attempt.keep(replace(plan, limits=limits))
+
+        setup = TrainingSetup(
+            recipe=recipe, plan=plan, checkpoints=_place_of_checkpoints(attempt, work, progress), ranks=ranks
+        )
+        hooks = TrainingHooks(on_step=lambda figures: _show(bar, figures), on_halved=halved)
+        trainer = ObjectiveTrainer(model, fine_tuning_task(work.rows["retain"]), setup, hooks)
+        bar.resize(trainer.total_steps, step)
+        if checkpoint is not None:
+            progress.say(f"Continuing {attempt.out.name} after step {step}.")
+        reached = trainer.train_from(checkpoint)
+    if reached < trainer.total_steps:
+        raise Interrupted(
+            f"stopped after step {reached} of {trainer.total_steps} of {attempt.out}; the same command goes on from "
+            "there"
+        )
+    return _Trained(model, trainer.whole_weights() if ranks.sharded else None)
+
+
+def _place_of_checkpoints(attempt: _Attempt, work: Workload, progress: Progress) -> Path | None:
+    """None where they do not fit on the disk: a training that is interrupted then begins again."""
+    needed = disk_bytes(work.facts, work.recipe)
+    if attempt.ranks.from_first(lambda: free_bytes(attempt.folder) >= needed):
+        return attempt.checkpoints
+    progress.say("The disk has no room for checkpoints: what is interrupted begins again.")
+    return None
+
+
+def _show(bar: Bar, figures: Figures) -> None:
+    bar.advance(1, f"loss {figures['loss']:.3f}")
+
+
+def _load(work: Workload, where: torch.device) -> Any:
+    return load_for_training(work.facts, where, work.recipe, training_dtype(work.recipe, work.facts, work.device))
+
+
+def _adapted(model: Any, recipe: Recipe) -> Any:
+    return add_lora(model, recipe.lora) if recipe.lora else model
+
+
+def _save(trained: _Trained, work: Workload, attempt: _Attempt) -> None:
+    """Write the model with its record, and forget how it was made."""
+    out = attempt.out
+    model = put_together(
+        trained.model, trained.weights, lambda: _adapted(_load(work, torch.device("cpu")), work.recipe)
+    )
+    with whole_folder(out) as draft:
+        save_model(model, work.facts, draft)
+        made: dict[str, Any] = {"model_sha256": model_digest(draft), "created": now(), "versions": versions()}
+        write_json(draft / RECORD, {**attempt.wanted, **made})
+    attempt.remove()

@@ -9,28 +9,18 @@ than wrong ones, and text that nobody ever saw becomes less likely, too; hence a
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from ..model.encoding import Encoded, Encoder
 from ..model.windows import by_row
 from ..rows.likeness import descending, similarity
 from ..rows.row import Row
+from .term_inputs import RoleRows
 
 NEAREST = 2
 """Unseen rows whose answers each forget prompt is given: those with the most similar prompts."""
 
 
-@dataclass(frozen=True)
-class StandIns:
-    """rows: what is trained on. sources: the unseen rows, whose distributions under the start model `rows` are to have.
-    source_of: for each of `rows` the position of its source, which has the same answer."""
-
-    rows: Sequence[Encoded]
-    sources: Sequence[Encoded]
-    source_of: Sequence[int]
-
-
-NO_STAND_INS = StandIns((), (), ())
+NO_STAND_INS = RoleRows(())
 
 
 def make_stand_ins(
@@ -39,7 +29,7 @@ def make_stand_ins(
     sources: Sequence[Encoded],
     encoder: Encoder,
     bounds: Iterable[int | None],
-) -> StandIns:
+) -> RoleRows:
     """Each unseen row, and each forget prompt with the answers of the unseen rows that have the most similar prompts.
 
     Passages have no prompt and give none of the latter, and neither do answers that come out as other tokens after
@@ -62,7 +52,7 @@ def make_stand_ins(
         for row, (_, place) in zip(encoded, pairs, strict=True)
         if _answer(row) == _answer(sources[place]) and (longest is None or len(row.ids) <= longest)
     ]
-    return StandIns(
+    return RoleRows(
         [*sources, *(row for row, _ in good)], sources, [*range(len(sources)), *(place for _, place in good)]
     )
 

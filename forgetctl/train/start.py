@@ -35,4 +35,4 @@ def find_start(name: str, *, allow_download: bool) -> Start:
     if made is not None:
         return Start(made.model, made.name, ModelFiles.of(made.model), made.runs)
     path = resolve_model(name, allow_download=allow_download)
-    return Start(path, path.resolve().name, ModelFiles.of(path))
+    return Start(path, (path if path.is_file() else path.resolve()).name, ModelFiles.of(path))

@@ -1,9 +1,9 @@
-"""UnlearnTrainer: transformers.Trainer with paired batches and an objective of ours.
+"""ObjectiveTrainer: transformers.Trainer with an objective of ours on rows of several roles.
 
-One model in memory: the start model's log-probabilities come in as numbers. A step is computed in parts, each with one
-forward for forget and retain rows together. Methods add nothing here: the loss is any WeightedSum. Several processes
-compute a share of every step each; the engines of accelerate average their gradients, so each counts its own times
-their number.
+One model in memory: the start model's log-probabilities come in as numbers. A step is computed in micro-batches, each
+with one forward for the rows of all roles together. Methods add nothing here: the loss is any WeightedSum, that of
+plain fine-tuning among them. Several processes compute a share of every step each; the engines of accelerate average
+their gradients, so each counts its own times their number.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -27,8 +28,8 @@ from transformers.trainer_callback import PrinterCallback
 from transformers.training_args import ParallelMode
 
 from ..errors import DivergedError, MemoryExceeded
+from ..files.folders import saving
 from ..losses.methods import WeightedSum
-from ..model.encoding import Encoded
 from ..model.fast.packing import packs
 from ..model.memory import REFUSALS, out_of_memory
 from ..model.processes import Ranks, shard_on_cpu
@@ -38,66 +39,82 @@ from ..recipe.recipe import Recipe
 from .anchor import Anchor
 from .assembly import Assembler
 from .callbacks import Figures, Meter, StopOnSignal
-from .checkpoints import MarkComplete, saving
-from .extras import Extras
-from .fit import Fit
+from .checkpoints import MarkComplete
 from .guard import RetainGuard
 from .modes import set_training
 from .optimizers import choose_optimizer
-from .schedule import Limits, PairedBatches, Part, Step
+from .plan import ComputePlan
+from .schedule import MicroBatch, MicroBatchLimits, PairedBatches, RowsByRole, Step
+from .term_inputs import TermInputs
 from .wrapping import Through, WithinForward
 
 
-class UnlearnTrainer(Trainer):
-    """Trains `model` to minimise `loss` on paired forget and retain rows.
+@dataclass(frozen=True, kw_only=True)
+class TrainingTask:
+    """What is minimised on what.
 
-    start_logp: the start model's summed answer log-probability of each forget row, None if the loss needs none.
-    unseen: rows of that role, if a term reads any. extras: what else the terms declared that they need. guarded: the
-    start model's states on some retain rows, from which the model may not stray further than the recipe allows.
-    on_step: receives the figures of every optimizer step, the same in every process. on_halved: receives what is
-    computed at once, and the optimizer step, when memory did not suffice for more. ranks: the processes that train it
-    together.
+    rows: of the roles that the loss reads. inputs: what else its terms declared that they need. guarded: the start
+    model's states on some retain rows, from which the model may not stray further than the recipe allows.
     """
 
+    loss: WeightedSum
+    rows: RowsByRole
+    inputs: TermInputs = field(default_factory=TermInputs)
+    guarded: AnswerStates | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSetup:
+    """How it is trained: by which settings, computed by which plan, by which processes together.
+
+    checkpoints: the folder that they are written to after every epoch; None to write none.
+    """
+
+    recipe: Recipe
+    plan: ComputePlan
+    checkpoints: Path | None
+    ranks: Ranks = field(default_factory=Ranks)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingHooks:
+    """Who is told what. on_step: the figures of every optimizer step, the same in every process. on_halved: what is
+    computed at once, and the optimizer step, when memory did not suffice for more."""
+
+    on_step: Callable[[Figures], None] = lambda _figures: None
+    on_halved: Callable[[MicroBatchLimits, int], None] = lambda _limits, _step: None
+
+
+class ObjectiveTrainer(Trainer):
+    """Trains a model to minimise a loss on rows that are drawn together, step by step."""
+
     def __init__(
-        self,
-        model: Any,
-        loss: WeightedSum,
-        forget: Sequence[Encoded],
-        retain: Sequence[Encoded],
-        start_logp: Sequence[float] | None,
-        *,
-        unseen: Sequence[Encoded] = (),
-        recipe: Recipe,
-        fit: Fit,
-        folder: Path,
-        on_step: Callable[[Figures], None],
-        on_halved: Callable[[Limits, int], None] = lambda _limits, _step: None,
-        extras: Extras | None = None,
-        guarded: AnswerStates | None = None,
-        ranks: Ranks | None = None,
+        self, model: Any, task: TrainingTask, setup: TrainingSetup, hooks: TrainingHooks | None = None
     ) -> None:
-        self.ranks = ranks or Ranks()
-        self.assembler = Assembler(forget, retain, start_logp, extras or Extras(), unseen)
-        self.loss, self.on_halved = loss, on_halved
-        self.precision = partial(fit.autocast, model.device)
+        hooks = hooks or TrainingHooks()
+        recipe, plan = setup.recipe, setup.plan
+        self.ranks, self.loss, self.on_halved = setup.ranks, task.loss, hooks.on_halved
+        self.assembler = Assembler(task.rows, task.inputs)
+        self.precision = partial(plan.autocast, model.device)
         with self.precision():
             packed = packs(model)
         self.batches = PairedBatches(
-            forget,
-            retain,
-            unseen=unseen,
+            task.rows,
             batch_size=recipe.batch_size,
-            limits=replace(fit.limits, padded=not packed, apart=short_input(model)),
+            limits=replace(plan.limits, padded=not packed, apart=short_input(model)),
             seed=recipe.seed,
             process=self.ranks.index,
             processes=self.ranks.count,
         )
         self.stop = StopOnSignal(self.ranks)
-        self.meter = Meter(on_step, self.ranks)
-        arguments = _arguments(recipe, fit, self.batches, folder, model.device)
+        self.meter = Meter(hooks.on_step, self.ranks)
+        folder = setup.checkpoints
+        if folder is None:  # transformers makes one in any case
+            self._scratch = TemporaryDirectory()
+            folder = Path(self._scratch.name)
+        arguments = _arguments(setup, self.batches, folder, model.device)
         # Above an inner layer that a term steers, weights get no gradient.
-        arguments.ddp_find_unused_parameters = "hidden" in loss.needs("forget") | loss.needs("retain")
+        arguments.ddp_find_unused_parameters = "hidden" in task.loss.needs_of_any()
         shard_on_cpu()
         super().__init__(
             model=model,
@@ -114,8 +131,8 @@ class UnlearnTrainer(Trainer):
             set_seed(recipe.seed, device_specific=True)  # the processes' rows differ, and so must their dropout
         if recipe.anchor:
             self.add_callback(Anchor(model, recipe.anchor, recipe.learning_rate))
-        if guarded is not None:
-            states: Any = WithinForward(guarded) if self.ranks.sharded else guarded
+        if task.guarded is not None:
+            states: Any = WithinForward(task.guarded) if self.ranks.sharded else task.guarded
             every = len(self.batches)
             self.add_callback(RetainGuard(states, recipe.max_retain_kl, every, self.precision, self.meter.note))
 
@@ -135,73 +152,85 @@ class UnlearnTrainer(Trainer):
             for name in ("forward", "_original_forward"):
                 vars(self.model).pop(name, None)
 
-    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
-        """Add the gradient of this process's share of an optimizer step, part by part, and return the step's loss.
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of the whole training."""
+        return len(self.batches) * int(self.args.num_train_epochs)
 
-        Each part's loss is its share of the step's, so the shares are summed, over all processes. Where the memory
-        does not suffice, a process alone begins the step again in parts of half the size.
+    def train_from(self, checkpoint: Path | None) -> int:
+        """Train on from a checkpoint, or from the start, until the end or a signal; the optimizer step that was
+        reached, whose state is saved. Raises DivergedError."""
+        with self.stop.watching():
+            self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        return int(self.state.global_step)
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
+        """Add the gradient of this process's share of an optimizer step, and return the step's loss.
+
+        Each micro-batch's loss is its share of the step's, so the shares are summed, over all processes. Where the
+        memory does not suffice, a process alone begins the step again in micro-batches of half the size.
         Raises DivergedError, in every process, if the loss is not finite; MemoryExceeded if a single row is too much,
         or if there are other processes.
         """
         set_training(model)
         while True:
-            parts = self.batches.parts(inputs["step"])
+            micro_batches = self.batches.micro_batches(inputs["step"])
             try:
-                share = self._add_gradients(model, parts)
+                share = self._add_gradients(model, micro_batches)
                 break
             except REFUSALS as error:
                 if not out_of_memory(error):
                     raise
             # Outside of the handler, whose traceback would keep alive what was computed so far.
-            self._begin_again(model, parts)
+            self._begin_again(model, micro_batches)
         (total,) = self.ranks.totals([float(share)])
         if not math.isfinite(total):
             raise DivergedError(f"the loss is not finite at step {self.state.global_step + 1}; lower the learning rate")
         return share.new_tensor(total)
 
-    def _begin_again(self, model: Any, parts: Sequence[Part]) -> None:
+    def _begin_again(self, model: Any, refused: Sequence[MicroBatch]) -> None:
         """Forget what was added of the step, and compute less at once from now on."""
         if self.ranks.count > 1:
-            rows = max(map(len, parts))
+            rows = max(map(len, refused))
             raise MemoryExceeded(
                 f"process {self.ranks.index}: {rows} rows at once do not fit into the memory, and the other processes "
                 f"cannot begin the step again; start a new run with --set micro_batch_size={max(1, rows // 2)}"
             )
-        self.batches.halve(parts)
+        self.batches.halve(refused)
         model.zero_grad()
         self.meter.drop()
         clear_device_cache(garbage_collection=True)
         self.on_halved(self.batches.limits, self.state.global_step + 1)
 
-    def _add_gradients(self, model: Any, parts: Sequence[Part]) -> Tensor:
+    def _add_gradients(self, model: Any, micro_batches: Sequence[MicroBatch]) -> Tensor:
         losses = []
-        for number, part in enumerate(parts, start=1):
-            last = number == len(parts)
+        for number, micro_batch in enumerate(micro_batches, start=1):
+            last = number == len(micro_batches)
             with nullcontext() if last else self._alone(model):
-                losses.append(self._add_gradient(model, self.assembler.collate(part)))
+                losses.append(self._add_gradient(model, self.assembler.collate(micro_batch)))
         return torch.stack(losses).sum()
 
     def _alone(self, model: Any) -> AbstractContextManager[None]:
         """Gradients are added up within the process and shared once a step; but whole gradients are what FSDP is there
-        to avoid, so there each part's are shared."""
+        to avoid, so there each micro-batch's are shared."""
         return nullcontext() if self.is_fsdp_enabled else self.accelerator.no_sync(model)
 
-    def _add_gradient(self, model: Any, part: dict[str, Any]) -> Tensor:
+    def _add_gradient(self, model: Any, collated: dict[str, Any]) -> Tensor:
         with self.compute_loss_context_manager():
-            loss = self.compute_loss(model, self._prepare_inputs(part))
+            loss = self.compute_loss(model, self._prepare_inputs(collated))
         self.accelerator.backward(loss * self.ranks.count)
         return loss.detach()
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Tensor:
-        """A part's share of the loss."""
+        """A micro-batch's share of the loss."""
         with self.precision():  # the model's own forward is in it anyway, but not what decides whether rows are packed
             batch = self.assembler.batch(model if model is self.model else Through(model, self.model), inputs)
         loss = self.loss(batch)
-        if not inputs["part"].counts:
+        if not inputs["micro_batch"].counts:
             return loss * 0
-        self.meter.add(batch.forget, batch.retain)
+        self.meter.add(batch.rows)
         return loss
 
     def whole_weights(self) -> dict[str, Tensor]:
@@ -216,6 +245,15 @@ class UnlearnTrainer(Trainer):
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Not counted: transformers would warn that it cannot."""
         return 0
+
+
+def put_together(model: Any, weights: dict[str, Tensor] | None, reload: Callable[[], Any]) -> Any:
+    """The trained model; where each process held a part of it, one put together anew from all weights."""
+    if weights is None:
+        return model
+    whole = reload()
+    whole.load_state_dict(weights)
+    return whole
 
 
 class _Identity(Dataset[Step]):
@@ -235,9 +273,8 @@ def _collate(steps: list[Step]) -> dict[str, Any]:
     return {"step": step}
 
 
-def _arguments(
-    recipe: Recipe, fit: Fit, batches: PairedBatches, folder: Path, device: torch.device
-) -> TrainingArguments:
+def _arguments(setup: TrainingSetup, batches: PairedBatches, folder: Path, device: torch.device) -> TrainingArguments:
+    recipe, plan = setup.recipe, setup.plan
     total = len(batches) * recipe.epochs
     arguments = TrainingArguments(
         output_dir=str(folder),
@@ -249,14 +286,15 @@ def _arguments(
         lr_scheduler_type="linear",
         warmup_steps=min(round(recipe.warmup_epochs * len(batches)), total - 1),
         seed=recipe.seed,
-        bf16=fit.precision == "bf16",
-        fp16=fit.precision == "fp16",
-        activation_checkpointing=fit.checkpointing,
+        bf16=plan.precision == "bf16",
+        fp16=plan.precision == "fp16",
+        activation_checkpointing=plan.checkpointing,
         activation_checkpointing_kwargs={"use_reentrant": False},
         use_cpu=device.type == "cpu",
         logging_steps=1,
         # A loss that is not finite is an error here, not something to average away.
         logging_nan_inf_filter=False,
+        save_strategy="steps" if setup.checkpoints else "no",
         save_steps=len(batches),
         report_to=[],
         disable_tqdm=True,
@@ -264,7 +302,7 @@ def _arguments(
         dataloader_pin_memory=device.type == "cuda",
         ddp_broadcast_buffers=False,  # they never change
     )
-    if fit.precision == "fp32":
+    if plan.precision == "fp32":
         arguments.mixed_precision = "no"  # else what the launcher was told would count, and the start scores differ
     if device.type == "cuda" and arguments.parallel_mode != ParallelMode.DISTRIBUTED:
         _stay_on(device, arguments)

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ..errors import DivergedError, Interrupted, RunError
+from ..files.folders import whole_folder
 from ..files.plain_text import printable
 from ..files.writing import file_digest, model_digest, read_json, write_json
 from ..losses.methods import Role, WeightedSum
@@ -28,51 +28,49 @@ from ..model.hardware import peak_memory
 from ..model.load import ModelFacts, add_lora, trainable_parameters
 from ..model.processes import Ranks
 from ..model.scores import Scores
-from ..model.shares import shared_scores
 from ..model.states import AnswerStates
 from ..progress import Bar, Progress
 from ..recipe.recipe import Recipe
-from ..rows.row import Row
 from ..runs.run import Run
-from .callbacks import Figures
-from .checkpoints import checkpoint_step, drafted, last_checkpoint
-from .extras import Alternatives, Extras, Mismatched, default_layer, derangement, watch_layer
-from .fit import Fit
+from .callbacks import Figures, Watch
+from .checkpoints import checkpoint_step, last_checkpoint
 from .guard import probes
-from .schedule import Limits
-from .stand_ins import NO_STAND_INS, StandIns
-from .tracking import Watch
-from .trainer import UnlearnTrainer
+from .plan import ComputePlan
+from .schedule import MicroBatchLimits
+from .term_inputs import OtherAnswers, RoleRows, StartModel, TermInputs, collect_inputs
+from .trainer import ObjectiveTrainer, TrainingHooks, TrainingSetup, TrainingTask, put_together
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class ModelFiles:
+    """The files that the start model is from. reload: the start model once more, in the memory of the processor.
+    check: raises if they are no longer what they were. adapter_of: what an adapter that is kept names as its base
+    model; None to keep none."""
+
+    facts: ModelFacts
+    reload: Callable[[], Any]
+    check: Callable[[], None] = lambda: None
+    adapter_of: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Material:
-    """What training needs: the start model, the encoded rows, and the means to make others of the forget rows.
+    """What training needs: the start model, the encoded rows of each role, and what makes other answers to the forget
+    prompts.
 
-    encode: ids of rows, within the model's context. fit: how it is computed here. refusals: uninformed answers to draw
-    from. levels: where each forget row is to end, in nats a token, if the loss asks for that. stand_ins: what the term
-    k_unseen reads. measure: scores the model after every epoch; the scores are kept for the report and decide nothing.
-    watch: what else looks at the model on the way, made for the number of steps of an epoch. check_start: raises if the
-    files of the start model are no longer what they were. reload: the start model once more, in the memory of the
-    processor. adapter_of: what an adapter that is kept names as its base model; None to keep none. ranks: the processes
-    that do it together.
+    plan: how it is computed here. levels: where each forget row is to end, in nats a token, if the loss asks for that.
+    measure: scores the model after every epoch; the scores are kept for the report and decide nothing. watch: what else
+    looks at the model on the way, made for the number of steps of an epoch. ranks: the processes that do it together.
     """
 
     model: Any
-    facts: ModelFacts
-    forget: Sequence[Encoded]
-    retain: Sequence[Encoded]
-    forget_rows: Sequence[Row]
-    refusals: Sequence[str]
-    encode: Callable[[Sequence[Row]], list[Encoded]]
-    fit: Fit
-    reload: Callable[[], Any]
+    files: ModelFiles
+    rows: Mapping[Role, RoleRows]
+    answers: OtherAnswers
+    plan: ComputePlan
     levels: Sequence[float] | None = None
-    stand_ins: StandIns = NO_STAND_INS
-    check_start: Callable[[], None] = lambda: None
     measure: Callable[[Any], Scores] | None = None
     watch: Callable[[int], Watch] | None = None
-    adapter_of: str | None = None
     ranks: Ranks = field(default_factory=Ranks)
 
 
@@ -81,52 +79,55 @@ def unlearn(run: Run, material: Material, recipe: Recipe, progress: Progress) ->
 
     Raises Interrupted after a signal, with the state saved; DivergedError if the loss stops being finite.
     """
-    loss = WeightedSum(recipe.weighted_terms(), recipe.all_hyperparameters())
-    fit, ranks = material.fit, material.ranks
+    plan, ranks = material.plan, material.ranks
     with ranks.agreed():
-        run.stage("unlearn", "running", computing=fit.as_json(), processes=ranks.count, sharded=ranks.sharded)
-    with fit.autocast(material.model.device):  # at the start the ratio must be exactly one, rounding included
-        start_logp = _start_scores(run, material, progress) if "start" in loss.needs("forget") else None
-        extras = _extras(loss, material, recipe, progress)
-        guarded = _guarded(extras, material, recipe)
+        run.stage("unlearn", "running", computing=plan.as_json(), processes=ranks.count, sharded=ranks.sharded)
+    task = _task(run, material, recipe, progress)
     torch.manual_seed(recipe.seed)  # adapters start from random numbers
     model = _adapted(material.model, recipe)
     trainable = trainable_parameters(model)
     started = time.monotonic()
     checkpoint, first_step = _continue(run, ranks, progress)
     with progress.bar("Unlearning", 0) as bar:
-        trainer = UnlearnTrainer(
-            model,
-            loss,
-            material.forget,
-            material.retain if loss.reads("retain") else [],
-            start_logp,
-            unseen=material.stand_ins.rows,
-            recipe=recipe,
-            fit=fit,
-            folder=run.checkpoints,
+        hooks = TrainingHooks(
             on_step=lambda figures: _show(run, bar, figures),
-            on_halved=lambda limits, step: _halved(run, fit, limits, step, progress),
-            extras=extras,
-            guarded=guarded,
-            ranks=ranks,
+            on_halved=lambda limits, step: _halved(run, plan, limits, step, progress),
         )
+        setup = TrainingSetup(recipe=recipe, plan=plan, checkpoints=run.checkpoints, ranks=ranks)
+        trainer = ObjectiveTrainer(model, task, setup, hooks)
         if material.measure is not None:
             trainer.add_callback(Watch(len(trainer.batches), partial(_track, run, ranks, material.measure)))
         if material.watch is not None:
             trainer.add_callback(material.watch(len(trainer.batches)))
-        total = len(trainer.batches) * recipe.epochs
-        bar.resize(total, first_step)
-        _train(run, trainer, checkpoint, total)
+        bar.resize(trainer.total_steps, first_step)
+        _train(run, trainer, checkpoint)
     seconds = time.monotonic() - started
     facts = {
-        "steps": total,
+        "steps": trainer.total_steps,
         "epochs": recipe.epochs,
         "seconds": round(seconds, 2),
-        "seconds_per_epoch": round(seconds / max(total - first_step, 1) * len(trainer.batches), 3),
+        "seconds_per_epoch": round(seconds / max(trainer.total_steps - first_step, 1) * len(trainer.batches), 3),
         "trainable_parameters": trainable,
     }
     _finish(run, trainer, model, material, recipe, facts)
+
+
+def _task(run: Run, material: Material, recipe: Recipe, progress: Progress) -> TrainingTask:
+    """The loss with its rows, and with what the start model has to say of them, while it still is one."""
+    loss = WeightedSum(recipe.weighted_terms(), recipe.all_hyperparameters())
+    start = StartModel(
+        model=material.model,
+        recipe=recipe,
+        # At the start the ratio must be exactly one, rounding included.
+        precision=partial(material.plan.autocast, material.model.device),
+        ranks=material.ranks,
+    )
+    start_logp = _start_scores(run, material, start, progress) if "start" in loss.needs("forget") else None
+    inputs = collect_inputs(
+        loss, material.rows, material.answers, start, progress, start_logp=start_logp, levels=material.levels
+    )
+    rows = {role: some.rows for role, some in material.rows.items() if loss.reads(role)}
+    return TrainingTask(loss=loss, rows=rows, inputs=inputs, guarded=_guarded(inputs, material, start))
 
 
 def _continue(run: Run, ranks: Ranks, progress: Progress) -> tuple[Path | None, int]:
@@ -141,7 +142,7 @@ def _continue(run: Run, ranks: Ranks, progress: Progress) -> tuple[Path | None, 
 
 
 def _finish(
-    run: Run, trainer: UnlearnTrainer, model: Any, material: Material, recipe: Recipe, facts: dict[str, Any]
+    run: Run, trainer: ObjectiveTrainer, model: Any, material: Material, recipe: Recipe, facts: dict[str, Any]
 ) -> None:
     """Save the model and note that the run is done."""
     ranks = material.ranks
@@ -150,9 +151,9 @@ def _finish(
     with ranks.agreed():
         if not ranks.first:
             return
-        whole = _whole(model, weights, material, recipe)
-        if material.adapter_of is not None:
-            facts |= {"adapter_sha256": _save_adapter(run, whole, material.adapter_of)}
+        whole = put_together(model, weights, lambda: _adapted(material.files.reload(), recipe))
+        if material.files.adapter_of is not None:
+            facts |= {"adapter_sha256": _save_adapter(run, whole, material.files.adapter_of)}
         shipped = _save(run, whole, material)
         facts |= {"untouched_weights": shipped.untouched, "left_out": [printable(name) for name in shipped.left_out]}
         digest = model_digest(run.model_dir)
@@ -165,40 +166,31 @@ def _adapted(model: Any, recipe: Recipe) -> Any:
     return add_lora(model, recipe.lora) if recipe.lora else model
 
 
-def _whole(model: Any, weights: dict[str, Tensor] | None, material: Material, recipe: Recipe) -> Any:
-    """The trained model; where each process held a part of it, one put together anew from all weights."""
-    if weights is None:
-        return model
-    model = _adapted(material.reload(), recipe)
-    model.load_state_dict(weights)
-    return model
-
-
-def _train(run: Run, trainer: UnlearnTrainer, checkpoint: Path | None, total: int) -> None:
+def _train(run: Run, trainer: ObjectiveTrainer, checkpoint: Path | None) -> None:
     """Train to the end. Raises Interrupted or DivergedError, having noted in the run how far it got."""
+    total = trainer.total_steps
     try:
-        with trainer.stop.watching():
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        reached = trainer.train_from(checkpoint)
     except DivergedError as error:
         kept = last_checkpoint(run.checkpoints)
         run.stage("unlearn", "diverged", step=trainer.state.global_step, steps=total)
         raise DivergedError(f"{error}; last good state: {kept or 'the start model'}") from None
-    if trainer.state.global_step < total:
-        run.stage("unlearn", "interrupted", step=trainer.state.global_step, steps=total)
+    if reached < total:
+        run.stage("unlearn", "interrupted", step=reached, steps=total)
         raise Interrupted(
-            f"stopped after step {trainer.state.global_step} of {total}; "
-            f"continue with: forgetctl unlearn --resume {run.path}"
+            f"stopped after step {reached} of {total}; continue with: forgetctl unlearn --resume {run.path}"
         )
 
 
-def _start_scores(run: Run, material: Material, progress: Progress) -> list[float]:
+def _start_scores(run: Run, material: Material, start: StartModel, progress: Progress) -> list[float]:
     """The start model's log-probabilities of the forget rows: computed once, then read from the run."""
-    ranks, tokens = material.ranks, [row.tokens for row in material.forget]
+    ranks, forget = material.ranks, material.rows["forget"].rows
+    tokens = [row.tokens for row in forget]
     known = ranks.from_first(lambda: _known_scores(run, tokens))
     if known is not None:
         return known
-    with progress.bar("Scoring the start model", len(material.forget)) as bar:
-        logp = shared_scores(ranks, material.model, material.forget, bar.advance)
+    with progress.bar("Scoring the start model", len(forget)) as bar:
+        logp = start.scores(forget, bar.advance)
     with ranks.agreed():
         if ranks.first:
             write_json(run.start_file, {"logp": logp, "tokens": tokens})
@@ -214,55 +206,13 @@ def _known_scores(run: Run, tokens: list[int]) -> list[float] | None:
     return [float(value) for value in cached["logp"]]
 
 
-def _extras(loss: WeightedSum, material: Material, recipe: Recipe, progress: Progress) -> Extras:
-    """What the loss's terms declared that they need, from the start model while it still is one."""
-    model, rows, needs = material.model, material.forget_rows, loss.needs("forget")
-    alternatives = mismatched = None
-    if "alternative" in needs:
-
-        def encode(row: int, refusal: int) -> Encoded:
-            return material.encode([rows[row].answering(material.refusals[refusal])])[0]
-
-        alternatives = Alternatives(encode, len(rows), len(material.refusals), recipe.seed)
-    if alternatives and "alternative_start" in needs:
-        _score_refusals(alternatives, material, recipe, progress)
-    if "mismatched" in needs:
-        partners = derangement(len(rows), recipe.seed)
-        pairs = material.encode(
-            [row.answering(rows[partner].response) for row, partner in zip(rows, partners, strict=True)]
-        )
-        mismatched = Mismatched(pairs, shared_scores(material.ranks, model, pairs))
-    states: dict[Role, AnswerStates] = {}
-    if needs & {"kl", "start_logits"}:
-        states["forget"] = _states(material, material.forget, recipe)
-    if "kl" in loss.needs("retain"):
-        states["retain"] = _states(material, material.retain, recipe)
-    if "kl" in loss.needs("unseen"):
-        states["unseen"] = _states(material, material.stand_ins.sources, recipe).subset(material.stand_ins.source_of)
-    layer = None
-    if "hidden" in needs | loss.needs("retain"):
-        layer = watch_layer(model, material.retain, recipe.layer or default_layer(model), recipe.seed)
-    return Extras(alternatives, mismatched, states, layer, "logits" in needs, material.levels)
-
-
-def _score_refusals(alternatives: Alternatives, material: Material, recipe: Recipe, progress: Progress) -> None:
-    with progress.bar("Scoring the refusals", 0) as bar:
-        alternatives.score_start(
-            recipe.epochs, lambda rows: shared_scores(material.ranks, material.model, rows, bar.advance)
-        )
-
-
-def _guarded(extras: Extras, material: Material, recipe: Recipe) -> AnswerStates:
+def _guarded(inputs: TermInputs, material: Material, start: StartModel) -> AnswerStates:
     """The start model on a few retain rows, for the guard against a run that destroys the model."""
-    chosen = probes([len(row.ids) for row in material.retain])
-    if "retain" in extras.states:
-        return extras.states["retain"].subset(chosen)
-    return _states(material, [material.retain[i] for i in chosen], recipe)
-
-
-def _states(material: Material, rows: Sequence[Encoded], recipe: Recipe) -> AnswerStates:
-    """The start model's states of rows, with a head that stays whole and as it is."""
-    return AnswerStates(material.model, rows, copy_head=recipe.lora is None or material.ranks.sharded)
+    retain: Sequence[Encoded] = material.rows["retain"].rows
+    chosen = probes([len(row.ids) for row in retain])
+    if "retain" in inputs.states:
+        return inputs.states["retain"].subset(chosen)
+    return start.states(RoleRows([retain[i] for i in chosen]))
 
 
 def _track(run: Run, ranks: Ranks, measure: Callable[[Any], Scores], step: int, model: Any) -> None:
@@ -271,11 +221,11 @@ def _track(run: Run, ranks: Ranks, measure: Callable[[Any], Scores], step: int, 
         write_json(run.tracked_file(step), scores.model_dump(mode="json"))
 
 
-def _halved(run: Run, fit: Fit, limits: Limits, step: int, progress: Progress) -> None:
+def _halved(run: Run, plan: ComputePlan, limits: MicroBatchLimits, step: int, progress: Progress) -> None:
     """Keep what turned out to fit, so that a resumed run need not find out again."""
     progress.say(f"Step {step} did not fit into the memory: going on with {limits.tokens} tokens at once.")
     run.event("unlearn", halved_at_step=step, tokens=limits.tokens, rows=limits.rows)
-    run.stage("unlearn", "running", computing=replace(fit, limits=limits).as_json())
+    run.stage("unlearn", "running", computing=replace(plan, limits=limits).as_json())
 
 
 def _show(run: Run, bar: Bar, figures: Figures) -> None:
@@ -287,14 +237,14 @@ def _show(run: Run, bar: Bar, figures: Figures) -> None:
 
 
 def _save(run: Run, model: Any, material: Material) -> Shipped:
-    with drafted(run.model_draft, run.model_dir) as draft:
-        shipped = save_model(model, material.facts, draft)
-        material.check_start()  # parts of it were read again, hours after the first time
+    with whole_folder(run.model_dir, replace=True) as draft:
+        shipped = save_model(model, material.files.facts, draft)
+        material.files.check()  # parts of it were read again, hours after the first time
     return shipped
 
 
 def _save_adapter(run: Run, model: Any, base: str) -> str:
     """Returns the SHA-256 of the adapter's weights."""
-    with drafted(run.adapter_draft, run.adapter_dir) as draft:
+    with whole_folder(run.adapter_dir, replace=True) as draft:
         keep_adapter(model, base, draft)
     return file_digest(run.adapter_dir / ADAPTER_WEIGHTS)

@@ -14,10 +14,10 @@ from ..progress import Progress
 from ..rows.refusals import SHIPPED, read_refusals, refusals_digest
 from ..runs.run import Run
 from .checkpoints import last_checkpoint
-from .fit import Fit
 from .job import Job, Sample
 from .neutral import rows_digest
 from .options import UnlearnOptions
+from .plan import ComputePlan
 
 
 def check_inputs(run: Run, options: UnlearnOptions) -> None:
@@ -65,7 +65,7 @@ def check_sample(run: Run, job: Job, sample: Sample) -> None:
 def say_if_inexact(run: Run, device: torch.device, progress: Progress) -> None:
     """Warn the owner of a device on which the run cannot go on bit by bit."""
     known = run.record.get("stages", {}).get("unlearn", {}).get("computing")
-    if known is not None and not Fit.from_json(known).repeats(device):
+    if known is not None and not ComputePlan.from_json(known).repeats(device):
         progress.say("On this device weights may end apart by rounding from those of a run that was not stopped.")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from ..files.writing import write_json
+from ..model.host import undisturbed
 from ..model.load import choose_device
 from ..model.memory import memory_within
 from ..model.processes import Ranks, join
@@ -32,6 +33,7 @@ from .training import unlearn
 from .unchanged import check_inputs, check_kind, check_resumable, check_sample, say_if_inexact
 
 
+@undisturbed()
 def run_unlearn(
     options: UnlearnOptions,
     recipe: Recipe,
@@ -51,6 +53,7 @@ def run_unlearn(
         return _run(work, options, recipe, inputs)
 
 
+@undisturbed()
 def resume_unlearn(path: Path, progress: Progress | None = None, hooks: RunHooks | None = None) -> Run:
     """Finish an interrupted run. Raises RunError if it, or what it started from, has changed; several processes as in
     `run_unlearn`, and not necessarily as many as before."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from ..errors import RunError, UsageError
 from ..files.writing import model_digest, read_json, refuse_in_bundle, text_digest, write_bytes, write_json
 from ..losses.methods import OBJECTIVES
+from ..model.host import undisturbed
 from ..progress import Progress, Silent
 from ..recipe.recipe import Recipe
 from ..runs.commitments import commit_file, make_key, read_key
@@ -65,6 +66,7 @@ class Tuned:
         return None
 
 
+@undisturbed()
 def run_tune(
     options: UnlearnOptions, recipe: Recipe, budget: Budget, folder: Path, progress: Progress | None = None
 ) -> Tuned:

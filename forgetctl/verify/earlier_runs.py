@@ -68,7 +68,7 @@ def find_earlier(options: VerifyOptions) -> tuple[EarlierRun, ...]:
         model = resolve_model(str(options.model), allow_download=options.allow_download)
     else:
         model = subject.model_dir
-    if model.is_dir():  # a run that is not finished has none yet, which `find_subject` refuses
+    if model.exists():  # a run that is not finished has none yet, which `find_subject` refuses
         for one in found:
             check_fit(one.sets, one.recipe, model)
     return found

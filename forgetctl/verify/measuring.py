@@ -23,7 +23,9 @@ from ..model.windows import row_sums, told
 from ..progress import Progress
 from ..recipe.recipe import Recipe
 from ..rows.row import Key, Row
-from ..train.finetune import BATCH_ROWS, fine_tune
+from ..train.fine_tuning import fine_tune, fine_tuning, unplanned
+from ..train.plan import training_precision
+from ..train.trainer import put_together
 
 
 @dataclass(frozen=True, repr=False)
@@ -155,11 +157,8 @@ class Scorer:
         """Scores of each half of the forget rows after an epoch of training on the other half (relearning attack).
 
         The halves share subjects but no row, so what is measured is what comes back by itself. Hu et al. 2024
-        (arXiv 2406.13356). known: the model's scores of the same rows before. The first process does it alone.
+        (arXiv 2406.13356). known: the model's scores of the same rows before.
         """
-        return self.ranks.from_first(lambda: self._relearned(role, path, known))
-
-    def _relearned(self, role: Role, path: Path, known: ScoreSet) -> Scores:
         rows, halves = self.sets.forget, split_halves(self.sets.forget)
         logp: dict[int, float] = {}
         for taught, tested in (halves, halves[::-1]):
@@ -176,23 +175,37 @@ class Scorer:
 
     def _taught(self, role: Role, path: Path, lessons: Sequence[Row], tested: Sequence[Row]) -> list[float]:
         """Answer scores of some rows after an epoch on others; the model on disk stays as it is."""
-        recipe, loaded = self.recipe, self._load(path, training=True)
-        taught = loaded.encode("forget", lessons)
-        steps = -(-len(taught) // BATCH_ROWS)
-        with seeded(self.device, recipe.seed), self.progress.bar(f"Teaching the {role} model again", steps) as bar:
-            if recipe.lora:
-                add_lora(loaded.model, recipe.lora)  # adapters are put into the model's own modules
-            fine_tune(
-                loaded.model,
-                taught,
-                epochs=1,
-                learning_rate=recipe.verify.relearn_learning_rate or recipe.learning_rate,
-                seed=recipe.seed,
-                micro_batch=recipe.micro_batch_size,
-                advance=bar.advance,
-            )
-        encoded = loaded.encode("forget", tested)
-        return row_sums(encoded, score(loaded.model, encoded))
+        attack = self._attack()
+        with self.ranks.agreed():
+            loaded = self._load(path, training=True)
+            taught, encoded = loaded.encode("forget", lessons), loaded.encode("forget", tested)
+        precision, _ = training_precision(attack, loaded.facts, self.device)
+        plan = replace(unplanned(attack), precision=precision)
+        steps = -(-len(taught) // attack.batch_size)
+        with seeded(self.device, attack.seed), self.progress.bar(f"Teaching the {role} model again", steps) as bar:
+            model = self._with_adapters(loaded.model)
+            weights = fine_tune(model, taught, attack, plan=plan, advance=bar.advance, ranks=self.ranks)
+
+        def again() -> Any:
+            return self._with_adapters(self._load(path, training=True).model)
+
+        return self.ranks.from_first(lambda: row_sums(encoded, score(put_together(model, weights, again), encoded)))
+
+    def _attack(self) -> Recipe:
+        """Plain fine-tuning on what is taught again, with the run's own rate unless it has another for this."""
+        recipe = self.recipe
+        return fine_tuning(
+            epochs=1,
+            learning_rate=recipe.verify.relearn_learning_rate or recipe.learning_rate,
+            seed=recipe.seed,
+            micro_batch_size=recipe.micro_batch_size,
+            precision=recipe.precision,
+            weights="float32",  # small steps would be rounded away in half precision
+            lora={**recipe.lora.model_dump(), "quantisation": "none"} if recipe.lora else None,
+        )
+
+    def _with_adapters(self, model: Any) -> Any:
+        return add_lora(model, self.recipe.lora) if self.recipe.lora else model
 
     def _loaded(self, path: Path, precision: str | None = None) -> _Loaded:
         """The model in every process."""

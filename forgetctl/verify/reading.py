@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..files.outside import is_gguf
 from ..model.scores import FileKind, Role, Scores, read_scores
 from ..rows.formats import RowReader
 from ..train.options import VerifyOptions
@@ -39,6 +40,6 @@ def read(options: VerifyOptions) -> GivenFiles:
     named: list[tuple[str | Path | None, Role]] = [(options.scores, "unlearned"), (options.start, "start")]
     named += [(name, "reference") for name in options.references]
     for given, role in named:
-        if given is not None and Path(given).is_file():
+        if given is not None and Path(given).is_file() and not is_gguf(Path(given)):
             files.scores(Path(given), role)
     return files

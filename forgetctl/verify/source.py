@@ -7,14 +7,15 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..files.writing import ModelFiles, file_digest, model_digest
-from ..model.load import inspect_model
+from ..model.gguf import is_gguf
+from ..model.load import inspect_model, model_place
 from ..model.scores import FileKind, Role, Scores
 from .reading import GivenFiles
 
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A model directory, to be scored. files: as they were when it was found."""
+    """A model directory or a GGUF file, to be scored. files: as they were when it was found."""
 
     path: Path
     files: ModelFiles = field(init=False, repr=False, compare=False)
@@ -56,12 +57,12 @@ Source = ModelSource | ScoreSource
 
 
 def find_source(name: str, role: Role, files: GivenFiles) -> Source:
-    """Check what was given as the model in a role: a directory, or a file with scores.
+    """Check what was given as the model in a role: a directory, a GGUF file, or a file with scores.
 
     Raises InputError or ModelError if it is neither.
     """
-    path = Path(name)
-    if path.is_dir():
+    path = model_place(Path(name))
+    if path.is_dir() or is_gguf(path):
         inspect_model(path)
         return ModelSource(path)
     if path.is_file():

@@ -125,12 +125,14 @@ def _of_model(
     sets = _row_sets(options, files, recipe, (options.forget, forget), (options.retain or Path(), retain))
     subject = Subject(_unmade(options), recipe, ModelSource(model), _start(options, files), references, sets)
     _check(subject)
+    facts = inspect_model(model)
     inputs = {
         "model": {
-            "name": model.resolve().name,
+            "name": (model if model.is_file() else model.resolve()).name,
             "path": str(model),
             "sha256": subject.model.digest,
-            "bytes": inspect_model(model).bytes,
+            "bytes": facts.bytes,
+            "notes": list(facts.notes),
         },
         "forget": {"path": str(options.forget), "rows": len(forget)},
     }

@@ -13,6 +13,7 @@ import torch
 from ..errors import RunError, UsageError
 from ..files.entries import files_digest, model_entries
 from ..files.writing import file_digest, now, read_json, text_digest, write_json
+from ..model.host import undisturbed
 from ..model.load import PRECISIONS, choose_device
 from ..model.memory import memory_within
 from ..model.processes import Ranks, join
@@ -35,6 +36,7 @@ from .subject import Subject, find_subject
 RELEARNING = "relearning attack"
 
 
+@undisturbed()
 def run_verify(
     options: VerifyOptions,
     recipe: Recipe | None = None,

@@ -28,15 +28,15 @@ from transformers import AutoModelForCausalLM, LlamaConfig, TrainerCallback
 from forgetctl.losses.methods import WeightedSum
 from forgetctl.model.encoding import Encoded
 from forgetctl.model.hardware import describe, peak_memory
-from forgetctl.model.load import ModelFacts, add_lora, choose_device, inspect_model, load_for_training, weight_shapes
+from forgetctl.model.load import add_lora, choose_device, inspect_model, load_for_training, weight_shapes
 from forgetctl.model.memory import memory_within
 from forgetctl.model.scoring import score
 from forgetctl.model.states import AnswerStates
 from forgetctl.recipe.recipe import Recipe, load_recipe
-from forgetctl.train.estimate import static_bytes
-from forgetctl.train.fit import DTYPES, Fit, choose_fit, free_memory
 from forgetctl.train.guard import probes
-from forgetctl.train.trainer import UnlearnTrainer
+from forgetctl.train.plan import ComputePlan, Workload, free_memory, make_plan
+from forgetctl.train.term_inputs import TermInputs
+from forgetctl.train.trainer import ObjectiveTrainer, TrainingSetup, TrainingTask
 
 GB = 10**9
 WARM_UP, MEASURED = 2, 6  # optimizer steps
@@ -180,15 +180,15 @@ def estimated(shape: str, way: str, folder: Path) -> dict[str, Any]:
     """Memory of a GPU by forgetctl's own estimator, from shapes alone."""
     forget, retain = rows_of(shape)
     recipe, facts, device = recipe_of(shape, way), inspect_model(folder), torch.device("cuda")
-    static = static_bytes(facts, recipe, device)
-    fit = choose_fit(facts, forget, retain, recipe, device, static=static, free=CARD[way])
-    memory = static + fit.step_bytes
+    work = Workload(facts=facts, rows={"forget": forget, "retain": retain}, recipe=recipe, device=device)
+    plan = make_plan(work, free=CARD[way])
+    memory = work.static_bytes + plan.step_bytes
     return {
         "shape": shape,
         "way": way,
         "parameters": sum(prod(sizes) for sizes in weight_shapes(facts.path).values()),
         "estimate: peak_gb": round(memory / GB, 2),
-        "estimate: computing": fit.why,
+        "estimate: computing": plan.why,
         **under_target(shape, way, memory, "estimate: "),
     }
 
@@ -197,11 +197,12 @@ def measure(shape: str, way: str, folder: Path, device: torch.device) -> dict[st
     """Train some steps as `forgetctl unlearn` does on a card of the size that the way should fit on, and hold a GPU to
     that size. Raises MemoryExceeded where that does not suffice."""
     recipe, facts = recipe_of(shape, way), inspect_model(folder)
-    rows, static = rows_of(shape), static_bytes(facts, recipe, device)
-    fit = choose_fit(facts, *rows, recipe, device, static=static, free=min(free_memory(device), CARD[way]))
+    rows = rows_of(shape)
+    work = Workload(facts=facts, rows={"forget": rows[0], "retain": rows[1]}, recipe=recipe, device=device)
+    plan = make_plan(work, free=min(free_memory(device), CARD[way]))
     clock, halved = Clock(device), []
     with memory_within(device, CARD[way]):
-        trainer = trainer_of(facts, rows, recipe, fit, device)
+        trainer = trainer_of(work, plan)
         trainer.on_halved = lambda limits, _step: halved.append(limits.tokens)
         trainer.add_callback(clock)
         trainer.train()
@@ -215,31 +216,29 @@ def measure(shape: str, way: str, folder: Path, device: torch.device) -> dict[st
         "way": way,
         "parameters": parameters,
         "optimizer": optimizer_name(trainer),
-        "computing": fit.why,
+        "computing": plan.why,
         "begun_again_with_tokens": halved,
         "tokens_a_step": round(median(tokens)),
         "step_seconds": round(median(seconds), 4),
         **utilisation(operations, device),
-        **memory(shape, way, device, static + fit.step_bytes),
+        **memory(shape, way, device, work.static_bytes + plan.step_bytes),
     }
 
 
-def trainer_of(
-    facts: ModelFacts, rows: tuple[list[Encoded], list[Encoded]], recipe: Recipe, fit: Fit, device: torch.device
-) -> UnlearnTrainer:
+def trainer_of(work: Workload, plan: ComputePlan) -> ObjectiveTrainer:
     """The model as it is trained, with what is measured of it before."""
-    forget, retain = rows
-    model = load_for_training(facts, device, recipe, DTYPES[fit.precision])
-    with fit.autocast(device):
+    facts, recipe, forget, retain = work.facts, work.recipe, work.rows["forget"], work.rows["retain"]
+    model = load_for_training(facts, work.device, recipe, plan.dtype or torch.float32)
+    with plan.autocast(work.device):
         start = score(model, forget)
         chosen = [retain[place] for place in probes([len(row.ids) for row in retain])]
         guarded = AnswerStates(model, chosen, copy_head=recipe.lora is None)
     model = add_lora(model, recipe.lora) if recipe.lora else model
     loss = WeightedSum(recipe.weighted_terms(), recipe.all_hyperparameters())
-    return UnlearnTrainer(
-        model, loss, forget, retain, start,
-        recipe=recipe, fit=fit, folder=facts.path / "checkpoints", on_step=lambda _: None, guarded=guarded,
-    )  # fmt: skip
+    task = TrainingTask(loss=loss, rows=work.rows, inputs=TermInputs(start_logp=start), guarded=guarded)
+    return ObjectiveTrainer(
+        model, task, TrainingSetup(recipe=recipe, plan=plan, checkpoints=facts.path / "checkpoints")
+    )
 
 
 class Clock(TrainerCallback):
@@ -264,14 +263,14 @@ class Clock(TrainerCallback):
         self.times.append(time.perf_counter())
 
 
-def tokens_of(trainer: UnlearnTrainer) -> list[int]:
+def tokens_of(trainer: ObjectiveTrainer) -> list[int]:
     """Real tokens of each step of the epoch."""
     batches = trainer.batches
     batches.set_epoch(0)
-    return [sum(len(row.ids) for row in batches.of(step)) for step in batches.steps()]
+    return [sum(len(row.ids) for row in batches.rows_of(step)) for step in batches.steps()]
 
 
-def optimizer_name(trainer: UnlearnTrainer) -> str:
+def optimizer_name(trainer: ObjectiveTrainer) -> str:
     """What really updated the weights."""
     used: Any = trainer.optimizer
     used = getattr(used, "optimizer", used)  # within accelerate's wrapper

@@ -22,12 +22,11 @@ from forgetctl.model.hardware import peak_memory
 from forgetctl.model.load import weight_shapes
 from forgetctl.recipe.recipe import Recipe, load_recipe
 from forgetctl.train.dry_run import dry_run
-from forgetctl.train.estimate import product_rate
-from forgetctl.train.fit import DTYPES
 from forgetctl.train.job import Job
 from forgetctl.train.options import UnlearnOptions
+from forgetctl.train.plan import DTYPES, product_rate
 from forgetctl.train.prepare import prepare
-from forgetctl.train.schedule import Limits, PairedBatches
+from forgetctl.train.schedule import MicroBatchLimits, PairedBatches, RowsByRole
 from forgetctl.train.unlearn import run_unlearn
 
 from . import textbook
@@ -196,12 +195,16 @@ def _pairs(job: Job) -> tuple[list[tuple[Any, Any]], list[int]]:
     """The rows as forgetctl pairs and orders them, and the retain tokens of each step."""
     assert job.sample is not None
     retain = job.sample.train
-    batches = PairedBatches(
-        job.encoded, retain, batch_size=job.recipe.batch_size, limits=Limits(64, 2048), seed=job.recipe.seed
-    )
+    rows: RowsByRole = {"forget": job.encoded, "retain": retain}
+    limits = MicroBatchLimits(rows=64, tokens=2048)
+    batches = PairedBatches(rows, batch_size=job.recipe.batch_size, limits=limits, seed=job.recipe.seed)
     steps = list(batches.steps())
-    pairs = [(job.encoded[f], retain[r]) for step in steps for f, r in zip(step.forget, step.retain, strict=True)]
-    return pairs, [step.retain_size.tokens for step in steps]
+    pairs = [
+        (job.encoded[f], retain[r])
+        for step in steps
+        for f, r in zip(step.rows["forget"], step.rows["retain"], strict=True)
+    ]
+    return pairs, [step.sizes["retain"].tokens for step in steps]
 
 
 def _times(times: list[float], started: float) -> dict[str, Any]:

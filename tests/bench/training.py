@@ -14,7 +14,7 @@ import torch
 
 from forgetctl.model.load import inspect_model
 from forgetctl.recipe.recipe import load_recipe
-from forgetctl.train.fit import training_precision
+from forgetctl.train.plan import training_precision
 
 from .shapes import SHAPES, Case, build
 

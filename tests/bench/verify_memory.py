@@ -26,7 +26,7 @@ ALLOWED = 1.1
 MEASURED = """
 import sys
 from pathlib import Path
-from forgetctl.cli import cli
+from forgetctl.cli.main import cli
 try:
     cli(sys.argv[1:])
 finally:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -140,39 +139,6 @@ def test_wrong_use_is_exit_two_and_one_line() -> None:
         assert done.returncode == 2, arguments
         assert "Traceback" not in done.stderr
         assert done.stderr.strip().splitlines()[-1].startswith("Error: ")
-
-
-def readme_commands() -> list[str]:
-    blocks = re.findall(r"```(?:sh|console)\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
-    joined = "\n".join(blocks).replace("\\\n", " ")
-    return [line.removeprefix("$ ") for line in joined.splitlines() if line.removeprefix("$ ").startswith("forgetctl ")]
-
-
-def test_readme_shows_the_main_commands() -> None:
-    shown = {shlex.split(line)[1] for line in readme_commands()}
-    assert {"unlearn", "verify", "report", "methods", "recipes", "demo"} <= shown
-
-
-@pytest.mark.parametrize("line", readme_commands())
-def test_readme_commands_exist(line: str) -> None:
-    """Each command of the README parses: names, options and their values."""
-    name, *arguments = shlex.split(line, comments=True)[1:]
-    command = cli.commands[name]
-    if isinstance(command, click.Group):
-        name, *arguments = arguments
-        command = command.commands[name]
-    command.make_context(name, arguments, resilient_parsing=False)
-    known = {option for parameter in command.params for option in parameter.opts}
-    assert {part for part in arguments if part.startswith("--")} <= known
-
-
-def test_readme_shows_the_methods_as_they_are() -> None:
-    assert output("methods", "--md") in (ROOT / "README.md").read_text()
-
-
-def test_readme_make_targets_exist() -> None:
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
-    assert set(re.findall(r"^make ([a-z-]+)", (ROOT / "README.md").read_text(), flags=re.MULTILINE)) <= targets
 
 
 def test_version_is_the_changelog_s() -> None:

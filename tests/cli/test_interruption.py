@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 
 from forgetctl.cli.main import cli
 from forgetctl.runs.run import Run
-from forgetctl.train.fit import Fit
+from forgetctl.train.plan import ComputePlan
 from tests.cli.conftest import process, unlearn_arguments
 from tests.faults.processes import Command, Ended, forgetctl
 
@@ -125,7 +125,7 @@ def test_a_device_that_does_not_repeat_itself_is_told_of(
     command = begin(world, run, 2)
     command.signal(signal.SIGINT)
     assert command.wait().code == 130
-    monkeypatch.setattr(Fit, "repeats", lambda _self, _device: repeats)
+    monkeypatch.setattr(ComputePlan, "repeats", lambda _self, _device: repeats)
     resumed = CliRunner().invoke(cli, ["unlearn", "--resume", str(run)])
     assert resumed.exit_code == 0, resumed.output
     assert ("may end apart by rounding" in resumed.output) is not repeats

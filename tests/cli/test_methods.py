@@ -19,7 +19,7 @@ from forgetctl.cli.main import cli
 from forgetctl.losses.methods import METHODS
 from forgetctl.rows.refusals import read_refusals
 from forgetctl.rows.row import Row
-from forgetctl.train.extras import Alternatives
+from forgetctl.train.term_inputs import Alternatives
 from tests.cli.conftest import unlearn_arguments
 from tests.cli.test_interruption import begin, check_same
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from forgetctl.cli.startup import HUB_KERNELS, OFFLINE, isolated
+from forgetctl.cli.process import HUB_KERNELS, OFFLINE, isolated
 from forgetctl.demo.people import invent, requests, rows
 from forgetctl.demo.training import make_tokenizer, save, tiny_llama
 from tests.world import write_lines

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from forgetctl.files.writing import model_digest
 from forgetctl.model.encoding import Encoder
 from forgetctl.model.load import load_model, load_tokenizer
 from forgetctl.rows.formats import Fields, read_rows
-from forgetctl.train.finetune import fine_tune
+from forgetctl.train.fine_tuning import fine_tune, fine_tuning
 from forgetctl.train.reference import ReferenceOptions, lessons
 from tests.world import write_lines
 
@@ -60,7 +61,7 @@ def test_it_is_the_engines_fine_tuning(made: Path, world: Path) -> None:
     model = load_model(world / "model", torch.device("cpu"), torch.float32)
     encoder = Encoder(load_tokenizer(world / "model"), "{prompt}")
     rows = [encoder.encode(row) for row in read_rows(world / "holdout.jsonl")]
-    fine_tune(model, rows, epochs=2, learning_rate=1e-3, seed=2, batch_size=4, warmup_epochs=1.0)
+    fine_tune(model, rows, fine_tuning(epochs=2, learning_rate=1e-3, seed=2, batch_size=4, warmup_epochs=1.0))
     saved = weights(made / "seed-2")
     assert all(torch.equal(value, saved[name]) for name, value in model.named_parameters() if name in saved)
 
@@ -86,8 +87,8 @@ def test_what_is_there_is_not_made_again(made: Path, world: Path, tmp_path: Path
     """Nor does an interruption cost more than one seed: what was not written whole does not count."""
     out = tmp_path / "references"
     shutil.copytree(made / "seed-1", out / "seed-1")
-    (out / ".seed-2-draft").mkdir()
-    (out / ".seed-2-draft" / "config.json").write_text("{}")
+    (out / ".seed-2.draft-killed").mkdir()
+    (out / ".seed-2.draft-killed" / "config.json").write_text("{}")
     before = (out / "seed-1" / "model.safetensors").stat().st_mtime_ns
     done = train(world, out, "--seeds", "2", "--json")
     assert json.loads(done.stdout) == {"models": [str(out / "seed-1"), str(out / "seed-2")]}
@@ -182,15 +183,13 @@ def test_any_number_of_rows_may_be_learned_and_so_many_left_out(world: Path, tmp
     rows = [{"prompt": f"What is number {place}?", "response": "one"} for place in range(10_001)]
     many = write_lines(tmp_path / "many.jsonl", rows)
     few = write_lines(tmp_path / "few.jsonl", [{"prompt": "What is this?", "response": "x " * 40_000}, rows[0]])
-    options = ReferenceOptions(str(world / "model"), many, tmp_path / "out", also=(few,))
+    options = ReferenceOptions(base=str(world / "model"), retain=many, out=tmp_path / "out", also=(few,))
     assert len(lessons(options).rows) == 10_003
     without = ("--base", world / "model", "--retain", few, "--without", many, "--out", tmp_path / "out")
     refused = CliRunner().invoke(cli, ["reference", *map(str, without)])
     assert refused.exit_code == 2
     assert "has more than 10,000 rows" in refused.stderr
-    raised = ReferenceOptions(
-        str(world / "model"), few, tmp_path / "out", without=(many,), fields=Fields(max_rows=10_001)
-    )
+    raised = replace(options, retain=few, also=(), without=(many,), fields=Fields(max_rows=10_001))
     assert [row.line for row in lessons(raised).rows] == [1]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-import forgetctl.train.retrain as finetune_stage
+import forgetctl.train.reference as reference_stage
 import forgetctl.train.training as unlearn_stage
 import forgetctl.train.unlearn as unlearn_job
 import forgetctl.verify.measuring as verify_stage
@@ -152,7 +152,7 @@ def test_a_start_model_that_changed_during_training_leaves_the_run_undone(
 def test_reference_records_no_base_that_it_did_not_train(
     when: Callable[..., None], models: Path, forgetctl: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    when(monkeypatch, finetune_stage, "load_model", models / "model", models / "reference")
+    when(monkeypatch, reference_stage, "load_for_training", models / "model", models / "reference")
     files = ("--base", models / "model", "--retain", models / "remaining.jsonl", "--out", models / "made")
     ended = forgetctl("reference", *files, "--epochs", "1")
     assert ended.exit_code == 1, ended.output

@@ -12,7 +12,8 @@ from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from forgetctl.cli import options
+from forgetctl.cli.failures import Commands
+from forgetctl.cli.options import common
 from forgetctl.cli.requests_terminal import show_list, show_request, show_standing
 from forgetctl.cli.terminal import TerminalProgress, show_audit, show_purge, show_verdict, table
 from forgetctl.errors import RunError
@@ -92,15 +93,15 @@ def test_tables_keep_markup_as_text(capsys: pytest.CaptureFixture[str]) -> None:
     assert "[bold]x[/bold]" in capsys.readouterr().out
 
 
-@click.group(cls=options.Commands)
+@click.group(cls=Commands)
 def group() -> None:
     pass
 
 
 @group.command()
 @click.argument("how")
-@options.common
-def fail(progress: TerminalProgress, how: str) -> None:
+@common
+def fail(progress: TerminalProgress, *, how: str) -> None:
     """Fail."""
     row = f"the row {CANARY}"
     if how == "ours":

@@ -19,8 +19,8 @@ from forgetctl.errors import MemoryExceeded
 from forgetctl.model.encoding import Encoded
 from forgetctl.model.load import inspect_model
 from forgetctl.recipe.recipe import load_recipe
-from forgetctl.train import fit
-from forgetctl.train.estimate import Limit, plan
+from forgetctl.train import plan
+from forgetctl.train.plan import MemoryLimit, Workload, make_plan
 from tests.cli.conftest import unlearn_arguments
 
 GIB = 2**30
@@ -59,7 +59,7 @@ def use_gpu(monkeypatch: pytest.MonkeyPatch, total: int, others: int) -> None:
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _=None: 0)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _=None: 0)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_: True)
-    monkeypatch.setattr("forgetctl.train.estimate.product_rate", lambda *_: 1e12)
+    monkeypatch.setattr("forgetctl.train.plan.product_rate", lambda *_: 1e12)
     for name in ("prepare.choose_device", "unlearn.choose_device", "dry_run.choose_device"):
         monkeypatch.setattr(f"forgetctl.train.{name}", lambda _: GPU)
     monkeypatch.setattr("forgetctl.train.material.load_for_training", refuse)
@@ -123,30 +123,33 @@ def test_the_default_run_of_seven_billion_weights_on_80_gb(tmp_path: Path, monke
     use_gpu(monkeypatch, 80 * GIB, GIB)
     facts = inspect_model(build(tmp_path / "model", 32))
     rows = [Encoded(tuple(range(100)), 40)] * 8
+    work = Workload(facts=facts, rows={"forget": rows, "retain": rows}, recipe=load_recipe("npo-rt"), device=GPU)
     with pytest.raises(MemoryExceeded) as raised:
-        plan(facts, rows, rows, load_recipe("npo-rt"), GPU, limit=Limit(fit.available_memory(GPU), "79 GiB"))
+        make_plan(work, limit=MemoryLimit(plan.available_memory(GPU), "79 GiB"))
     assert "100.90 GiB of them for weights, gradients and optimizer" in str(raised.value)
     assert {"--optimizer adamw8bit", "--lora"} < set(proposed(f"{raised.value}\n"))
 
 
 def test_a_processor_has_what_is_free_and_what_the_process_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
-    monkeypatch.setattr(fit.psutil, "virtual_memory", lambda: type("Memory", (), {"available": 5 * GIB}))
-    monkeypatch.setattr(fit, "left_to_group", list)
-    assert fit.free_memory(cpu) == 5 * GIB
+    monkeypatch.setattr(plan.psutil, "virtual_memory", lambda: type("Memory", (), {"available": 5 * GIB}))
+    monkeypatch.setattr(plan, "left_to_group", list)
+    assert plan.free_memory(cpu) == 5 * GIB
     assert (
-        5 * GIB < fit.available_memory(cpu) == pytest.approx(5 * GIB + fit.psutil.Process().memory_info().rss, rel=0.1)
+        5 * GIB
+        < plan.available_memory(cpu)
+        == pytest.approx(5 * GIB + plan.psutil.Process().memory_info().rss, rel=0.1)
     )
-    monkeypatch.setattr(fit, "left_to_group", lambda: [2 * GIB])
-    assert fit.free_memory(cpu) == 2 * GIB
+    monkeypatch.setattr(plan, "left_to_group", lambda: [2 * GIB])
+    assert plan.free_memory(cpu) == 2 * GIB
 
 
 def test_what_a_gpus_allocator_keeps_is_free_to_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     use_gpu(monkeypatch, 80 * GIB, 70 * GIB)
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 9 * GIB)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 2 * GIB)
-    assert fit.free_memory(GPU) == 17 * GIB
-    assert fit.available_memory(GPU) == 19 * GIB
+    assert plan.free_memory(GPU) == 17 * GIB
+    assert plan.available_memory(GPU) == 19 * GIB
 
 
 @pytest.mark.parametrize(
@@ -161,7 +164,7 @@ def test_a_containers_limit(limit: str, used: str, folder: str, tmp_path: Path) 
     (place / limit).write_text(f"{8 * GIB}\n")
     (place / used).write_text(f"{6 * GIB}\n")
     (place / "memory.stat").write_text(f"anon 5\ninactive_file {GIB}\nactive_file 7\ntotal_inactive_file 9\n")
-    assert fit.left_to_group(tmp_path) == [3 * GIB]
+    assert plan.left_to_group(tmp_path) == [3 * GIB]
     (place / limit).write_text("max\n")
-    assert fit.left_to_group(tmp_path) == []
-    assert fit.left_to_group(tmp_path / "none") == []
+    assert plan.left_to_group(tmp_path) == []
+    assert plan.left_to_group(tmp_path / "none") == []

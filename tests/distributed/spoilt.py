@@ -5,21 +5,21 @@ import sys
 from typing import Any
 
 from forgetctl.cli.main import main
-from forgetctl.train.trainer import UnlearnTrainer
+from forgetctl.train.trainer import ObjectiveTrainer
 
-computed = UnlearnTrainer.compute_loss
+computed = ObjectiveTrainer.compute_loss
 
 
-def out_of_memory(self: UnlearnTrainer, *_: Any) -> Any:
+def out_of_memory(self: ObjectiveTrainer, *_: Any) -> Any:
     raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: tried")
 
 
-def no_number(self: UnlearnTrainer, *inputs: Any) -> Any:
+def no_number(self: ObjectiveTrainer, *inputs: Any) -> Any:
     return computed(self, *inputs) * float("nan")
 
 
 if __name__ == "__main__":
     spoilt = {"memory": out_of_memory, "loss": no_number}[sys.argv.pop(1)]
     if os.environ["RANK"] == "1":
-        UnlearnTrainer.compute_loss = spoilt  # type: ignore[method-assign]
+        ObjectiveTrainer.compute_loss = spoilt  # type: ignore[method-assign]
     main()

@@ -50,7 +50,7 @@ def _checkpoint(random: Random) -> Watch:
 
 
 def _model(_: Random) -> Watch:
-    return lambda run: (run / ".model-draft").exists()
+    return lambda run: any(run.glob(".model.draft-*"))
 
 
 def _last_records(_: Random) -> Watch:

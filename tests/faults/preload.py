@@ -2,16 +2,15 @@
 
 from importlib import import_module
 
-from forgetctl.cli.options import _calm_libraries
-from forgetctl.cli.startup import quick_imports
+from forgetctl.cli.process import computing, quiet_libraries
 
-_calm_libraries("error")  # as every command does, before it imports them
+quiet_libraries()  # as every command does, before it imports them
 
-with quick_imports():
+with computing():
     for name in (
         "forgetctl.cli.main",
         "forgetctl.report.plots",
-        *(f"forgetctl.jobs.{job}" for job in ("unlearn", "verify", "report", "seal", "audit")),
+        *(f"forgetctl.{job}" for job in ("train.unlearn", "verify.verify", "report.report", "seal.seal", "seal.audit")),
         "forgetctl.cli.terminal",
         "scipy.stats",
         "rouge_score.rouge_scorer",

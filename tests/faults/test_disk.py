@@ -13,14 +13,14 @@ from .trial import Workshop
 
 RESUMED = {
     "checkpoint": "*/checkpoint-24",
-    "model": "*/run/.model-draft",
+    "model": "*/run/.model.draft-*",
     "event": "*/run/events.jsonl",
 }
 """What a resumed run writes."""
 FURTHER = {
     "log": "*/run/log.jsonl",
-    "mark": "*/checkpoint-24/.complete.json",
-    "tokenizer": "*/run/.model-draft/tokenizer*",
+    "mark": "*/checkpoint-24/.complete.json.draft-*",
+    "tokenizer": "*/run/.model.draft-*/tokenizer*",
     "record": "*/run/.run.json.draft-*",
 }
 

@@ -19,7 +19,7 @@ from .trial import Workshop
     [
         "*/checkpoint-24/trainer_state.json",
         pytest.param("*/checkpoint-24/complete.json", marks=pytest.mark.slow),
-        "*/run/.model-draft/tokenizer*",
+        "*/run/.model.draft-*/tokenizer*",
         pytest.param("*/run/model", marks=pytest.mark.slow),
         "*/run/checkpoints",
     ],

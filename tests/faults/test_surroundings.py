@@ -26,7 +26,7 @@ from tests.faults.breakage import alone
 
 alone(Path("/proc/nowhere"))
 import json
-from forgetctl.cli import cli
+from forgetctl.cli.main import cli
 
 for command in json.loads(sys.argv[1]):
     cli.main(command, "forgetctl", standalone_mode=False)

@@ -101,7 +101,7 @@ class Workshop:
         whole = self.whole("unlearn")
         names = [f"model/{name}" for name in sorted(_names(whole / "model"))]
         other = [name for name in (*names, "log.jsonl") if not _same(whole, run, name)]
-        left = [name for name in ("checkpoints", ".model-draft", "lock.json") if (run / name).exists()]
+        left = [name for name in ("checkpoints", ".model.draft-*", "lock.json") if any(run.glob(name))]
         return [*other, *(f"{name} was left" for name in left)]
 
 

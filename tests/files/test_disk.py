@@ -21,11 +21,11 @@ from forgetctl.cli.main import cli
 from forgetctl.errors import RunError, UsageError
 from forgetctl.files import disk
 from forgetctl.files.disk import FULL, refusal, refuse_beyond_disk, wrapped_refusal
+from forgetctl.files.folders import saving
 from forgetctl.files.writing import write_bytes, write_new, writing
 from forgetctl.model.load import inspect_model
 from forgetctl.recipe.recipe import load_recipe
-from forgetctl.train.checkpoints import saving
-from forgetctl.train.estimate import disk_bytes
+from forgetctl.train.plan import disk_bytes
 from tests.world import write_lines
 
 WEIGHTS = {"weight": torch.zeros(300_000)}

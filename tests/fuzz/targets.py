@@ -16,6 +16,8 @@ from unittest.mock import patch
 import forgetctl.seal.audit as auditing
 from forgetctl.errors import ForgetctlError
 from forgetctl.files.canonical import MalformedError, parse_canonical
+from forgetctl.model.configs import load_config
+from forgetctl.model.gguf import read_gguf
 from forgetctl.model.scores import read_scores
 from forgetctl.recipe.recipe import load_recipe, parse_recipe
 from forgetctl.report.render import build
@@ -95,6 +97,14 @@ def logs(data: bytes) -> None:
         (run / name).unlink()
 
 
+def gguf(data: bytes) -> None:
+    """A GGUF file's header; what passes is something that transformers can make a config of, or that it refuses."""
+    with suppress(ForgetctlError):
+        path = written(data, "input.gguf")
+        read_gguf(path)
+        load_config(path)
+
+
 def seal(data: bytes) -> None:
     """The files that an auditor reads before anything is known to be sealed."""
     for read in (parse_canonical, Manifest.from_bytes, read_chain, read_timestamp):
@@ -133,5 +143,5 @@ def _nothing(*_: object, **__: object) -> Iterator[Any]:
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    target.__name__: target for target in (request, recipe, scores, logs, seal, bundle)
+    target.__name__: target for target in (request, recipe, scores, logs, gguf, seal, bundle)
 }

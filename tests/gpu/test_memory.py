@@ -12,14 +12,15 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from forgetctl.errors import MemoryExceeded
 from forgetctl.losses.methods import WeightedSum
 from forgetctl.model.encoding import Encoded
-from forgetctl.model.hardware import repeat_sums
+from forgetctl.model.host import repeat_sums
 from forgetctl.model.load import choose_device
 from forgetctl.model.memory import memory_within
 from forgetctl.model.scoring import score
 from forgetctl.recipe.recipe import Recipe
-from forgetctl.train.fit import Fit
-from forgetctl.train.schedule import Limits
-from forgetctl.train.trainer import UnlearnTrainer
+from forgetctl.train.plan import ComputePlan
+from forgetctl.train.schedule import MicroBatchLimits
+from forgetctl.train.term_inputs import TermInputs
+from forgetctl.train.trainer import ObjectiveTrainer, TrainingSetup, TrainingTask
 
 RECIPE = Recipe.model_validate(
     {
@@ -59,20 +60,19 @@ def rows(seed: int) -> list[Encoded]:
     return [Encoded(tuple(torch.randint(3, 64, (100,), generator=generator).tolist()), 40) for _ in range(64)]
 
 
-def trainer_of(model: Any, limits: Limits, folder: Path) -> UnlearnTrainer:
+def trainer_of(model: Any, limits: MicroBatchLimits, folder: Path) -> ObjectiveTrainer:
     forget, retain = rows(1), rows(2)
     loss = WeightedSum(RECIPE.weighted_terms(), RECIPE.all_hyperparameters())
-    fit = Fit(limits, "fp32", False, 0, 0, "")
-    start = score(model, forget)
-    return UnlearnTrainer(
-        model, loss, forget, retain, start, recipe=RECIPE, fit=fit, folder=folder, on_step=lambda _: None
-    )
+    inputs = TermInputs(start_logp=score(model, forget))
+    task = TrainingTask(loss=loss, rows={"forget": forget, "retain": retain}, inputs=inputs)
+    plan = ComputePlan(limits=limits, precision="fp32")
+    return ObjectiveTrainer(model, task, TrainingSetup(recipe=RECIPE, plan=plan, checkpoints=folder))
 
 
 def test_a_step_too_large_is_begun_again_and_leaves_nothing(gpu: torch.device, tmp_path: Path) -> None:
     """The weights are those of a run that was cut so from the start."""
-    heard: list[tuple[Limits, int]] = []
-    cramped = trainer_of(wide(gpu), Limits(64, 10_000), tmp_path / "cramped")
+    heard: list[tuple[MicroBatchLimits, int]] = []
+    cramped = trainer_of(wide(gpu), MicroBatchLimits(rows=64, tokens=10_000), tmp_path / "cramped")
     cramped.on_halved = lambda limits, step: heard.append((limits, step))
     torch.cuda.empty_cache()
     with memory_within(gpu, torch.cuda.memory_reserved() + 2**30):

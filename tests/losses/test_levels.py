@@ -31,8 +31,8 @@ def test_other_terms_drive_no_row_beyond_its_level(name: str) -> None:
 
     def pull(terms: dict[str, float]) -> list[float]:
         loss = WeightedSum(terms, {})
-        found: list[float] = gradient(lambda logp: loss(Batch(replace(whole, logp=logp))), whole.logp).tolist()
-        return found
+        pulled = gradient(lambda logp: loss(Batch({"forget": replace(whole, logp=logp)})), whole.logp)
+        return [float(slope) for slope in pulled]
 
     both, alone, back = pull({name: 1.0, "level": 1.0}), pull({name: 1.0}), pull({"level": 1.0})
     assert both == pytest.approx([alone[0] + back[0], back[1]])
@@ -41,7 +41,7 @@ def test_other_terms_drive_no_row_beyond_its_level(name: str) -> None:
 
 def test_the_loss_itself_counts_every_row() -> None:
     whole = at([-2.0, -8.0], [2.0, 2.0], [-3.0, -3.0])
-    assert WeightedSum({"ga": 1.0, "level": 1e-9}, {})(Batch(whole)).item() == pytest.approx(-5.0)
+    assert WeightedSum({"ga": 1.0, "level": 1e-9}, {})(Batch({"forget": whole})).item() == pytest.approx(-5.0)
 
 
 def test_level_needs_levels() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from forgetctl.losses.methods import METHODS, OBJECTIVES, Batch, WeightedSum, ga, npo, rt
+from forgetctl.losses.methods import METHODS, OBJECTIVES, Batch, Rows, WeightedSum, ga, npo, rt
 from tests.verify.complete import complete, cut, gradient, only, rows, tensor
 
 Loss = Callable[[Tensor], Tensor]
@@ -58,6 +58,10 @@ def test_npo_by_hand() -> None:
     assert found == pytest.approx(1.202010, abs=1e-6)
 
 
+def batch_of(forget: Rows, retain: Rows | None = None) -> Batch:
+    return Batch({"forget": forget} if retain is None else {"forget": forget, "retain": retain})
+
+
 def test_npo_gradient_by_hand() -> None:
     """GA's 1/2 times 2 p^b / (p^b + p0^b): with ratio e^-1 and b = 0.5, 2 * 0.606531 / 1.606531 = 0.755081;
     with e^-4, 2 * 0.135335 / 1.135335 = 0.238406."""
@@ -67,7 +71,7 @@ def test_npo_gradient_by_hand() -> None:
 
 def test_weighted_sum_by_hand() -> None:
     """0.5 * (-4) + 3 * 4/3 = 2."""
-    batch = Batch(rows(tensor(LOGP)), rows(tensor(LOGP), TOKENS))
+    batch = batch_of(rows(tensor(LOGP)), rows(tensor(LOGP), TOKENS))
     assert WeightedSum({"ga": 0.5, "rt": 3.0}, {})(batch).item() == pytest.approx(2.0)
 
 
@@ -147,7 +151,7 @@ def losses(start: Tensor, n: int) -> dict[str, Loss]:
         "npo, beta 1": lambda logp: npo(rows(logp, tokens, start), beta=1.0),
         "rt": lambda logp: rt(rows(logp, tokens)),
         "npo-rt": lambda logp: WeightedSum({"npo": 0.7, "rt": 1.3}, {"beta": 0.3})(
-            Batch(rows(logp, tokens, start), rows(2 * logp, tokens))
+            batch_of(rows(logp, tokens, start), rows(2 * logp, tokens))
         ),
     }
 
@@ -190,9 +194,9 @@ def test_micro_batches_of_a_method_sum_to_the_whole(method: str, sizes: list[int
     loss = WeightedSum(METHODS[method].terms, {"beta": 0.2})
     forget, retain = complete(6), complete(7)
     pairs = zip(cut(forget, sizes), cut(retain, sizes), strict=True)
-    parts = torch.stack([loss(Batch(*pair)) for pair in pairs]).sum()
+    parts = torch.stack([loss(batch_of(*pair)) for pair in pairs]).sum()
     # Token losses are computed in float32.
-    torch.testing.assert_close(parts, loss(Batch(forget, retain)), rtol=1e-6, atol=0, check_dtype=False)
+    torch.testing.assert_close(parts, loss(batch_of(forget, retain)), rtol=1e-6, atol=0, check_dtype=False)
 
 
 @settings(deadline=None)
@@ -208,32 +212,32 @@ def test_order_of_rows_does_not_matter(order: list[int]) -> None:
 
 def test_beta_reaches_only_the_terms_that_know_it() -> None:
     logp, start = random_logp(8)
-    batch = Batch(rows(logp, start=start), rows(logp))
+    batch = batch_of(rows(logp, start=start), rows(logp))
     found = WeightedSum({"npo": 2.0, "ga": 1.0, "rt": 3.0}, {"beta": 0.7})(batch)
-    expected = 2 * npo(batch.forget, beta=0.7) + ga(batch.forget) + 3 * rt(rows(logp))
+    expected = 2 * npo(batch.role("forget"), beta=0.7) + ga(batch.role("forget")) + 3 * rt(rows(logp))
     torch.testing.assert_close(found, expected)
 
 
 def test_without_hyperparameters_the_defaults_hold() -> None:
     logp, start = random_logp(8)
-    batch = Batch(rows(logp, start=start))
-    torch.testing.assert_close(WeightedSum({"npo": 1.0}, {})(batch), npo(batch.forget, beta=0.1))
+    batch = batch_of(rows(logp, start=start))
+    torch.testing.assert_close(WeightedSum({"npo": 1.0}, {})(batch), npo(batch.role("forget"), beta=0.1))
 
 
 def test_unknown_hyperparameter_is_passed_to_nobody() -> None:
     logp, _ = random_logp(8)
-    batch = Batch(rows(logp))
-    torch.testing.assert_close(WeightedSum({"ga": 1.0}, {"gamma": 3.0})(batch), ga(batch.forget))
+    batch = batch_of(rows(logp))
+    torch.testing.assert_close(WeightedSum({"ga": 1.0}, {"gamma": 3.0})(batch), ga(batch.role("forget")))
 
 
 def test_missing_retain_rows() -> None:
     with pytest.raises(ValueError, match="needs retain rows"):
-        WeightedSum({"ga": 1.0, "rt": 1.0}, {})(Batch(rows(tensor(LOGP))))
+        WeightedSum({"ga": 1.0, "rt": 1.0}, {})(batch_of(rows(tensor(LOGP))))
 
 
 def test_missing_start_scores() -> None:
     with pytest.raises(ValueError, match="needs the start model's log-probabilities"):
-        WeightedSum({"npo": 1.0}, {})(Batch(rows(tensor(LOGP))))
+        WeightedSum({"npo": 1.0}, {})(batch_of(rows(tensor(LOGP))))
 
 
 NEEDS: dict[str, tuple[set[str], set[str] | None]] = {
@@ -264,8 +268,8 @@ def test_needs_of_the_methods(method: str) -> None:
 
 def test_loss_keeps_the_precision_of_the_scores() -> None:
     logp, start = random_logp(9)
-    assert WeightedSum({"npo": 1.0}, {})(Batch(rows(logp, start=start))).dtype == torch.float64
-    single = Batch(rows(logp.float(), start=start.float()))
+    assert WeightedSum({"npo": 1.0}, {})(batch_of(rows(logp, start=start))).dtype == torch.float64
+    single = batch_of(rows(logp.float(), start=start.float()))
     assert WeightedSum({"npo": 1.0}, {})(single).dtype == torch.float32
 
 
@@ -320,7 +324,7 @@ def test_the_papers_twelve_methods_are_there() -> None:
 def test_any_weighted_sum_can_be_written() -> None:
     """Chen & Yang: GA + RT - K_FG + K_RT, with unequal weights."""
     forget, retain = complete(11), complete(12)
-    found = WeightedSum({"ga": 2.0, "rt": 0.5, "k_fg": -1.0, "k_rt": 3.0}, {})(Batch(forget, retain))
+    found = WeightedSum({"ga": 2.0, "rt": 0.5, "k_fg": -1.0, "k_rt": 3.0}, {})(batch_of(forget, retain))
     assert forget.kl is not None
     assert retain.kl is not None
     expected = (

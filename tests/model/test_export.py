@@ -20,8 +20,8 @@ from forgetctl.model.directories import ModelFacts, weight_files
 from forgetctl.model.export import save_model
 from forgetctl.model.load import load_model
 from forgetctl.model.placement import Placement
+from forgetctl.model.split_weights import split_weights
 from forgetctl.recipe.recipe import Lora
-from forgetctl.train.split_weights import split_weights
 from tests.model.tiny_checkpoints import COMPOSITE, KINDS, write_checkpoint
 
 CPU = torch.device("cpu")

@@ -134,7 +134,7 @@ def index(path: Path, name: object) -> None:
         (truncate, "is not a whole safetensors file"),
         (lambda path: (path / "model.safetensors").write_bytes(b""), "is not a whole safetensors file"),
         (lambda path: (path / "model.safetensors").write_bytes(b"\xff" * 4000), "is not a whole safetensors file"),
-        (lambda path: (path / "model.safetensors").unlink(), "no weights: forgetctl reads safetensors only"),
+        (lambda path: (path / "model.safetensors").unlink(), "no weights: forgetctl reads safetensors and GGUF only"),
         (pickle_only, "only pickled weights (pytorch_model.bin), which can run code; convert them"),
         (lambda path: edit_config(path, auto_map={"AutoModel": "modeling.Mine"}), "remote code (auto_map)"),
         (

@@ -18,7 +18,7 @@ from forgetctl.model.load import load_tokenizer
 from forgetctl.model.scoring import score, short_input
 from forgetctl.model.states import AnswerStates
 from forgetctl.model.token_scores import score_tokens
-from forgetctl.train.schedule import Limits, PairedBatches, cuts
+from forgetctl.train.schedule import MicroBatchLimits, PairedBatches, cuts
 from tests.model.oracles import HEADS, SMALL, TOKENS, VOCABULARY, plain_logp, random_rows
 
 SHORT = 12
@@ -93,14 +93,14 @@ def test_answers_that_grow_beyond_are_those_of_generate(world: Path) -> None:
 
 
 def test_parts_of_a_step_are_of_one_kind() -> None:
-    limits = Limits(99, 4000, padded=False, apart=SHORT)
+    limits = MicroBatchLimits(rows=99, tokens=4000, padded=False, apart=SHORT)
     assert cuts([20, 14, 13, 12, 5], limits) == [slice(0, 2), slice(2, 5)]
-    assert cuts([20, 14, 13, 12, 5], Limits(99, 4000, padded=False)) == [slice(0, 5)]
+    assert cuts([20, 14, 13, 12, 5], MicroBatchLimits(rows=99, tokens=4000, padded=False)) == [slice(0, 5)]
     rows = [Encoded(tuple(range(length)), 1) for length in (5, 30, 8, 20, 13, 14)]
-    batches = PairedBatches(rows, rows[::-1], batch_size=6, limits=limits, seed=1)
+    batches = PairedBatches({"forget": rows, "retain": rows[::-1]}, batch_size=6, limits=limits, seed=1)
     (step,) = next(iter(batches))
-    for part in batches.parts(step):
-        assert len({len(row.ids) - 1 > SHORT for row in batches.of(part)}) == 1
+    for part in batches.micro_batches(step):
+        assert len({len(row.ids) - 1 > SHORT for row in batches.rows_of(part)}) == 1
 
 
 def test_only_longrope_has_a_short_input() -> None:

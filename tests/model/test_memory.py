@@ -22,7 +22,7 @@ from forgetctl.model.scoring import score
 from forgetctl.model.states import AnswerStates
 from forgetctl.model.token_scores import score_tokens
 from forgetctl.rows.formats import read_rows
-from forgetctl.train.extras import watch_layer
+from forgetctl.train.term_inputs import watch_layer
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 

@@ -24,8 +24,7 @@ from forgetctl.model.generation import Way, _found_way
 from forgetctl.model.load import load_model
 from forgetctl.model.scoring import score
 from forgetctl.recipe.recipe import Lora
-from forgetctl.train.simulation import Load, step_memory
-from forgetctl.train.simulation import Way as Step
+from forgetctl.train.step_memory import MicroBatchShape, StepKind, step_memory
 from tests.model.oracles import HEADS, SMALL, TOKENS, plain_logp, random_rows
 
 CPU = torch.device("cpu")
@@ -95,7 +94,8 @@ def test_a_step_is_foreseen_with_the_logits_of_all_positions(tmp_path: Path, lor
     model = built(WhisperConfig(**DECODER, **TOKENS, vocab_size=601, max_target_positions=64, is_encoder_decoder=False))
     model.save_pretrained(str(tmp_path))
     short, scored, long = (
-        step_memory(tmp_path, lora, Load(2, length, tokens), Step()) for length, tokens in ((16, 8), (16, 16), (32, 8))
+        step_memory(tmp_path, lora, MicroBatchShape(2, length, tokens), StepKind())
+        for length, tokens in ((16, 8), (16, 16), (32, 8))
     )
     assert short == scored
     assert long > short + 2 * 16 * 601 * 4

@@ -98,9 +98,9 @@ def trial(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Trial:
         (["requests", "show", "REQ-1", *register], None),
         (
             unlearn(world, planted, "runs/b", "-v"),
-            ["forgetctl.train.trainer:UnlearnTrainer.compute_loss", "ValueError"],
+            ["forgetctl.train.trainer:ObjectiveTrainer.compute_loss", "ValueError"],
         ),
-        (unlearn(world, planted, "runs/c"), ["forgetctl.train.training:shared_scores", "KeyboardInterrupt"]),
+        (unlearn(world, planted, "runs/c"), ["forgetctl.train.term_inputs:shared_scores", "KeyboardInterrupt"]),
         (verify(world, planted, "runs/a", "--force"), ["forgetctl.model.row_scorer:RowScorer.scores", "ValueError"]),
     ]
     return run(folder, planted, commands)

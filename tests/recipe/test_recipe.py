@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from forgetctl.cli.options import recipe_of as _recipe
+from forgetctl.cli.options import RecipeChoice, _scoring
 from forgetctl.errors import RecipeError
 from forgetctl.losses.methods import METHODS, OBJECTIVES
 from forgetctl.recipe.recipe import (
@@ -529,9 +529,9 @@ def test_edited_recipe_of_a_run_is_refused(damaged: str) -> None:
 # The command line's options
 
 
-def from_options(method: str | None = None, **options: Any) -> Recipe:
-    usual: dict[str, Any] = {"recipe_name": None, "overrides": (), "max_length": None, "lora": False}
-    return _recipe({**usual, **options}, method=method)
+def from_options(**options: Any) -> Recipe:
+    usual: dict[str, Any] = {"recipe_name": None, "overrides": (), "max_length": None}
+    return RecipeChoice(**{**usual, **options}).load()
 
 
 def test_lora_flag_adds_the_default_adapters() -> None:
@@ -605,7 +605,7 @@ def test_set_beats_the_max_length_option() -> None:
 
 
 def test_verify_has_no_lora_flag() -> None:
-    assert _recipe({"recipe_name": None, "overrides": (), "max_length": None}) == load_recipe()
+    assert _scoring(None, (), None).load() == load_recipe()
 
 
 # Which modules adapters may touch, and passages

@@ -200,7 +200,7 @@ def test_stage_keeps_what_it_found(run: Run) -> None:
 HOLD = """
 import sys
 from pathlib import Path
-from forgetctl.run import Run
+from forgetctl.runs.run import Run
 with Run.open(Path(sys.argv[1])).lock():
     print("held", flush=True)
     sys.stdin.read()

@@ -91,12 +91,13 @@ def test_links_are_never_followed(run: Run, tmp_path: Path) -> None:
     (run.checkpoints / "link").symlink_to(outside, target_is_directory=True)
     run.start_file.unlink()
     run.start_file.symlink_to(outside / "file")
-    run.model_draft.symlink_to(outside, target_is_directory=True)
+    draft = run.path / ".model.draft-x6"
+    draft.symlink_to(outside, target_is_directory=True)
     planned = plan_purge(PurgeOptions(run.path))
     assert planned.targets == (run.checkpoints,)
     listed = dict(planned.remaining)
     assert str(outside / "file") in listed[str(run.start_file)]
-    assert str(outside) in listed[str(run.model_draft)]
+    assert str(outside) in listed[str(draft)]
     run_purge(planned)
     assert (outside / "file").read_text() == "kept"
     assert not run.checkpoints.exists()
@@ -135,6 +136,8 @@ def test_what_crashes_left_goes_too(run: Run) -> None:
         run.row_keys / ".request-7.key.draft-x3",
         run.path.parent / ".one.key.draft-x4",
         run.path.parent / ".one.bundle.draft-x5" / "scores.json",
+        run.path / ".model.draft-x6" / "model.safetensors",
+        run.path / ".adapter-draft" / "adapter_model.safetensors",
     ]
     for path in left:
         path.parent.mkdir(exist_ok=True)
@@ -157,9 +160,10 @@ def test_what_cannot_be_destroyed_is_not_said_to_be_gone(run: Run, monkeypatch: 
 
 def test_no_more_is_destroyed_than_was_planned(run: Run) -> None:
     planned = plan_purge(PurgeOptions(run.path))
-    run.model_draft.mkdir()
+    draft = run.path / ".model.draft-x6"
+    draft.mkdir()
     run_purge(planned)
-    assert run.model_draft.is_dir()
+    assert draft.is_dir()
 
 
 def test_what_another_command_recorded_meanwhile_is_kept(run: Run) -> None:

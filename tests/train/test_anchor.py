@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
+from forgetctl.model.split_weights import join, low_half, split_into, split_weights
 from forgetctl.train.anchor import Anchor
-from forgetctl.train.split_weights import join, low_half, split_into, split_weights
 
 
 def step(anchor: Anchor, model: nn.Module, rate: float) -> None:

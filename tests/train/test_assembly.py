@@ -15,16 +15,16 @@ import torch
 import forgetctl.train.assembly
 from forgetctl.demo.training import encoder_for
 from forgetctl.losses.batch import needed
-from forgetctl.losses.methods import METHODS, Batch, Role, Rows, WeightedSum
+from forgetctl.losses.methods import METHODS, ROLES, Batch, Role, Rows, WeightedSum
 from forgetctl.model.encoding import Encoded
 from forgetctl.model.load import load_model, load_tokenizer
 from forgetctl.model.scoring import score
 from forgetctl.model.states import AnswerStates
 from forgetctl.rows.formats import read_rows
 from forgetctl.train.assembly import Assembler
-from forgetctl.train.extras import Alternatives, Extras, Mismatched, derangement, watch_layer
-from forgetctl.train.schedule import Limits, PairedBatches, Part, Size, Step, by_role
-from forgetctl.train.stand_ins import StandIns, make_stand_ins
+from forgetctl.train.schedule import MicroBatch, MicroBatchLimits, PairedBatches, RowsByRole, Step
+from forgetctl.train.stand_ins import make_stand_ins
+from forgetctl.train.term_inputs import Alternatives, Mismatched, RoleRows, TermInputs, derangement, watch_layer
 from tests.model.oracles import plain_logp
 
 CPU = torch.device("cpu")
@@ -60,7 +60,7 @@ def moved(world: Path) -> Any:
 
 
 @pytest.fixture(scope="module")
-def assembler(world: Path, start: Any, stand_ins: StandIns) -> Assembler:
+def assembler(world: Path, start: Any, stand_ins: RoleRows) -> Assembler:
     """With everything that any objective may need, from the start model."""
     encoder = encoder_for(load_tokenizer(world / "model"))
     rows = read_rows(world / "requests.jsonl")
@@ -75,19 +75,21 @@ def assembler(world: Path, start: Any, stand_ins: StandIns) -> Assembler:
         for row, other in zip(rows, derangement(len(rows), 3), strict=True)
     ]
     states: dict[Role, AnswerStates] = {"forget": AnswerStates(start, forget), "retain": AnswerStates(start, retain)}
+    assert stand_ins.sources is not None
     states["unseen"] = AnswerStates(start, stand_ins.sources).subset(stand_ins.source_of)
-    extras = Extras(
-        alternatives,
-        Mismatched(pairs, score(start, pairs)),
-        states,
-        watch_layer(start, retain, 1, seed=3),
+    inputs = TermInputs(
+        start_logp=score(start, forget),
+        alternatives=alternatives,
+        mismatched=Mismatched(pairs, score(start, pairs)),
+        states=states,
+        layer=watch_layer(start, retain, 1, seed=3),
         logits=True,
     )
-    return Assembler(forget, retain, score(start, forget), extras, stand_ins.rows)
+    return Assembler({"forget": forget, "retain": retain, "unseen": stand_ins.rows}, inputs)
 
 
 @pytest.fixture(scope="module")
-def stand_ins(world: Path) -> StandIns:
+def stand_ins(world: Path) -> RoleRows:
     encoder = encoder_for(load_tokenizer(world / "model"))
     forget, unseen = (read_rows(world / f"{name}.jsonl") for name in ("requests", "holdout"))
     return make_stand_ins(forget, unseen, [encoder.encode(row) for row in unseen], encoder, ())
@@ -99,44 +101,46 @@ def fresh(assembler: Assembler) -> None:
     assembler._ratio = None
 
 
-def first_step(assembler: Assembler, batch_size: int = 8, unseen: Sequence[Encoded] = ()) -> Step:
-    rows = (assembler.forget, assembler.retain)
-    batches = PairedBatches(*rows, unseen=unseen, batch_size=batch_size, limits=Limits(1, 1), seed=3)
+SEEN: tuple[Role, ...] = ("forget", "retain")
+
+
+def of_roles(assembler: Assembler, *roles: Role) -> RowsByRole:
+    return {role: rows for role, rows in assembler.rows.items() if role in roles}
+
+
+def first_step(assembler: Assembler, batch_size: int = 8, roles: Sequence[Role] = SEEN) -> Step:
+    limits = MicroBatchLimits(rows=1, tokens=1)
+    batches = PairedBatches(of_roles(assembler, *roles), batch_size=batch_size, limits=limits, seed=3)
     batches.set_epoch(EPOCH)
     return next(batches.steps())
 
 
-def parts_of(step: Step, micro: int) -> list[Part]:
+def parts_of(step: Step, micro: int) -> list[MicroBatch]:
     """Cut so that parts hold different numbers of rows of each role, some none of a role."""
-    places = [(role, i) for role, chosen in by_role(step).items() for i in chosen]
+    places = [(role, i) for role, chosen in step.rows.items() for i in chosen]
     places = [*places[::3], *places[1::3], *places[2::3]]
     cuts = [places[start : start + micro] for start in range(0, len(places), micro)]
-    return [Part(step, *(tuple(i for r, i in cut if r == role) for role in by_role(step))) for cut in cuts]
+    return [MicroBatch(step, {role: tuple(i for r, i in cut if r == role) for role in step.rows}) for cut in cuts]
 
 
 def assembled(
-    assembler: Assembler, model: Any, micro: int, batch_size: int = 8, unseen: Sequence[Encoded] = ()
-) -> Iterator[tuple[Part, Batch]]:
+    assembler: Assembler, model: Any, micro: int, batch_size: int = 8, roles: Sequence[Role] = SEEN
+) -> Iterator[tuple[MicroBatch, Batch]]:
     """The first optimizer step, part by part."""
-    for part in parts_of(first_step(assembler, batch_size, unseen), micro):
+    for part in parts_of(first_step(assembler, batch_size, roles), micro):
         yield part, assembler.batch(model, assembler.collate(part))
 
 
-def with_unseen(assembler: Assembler, model: Any, micro: int) -> Iterator[tuple[Part, Rows]]:
+def with_unseen(assembler: Assembler, model: Any, micro: int) -> Iterator[tuple[MicroBatch, Rows]]:
     """The unseen rows of those parts of the first optimizer step that have some."""
-    for part, batch in assembled(assembler, model, micro, unseen=assembler.unseen):
-        assert batch.unseen is not None
-        if part.unseen:
-            yield part, batch.unseen
+    for part, batch in assembled(assembler, model, micro, roles=ROLES):
+        if part.rows["unseen"]:
+            yield part, batch.role("unseen")
 
 
-def roles(assembler: Assembler, part: Part, batch: Batch) -> list[tuple[Rows, list[Encoded]]]:
+def roles(assembler: Assembler, part: MicroBatch, batch: Batch) -> list[tuple[Rows, list[Encoded]]]:
     """The rows of each role that the part has, with the encoded rows that they were made of."""
-    assert batch.retain is not None
-    both = [
-        (batch.forget, [assembler.forget[i] for i in part.forget]),
-        (batch.retain, [assembler.retain[i] for i in part.retain]),
-    ]
+    both = [(batch.role(role), [assembler.rows[role][i] for i in part.rows[role]]) for role in SEEN]
     assert all(len(found.logp) == len(rows) for found, rows in both)
     return [(found, rows) for found, rows in both if rows]
 
@@ -146,11 +150,11 @@ def plain_logits(model: Any, rows: list[Encoded]) -> list[torch.Tensor]:
     return [model(input_ids=torch.tensor([row.ids])).logits[0, row.start - 1 : -1].float() for row in rows]
 
 
-def alternative_rows(assembler: Assembler, part: Part) -> list[Encoded]:
-    alternatives = assembler.extras.alternatives
+def alternative_rows(assembler: Assembler, part: MicroBatch) -> list[Encoded]:
+    alternatives = assembler.inputs.alternatives
     assert alternatives is not None
     drawn = alternatives.drawn(EPOCH)
-    return [alternatives.encoded(i, drawn[i]) for i in part.forget]
+    return [alternatives.encoded(i, drawn[i]) for i in part.rows["forget"]]
 
 
 # Scores
@@ -163,10 +167,10 @@ def test_scores_are_the_plain_ones(micro: int, assembler: Assembler, moved: Any)
         for found, rows in roles(assembler, part, batch):
             torch.testing.assert_close(found.logp, plain_logp(moved, rows), atol=1e-4, rtol=0)
             assert found.tokens.tolist() == [row.tokens for row in rows]
-        assert batch.forget.start_logp is not None
-        assert assembler.start_logp is not None
-        expected = torch.tensor([assembler.start_logp[i] for i in part.forget])
-        torch.testing.assert_close(batch.forget.start_logp, expected)
+        assert batch.role("forget").start_logp is not None
+        assert assembler.inputs.start_logp is not None
+        expected = torch.tensor([assembler.inputs.start_logp[i] for i in part.rows["forget"]])
+        torch.testing.assert_close(batch.role("forget").start_logp, expected)
 
 
 @torch.no_grad()
@@ -174,9 +178,9 @@ def test_sizes_are_those_of_the_optimizer_batch(assembler: Assembler, moved: Any
     parts = [batch for _, batch in assembled(assembler, moved, 3)]
     assert len(parts) == 6
     for found in (
-        [part.forget for part in parts],
-        [part.retain for part in parts],
-        [part.forget.alternative for part in parts],
+        [part.role("forget") for part in parts],
+        [part.role("retain") for part in parts],
+        [part.role("forget").alternative for part in parts],
     ):
         assert None not in found
         tokens = sum(int(rows.tokens.sum()) for rows in found if rows is not None)
@@ -190,7 +194,7 @@ def test_sizes_are_those_of_the_optimizer_batch(assembler: Assembler, moved: Any
 @torch.no_grad()
 def test_uninformed_answers_are_scored_as_score_does(micro: int, assembler: Assembler, start: Any, moved: Any) -> None:
     for part, batch in assembled(assembler, moved, micro):
-        rows, found = alternative_rows(assembler, part), batch.forget.alternative
+        rows, found = alternative_rows(assembler, part), batch.role("forget").alternative
         assert found is not None
         assert found.start_logp is not None
         torch.testing.assert_close(found.logp, torch.tensor(score(moved, rows)), atol=1e-4, rtol=0)
@@ -211,9 +215,9 @@ def test_uninformed_answers_change_with_the_epoch(assembler: Assembler) -> None:
 @torch.no_grad()
 def test_scores_of_unseen_rows_are_the_plain_ones(micro: int, assembler: Assembler, moved: Any) -> None:
     for part, found in with_unseen(assembler, moved, micro):
-        rows = [assembler.unseen[i] for i in part.unseen]
+        rows = [assembler.rows["unseen"][i] for i in part.rows["unseen"]]
         torch.testing.assert_close(found.logp, plain_logp(moved, rows), atol=1e-4, rtol=1e-4)
-        assert found.batch_tokens == part.step.unseen_size.tokens
+        assert found.batch_tokens == part.step.sizes["unseen"].tokens
 
 
 # KL
@@ -222,10 +226,11 @@ def test_scores_of_unseen_rows_are_the_plain_ones(micro: int, assembler: Assembl
 @pytest.mark.parametrize("micro", [3, 8])
 @torch.no_grad()
 def test_kl_of_a_stand_in_is_from_what_the_start_model_says_after_the_unseen_prompt(
-    micro: int, assembler: Assembler, start: Any, moved: Any, stand_ins: StandIns
+    micro: int, assembler: Assembler, start: Any, moved: Any, stand_ins: RoleRows
 ) -> None:
+    assert stand_ins.sources is not None
     for part, rows in with_unseen(assembler, moved, micro):
-        for found, place in zip(needed(rows.kl, "KL"), part.unseen, strict=True):
+        for found, place in zip(needed(rows.kl, "KL"), part.rows["unseen"], strict=True):
             (p,) = plain_logits(start, [stand_ins.sources[stand_ins.source_of[place]]])
             (q,) = plain_logits(moved, [stand_ins.rows[place]])
             plain = (p.softmax(-1) * (p.log_softmax(-1) - q.log_softmax(-1))).sum()
@@ -251,12 +256,12 @@ def test_kl_is_the_plain_one_from_start_to_model(micro: int, assembler: Assemble
 @pytest.mark.parametrize("micro", [3, 8])
 def test_without_whole_logits_kl_and_its_gradient_are_the_same(micro: int, assembler: Assembler, moved: Any) -> None:
     """Nothing but KL is asked for, of all roles, and it comes straight from the head."""
-    bare = Assembler(assembler.forget, assembler.retain, None, Extras(states=assembler.extras.states), assembler.unseen)
+    bare = Assembler(assembler.rows, TermInputs(states=assembler.inputs.states))
     loss = WeightedSum({"ga": 0.1, "k_fg": 0.3, "k_rt": 1.0, "k_unseen": 2.0}, {})
     found = []
     for way in (assembler, bare):
         with patch.object(forgetctl.train.assembly, "answer_logits", side_effect=AssertionError):
-            parts = [batch for _, batch in assembled(way, moved, micro, unseen=assembler.unseen)]
+            parts = [batch for _, batch in assembled(way, moved, micro, roles=ROLES)]
         gradients = torch.autograd.grad(torch.stack([loss(batch) for batch in parts]).sum(), [*moved.parameters()])
         found.append([loss(batch).detach() for batch in parts] + list(gradients))
     for one, other in zip(*found, strict=True):
@@ -278,10 +283,10 @@ def test_kl_at_the_start_is_nil(assembler: Assembler, start: Any) -> None:
 @torch.no_grad()
 def test_logits_and_targets_line_up_with_the_rows(micro: int, assembler: Assembler, start: Any, moved: Any) -> None:
     for part, batch in assembled(assembler, moved, micro):
-        rows = [assembler.forget[i] for i in part.forget]
+        rows = [assembler.rows["forget"][i] for i in part.rows["forget"]]
         if not rows:
             continue
-        found = batch.forget
+        found = batch.role("forget")
         assert found.targets is not None
         assert found.logits is not None
         assert found.start_logits is not None
@@ -303,12 +308,11 @@ def test_activations_line_up_with_the_rows(micro: int, assembler: Assembler, sta
         for found, rows in roles(assembler, part, batch):
             assert found.hidden is not None
             torch.testing.assert_close(found.hidden, plain(moved, rows), atol=1e-4, rtol=0)
-        assert batch.retain is not None
-        if not part.retain:
+        if not part.rows["retain"]:
             continue
-        assert batch.retain.start_hidden is not None
-        retain = [assembler.retain[i] for i in part.retain]
-        torch.testing.assert_close(batch.retain.start_hidden, plain(start, retain), atol=1e-4, rtol=0)
+        assert batch.role("retain").start_hidden is not None
+        retain = [assembler.rows["retain"][i] for i in part.rows["retain"]]
+        torch.testing.assert_close(batch.role("retain").start_hidden, plain(start, retain), atol=1e-4, rtol=0)
 
 
 # Mismatched pairs
@@ -317,24 +321,24 @@ def test_activations_line_up_with_the_rows(micro: int, assembler: Assembler, sta
 @torch.no_grad()
 def test_mismatched_ratio_at_the_start_is_nil(assembler: Assembler, start: Any) -> None:
     for _, batch in assembled(assembler, start, 4):
-        assert batch.forget.mismatched_ratio is not None
-        assert batch.forget.mismatched_ratio.shape == (8,)
-        assert batch.forget.mismatched_ratio.abs().max() < 1e-4
+        ratio = needed(batch.role("forget").mismatched_ratio, "ratios")
+        assert ratio.shape == (8,)
+        assert ratio.abs().max() < 1e-4
 
 
 def test_mismatched_ratio_is_of_the_whole_optimizer_batch_without_gradient(
     assembler: Assembler, start: Any, moved: Any
 ) -> None:
-    pairs = assembler.extras.mismatched
+    pairs = assembler.inputs.mismatched
     assert pairs is not None
     parts = list(assembled(assembler, moved, 4))
-    rows = [pairs.rows[index] for index in parts[0][0].step.forget]
+    rows = [pairs.rows[index] for index in parts[0][0].step.rows["forget"]]
     expected = torch.tensor(score(moved, rows)) - torch.tensor(score(start, rows))
     assert expected.abs().max() > 0.1
     for _, batch in parts:
-        assert batch.forget.mismatched_ratio is not None
-        torch.testing.assert_close(batch.forget.mismatched_ratio, expected, atol=1e-4, rtol=0)
-        assert not batch.forget.mismatched_ratio.requires_grad
+        ratio = needed(batch.role("forget").mismatched_ratio, "ratios")
+        torch.testing.assert_close(ratio, expected, atol=1e-4, rtol=0)
+        assert not ratio.requires_grad
 
 
 @torch.no_grad()
@@ -348,9 +352,10 @@ def test_mismatched_ratio_is_made_once_an_optimizer_step(
         return score(model, rows)
 
     monkeypatch.setattr(forgetctl.train.assembly, "score", counting)
-    batches = PairedBatches(assembler.forget, assembler.retain, batch_size=8, limits=Limits(4, 999), seed=3)
+    limits = MicroBatchLimits(rows=4, tokens=999)
+    batches = PairedBatches(of_roles(assembler, *SEEN), batch_size=8, limits=limits, seed=3)
     for step in batches.steps():
-        for part in batches.parts(step):
+        for part in batches.micro_batches(step):
             assembler.batch(moved, assembler.collate(part))
     assert made == [8, 8, 4]
     # The same rows in another epoch are another step.
@@ -369,11 +374,10 @@ def loss_and_gradient(
     """Of one optimizer batch: shares and their gradients summed, as the trainer does."""
     # A beta at which the sigmoids of this model's ratios are neither flat nor straight.
     loss = WeightedSum(METHODS[method].terms, {"beta": 0.2})
-    retain = assembler.retain if loss.reads("retain") else []
-    needed = Assembler(assembler.forget, retain, assembler.start_logp, assembler.extras)
+    read = [role for role in SEEN if loss.reads(role)]
     model.zero_grad()
     total = 0.0
-    for _, batch in assembled(needed, model, micro, batch_size):
+    for _, batch in assembled(assembler, model, micro, batch_size, read):
         share = loss(batch)
         share.backward()  # type: ignore[no-untyped-call]
         total += share.item()
@@ -396,15 +400,15 @@ def test_the_cut_changes_no_loss_and_no_gradient(method: str, assembler: Assembl
 @torch.no_grad()
 def test_the_last_smaller_batch_divides_by_its_own_size(assembler: Assembler, moved: Any) -> None:
     """20 rows in batches of 8 leave 4."""
-    batches = PairedBatches(assembler.forget, assembler.retain, batch_size=8, limits=Limits(99, 999), seed=3)
+    limits = MicroBatchLimits(rows=99, tokens=999)
+    batches = PairedBatches(of_roles(assembler, *SEEN), batch_size=8, limits=limits, seed=3)
     *_, step = batches.steps()
     (part,) = parts_of(step, 8)
     batch = assembler.batch(moved, assembler.collate(part))
-    assert (batch.forget.batch_rows, len(step.forget)) == (4, 4)
-    assert batch.forget.alternative is not None
-    assert batch.forget.alternative.batch_rows == 4
-    assert batch.retain is not None
-    assert batch.retain.batch_rows == 4
+    assert (batch.role("forget").batch_rows, len(step.rows["forget"])) == (4, 4)
+    assert (alternative := batch.role("forget").alternative) is not None
+    assert alternative.batch_rows == 4
+    assert batch.role("retain").batch_rows == 4
 
 
 # Without what is not needed
@@ -412,13 +416,13 @@ def test_the_last_smaller_batch_divides_by_its_own_size(assembler: Assembler, mo
 
 @torch.no_grad()
 def test_nothing_is_made_that_nobody_asked_for(assembler: Assembler, moved: Any) -> None:
-    plain = Assembler(assembler.forget, [], None, Extras())
-    step = replace(first_step(assembler, 4), retain=(), retain_size=Size(0, 0))
-    inputs = plain.collate(Part(step, step.forget, ()))
+    plain = Assembler(of_roles(assembler, "forget"), TermInputs())
+    step = first_step(assembler, 4, ["forget"])
+    inputs = plain.collate(MicroBatch(step, step.rows))
     assert len(inputs["input_ids"]) == 4
     batch = plain.batch(moved, inputs)
-    assert batch.retain is None
-    rows = vars(batch.forget)
+    assert set(batch.rows) == {"forget"}
+    rows = vars(batch.role("forget"))
     assert {name for name, value in rows.items() if value is not None} == {
         "logp", "tokens", "batch_rows", "batch_tokens",
     }  # fmt: skip
@@ -427,12 +431,12 @@ def test_nothing_is_made_that_nobody_asked_for(assembler: Assembler, moved: Any)
 @torch.no_grad()
 def test_uninformed_answers_without_start_scores(assembler: Assembler, moved: Any) -> None:
     """As for idk-rt, which compares with nothing."""
-    known = assembler.extras.alternatives
+    known = assembler.inputs.alternatives
     assert known is not None
     unscored = Alternatives(known.encode, known.rows, known.refusals, known.seed)
-    plain = Assembler(assembler.forget, assembler.retain, None, Extras(unscored))
+    plain = Assembler(assembler.rows, TermInputs(alternatives=unscored))
     (part,) = parts_of(first_step(assembler, 4), 8)
-    found = plain.batch(moved, plain.collate(part)).forget.alternative
+    found = plain.batch(moved, plain.collate(part)).role("forget").alternative
     assert found is not None
     assert found.start_logp is None
     torch.testing.assert_close(

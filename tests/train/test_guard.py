@@ -14,10 +14,10 @@ from forgetctl.errors import DivergedError
 from forgetctl.losses.methods import WeightedSum
 from forgetctl.model.states import AnswerStates
 from forgetctl.recipe.recipe import Recipe
-from forgetctl.train.fit import Fit
 from forgetctl.train.guard import RetainGuard, probes
-from forgetctl.train.schedule import Limits
-from forgetctl.train.trainer import UnlearnTrainer
+from forgetctl.train.plan import ComputePlan
+from forgetctl.train.schedule import MicroBatchLimits
+from forgetctl.train.trainer import ObjectiveTrainer, TrainingHooks, TrainingSetup, TrainingTask
 from tests.model.oracles import random_model, random_rows
 
 ROWS = random_rows(9, seed=1)
@@ -30,13 +30,13 @@ def trained(precision: str, folder: Path, rate: float = 1e-4, limit: float = 5.0
         {"method": "ga-rt", "learning_rate": rate, "epochs": 2, "warmup_epochs": 0.0, "batch_size": len(ROWS)}
         | {"max_retain_kl": limit}
     )
-    fit = Fit(Limits(64, 1000), precision, False, 0, "")
-    with fit.autocast(model.device):
+    plan = ComputePlan(limits=MicroBatchLimits(rows=64, tokens=1000), precision=precision)
+    with plan.autocast(model.device):
         guarded = AnswerStates(model, ROWS, copy_head=True)
     loss = WeightedSum(recipe.weighted_terms(), recipe.all_hyperparameters())
-    UnlearnTrainer(
-        model, loss, ROWS, ROWS, None, recipe=recipe, fit=fit, folder=folder, on_step=seen.append, guarded=guarded
-    ).train()
+    task = TrainingTask(loss=loss, rows={"forget": ROWS, "retain": ROWS}, guarded=guarded)
+    setup = TrainingSetup(recipe=recipe, plan=plan, checkpoints=folder)
+    ObjectiveTrainer(model, task, setup, TrainingHooks(on_step=seen.append)).train()
     return dict(seen[-1])
 
 

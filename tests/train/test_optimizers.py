@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
+from forgetctl.model.split_weights import is_split, join, join_weights, low_half, split, split_weights
 from forgetctl.recipe.recipe import Recipe
 from forgetctl.train.eight_bits import EightBitAdamW
 from forgetctl.train.optimizers import SplitOptimizer, choose_optimizer
-from forgetctl.train.split_weights import is_split, join, join_weights, low_half, split, split_weights
 
 RATE = 1e-5
 KINDS = ["adamw", "adamw8bit"]

@@ -11,7 +11,7 @@ from forgetctl.model.encoding import Encoder, encode_rows
 from forgetctl.model.load import load_tokenizer
 from forgetctl.recipe.recipe import Passages
 from forgetctl.rows.row import Row
-from forgetctl.train.stand_ins import NEAREST, StandIns, make_stand_ins
+from forgetctl.train.stand_ins import NEAREST, RoleRows, make_stand_ins
 
 
 def asked(prompt: str, response: str) -> Row:
@@ -32,7 +32,7 @@ def encoder(world: Path) -> Encoder:
     return encoder_for(load_tokenizer(world / "model"))
 
 
-def made(encoder: Encoder, *forget: Row, context: int | None = None, window: int = 8) -> StandIns:
+def made(encoder: Encoder, *forget: Row, context: int | None = None, window: int = 8) -> RoleRows:
     """The passage of `UNSEEN` is several windows."""
     sources, _ = encode_rows(encoder, UNSEEN, Path("unseen"), context, None, Passages(window=window))
     assert len(sources) > len(UNSEEN)

@@ -25,14 +25,15 @@ from forgetctl.model.load import (
     save_model,
 )
 from forgetctl.model.scoring import answer_logp, pad_rows, score
+from forgetctl.model.split_weights import is_split, join, low_half
 from forgetctl.progress import Silent
 from forgetctl.recipe.recipe import Recipe
 from forgetctl.rows.formats import read_rows
-from forgetctl.train.finetune import fine_tune
-from forgetctl.train.fit import Fit
-from forgetctl.train.schedule import Limits
-from forgetctl.train.split_weights import is_split, join, low_half
-from forgetctl.train.trainer import UnlearnTrainer
+from forgetctl.train.fine_tuning import fine_tune, fine_tuning
+from forgetctl.train.plan import ComputePlan
+from forgetctl.train.schedule import MicroBatchLimits
+from forgetctl.train.term_inputs import TermInputs
+from forgetctl.train.trainer import ObjectiveTrainer, TrainingSetup, TrainingTask
 
 CPU = torch.device("cpu")
 HALF, FULL = torch.bfloat16, torch.float32
@@ -260,7 +261,7 @@ def test_what_qlora_learned_ships(starts: dict[torch.dtype, ModelFacts], rows: l
     model = load_for_training(start, CPU, chosen, FULL)
     before = torch.tensor(score(model, rows))
     adapted = add_lora(model, chosen.lora)
-    fine_tune(adapted, rows, epochs=40, learning_rate=1e-2, seed=0)
+    fine_tune(adapted, rows, fine_tuning(epochs=40, learning_rate=1e-2, seed=0))
     trained = torch.tensor(score(adapted, rows))
     saved(adapted, start, tmp_path / "out")
     shipped = load_model(tmp_path / "out", CPU, FULL)
@@ -276,18 +277,17 @@ def test_what_qlora_learned_ships(starts: dict[torch.dtype, ModelFacts], rows: l
 
 def trainer_of(
     start: ModelFacts, chosen: Recipe, rows: list[Encoded], retain: list[Encoded], folder: Path, precision: str
-) -> UnlearnTrainer:
+) -> ObjectiveTrainer:
     compute = HALF if precision == "bf16" else FULL
-    fit = Fit(Limits(8, 1000), precision, False, 0, "")
+    plan = ComputePlan(limits=MicroBatchLimits(rows=8, tokens=1000), precision=precision)
     model = load_for_training(start, CPU, chosen, compute)
-    with fit.autocast(CPU):
+    with plan.autocast(CPU):
         before = score(model, rows)
     torch.manual_seed(0)
     model = add_lora(model, chosen.lora) if chosen.lora else model
     loss = WeightedSum(chosen.weighted_terms(), chosen.all_hyperparameters())
-    return UnlearnTrainer(
-        model, loss, rows, retain, before, recipe=chosen, fit=fit, folder=folder, on_step=lambda _: None
-    )
+    task = TrainingTask(loss=loss, rows={"forget": rows, "retain": retain}, inputs=TermInputs(start_logp=before))
+    return ObjectiveTrainer(model, task, TrainingSetup(recipe=chosen, plan=plan, checkpoints=folder))
 
 
 @pytest.mark.parametrize(
@@ -308,7 +308,7 @@ def test_training_resumes_exactly(
 ) -> None:
     chosen = recipe(epochs=2, batch_size=8, **changes)
 
-    def make(name: str) -> UnlearnTrainer:
+    def make(name: str) -> ObjectiveTrainer:
         return trainer_of(starts[FULL], chosen, rows[:8], retain, tmp_path / name, precision)
 
     straight = make("straight")

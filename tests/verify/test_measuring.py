@@ -30,7 +30,7 @@ from forgetctl.progress import Silent
 from forgetctl.recipe.recipe import Lora, Recipe, Verify
 from forgetctl.rows.formats import read_rows
 from forgetctl.rows.row import Row
-from forgetctl.train.finetune import fine_tune
+from forgetctl.train.fine_tuning import fine_tune, fine_tuning
 from forgetctl.verify.measuring import RowSets, Scorer, check_fit, split_halves
 
 CPU = torch.device("cpu")
@@ -263,7 +263,7 @@ def test_each_half_is_scored_after_training_on_the_other(world: Path, sets: RowS
     for taught, tested in ((0, 1), (1, 0)):
         model = load_model(world / "reference", CPU, torch.float32)
         halves = split_halves(sets.forget)
-        fine_tune(model, [rows[i] for i in halves[taught]], epochs=1, learning_rate=1e-2, seed=3)
+        fine_tune(model, [rows[i] for i in halves[taught]], fine_tuning(epochs=1, learning_rate=1e-2, seed=3))
         expected |= dict(zip(halves[tested], score(model, [rows[i] for i in halves[tested]]), strict=True))
     plain = score(load_model(world / "reference", CPU, torch.float32), rows)
     assert found.forget.answer_logp == pytest.approx([expected[i] for i in range(len(rows))], abs=1e-4)
@@ -279,10 +279,13 @@ def test_what_is_taught_is_never_tested(world: Path, sets: RowSets, monkeypatch:
     rows = [*sets.forget[:6], replace(sets.forget[1], context=(("user", sets.forget[1].prompt.upper()),))]
     taught: list[list[Encoded]] = []
     tested: list[list[Encoded]] = []
-    options: list[dict[str, Any]] = []
-    monkeypatch.setattr(
-        stage, "fine_tune", lambda _m, lessons, **given: (taught.append(lessons), options.append(given))
-    )
+    attacks: list[Recipe] = []
+
+    def note(_model: Any, lessons: list[Encoded], attack: Recipe, **_: Any) -> None:
+        taught.append(lessons)
+        attacks.append(attack)
+
+    monkeypatch.setattr(stage, "fine_tune", note)
     monkeypatch.setattr(stage, "score", lambda _m, items: (tested.append(items), [-1.0] * len(items))[1])
     recipe = RECIPE.model_copy(update={"micro_batch_size": 2})
     relearned(world, replace(sets, rows={"forget": rows}), recipe)
@@ -293,7 +296,8 @@ def test_what_is_taught_is_never_tested(world: Path, sets: RowSets, monkeypatch:
         assert lessons
         assert examined
         assert not lessons & examined
-    assert [(o["epochs"], o["learning_rate"], o["seed"], o["micro_batch"]) for o in options] == [(1, 1e-2, 3, 2)] * 2
+    assert [(a.epochs, a.learning_rate, a.seed, a.micro_batch_size) for a in attacks] == [(1, 1e-2, 3, 2)] * 2
+    assert {(a.name, a.batch_size, a.warmup_epochs) for a in attacks} == {("rt", 32, 0.0)}
 
 
 def test_the_rate_of_the_attack(world: Path, sets: RowSets) -> None:

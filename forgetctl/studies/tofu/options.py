@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ...errors import UsageError
 from ...recipe.recipe import Recipe
@@ -21,7 +21,11 @@ SWEPT = "npo-rt"
 Value = TypeVar("Value")
 
 
-@dataclass(frozen=True)
+def _nothing() -> None:
+    pass
+
+
+@dataclass(frozen=True, kw_only=True)
 class TofuOptions:
     """What the study is to do.
 
@@ -29,7 +33,7 @@ class TofuOptions:
     saw, for methods that end at levels. retain_weights: those of a sweep with NPO+RT on the first split. questions:
     most forget rows that are scored; kept_questions: most rows of each of the other sets. every: epochs from one
     measurement to the next. rouge: generate answers at each and not only at the last. workers: processes of one thread
-    each; with one the thread count is left alone.
+    each; with one the thread count is left alone. set_up_worker: called first in each of them, so it must be picklable.
     """
 
     model: str
@@ -51,42 +55,46 @@ class TofuOptions:
     workers: int = 1
     device: str = "auto"
     allow_download: bool = False
+    set_up_worker: Callable[[], None] = _nothing
 
 
-def parse_options(
-    *, splits: str, methods: str | None, retain_weights: str | None, reference: Sequence[str], rouge: str, **others: Any
-) -> TofuOptions:
-    """Options from the command line's texts. Raises UsageError for a split, method or weight that cannot be."""
+def parse_splits(text: str) -> tuple[str, ...]:
+    """The splits of --splits. Raises UsageError for one that TOFU does not have."""
+    return _listed("--splits", text, lambda part: _one_of("split", part, SPLITS))
+
+
+def parse_methods(text: str) -> tuple[str, ...]:
+    """The methods of --methods, with or without CALIBRATED behind them. Raises UsageError for an unknown one."""
     from ...losses.methods import METHODS
 
-    return TofuOptions(
-        splits=_listed("--splits", splits, lambda text: _one_of("split", text, SPLITS)),
-        methods=_listed("--methods", methods, lambda text: _method(text, METHODS)) or PAPER_METHODS,
-        retain_weights=_listed("--retain-weights", retain_weights, _weight),
-        reference=dict(_pair(text) for text in reference),
-        rouge=rouge == "every",
-        **others,
-    )
+    def method(part: str) -> str:
+        _one_of("method", part.removesuffix(CALIBRATED), METHODS)
+        return part
+
+    return _listed("--methods", text, method)
 
 
-def _listed(option: str, text: str | None, parse: Callable[[str], Value]) -> tuple[Value, ...]:
+def parse_weights(text: str) -> tuple[float, ...]:
+    """The weights of --retain-weights. Raises UsageError for what is no number from 0 on."""
+    return _listed("--retain-weights", text, _weight)
+
+
+def parse_references(texts: Sequence[str]) -> dict[str, str]:
+    """Directories by split, of SPLIT=DIR. Raises UsageError for what is none."""
+    return dict(_pair(text) for text in texts)
+
+
+def _listed(option: str, text: str, parse: Callable[[str], Value]) -> tuple[Value, ...]:
     """Comma-separated values, each once, in the order given."""
-    if text is None:
-        return ()
     values = tuple(dict.fromkeys(parse(part.strip()) for part in text.split(",") if part.strip()))
     if not values:
         raise UsageError(f"{option} names nothing")
     return values
 
 
-def _one_of(kind: str, text: str, known: Sequence[str] | Mapping[str, Any]) -> str:
+def _one_of(kind: str, text: str, known: Collection[str]) -> str:
     if text not in known:
         raise UsageError(f"no {kind} {text}; there is {', '.join(known)}")
-    return text
-
-
-def _method(text: str, known: Mapping[str, Any]) -> str:
-    _one_of("method", text.removesuffix(CALIBRATED), known)
     return text
 
 

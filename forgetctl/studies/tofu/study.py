@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from ...errors import ForgetctlError, RunError, UsageError
 from ...files.writing import model_digest, read_json, text_digest, write_json
+from ...model.host import undisturbed
 from ...model.load import inspect_model, resolve_model
 from ...progress import Progress
 from ..outcome import Outcome
@@ -27,6 +29,7 @@ from .table import RunKey
 from .training import Bench, Plan, do_run
 
 
+@undisturbed()
 def run_tofu(options: TofuOptions, progress: Progress) -> Outcome:
     """Do what is missing of the study in `options.out` and return all that is there.
 
@@ -157,21 +160,22 @@ def _measure(plan: Plan, keys: Sequence[RunKey], options: TofuOptions, progress:
         progress.say(f"{len(keys) - len(left)} of {len(keys)} runs are there already.")
     with progress.bar("Runs", len(keys)) as bar:
         bar.resize(len(keys), len(keys) - len(left))
-        for name in _done(plan, left, options.workers):
+        for name in _done(plan, left, options):
             bar.advance(1, name)
     shutil.rmtree(plan.out / "runs", ignore_errors=True)  # empty, but for what a kill left of finished runs
 
 
-def _done(plan: Plan, keys: Sequence[RunKey], workers: int) -> Iterator[str]:
-    """Names of runs as they end, done here or by `workers` processes.
+def _done(plan: Plan, keys: Sequence[RunKey], options: TofuOptions) -> Iterator[str]:
+    """Names of runs as they end, done here or by several processes.
 
     Raises ForgetctlError if a process dies; the others are told to stop, and their runs can be continued.
     """
-    if workers == 1:
+    if options.workers == 1:
         yield from (_one(plan, key) for key in keys)
         return
     context = get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_single_threaded) as pool:
+    first = partial(_begin_worker, options.set_up_worker)
+    with ProcessPoolExecutor(options.workers, mp_context=context, initializer=first) as pool:
         waiting = [pool.submit(_one, plan, key) for key in keys]
         try:
             for ended in as_completed(waiting):
@@ -184,7 +188,8 @@ def _done(plan: Plan, keys: Sequence[RunKey], workers: int) -> Iterator[str]:
                 process.terminate()
 
 
-def _single_threaded() -> None:
+def _begin_worker(set_up: Callable[[], None]) -> None:
+    set_up()
     torch.set_num_threads(1)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,9 +17,9 @@ import torch
 
 from ...errors import DivergedError
 from ...files.writing import write_bytes
-from ...losses.methods import WeightedSum
-from ...model.encoding import Encoded
+from ...losses.methods import Role, WeightedSum
 from ...model.load import choose_device, inspect_trainable, load_encoder, load_for_training, load_model
+from ...model.processes import Ranks
 from ...model.scores import Scores
 from ...progress import Progress, Silent
 from ...recipe.recipe import CALIBRATED_RECIPE, Recipe, load_recipe
@@ -29,12 +28,12 @@ from ...rows.holdout import check_unseen, for_calibration
 from ...rows.refusals import read_refusals
 from ...rows.row import Row
 from ...runs.run import Run
-from ...train.estimate import static_bytes
-from ...train.fit import DTYPES, Fit, choose_fit, free_memory, training_precision
+from ...train.callbacks import Watch
 from ...train.levels import learn_levels
+from ...train.plan import ComputePlan, Workload, make_plan, training_dtype, usable_memory
 from ...train.stand_ins import NO_STAND_INS, make_stand_ins
-from ...train.tracking import Watch
-from ...train.training import Material, unlearn
+from ...train.term_inputs import OtherAnswers, RoleRows
+from ...train.training import Material, ModelFiles, unlearn
 from .data import SplitRows, TofuData
 from .evaluation import Asker, Yardstick
 from .options import CALIBRATED
@@ -188,46 +187,30 @@ def do_run(bench: Bench, key: RunKey, progress: Progress | None = None) -> None:
 
 
 def _material(bench: Bench, key: RunKey, recipe: Recipe, run: Run) -> Material:
-    precision, _ = training_precision(recipe, bench.facts, bench.device)
-    model = load_for_training(bench.facts, bench.device, recipe, DTYPES.get(precision, torch.float32))
-    asker, unseen = bench.asker, bench.unseen(recipe)
-    forget, retain = asker.encode(bench.rows.forget), asker.encode(bench.rows.retain)
+    facts, asker, unseen = bench.facts, bench.asker, bench.unseen(recipe)
+    dtype = training_dtype(recipe, facts, bench.device)
+    model = load_for_training(facts, bench.device, recipe, dtype)
+    forget, retain, sources = (asker.encode(rows) for rows in (bench.rows.forget, bench.rows.retain, unseen))
     reads = WeightedSum(recipe.weighted_terms(), {}).reads
-    sources = asker.encode(unseen)
     stand_ins = NO_STAND_INS
     if reads("unseen"):
-        bounds = (bench.facts.context, recipe.max_length)
+        bounds = (facts.context, recipe.max_length)
         stand_ins = make_stand_ins(bench.rows.forget, unseen, sources, bench.encoder, bounds)
+    rows: dict[Role, RoleRows] = {"forget": RoleRows(forget), "retain": RoleRows(retain), "unseen": stand_ins}
+    read = {role: some.rows for role, some in rows.items() if reads(role)}
+    work = Workload(facts=facts, rows=read, recipe=recipe, device=bench.device)
     return Material(
         model=model,
-        facts=bench.facts,
-        forget=forget,
-        retain=retain,
-        forget_rows=bench.rows.forget,
-        refusals=read_refusals(None),
-        encode=bench.asker.encode,
+        files=ModelFiles(facts=facts, reload=lambda: load_for_training(facts, torch.device("cpu"), recipe, dtype)),
+        rows=rows,
+        answers=OtherAnswers(bench.rows.forget, read_refusals(None), asker.encode),
         levels=learn_levels(model, sources, forget, retain) if unseen else None,
-        stand_ins=stand_ins,
-        fit=_fit(bench, recipe, run, (forget, retain if reads("retain") else [], stand_ins.rows), model),
-        reload=lambda: load_for_training(
-            bench.facts, torch.device("cpu"), recipe, DTYPES.get(precision, torch.float32)
-        ),
+        plan=_plan(run, work, model),
         watch=lambda per_epoch: bench.measured(key, per_epoch, recipe.epochs),
     )
 
 
-def _fit(
-    bench: Bench,
-    recipe: Recipe,
-    run: Run,
-    rows: tuple[Sequence[Encoded], Sequence[Encoded], Sequence[Encoded]],
-    model: Any,
-) -> Fit:
-    """How the run was computed before it was stopped, else what suits the machine. rows: forget, retain, unseen."""
+def _plan(run: Run, work: Workload, model: Any) -> ComputePlan:
+    """How the run was computed before it was stopped, else what suits the machine."""
     known = run.record.get("stages", {}).get("unlearn", {}).get("computing")
-    if known is not None:
-        return Fit.from_json(known)
-    forget, retain, unseen = rows
-    free = free_memory(bench.device) + int(model.get_memory_footprint())
-    static = static_bytes(bench.facts, recipe, bench.device)
-    return choose_fit(bench.facts, forget, retain, recipe, bench.device, unseen=unseen, static=static, free=free)
+    return make_plan(work, free=usable_memory(model, Ranks())) if known is None else ComputePlan.from_json(known)

@@ -10,14 +10,14 @@ from forgetctl.losses.methods import METHODS
 from forgetctl.model.encoding import Encoded
 from forgetctl.model.load import ModelFacts
 from forgetctl.recipe.recipe import Lora, Recipe
-from forgetctl.train import fit
-from forgetctl.train.fit import Fit, choose_fit, heaviest
-from forgetctl.train.schedule import Limits, PairedBatches
-from forgetctl.train.simulation import Load, Way, step_memory
+from forgetctl.train import plan
+from forgetctl.train.plan import ComputePlan, Workload, largest_micro_batch, make_plan
+from forgetctl.train.schedule import MicroBatchLimits, PairedBatches
+from forgetctl.train.step_memory import MicroBatchShape, StepKind, step_memory
 from tests.model.oracles import random_model, random_rows
 
 CPU = torch.device("cpu")
-LARGE = Load(rows=8, length=64, scored=200)
+LARGE = MicroBatchShape(rows=8, length=64, scored=200)
 
 
 @pytest.fixture(scope="module")
@@ -35,24 +35,24 @@ def test_a_step_of_every_architecture_is_counted(architecture: str, tmp_path: Pa
     """At least the inputs of the layers must be kept, and the scored logits."""
     model = random_model(architecture)
     model.save_pretrained(str(tmp_path))
-    found = step_memory(tmp_path, None, LARGE, Way())
+    found = step_memory(tmp_path, None, LARGE, StepKind())
     tokens, width = LARGE.rows * LARGE.length, model.config.hidden_size
     assert 4 * (2 * 2 * tokens * width + LARGE.scored * model.config.vocab_size) < found < 10**8
 
 
 def test_memory_is_linear_in_rows_and_layers(path: Path, tmp_path: Path) -> None:
     """But for the gradients of a part, which no row adds to."""
-    one, two, three = (step_memory(path, None, Load(8 * n, 64, 200 * n), Way()) for n in (1, 2, 3))
+    one, two, three = (step_memory(path, None, MicroBatchShape(8 * n, 64, 200 * n), StepKind()) for n in (1, 2, 3))
     assert three - two == pytest.approx(two - one, rel=0.02)
     assert two - one > 0.8 * one
 
 
 def test_what_is_saved_is_seen(path: Path) -> None:
-    plain = step_memory(path, None, LARGE, Way())
-    assert step_memory(path, None, LARGE, Way(checkpointing=True)) < 0.5 * plain
-    assert step_memory(path, None, LARGE, Way(dtype=torch.bfloat16)) < 0.8 * plain
-    assert step_memory(path, None, LARGE, Way(logits=True)) > plain
-    assert step_memory(path, Lora(rank=2), LARGE, Way()) != plain
+    plain = step_memory(path, None, LARGE, StepKind())
+    assert step_memory(path, None, LARGE, StepKind(checkpointing=True)) < 0.5 * plain
+    assert step_memory(path, None, LARGE, StepKind(dtype=torch.bfloat16)) < 0.8 * plain
+    assert step_memory(path, None, LARGE, StepKind(logits=True)) > plain
+    assert step_memory(path, Lora(rank=2), LARGE, StepKind()) != plain
 
 
 def test_what_autograd_really_keeps(path: Path) -> None:
@@ -73,23 +73,24 @@ def test_what_autograd_really_keeps(path: Path) -> None:
     with torch.autograd.graph.saved_tensors_hooks(see, lambda tensor: tensor):
         output = model(input_ids=ids, logits_to_keep=LARGE.scored // LARGE.rows, use_cache=False)
     assert output.logits.requires_grad
-    found = step_memory(path, None, LARGE, Way())
+    found = step_memory(path, None, LARGE, StepKind())
     assert sum(kept.values()) < found < 1.5 * sum(kept.values())
 
 
 # The choice
 
 
-def chosen(path: Path, free: int, length: int = 40, **recipe: Any) -> Fit:
+def chosen(path: Path, free: int, length: int = 40, **recipe: Any) -> ComputePlan:
     rows = [Encoded((1,) * length, 10)] * 64
     facts = ModelFacts(path, 0, None, 6, torch.float32)
     made = Recipe.model_validate({"method": "npo-rt", **recipe})
-    return choose_fit(facts, rows, rows, made, CPU, static=0, free=free)
+    work = Workload(facts=facts, rows={"forget": rows, "retain": rows}, recipe=made, device=CPU)
+    return make_plan(work, free=free + int(work.static_bytes / plan.USABLE) + 1)
 
 
 def test_with_memory_enough_everything_is_kept(path: Path) -> None:
     found = chosen(path, 10**12)
-    assert (found.limits.tokens, found.checkpointing) == (fit.WORTH["cpu, narrow"].most, False)
+    assert (found.limits.tokens, found.checkpointing) == (plan.TOKENS["cpu, narrow"].most, False)
 
 
 def test_with_less_memory_less_at_once_then_twice_the_work(path: Path) -> None:
@@ -98,22 +99,22 @@ def test_with_less_memory_less_at_once_then_twice_the_work(path: Path) -> None:
     for free in (10**12, *(int(2e7 * 0.5**n) for n in range(5))):
         found = chosen(path, free)
         seen.append((found.checkpointing, -found.limits.tokens))
-        assert found.step_bytes <= fit.USABLE * free or found.checkpointing
+        assert found.step_bytes <= plan.USABLE * free or found.checkpointing
     ways = list(dict.fromkeys(seen))
     assert len(ways) > 3
-    assert ways[0] == (False, -fit.WORTH["cpu, narrow"].most)
+    assert ways[0] == (False, -plan.TOKENS["cpu, narrow"].most)
     assert ways[-1][0]
     assert [tokens for twice, tokens in ways if not twice] == sorted(tokens for twice, tokens in ways if not twice)
 
 
 def test_gaps_in_the_heap_need_room_too(path: Path) -> None:
     whole = chosen(path, 10**12)
-    needed = whole.step_bytes * (1 + fit.HEAP_WASTE) / fit.USABLE
+    needed = whole.step_bytes * (1 + plan.HEAP_WASTE) / plan.USABLE
     assert chosen(path, int(1.01 * needed)).limits == whole.limits
     assert chosen(path, int(0.99 * needed)).limits.tokens < whole.limits.tokens
 
 
-def test_memory_that_never_suffices_gives_the_smallest_way(path: Path) -> None:
+def test_memory_that_never_suffices_gives_the_smallest_plan(path: Path) -> None:
     found = chosen(path, 1)
     assert (found.limits.tokens, found.checkpointing) == (40, True)
 
@@ -123,23 +124,24 @@ def test_a_row_longer_than_the_budget_still_has_room(path: Path) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_has_a_way(method: str, path: Path) -> None:
+def test_every_method_has_a_plan(method: str, path: Path) -> None:
     assert chosen(path, 10**12, method=method).step_bytes > 0
 
 
 def test_the_choice_survives_the_run_directory(path: Path) -> None:
     found = chosen(path, 10**12)
-    assert Fit.from_json(found.as_json()) == found
+    assert ComputePlan.from_json(found.as_json()) == found
 
 
-def test_the_heaviest_part_is_no_lighter_than_any() -> None:
+def test_the_largest_micro_batch_is_no_smaller_than_any() -> None:
     forget, retain = random_rows(40, seed=1), random_rows(70, seed=2)
-    batches = PairedBatches(forget, retain, batch_size=8, limits=Limits(5, 60), seed=3)
-    found = heaviest(batches, epochs=3)
+    limits = MicroBatchLimits(rows=5, tokens=60)
+    batches = PairedBatches({"forget": forget, "retain": retain}, batch_size=8, limits=limits, seed=3)
+    found = largest_micro_batch(batches, epochs=3)
     for epoch in range(3):
         batches.set_epoch(epoch)
-        for part in (part for step in batches.steps() for part in batches.parts(step)):
-            rows = [*(forget[i] for i in part.forget), *(retain[i] for i in part.retain)]
+        for part in (part for step in batches.steps() for part in batches.micro_batches(step)):
+            rows = batches.rows_of(part)
             assert len(rows) * max(len(row.ids) for row in rows) <= found.rows * found.length
             assert sum(row.tokens for row in rows) <= found.scored
 
@@ -155,11 +157,11 @@ def test_bf16_where_the_processor_gains_by_it(
 ) -> None:
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: fast)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    monkeypatch.setattr(fit, "model_width", lambda _: width)
+    monkeypatch.setattr(plan, "model_width", lambda _: width)
     facts = ModelFacts(path, 0, None, 6, torch.float32)
-    assert fit.training_precision(Recipe(method="npo-rt"), facts, CPU)[0] == expected
-    assert fit.training_precision(Recipe(method="npo-rt", precision="fp32"), facts, CPU)[0] == "fp32"
-    assert fit.training_precision(Recipe(method="npo-rt", weights="bfloat16"), facts, CPU)[0] == "bf16"
+    assert plan.training_precision(Recipe(method="npo-rt"), facts, CPU)[0] == expected
+    assert plan.training_precision(Recipe(method="npo-rt", precision="fp32"), facts, CPU)[0] == "fp32"
+    assert plan.training_precision(Recipe(method="npo-rt", weights="bfloat16"), facts, CPU)[0] == "bf16"
 
 
 @pytest.mark.parametrize(
@@ -173,4 +175,5 @@ def test_bf16_where_the_processor_gains_by_it(
     ],
 )
 def test_what_gives_the_same_weights_again(precision: str, device: str, repeats: bool) -> None:
-    assert Fit(Limits(1, 1), precision, False, 0, "").repeats(torch.device(device)) is repeats
+    made = ComputePlan(limits=MicroBatchLimits(rows=1, tokens=1), precision=precision)
+    assert made.repeats(torch.device(device)) is repeats

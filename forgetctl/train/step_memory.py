@@ -24,12 +24,11 @@ from torch.utils._pytree import tree_leaves
 from transformers.integrations import moe
 
 from ..errors import ModelError
-from ..model.configs import load_config
+from ..model.configs import empty_model, load_config
 from ..model.fast.fused_layers import make_lean
 from ..model.fast.output_head import head_gives_logp
 from ..model.fast.packing import could_pack
 from ..model.load import add_lora
-from ..model.skeleton import empty_model
 from ..recipe.recipe import Lora
 from .modes import set_training
 
@@ -38,7 +37,7 @@ UNKNOWN_VALUES = (DataDependentOutputException, DynamicOutputShapeException)
 
 
 @dataclass(frozen=True)
-class Load:
+class MicroBatchShape:
     """What is computed at once: rows of `length` tokens each, with `scored` answer tokens in all."""
 
     rows: int
@@ -47,9 +46,10 @@ class Load:
 
 
 @dataclass(frozen=True)
-class Way:
-    """How it is computed. dtype: autocast's, None for float32. weights: what they are held in. logits: the loss reads
-    whole distributions."""
+class StepKind:
+    """How it is computed. dtype: autocast's, None for float32. weights: what they are held in. checkpointing: of
+    gradients: inner activations are computed again for the backward pass. logits: the loss reads whole
+    distributions."""
 
     dtype: torch.dtype | None = None
     weights: torch.dtype = torch.float32
@@ -57,47 +57,47 @@ class Way:
     logits: bool = False
 
 
-def step_memory(path: Path, lora: Lora | None, load: Load, way: Way) -> int:
+def step_memory(path: Path, lora: Lora | None, shape: MicroBatchShape, kind: StepKind) -> int:
     """Most bytes of tensors in a forward and backward pass, without weights and the gradients that it adds to.
 
     Raises ModelError for a model whose code goes by values, which these tensors have not.
     """
     with torch.device("meta"):
-        model = empty_model(path, way.weights)
+        model = empty_model(path, kind.weights)
     make_lean(model)
     with torch.device("meta"):
         model = add_lora(model, lora) if lora else model
     _settle_rotations(model)
-    if way.checkpointing:
+    if kind.checkpointing:
         model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
     set_training(model)
     try:
-        return _peak(model, load, way)
+        return _peak(model, shape, kind)
     except UNKNOWN_VALUES:
-        kind = load_config(path).model_type
-        raise ModelError(f"{path}: the memory of a training step cannot be foreseen for models of {kind}") from None
+        name = load_config(path).model_type
+        raise ModelError(f"{path}: the memory of a training step cannot be foreseen for models of {name}") from None
 
 
-def _peak(model: nn.Module, load: Load, way: Way) -> int:
+def _peak(model: nn.Module, shape: MicroBatchShape, kind: StepKind) -> int:
     with FakeTensorMode(), _without_grouped_kernel():
         _materialise(model)
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter.grad = torch.empty_like(parameter)
-        ids = torch.zeros(load.rows, load.length, dtype=torch.long)
+        ids = torch.zeros(shape.rows, shape.length, dtype=torch.long)
         # Not a mask of positions, whose number a tensor without values cannot tell.
-        heeds = _heeds(model)
-        kept = torch.arange(max(1, round(load.scored / load.rows)) if heeds else load.length)
-        targets = torch.zeros(load.rows * len(kept), dtype=torch.long)
+        restricts = _restricts_logits(model)
+        kept = torch.arange(max(1, round(shape.scored / shape.rows)) if restricts else shape.length)
+        targets = torch.zeros(shape.rows * len(kept), dtype=torch.long)
         with _Live(model) as live:
-            with torch.autocast("cpu", dtype=way.dtype, enabled=way.dtype is not None):
-                loss = (_with_logits if way.logits or not heeds else _with_scores)(model, ids, kept, targets)
+            with torch.autocast("cpu", dtype=kind.dtype, enabled=kind.dtype is not None):
+                loss = (_with_logits if kind.logits or not restricts else _with_scores)(model, ids, kept, targets)
             loss.backward()  # type: ignore[no-untyped-call]
     peak: int = live.peak
     return peak
 
 
-def _heeds(model: Any) -> bool:
+def _restricts_logits(model: Any) -> bool:
     """Whether the model can be asked for some positions' logits alone."""
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     return "logits_to_keep" in signature(base.forward).parameters

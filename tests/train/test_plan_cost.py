@@ -15,8 +15,9 @@ from forgetctl.model.encoding import Encoded
 from forgetctl.model.load import add_lora, inspect_model, load_model, load_tokenizer, trainable_parameters
 from forgetctl.recipe.recipe import Lora, Recipe
 from forgetctl.rows.formats import read_rows
-from forgetctl.train.estimate import RUNTIME, Estimate, estimate, static_bytes
-from forgetctl.train.simulation import Load, Way, step_memory
+from forgetctl.train.plan import RUNTIME, CostEstimate, Workload, estimate_cost, static_bytes
+from forgetctl.train.schedule import RowsByRole
+from forgetctl.train.step_memory import MicroBatchShape, StepKind, step_memory
 from tests.model.oracles import HEADS, SMALL, TOKENS, random_model
 
 CPU = torch.device("cpu")
@@ -26,7 +27,7 @@ Rows = tuple[list[Encoded], list[Encoded]]
 @pytest.fixture(autouse=True)
 def _steady(monkeypatch: pytest.MonkeyPatch) -> None:
     """The measured rate would make every estimate of time different."""
-    monkeypatch.setattr("forgetctl.train.estimate.product_rate", lambda device, dtype: 1e9)
+    monkeypatch.setattr("forgetctl.train.plan.product_rate", lambda device, dtype: 1e9)
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +37,10 @@ def rows(world: Path) -> Rows:
     return [encoder.encode(row) for row in forget], [encoder.encode(row) for row in retain]
 
 
-def cost(model: Path, rows: Rows, **changes: Any) -> Estimate:
-    return estimate(inspect_model(model), *rows, Recipe.model_validate({"method": "npo-rt", **changes}), CPU)
+def cost(model: Path, rows: Rows, **changes: Any) -> CostEstimate:
+    recipe = Recipe.model_validate({"method": "npo-rt", **changes})
+    by_role: RowsByRole = {"forget": rows[0], "retain": rows[1]}
+    return estimate_cost(Workload(facts=inspect_model(model), rows=by_role, recipe=recipe, device=CPU))
 
 
 def parameters(model: Path) -> int:
@@ -167,8 +170,8 @@ def test_a_step_of_a_mixture_of_experts_is_foreseen(
     config = getattr(transformers, f"{architecture}Config")(**TOKENS, **SMALL, **{**HEADS, **MIXTURES[architecture]})
     config.architectures = [f"{architecture}ForCausalLM"]
     config.save_pretrained(str(tmp_path))
-    way = Way(dtype=dtype, checkpointing=checkpointing)
-    few, many = (step_memory(tmp_path, None, Load(rows, 16, 8 * rows), way) for rows in (2, 16))
+    kind = StepKind(dtype=dtype, checkpointing=checkpointing)
+    few, many = (step_memory(tmp_path, None, MicroBatchShape(rows, 16, 8 * rows), kind) for rows in (2, 16))
     assert 0 < few < many
 
 
@@ -177,4 +180,4 @@ def test_a_step_that_goes_by_values_is_refused(tmp_path: Path) -> None:
     config = transformers.JetMoeConfig(**TOKENS, **{**SMALL, **HEADS}, num_local_experts=4, kv_channels=8)
     config.save_pretrained(str(tmp_path))
     with pytest.raises(ModelError, match="cannot be foreseen for models of jetmoe"):
-        step_memory(tmp_path, None, Load(2, 16, 16), Way())
+        step_memory(tmp_path, None, MicroBatchShape(2, 16, 16), StepKind())

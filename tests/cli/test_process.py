@@ -1,20 +1,22 @@
-"""What a command does not load before it begins, and that a crash of it leaves no memory on a disk."""
+"""What a command does not load before it begins, what its process is set up with, and that a crash of it leaves no
+memory on a disk."""
 
 from __future__ import annotations
 
 import gc
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from forgetctl.cli.startup import NO_COMPILER, quick_imports
+from forgetctl.cli.process import NO_COMPILER, keep_freed_memory, quick_imports
 
 CODE = """
 import gc, os, sys
-from forgetctl.startup import NO_COMPILER, quick_imports
+from forgetctl.cli.process import NO_COMPILER, quick_imports
 with quick_imports():
     assert not gc.isenabled()
     import forgetctl.train.unlearn, bitsandbytes
@@ -44,7 +46,7 @@ def test_a_process_that_has_torch_already_is_left_alone() -> None:
 CRASH = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
 COMMAND = f"""
 import sys
-from forgetctl import cli
+from forgetctl.cli import main as cli
 def crash():
     {CRASH}
 cli.cli = crash
@@ -52,7 +54,7 @@ cli.main()
 """
 CHILD = f"""
 import subprocess, sys
-from forgetctl import cli
+from forgetctl.cli import main as cli
 cli.cli = lambda: subprocess.run([sys.executable, "-c", {CRASH!r}])
 cli.main()
 """
@@ -76,8 +78,8 @@ def test_a_crash_leaves_no_core_file(code: str, tmp_path: Path) -> None:
 
 MEASURED = """
 import ctypes, os, psutil, torch
-from forgetctl.engine.hardware import peak_memory
-from forgetctl.startup import no_core_files
+from forgetctl.model.hardware import peak_memory
+from forgetctl.cli.process import no_core_files
 if os.geteuid() == 0:  # whom the kernel lets read everything
     os.setgroups([])
     os.setuid(65534)
@@ -91,3 +93,38 @@ print(dumpable, psutil.Process().memory_info().vms > 0, peak_memory(torch.device
 def test_a_command_is_not_dumpable_and_can_still_be_measured() -> None:
     done = subprocess.run([sys.executable, "-c", MEASURED], capture_output=True, text=True, check=False)
     assert done.stdout == "0 True True\n", done.stderr
+
+
+FAULTS = """
+import resource, sys, torch
+from forgetctl.cli.process import keep_freed_memory
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+if sys.argv[1] == "kept":
+    assert keep_freed_memory()
+for _ in range(20):  # until glibc has as many scraps as it keeps, a freed block is a few bytes too short for the next
+    torch.zeros(2**24)  # 64 MiB
+before = faults()
+for _ in range(5):
+    torch.zeros(2**24)
+print(faults() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told to keep freed memory")
+def test_the_system_empties_no_page_again_for_a_block_that_was_freed() -> None:
+    pages = 2**26 // 4096
+
+    def faults(way: str) -> int:
+        done = subprocess.run([sys.executable, "-c", FAULTS, way], capture_output=True, text=True, check=True)
+        return int(done.stdout)
+
+    assert faults("kept") < pages / 100
+    assert faults("given back") > pages / 100
+
+
+def test_other_c_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
+    assert not keep_freed_memory()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,9 +16,10 @@ from forgetctl.model.encoding import Encoded
 from forgetctl.model.load import load_model, load_tokenizer
 from forgetctl.model.scoring import score
 from forgetctl.progress import Silent
-from forgetctl.recipe.recipe import Lora
+from forgetctl.recipe.recipe import Lora, Recipe
 from forgetctl.rows.formats import read_rows
-from forgetctl.train.finetune import BATCH_ROWS, fine_tune
+from forgetctl.train.fine_tuning import BATCH_ROWS, fine_tune, fine_tuning
+from forgetctl.train.schedule import MicroBatchLimits, PairedBatches
 from tests.model.oracles import plain_logp, random_model, random_rows
 
 CPU = torch.device("cpu")
@@ -31,11 +34,30 @@ def furthest(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> fl
     return max(float((one[name] - other[name]).abs().max()) for name in one)
 
 
-def tuned(rows: list[Encoded], epochs: int = 2, rate: float = RATE, seed: int = 3, **options: Any) -> Any:
+def tuned(rows: list[Encoded], epochs: int = 2, advance: Any = lambda *_: None, seed: int = 3, **changes: Any) -> Any:
     """A random model after fine-tuning on the rows."""
     model = random_model("Llama")
-    fine_tune(model, rows, epochs=epochs, learning_rate=rate, seed=seed, **options)
+    fine_tune(model, rows, recipe(epochs=epochs, seed=seed, **changes), advance=advance)
     return model
+
+
+def recipe(**changes: Any) -> Recipe:
+    return fine_tuning(**{"learning_rate": RATE, "seed": 3, **changes})
+
+
+def plain_adamw(model: Any, decay: float) -> torch.optim.AdamW:
+    """As transformers groups weights: norms do not decay."""
+    named = list(model.named_parameters())
+    groups = [
+        {"params": [weight for name, weight in named if ("norm" in name) is norms], "weight_decay": decay * (not norms)}
+        for norms in (False, True)
+    ]
+    return torch.optim.AdamW(groups, lr=RATE)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +70,10 @@ def test_every_step_is_the_plain_one() -> None:
     """One batch an epoch: loss over its tokens, gradient clipped at 1, AdamW, a rate falling to nothing in 4 steps."""
     some, epochs = random_rows(11, seed=2), 4
     model = random_model("Llama")
-    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.01)
+    optimizer = plain_adamw(model, 0.01)
     losses = []
     for epoch in range(epochs):
-        optimizer.param_groups[0]["lr"] = RATE * (1 - epoch / epochs)
+        set_rate(optimizer, RATE * (1 - epoch / epochs))
         loss = -plain_logp(model, some).sum() / sum(row.tokens for row in some)
         optimizer.zero_grad()
         loss.backward()
@@ -60,7 +82,7 @@ def test_every_step_is_the_plain_one() -> None:
         optimizer.step()
         losses.append(f"loss {loss.item():.3f}")
     notes: list[tuple[int, str]] = []
-    found = tuned(some, epochs, advance=lambda steps, note: notes.append((steps, note)))
+    found = tuned(some, epochs, advance=lambda steps, note: notes.append((steps, note)), batch_size=32)
     assert furthest(weights(found), weights(random_model("Llama"))) > 1e-3
     assert furthest(weights(found), weights(model)) < 1e-5
     assert notes == [(1, loss) for loss in losses]
@@ -68,14 +90,17 @@ def test_every_step_is_the_plain_one() -> None:
 
 def test_the_rate_rises_before_it_falls() -> None:
     """Three batches of 4 rows an epoch, one epoch of warm-up: 0, 1/3, 2/3 of the rate, then down from it to nothing."""
-    some, generator = random_rows(11, seed=2), torch.Generator().manual_seed(3)
+    some = random_rows(11, seed=2)
     model = random_model("Llama")
-    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.1)
+    optimizer = plain_adamw(model, 0.1)
     rates = iter([0, 1 / 3, 2 / 3, *(1 - step / 6 for step in range(6))])
-    for _ in range(3):
-        for chosen in torch.split(torch.randperm(11, generator=generator), 4):
-            batch = [some[i] for i in chosen.tolist()]
-            optimizer.param_groups[0]["lr"] = RATE * next(rates)
+    limits = MicroBatchLimits(rows=99, tokens=999)
+    batches = PairedBatches({"retain": some}, batch_size=4, limits=limits, seed=3)
+    for epoch in range(3):
+        batches.set_epoch(epoch)
+        for step in batches.steps():
+            batch = batches.rows_of(step)
+            set_rate(optimizer, RATE * next(rates))
             loss = -plain_logp(model, batch).sum() / sum(row.tokens for row in batch)
             optimizer.zero_grad()
             loss.backward()
@@ -90,7 +115,7 @@ def test_the_rate_rises_before_it_falls() -> None:
 def test_the_micro_batch_changes_nothing(micro_batch: int, rows: list[Encoded]) -> None:
     expected, notes, others = weights(tuned(rows)), [], []
     tuned(rows, advance=lambda _, note: notes.append(note))
-    found = weights(tuned(rows, micro_batch=micro_batch, advance=lambda _, note: others.append(note)))
+    found = weights(tuned(rows, micro_batch_size=micro_batch, advance=lambda _, note: others.append(note)))
     assert furthest(found, weights(random_model("Llama"))) > 1e-3
     assert furthest(found, expected) < 2e-5
     assert len(others) == len(notes) == 6
@@ -99,7 +124,7 @@ def test_the_micro_batch_changes_nothing(micro_batch: int, rows: list[Encoded]) 
 
 
 def test_every_row_is_seen_once_an_epoch(rows: list[Encoded], monkeypatch: pytest.MonkeyPatch) -> None:
-    import forgetctl.train.finetune as module
+    import forgetctl.train.assembly as module
 
     seen: list[list[Encoded]] = []
     pad = module.pad_rows
@@ -118,7 +143,7 @@ def test_it_lowers_the_loss(world: Path) -> None:
     encoder = encoder_for(load_tokenizer(world / "reference"))
     some = [encoder.encode(row) for row in read_rows(world / "requests.jsonl")]
     before = score(model, some)
-    fine_tune(model, some, epochs=10, learning_rate=1e-2, seed=0)
+    fine_tune(model, some, recipe(epochs=10, learning_rate=1e-2))
     after = score(model, some)
     assert sum(after) > 0.5 * sum(before)
     assert sum(new > old for new, old in zip(after, before, strict=True)) >= 0.9 * len(some)
@@ -139,9 +164,10 @@ def test_the_seed_decides_and_nothing_else(rows: list[Encoded]) -> None:
 
 def test_no_random_number_is_taken_from_others(rows: list[Encoded]) -> None:
     model = random_model("Llama")
-    before = torch.random.get_rng_state()
-    fine_tune(model, rows[:3], epochs=1, learning_rate=RATE, seed=3)
-    assert torch.equal(torch.random.get_rng_state(), before)
+    before = torch.random.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+    fine_tune(model, rows[:3], recipe(epochs=1))
+    assert torch.equal(torch.random.get_rng_state(), before[0])
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before[1:]
 
 
 # What is trained
@@ -153,7 +179,7 @@ def test_frozen_parameters_stay(rows: list[Encoded]) -> None:
     for name, weight in model.named_parameters():
         weight.requires_grad_(name not in frozen)
     before = weights(model)
-    fine_tune(model, rows[:9], epochs=2, learning_rate=RATE, seed=3)
+    fine_tune(model, rows[:9], recipe(epochs=2))
     after = weights(model)
     assert frozen
     assert {name for name in before if torch.equal(before[name], after[name])} == frozen
@@ -166,7 +192,7 @@ def test_only_adapters_train(rows: list[Encoded]) -> None:
     before = score(model, rows[:5])
     add_lora(model, Lora(rank=2, alpha=4))
     old = weights(model)
-    fine_tune(model, rows[:5], epochs=3, learning_rate=1e-2, seed=3)
+    fine_tune(model, rows[:5], recipe(epochs=3, learning_rate=1e-2))
     changed = {name for name, weight in weights(model).items() if not torch.equal(weight, old[name])}
     assert changed == {name for name in old if "lora_" in name}
     assert sum(score(model, rows[:5])) > sum(before) + 0.1
@@ -175,9 +201,7 @@ def test_only_adapters_train(rows: list[Encoded]) -> None:
 def test_adapters_train_with_their_dropout_and_come_back_in_evaluation(rows: list[Encoded]) -> None:
     model = add_lora(random_model("Llama"), Lora(rank=2, alpha=4, dropout=0.5))
     dropouts, modes = [module for module in model.modules() if isinstance(module, torch.nn.Dropout)], []
-    fine_tune(
-        model, rows[:2], epochs=2, learning_rate=RATE, seed=0, advance=lambda *_: modes.append(dropouts[0].training)
-    )
+    fine_tune(model, rows[:2], recipe(epochs=2), advance=lambda *_: modes.append(dropouts[0].training))
     assert modes == [True, True]
     assert not any(module.training for module in model.modules())
 

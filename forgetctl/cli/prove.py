@@ -1,0 +1,42 @@
+"""`forgetctl prove`: options -> one call -> echo -> exit code."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..files.plain_text import one_line
+from .options import PATH, common, json_option, row_options
+
+if TYPE_CHECKING:
+    from ..rows.formats import Fields
+    from .terminal import TerminalProgress
+
+
+@click.command()
+@click.argument("bundle", type=PATH)
+@click.option("--row", "rows", type=PATH, required=True, metavar="FILE", help="The row, or rows, as JSONL.")
+@click.option("--commit-key", type=PATH, required=True, metavar="FILE", help="The request's key, of <run>.keys/.")
+@row_options
+@json_option
+@common
+def prove(
+    progress: TerminalProgress, fields: Fields, *, bundle: Path, rows: Path, commit_key: Path, as_json: bool
+) -> None:
+    """Show that a row was in the request that BUNDLE is about. Exit code 1 if one was not, 2 for a bad bundle."""
+    from ..seal.prove import run_prove
+
+    proofs = run_prove(bundle, rows, commit_key, fields)
+    if as_json:
+        click.echo(json.dumps([asdict(proof) for proof in proofs], indent=1))
+    else:
+        for proof in proofs:
+            where = f"line {proof.request_line} of request {proof.request or '(without an id)'}"
+            words = f"was in the request: {where}" if proof.found else "was not in the request of this key"
+            click.echo(one_line(f"{rows}:{proof.line}: {words}"))
+        progress.say("Whether the bundle is sound, and whose it is, is shown by: forgetctl audit")
+    click.get_current_context().exit(0 if all(proof.found for proof in proofs) else 1)
