@@ -7,12 +7,13 @@
 # make faults: commands really killed and disks really full.  make distributed: two processes against one.
 # make privacy: request text searched for in all that is written, and many commands at once.
 # make docs: docs/ as a site in build/docs, links checked.
+# make real: a real 135M model learns TOFU and LUME, kept in FORGETCTL_REAL (~/.cache/forgetctl-real); an hour, resumable.
 # make fuzz: ten minutes of hostile input for every reader (FUZZ_SECONDS=600).  make hostile: 2 GB files, every command.
 # Each sets up .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test studies study-tofu calibrate browser bench bench-gpu test-gpu architectures faults distributed privacy fuzz hostile docs lint clean
+.PHONY: demo test studies study-tofu calibrate browser bench bench-gpu test-gpu architectures faults distributed privacy fuzz hostile real docs lint clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -90,6 +91,9 @@ FUZZ_SECONDS ?= 600
 
 fuzz: .venv/fuzzer
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
+
+real: .venv/installed
+	$(BIN)/python -m tests.real
 
 hostile: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/hostile

@@ -8,6 +8,7 @@ import importlib.util
 import re
 import runpy
 import shlex
+import textwrap
 from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
@@ -59,7 +60,7 @@ def anchors(page: Path) -> frozenset[str]:
 def blocks(language: str) -> Iterator[tuple[Path, str]]:
     for page in PAGES:
         found = re.findall(rf"^ *```{language}\n(.*?)^ *```", page.read_text(), flags=re.DOTALL | re.MULTILINE)
-        yield from ((page, block) for block in found)
+        yield from ((page, textwrap.dedent(block)) for block in found)
 
 
 def broken_links(page: Path) -> Iterator[str]:
@@ -143,6 +144,15 @@ def test_files_exist(page: Path) -> None:
         return  # it is about the past
     places = re.findall(r"`((?:forgetctl|tests|recipes|docs)/[\w./-]*)", prose(page))
     assert [place for place in places if not (ROOT / place).exists()] == []
+
+
+@each_page
+def test_chosen_tests_exist(page: Path) -> None:
+    """`tests/... -k words`: each word stands in the name of a test, or of a case, of that place."""
+    for place, words in re.findall(r"`(tests/[\w./]+) -k \"?([\w ]+)", prose(page)):
+        files = [ROOT / place] if place.endswith(".py") else sorted((ROOT / place).glob("*.py"))
+        text = "".join(file.read_text() for file in files)
+        assert [word for word in words.replace(" or ", " ").split() if word not in text] == [], place
 
 
 @each_page

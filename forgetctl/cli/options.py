@@ -228,6 +228,13 @@ scoring_options = grouped(_scoring, recipe_option, overrides_option, max_length_
 """The recipe of a command that scores. Gives the command the `RecipeChoice`."""
 
 
+lora_option = click.option(
+    "--lora", is_flag=True, help="Train low-rank adapters and merge them, instead of all weights."
+)
+optimizer_option = click.option(
+    "--optimizer", type=click.Choice(["adamw", "adamw8bit"]), help="AdamW, or with 8-bit moments."
+)
+
 training_options = grouped(
     RecipeChoice,
     click.option(
@@ -236,8 +243,8 @@ training_options = grouped(
     recipe_option,
     overrides_option,
     max_length_option,
-    click.option("--lora", is_flag=True, help="Train low-rank adapters and merge them, instead of all weights."),
+    lora_option,
     click.option("--qlora", is_flag=True, help="As --lora, over weights that are held in 4 bits (NF4)."),
-    click.option("--optimizer", type=click.Choice(["adamw", "adamw8bit"]), help="AdamW, or with 8-bit moments."),
+    optimizer_option,
 )
 """The recipe of a command that unlearns. Gives the command the `RecipeChoice`."""

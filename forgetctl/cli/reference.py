@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING
 import click
 
 from ..files.plain_text import one_line
-from .options import PATH, common, device_option, download_option, json_option, max_length_option, row_options
+from .options import (
+    PATH,
+    common,
+    device_option,
+    download_option,
+    json_option,
+    lora_option,
+    max_length_option,
+    memory_option,
+    optimizer_option,
+    row_options,
+)
 from .process import computing
 
 if TYPE_CHECKING:
@@ -38,6 +49,16 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
 @click.option("--max-grad-norm", type=POSITIVE, default=1.0, show_default=True, help="Longer gradients are clipped.")
 @max_length_option
 @click.option("--micro-batch", type=click.IntRange(1), metavar="ROWS", help="Most rows in memory at once.")
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
+    default="auto",
+    show_default=True,
+    help="What is computed in, with float32 weights; auto: bf16 where that is faster.",
+)
+@lora_option
+@optimizer_option
+@memory_option
 @row_options
 @device_option
 @download_option("the base by its hub id")
@@ -61,6 +82,10 @@ def reference(
     max_grad_norm: float,
     max_length: int | None,
     micro_batch: int | None,
+    precision: str,
+    lora: bool,
+    optimizer: str | None,
+    max_memory: int | None,
     device: str,
     allow_download: bool,
     as_json: bool,
@@ -68,8 +93,11 @@ def reference(
     """Train reference models: the base, fine-tuned on what stays.
 
     With every row in --retain it makes the start model. The defaults are the settings of the NPO paper for TOFU on
-    Llama-2-7B-chat; a much smaller model needs a higher rate. A model that is there already is not made again.
+    Llama-2-7B-chat; a much smaller model needs a higher rate. A model that is there already is not made again, and one
+    whose training was interrupted goes on from its last checkpoint.
     """
+    from ..recipe.recipe import LORA_RECIPE, load_recipe
+
     with computing(device):
         from ..train.reference import ReferenceOptions, Tuning, run_reference
 
@@ -83,6 +111,7 @@ def reference(
         fields=fields,
         device=device,
         allow_download=allow_download,
+        max_memory=max_memory,
     )
     tuning = Tuning(
         learning_rate=learning_rate,
@@ -93,6 +122,9 @@ def reference(
         max_grad_norm=max_grad_norm,
         max_length=max_length,
         micro_batch=micro_batch,
+        precision=precision,
+        optimizer=optimizer or "adamw",
+        lora=load_recipe(LORA_RECIPE).lora if lora else None,
     )
     made = run_reference(options, tuning, progress)
     if as_json:

@@ -120,7 +120,7 @@ def _refuse_shared(adapted: Any, stored: Collection[str]) -> None:
 
 
 def _left_alone(adapted: Any) -> str | None:
-    """What to tell of matrices without an adapter, such as a mixture's experts, which are in no linear layer."""
+    """The note about matrices without an adapter, such as a mixture's experts, which are in no linear layer."""
     model = adapted.get_base_model()
     outside = [model.get_input_embeddings(), model.get_output_embeddings()]
     outside += [module for module in model.modules() if isinstance(module, (nn.Embedding, nn.Conv1d, nn.Conv2d))]

@@ -33,7 +33,7 @@ LONGEST = 80
 """Characters of a name that are shown."""
 
 
-def told_foreign(config: Mapping[str, Any]) -> Iterator[str]:
+def ignored_choices_notes(config: Mapping[str, Any]) -> Iterator[str]:
     """A line for everything that a config, or a part of one, names and that is not used."""
     for key in OWN:
         name, words = DEFAULTS[key]

@@ -16,7 +16,7 @@ from ..files.strict_json import read_object
 from .companions import ADAPTER_CONFIG as ADAPTER_CONFIG  # these are part of this module's own interface
 from .companions import ADAPTER_WEIGHTS as ADAPTER_WEIGHTS
 from .companions import wanted_from_hub
-from .configs import load_config, told_foreign
+from .configs import ignored_choices_notes, load_config
 from .gguf import describe, is_gguf, lone_gguf, read_gguf, stop_ids
 from .weights import dequantised_layout, opened, refuse_strange_types, stored_dtype
 from .weights import weight_files as weight_files
@@ -45,7 +45,7 @@ class ModelFacts:
     path: its directory, or its GGUF file. bytes: of its weights, of a GGUF file once they are dequantised. context: the
     longest input in tokens, None if there is no bound. vocabulary: number of embeddings. stops: ids of tokens at which
     the model's generation settings end an answer. quantised: how its weights are quantised, None if they are not.
-    notes: what to tell its owner of it.
+    notes: what its owner should know of it.
     """
 
     path: Path
@@ -141,7 +141,7 @@ def inspect_base(path: Path) -> ModelFacts:
             raise ModelError(f"{path}: its {which} asks for remote code (auto_map), which forgetctl never runs")
     if not any((path / name).exists() for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")):
         raise ModelError(f"{path}: has no tokenizer")
-    quantised = quantisation(path)
+    quantised = quantisation_method(path)
     for file in weights:
         with opened(file):  # its header is checked
             pass
@@ -160,7 +160,7 @@ def inspect_base(path: Path) -> ModelFacts:
         vocabulary=vocabulary,
         stops=_stop_ids(path, text),
         quantised=quantised,
-        notes=tuple(told_foreign(config)),
+        notes=tuple(ignored_choices_notes(config)),
     )
 
 
@@ -221,7 +221,7 @@ def _stop_ids(path: Path, config: Any) -> tuple[int, ...]:
     return tuple(ids)
 
 
-def quantisation(path: Path) -> str | None:
+def quantisation_method(path: Path) -> str | None:
     """The method by which a model's config says that its weights are quantised, None if it says nothing of it, or if
     they are dequantised in loading. Raises ModelError if there is no config."""
     if is_gguf(path):

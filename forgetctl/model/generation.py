@@ -78,14 +78,14 @@ def continuations(
     asked = [index for index, prompt in enumerate(prompts) if prompt]
     advance(len(prompts) - len(asked))
     with _without_defaults(model):
-        say = _Speaker(model, encoder.stop_ids, decoding)
+        generator = _Generator(model, encoder.stop_ids, decoding)
 
         def answer(room: int, indices: Sequence[int]) -> None:
-            said = iter(say(indices, [prompts[index] for index in indices], room))
+            generated = iter(generator(indices, [prompts[index] for index in indices], room))
             for index in indices:
-                answers[index] = [_answer(encoder, next(said), room) for _ in answers[index]]
+                answers[index] = [_answer(encoder, next(generated), room) for _ in answers[index]]
 
-        for room, indices in _batches(prompts, asked, decoding, say):
+        for room, indices in _batches(prompts, asked, decoding, generator):
             if room > 0:
                 in_halves(indices, partial(answer, room))
             advance(len(indices))
@@ -114,7 +114,7 @@ def _without_defaults(model: Any) -> Iterator[None]:
 
 
 def _batches(
-    prompts: Sequence[Sequence[int]], asked: Sequence[int], decoding: Decoding, say: _Speaker
+    prompts: Sequence[Sequence[int]], asked: Sequence[int], decoding: Decoding, generator: _Generator
 ) -> Iterator[tuple[int, list[int]]]:
     """Positions of prompts of similar length, with the number of tokens that there is room for after each of them."""
     limit, context, copies = decoding.max_new_tokens, decoding.context, decoding.samples or 1
@@ -122,57 +122,61 @@ def _batches(
     def room(index: int) -> int:
         return limit if context is None else min(limit, context - len(prompts[index]))
 
-    def together(index: int) -> tuple[int, int | None]:
-        return room(index), say.together(len(prompts[index]), room(index))
+    def alike(index: int) -> tuple[int, int | None]:
+        return room(index), generator.batch_key(len(prompts[index]), room(index))
 
     ordered = sorted(asked, key=lambda index: -len(prompts[index]))
-    for (tokens, _), group in itertools.groupby(ordered, together):
-        alike = list(group)
-        fitting = CACHE_BYTES // max(1, say.token_bytes * (len(prompts[alike[0]]) + tokens))
+    for (tokens, _), group in itertools.groupby(ordered, alike):
+        members = list(group)
+        fitting = CACHE_BYTES // max(1, generator.token_bytes * (len(prompts[members[0]]) + tokens))
         size = max(1, min(BATCH_ROWS, fitting) // copies)
-        for start in range(0, len(alike), size):
-            yield tokens, alike[start : start + size]
+        for start in range(0, len(members), size):
+            yield tokens, members[start : start + size]
 
 
 @dataclass(frozen=True)
-class Way:
-    """How `generate` is asked. cached: with the model's own cache. together: several prompts of one length at once."""
+class GenerateMode:
+    """How transformers' `generate` is called. cached: with the model's own cache. batched: with several prompts of one
+    length at once."""
 
     cached: bool
-    together: bool
+    batched: bool
 
 
 @torch.no_grad()
-def _found_way(model: Any) -> Way:
-    """The fastest way that says of two short prompts what the model says of each without a cache.
+def _fastest_mode(model: Any) -> GenerateMode:
+    """The fastest mode that gives for two short prompts the logits that the model gives for each without a cache.
 
-    Some models cannot be asked otherwise: RWKV mixes the states of rows, xLSTM's cache has not the shape of its states,
+    Some models allow no other: RWKV mixes the states of rows, xLSTM's cache has not the shape of its states,
     and BLT's config has no number of layers to make one for. Raises ModelError if `generate` cannot be used at all.
     """
     vocabulary = model.config.get_text_config(decoder=True).vocab_size
     ids = torch.tensor([[3, 4, 5], [8, 7, 6]], device=model.device) % vocabulary
-    expected = _generated_logits(model, ids, Way(cached=False, together=False))
+    expected = _generated_logits(model, ids, GenerateMode(cached=False, batched=False))
     if expected is None:
         raise ModelError(f"{type(model).__name__} cannot generate answers")
-    for way in (Way(cached=True, together=True), Way(cached=True, together=False), Way(cached=False, together=True)):
-        found = _generated_logits(model, ids, way)
+    modes = [
+        GenerateMode(cached=cached, batched=batched) for cached, batched in ((True, True), (True, False), (False, True))
+    ]
+    for mode in modes:
+        found = _generated_logits(model, ids, mode)
         if found is not None and (found - expected).abs().max() <= torch.finfo(model.dtype).eps ** 0.5 * expected.std():
-            return way
-    return Way(cached=False, together=False)
+            return mode
+    return GenerateMode(cached=False, batched=False)
 
 
-def _generated_logits(model: Any, ids: torch.Tensor, way: Way) -> torch.Tensor | None:
+def _generated_logits(model: Any, ids: torch.Tensor, mode: GenerateMode) -> torch.Tensor | None:
     """Logits of the first two tokens behind prompts of one length, (steps, rows, vocabulary); None if that fails."""
     from transformers import GenerationConfig
 
     config = GenerationConfig(  # type: ignore[no-untyped-call]
-        max_new_tokens=2, min_new_tokens=2, pad_token_id=0, do_sample=False, use_cache=way.cached,
+        max_new_tokens=2, min_new_tokens=2, pad_token_id=0, do_sample=False, use_cache=mode.cached,
         output_logits=True, return_dict_in_generate=True,
     )  # fmt: skip
     try:
         parts = [
             torch.stack(model.generate(rows, attention_mask=torch.ones_like(rows), generation_config=config).logits)
-            for rows in ([ids] if way.together else [row[None] for row in ids])
+            for rows in ([ids] if mode.batched else [row[None] for row in ids])
         ]
     except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
         if out_of_memory(error):
@@ -186,8 +190,8 @@ def _of(choose: Choose, place: int) -> Choose:
     return lambda logits, rows, step: choose(logits, rows + place, step)
 
 
-class _Speaker:
-    """Says what follows prompts: by the loop of `decoding`, or by `generate` where the model's cache is another.
+class _Generator:
+    """Generates what follows prompts: by the loop of `decoding`, or by `generate` where the model's cache is another.
 
     token_bytes: what a token of one row takes in the cache, 0 if unknown.
     """
@@ -196,10 +200,10 @@ class _Speaker:
         self.model, self.stops, self.decoding = model, stops, decoding
         self.loops = can_decode(model)
         self.token_bytes = cache_bytes(model) if self.loops else 0
-        self.way = None if self.loops else _found_way(model)
+        self.mode = None if self.loops else _fastest_mode(model)
         self.short = short_input(model)
 
-    def together(self, prompt: int, room: int) -> int | None:
+    def batch_key(self, prompt: int, room: int) -> int | None:
         """What prompts have in common that may be answered at once; of one with so many tokens.
 
         `generate` pads them to one length, of which recurrent models know nothing. With LongRoPE the cache is computed
@@ -237,15 +241,15 @@ class _Speaker:
     def _generate(self, prompts: Sequence[Sequence[int]], room: int, choose: Choose) -> list[list[int]]:
         from transformers import GenerationConfig
 
-        way = self.way or Way(cached=True, together=True)
-        if len(prompts) > 1 and not way.together:
-            said = [self._generate([prompt], room, _of(choose, place)) for place, prompt in enumerate(prompts)]
-            return [tokens for (tokens,) in said]
+        mode = self.mode or GenerateMode(cached=True, batched=True)
+        if len(prompts) > 1 and not mode.batched:
+            answers = [self._generate([prompt], room, _of(choose, place)) for place, prompt in enumerate(prompts)]
+            return [tokens for (tokens,) in answers]
         config = GenerationConfig(  # type: ignore[no-untyped-call]
             max_new_tokens=room,
             eos_token_id=self.stops,
             pad_token_id=self.stops[0],
-            use_cache=way.cached,
+            use_cache=mode.cached,
             do_sample=False,
         )
         ids, mask = (part.to(self.model.device) for part in pad_left(prompts, self.stops[0]))

@@ -292,7 +292,7 @@ def stop_ids(path: Path, header: GgufHeader) -> tuple[int, ...]:
 
 
 def describe(path: Path, header: GgufHeader, size: int) -> str:
-    """What to tell the model's owner. size: bytes of its weights, dequantised."""
+    """The note for the model's owner. size: bytes of its weights, dequantised."""
     kinds, how = ", ".join(header.kinds), str(header.dtype).removeprefix("torch.")
     if not header.quantised:
         return f"{path.name} is a GGUF file ({kinds}), read as {how} ({size / 1e6:,.0f} MB)."

@@ -23,18 +23,18 @@ from .directories import ModelFacts as ModelFacts
 from .directories import inspect_model as inspect_model
 from .directories import inspect_trainable as inspect_trainable
 from .directories import model_place as model_place
-from .directories import quantisation
+from .directories import quantisation_method
 from .directories import resolve_model as resolve_model
 from .encoding import Encoder
 from .export import save_model as save_model
-from .fast.fused_layers import make_lean
+from .fast.fused_layers import fuse_layers
 from .fast.packing import enable_packing
 from .gguf import dequantised, gguf_tokenizer, is_gguf
 from .host import no_progress_bars, repeat_sums
 from .memory import REFUSALS, out_of_memory
 from .panics import panics_unheard
-from .quantised import NF4_BLOCK, QUANTISED, narrowest, quantising, settle_layers
-from .quantised import PRECISIONS as PRECISIONS
+from .quantisation import NF4_BLOCK, QUANTISED, narrowest_input, quantisation_options, settle_four_bit_layers
+from .quantisation import PRECISIONS as PRECISIONS
 from .split_weights import split_weights
 from .stored_types import hold_stored_types, most_stored, restore_stored
 from .weights import weight_files as weight_files
@@ -87,21 +87,23 @@ def load_model(path: Path, device: torch.device, dtype: torch.dtype, precision: 
     """
     if precision not in (None, *PRECISIONS):
         raise ModelError(f"no precision {precision}; there is {', '.join(PRECISIONS)}")
-    quantised = quantisation(path)
+    quantised = quantisation_method(path)
     if quantised and precision is not None:
         raise ModelError(f"{path}: its weights are quantised already ({quantised}); leave out --precision {precision}")
     # What is not quantised beside quantised weights must be what these compute in.
     held = "auto" if quantised else torch.bfloat16 if precision == "bf16" else dtype
-    model = _loaded(path, device, held, quantising(precision, dtype), placed=bool(quantised) or precision in QUANTISED)
+    model = _loaded(
+        path, device, held, quantisation_options(precision, dtype), placed=bool(quantised) or precision in QUANTISED
+    )
     model.config.use_cache = False
-    if precision == "nf4" and (narrow := narrowest(model)) < NF4_BLOCK:
+    if precision == "nf4" and (narrow := narrowest_input(model)) < NF4_BLOCK:
         raise ModelError(f"{path}: has a layer of {narrow} inputs, nf4 needs {NF4_BLOCK}")
-    settle_layers(model)
+    settle_four_bit_layers(model)
     model.eval()
     if not _is_causal(model):
         raise ModelError(f"{path}: is no causal language model: its tokens see those behind them")
     enable_packing(model)
-    make_lean(model)
+    fuse_layers(model)
     if precision is None and not quantised:
         hold_stored_types(model, path)
     return model
@@ -127,7 +129,7 @@ def _loaded(
     except (*REFUSALS, ValueError, KeyError, ImportError, SafetensorError) as error:
         if out_of_memory(error):
             raise MemoryExceeded(f"{path}: the model does not fit into the free memory") from None
-        if isinstance(error, ImportError) and (quantised := quantisation(path)):
+        if isinstance(error, ImportError) and (quantised := quantisation_method(path)):
             raise ModelError(f"{path}: a package for its quantised weights ({quantised}) is not installed") from None
         raise ModelError(f"{path}: cannot be loaded as a causal language model ({type(error).__name__})") from None
     if missing := sorted(report["missing_keys"]):

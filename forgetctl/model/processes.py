@@ -1,7 +1,7 @@
 """The processes that compute one run together, as a launcher such as `accelerate launch` started them.
 
-All do the same; where one must do something alone, it is the first. What they tell each other goes through
-torch.distributed. A process alone is the case of one, in which nothing is told and nothing is waited for.
+All do the same; where one must do something alone, it is the first. What they send each other goes
+through torch.distributed. A process alone is the case of one, in which nothing is sent and nothing is waited for.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ class Ranks:
         """Go on when all have come this far."""
         self.gather(None)
 
-    def tell(self, value: Value) -> Value:
+    def broadcast(self, value: Value) -> Value:
         """The first process's value, in all of them."""
         if self.count == 1:
             return value
-        told = [value]
-        distributed.broadcast_object_list(told, src=0)
-        return told[0]
+        values = [value]
+        distributed.broadcast_object_list(values, src=0)
+        return values[0]
 
     def gather(self, value: Value) -> list[Value]:
         """Every process's value, in all of them, in order."""
@@ -82,12 +82,12 @@ class Ranks:
         with self.agreed():
             if self.first:
                 made = make()
-        told: Value = self.tell(made)
-        return told
+        received: Value = self.broadcast(made)
+        return received
 
     @contextmanager
     def agreed(self) -> Iterator[None]:
-        """Raise in all processes what is raised inside in any of them; nothing may be told or awaited inside.
+        """Raise in all processes what is raised inside in any of them; nothing may be sent or awaited inside.
 
         The first one raises its own error, else one that names the process which failed; the others EndedElsewhere,
         or their own if it is none of ours, since only they can show where it came from.
@@ -100,13 +100,13 @@ class Ranks:
             yield
         except Exception as caught:  # noqa: BLE001  (raised again as soon as the others know)
             error = caught
-        told = [item for item in self.gather(_told(self.index, error)) if item is not None]
-        if not told:
+        failures = [item for item in self.gather(_failure(self.index, error)) if item is not None]
+        if not failures:
             return
         if error is not None and (self.first or not isinstance(error, ForgetctlError)):
             raise error
         if self.first:
-            where, why, code = told[0]
+            where, why, code = failures[0]
             failure = RunError(f"process {where}: {why}")
             failure.exit_code = code
             raise failure
@@ -151,7 +151,7 @@ def deal(lengths: Sequence[int], processes: int) -> list[list[int]]:
     return [sorted(share) for share in shares]
 
 
-def _told(index: int, error: Exception | None) -> tuple[int, str, int] | None:
+def _failure(index: int, error: Exception | None) -> tuple[int, str, int] | None:
     """What the other processes learn of an error: of one that is not ours only its kind, since its words may be
     anything."""
     if error is None:
@@ -193,7 +193,7 @@ def join(device: torch.device) -> Ranks:
     )
 
 
-def told_idle(ranks: Ranks, device: torch.device) -> str | None:
+def idle_gpus_note(ranks: Ranks, device: torch.device) -> str | None:
     """A line about GPUs that a process without a launcher leaves idle; None if there are none."""
     if device.type != "cuda" or ranks.count > 1 or (there := torch.cuda.device_count()) < 2:
         return None

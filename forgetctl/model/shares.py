@@ -16,7 +16,7 @@ Value = TypeVar("Value")
 def in_shares(ranks: Ranks, lengths: Sequence[int], compute: Callable[[Sequence[int]], Sequence[Value]]) -> list[Value]:
     """A value for each of the rows, in order, in all processes; `compute` gives those at some positions.
 
-    lengths: of the rows, in tokens, by which they are dealt out. Nothing may be told or awaited by `compute`, and what
+    lengths: of the rows, in tokens, by which they are dealt out. Nothing may be sent or awaited by `compute`, and what
     it raises in one process all raise, as `Ranks.agreed`.
     """
     own = _share(ranks, lengths)

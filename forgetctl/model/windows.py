@@ -36,8 +36,8 @@ def row_tokens(encoded: Sequence[Encoded]) -> list[int]:
     return [sum(own) for own in by_row(encoded, (item.tokens for item in encoded))]
 
 
-def told(encoded: Sequence[Encoded], name: str) -> str | None:
-    """What to tell a user of the rows that became several windows; None where none did. name: such as "forget"."""
+def windows_note(encoded: Sequence[Encoded], name: str) -> str | None:
+    """The note for a user about the rows that became several windows; None where none did. name: such as "forget"."""
     several = [len(own) for own in by_row(encoded, encoded) if len(own) > 1]
     if not several:
         return None

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 
-from ..model.processes import Ranks, told_idle
+from ..model.processes import Ranks, idle_gpus_note
 from ..progress import Progress, Silent
 from ..runs.run import Run
 
@@ -43,7 +43,7 @@ def broadcast_run(ranks: Ranks, begin: Callable[[], Run]) -> Run:
 def main_progress(ranks: Ranks, progress: Progress | None, device: torch.device) -> Progress:
     """What the main process shows, and silence in the others; it begins with which GPUs will be idle."""
     shown = (progress if ranks.first else None) or Silent()
-    if idle := told_idle(ranks, device):
+    if idle := idle_gpus_note(ranks, device):
         shown.say(idle)
     return shown
 

@@ -6,17 +6,14 @@ are those of `unlearn`.
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from ..losses.methods import WeightedSum
 from ..model.encoding import Encoded
+from ..model.host import undisturbed
 from ..model.processes import Ranks
 from ..recipe.recipe import Recipe
 from .callbacks import Figures
@@ -56,7 +53,7 @@ def fine_tune(
     ranks: Ranks | None = None,
 ) -> dict[str, Tensor] | None:
     """Train the model on the answers, without checkpoints; no row is no training. It comes back in evaluation, and
-    random numbers are those that they would have been.
+    the process is as it was, random numbers too.
 
     recipe: of `fine_tuning`. plan: `unplanned` if None. advance: called after every optimizer step. ranks: the
     processes that do it together. Returns all weights by name, in the first of them, where each holds a part of the
@@ -70,20 +67,9 @@ def fine_tune(
         advance(1, f"loss {figures['loss']:.3f}")
 
     setup = TrainingSetup(recipe=recipe, plan=plan or unplanned(recipe), checkpoints=None, ranks=ranks)
-    with _random_numbers_kept(model.device):
+    with undisturbed():
         trainer = ObjectiveTrainer(model, fine_tuning_task(rows), setup, TrainingHooks(on_step=show))
         trainer.train()
+        weights = trainer.whole_weights() if ranks.sharded else None
     model.eval()
-    return trainer.whole_weights() if ranks.sharded else None
-
-
-@contextmanager
-def _random_numbers_kept(device: torch.device) -> Iterator[None]:
-    """Whatever is drawn meanwhile, by transformers too, the random numbers afterwards are those of before."""
-    python, numbers = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numbers)
+    return weights

@@ -87,13 +87,15 @@ of the weights in bfloat16, gradients added up, calls."""
 @dataclass(frozen=True, kw_only=True)
 class Workload:
     """What is to be trained, where. rows: of the roles that the loss reads. holders: processes that the weights,
-    gradients and optimizer are spread over."""
+    gradients and optimizer are spread over. options: those of the command that asks, of which some may be proposed
+    where memory does not suffice."""
 
     facts: ModelFacts
     rows: RowsByRole
     recipe: Recipe
     device: torch.device
     holders: int = 1
+    options: frozenset[str] = frozenset({"--optimizer", "--set", "--max-length", "--lora", "--qlora"})
 
     @property
     def all_rows(self) -> list[Encoded]:
@@ -429,6 +431,8 @@ def _what_fits(work: Workload, most: int) -> str:
     others: list[tuple[int, str]] = []
     longest = max(len(row.ids) for row in work.all_rows)
     for name, recipe, length in smaller(work.recipe, longest, work.holders > 1):
+        if not work.options.issuperset(part for part in name.split() if part.startswith("--")):
+            continue
         rows = {role: [_cut(row, length) for row in some] for role, some in work.rows.items()}
         other = replace(work, recipe=recipe, rows=rows)
         needed = other.static_bytes

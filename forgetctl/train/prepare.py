@@ -12,7 +12,7 @@ from ..errors import UsageError
 from ..losses.methods import WeightedSum
 from ..model.encoding import Encoded
 from ..model.load import choose_device, inspect_trainable, load_encoder
-from ..model.windows import by_row, row_tokens, told
+from ..model.windows import by_row, row_tokens, windows_note
 from ..progress import Progress
 from ..recipe.recipe import Recipe
 from ..rows.formats import pick
@@ -115,5 +115,5 @@ def _choose(inputs: Inputs, rows: Sequence[Row], origin: Path, encode: RowEncode
 def _notes(encoded: Sequence[Encoded], cut: int, recipe: Recipe, name: str) -> Iterator[str]:
     if cut:
         yield f"{cut} of {len(row_tokens(encoded))} {name} rows are cut at {recipe.max_length} tokens."
-    if words := told(encoded, name):
-        yield words
+    if note := windows_note(encoded, name):
+        yield note

@@ -56,8 +56,10 @@ from .distributed import main_progress
 from .fine_tuning import fine_tuning, fine_tuning_task
 from .plan import ComputePlan, Workload, disk_bytes, make_plan, memory_limit, training_dtype
 from .schedule import MicroBatchLimits
-from .trainer import ObjectiveTrainer, TrainingHooks, TrainingSetup, put_together
+from .trainer import ObjectiveTrainer, TrainingHooks, TrainingSetup, check_shardable, put_together
 
+OPTIONS = frozenset({"--optimizer", "--max-length", "--lora"})
+"""What the command can be told to make do with less memory."""
 RECORD = "reference.json"
 BEGUN = "begun.json"
 PROMPT_FORMAT = "Question: {prompt}\nAnswer:"
@@ -154,6 +156,7 @@ def run_reference(options: ReferenceOptions, tuning: Tuning, progress: Progress 
     machine = Machine(device=ranks.device or device, ranks=ranks, max_memory=options.max_memory)
     progress = main_progress(ranks, progress, machine.device)
     with ranks.agreed():
+        check_shardable(tuning.recipe(seed=1), ranks)
         base = resolve_model(options.base, allow_download=options.allow_download)
         rows = lessons(options)
         try:
@@ -212,6 +215,7 @@ def make_model(
         recipe=recipe,
         device=machine.device,
         holders=ranks.count if ranks.sharded else 1,
+        options=OPTIONS,
     )
     attempt = _Attempt(out, wanted, ranks)
     with attempt.held():

@@ -13,7 +13,6 @@ from ..model.encoding import Encoded
 from ..model.export import beside_weights, left_out_words
 from ..model.load import ModelFacts
 from ..model.placement import Placement
-from ..model.processes import Ranks
 from ..recipe.recipe import Recipe
 from ..rows.row import Row
 from .inputs import Inputs
@@ -66,17 +65,3 @@ def check_terms(
         for windows, file in ((encoded, inputs.forget.path), (encode([row], origin), origin)):
             if any(item.continues for item in windows):
                 raise InputError(file, f"holds passages longer than a window, which {recipe.name} cannot unlearn")
-
-
-def check_shardable(recipe: Recipe, ranks: Ranks) -> None:
-    """Raise RecipeError for what would not survive that the model is spread over the processes."""
-    lora = recipe.lora
-    refused = {
-        "weights=bfloat16": recipe.weights == "bfloat16" and lora is None,
-        "optimizer=adamw8bit": recipe.optimizer == "adamw8bit",
-        "anchor": recipe.anchor > 0,
-        "lora.quantisation": lora is not None and lora.quantisation != "none",
-    }
-    named = [setting for setting, used in refused.items() if used]
-    if ranks.sharded and named:
-        raise RecipeError(f"{named[0]} works with a whole model in every process (DDP), not with FSDP")

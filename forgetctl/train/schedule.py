@@ -164,8 +164,8 @@ class PairedBatches:
         if all(len(micro_batch) == 1 for micro_batch in refused):
             longest = max(self._tokens(micro_batch) for micro_batch in refused)
             raise MemoryExceeded(
-                f"a row of {longest} tokens does not fit into the memory even alone; shorten rows with --set "
-                "max_length=..., or train adapters (--lora)"
+                f"a row of {longest} tokens does not fit into the memory even alone; shorten rows with "
+                "--max-length, or train adapters (--lora)"
             )
         most = max(self._tokens(micro_batch) for micro_batch in refused if len(micro_batch) > 1)
         rows = max(map(len, refused))

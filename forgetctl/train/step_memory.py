@@ -25,7 +25,7 @@ from transformers.integrations import moe
 
 from ..errors import ModelError
 from ..model.configs import empty_model, load_config
-from ..model.fast.fused_layers import make_lean
+from ..model.fast.fused_layers import fuse_layers
 from ..model.fast.output_head import head_gives_logp
 from ..model.fast.packing import could_pack
 from ..model.load import add_lora
@@ -64,7 +64,7 @@ def step_memory(path: Path, lora: Lora | None, shape: MicroBatchShape, kind: Ste
     """
     with torch.device("meta"):
         model = empty_model(path, kind.weights)
-    make_lean(model)
+    fuse_layers(model)
     with torch.device("meta"):
         model = add_lora(model, lora) if lora else model
     _settle_rotations(model)

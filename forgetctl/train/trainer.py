@@ -27,7 +27,7 @@ from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 from transformers.training_args import ParallelMode
 
-from ..errors import DivergedError, MemoryExceeded
+from ..errors import DivergedError, MemoryExceeded, RecipeError
 from ..files.folders import saving
 from ..losses.methods import WeightedSum
 from ..model.fast.packing import packs
@@ -245,6 +245,20 @@ class ObjectiveTrainer(Trainer):
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Not counted: transformers would warn that it cannot."""
         return 0
+
+
+def check_shardable(recipe: Recipe, ranks: Ranks) -> None:
+    """Raise RecipeError for what would not survive that the model is spread over the processes."""
+    lora = recipe.lora
+    refused = {
+        "weights=bfloat16": recipe.weights == "bfloat16" and lora is None,
+        "optimizer=adamw8bit": recipe.optimizer == "adamw8bit",
+        "anchor": recipe.anchor > 0,
+        "lora.quantisation": lora is not None and lora.quantisation != "none",
+    }
+    named = [setting for setting, used in refused.items() if used]
+    if ranks.sharded and named:
+        raise RecipeError(f"{named[0]} works with a whole model in every process (DDP), not with FSDP")
 
 
 def put_together(model: Any, weights: dict[str, Tensor] | None, reload: Callable[[], Any]) -> Any:

@@ -28,7 +28,7 @@ from .options import UnlearnOptions
 from .precheck import precheck_scores, precheck_texts
 from .prepare import own_sample, prepare
 from .record import first_record
-from .requirements import check_shardable
+from .trainer import check_shardable
 from .training import unlearn
 from .unchanged import check_inputs, check_kind, check_resumable, check_sample, say_if_inexact
 

@@ -19,7 +19,7 @@ from ..model.row_scorer import AFFIRMED, ALL_MODES, PRIMED, UNTHINKING, RowScore
 from ..model.scores import GREEDY, REPHRASED, Role, Scores, ScoreSet
 from ..model.scoring import score
 from ..model.shares import SharedStates
-from ..model.windows import row_sums, told
+from ..model.windows import row_sums, windows_note
 from ..progress import Progress
 from ..recipe.recipe import Recipe
 from ..rows.row import Key, Row
@@ -122,7 +122,7 @@ class Scorer:
             if rows := self.sets.rows.get(name):
                 encoded = loaded.encode(name, rows)
                 self.states[name] = SharedStates(self.ranks, loaded.model, encoded)
-                if words := told(encoded, name):
+                if words := windows_note(encoded, name):
                     self.progress.say(words)
         return scores
 

@@ -20,11 +20,13 @@ from forgetctl.cli.main import cli
 from forgetctl.files.writing import model_digest
 from forgetctl.model.encoding import Encoder
 from forgetctl.model.load import load_model, load_tokenizer
+from forgetctl.recipe.recipe import LORA_RECIPE, load_recipe
 from forgetctl.rows.formats import Fields, read_rows
 from forgetctl.train.fine_tuning import fine_tune, fine_tuning
 from forgetctl.train.reference import ReferenceOptions, lessons
 from tests.world import write_lines
 
+LORA = load_recipe(LORA_RECIPE).lora
 SHORT = ("--epochs", "2", "--learning-rate", "1e-3", "--batch-size", "4")
 
 
@@ -129,6 +131,60 @@ def test_a_directory_of_something_else_is_refused(world: Path, tmp_path: Path) -
     done = train(world, tmp_path)
     assert done.exit_code == 2
     assert "is in use, and by nothing that `forgetctl reference` made" in done.stderr
+
+
+# The trainer of `unlearn`
+
+
+@pytest.mark.parametrize(
+    ("option", "noted"),
+    [
+        (("--optimizer", "adamw8bit"), {"optimizer": "adamw8bit"}),
+        (("--lora",), {"lora": load_recipe(LORA_RECIPE).lora}),
+    ],
+    ids=["8-bit", "lora"],
+)
+def test_adapters_and_8_bit_moments_make_a_model_of_their_own(
+    option: tuple[str, ...], noted: dict[str, Any], made: Path, world: Path, tmp_path: Path
+) -> None:
+    """Named in its record; the plain one's names what models of 0.1 do, so that those are known again."""
+    done = train(world, tmp_path, *option)
+    assert done.exit_code == 0, done.output
+    assert weights(tmp_path / "seed-1").keys() == weights(made / "seed-1").keys()
+    assert not same(weights(tmp_path / "seed-1"), weights(made / "seed-1"))
+    assert not same(weights(tmp_path / "seed-1"), weights(world / "model"))
+    expected = {key: value.model_dump(mode="json") if key == "lora" else value for key, value in noted.items()}
+    plain = record_of(made)["settings"]
+    assert record_of(tmp_path)["settings"] == {**plain, **expected}
+    assert plain.keys() == {
+        "learning_rate", "epochs", "batch_size", "weight_decay", "warmup_epochs", "max_grad_norm", "max_length",
+        "prompt_format",
+    }  # fmt: skip
+
+
+def test_precision_and_micro_batches_are_no_other_model(made: Path, world: Path) -> None:
+    done = train(world, made, "--precision", "bf16", "--micro-batch", "1")
+    assert done.exit_code == 0, done.output
+    assert "seed-1 is there already" in done.stderr
+
+
+def test_what_does_not_fit_is_refused_with_what_this_command_can_be_told(world: Path, tmp_path: Path) -> None:
+    done = train(world, tmp_path / "out", "--max-memory", "1MiB")
+    assert done.exit_code == 1
+    assert "--max-memory 0.00 GiB does not suffice: about " in done.stderr
+    assert "--lora takes the least" in done.stderr
+    assert "--qlora" not in done.stderr
+    assert not list((tmp_path / "out").glob("seed-*"))
+
+
+def test_where_checkpoints_have_no_room_there_are_none(
+    made: Path, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("forgetctl.train.reference.free_bytes", lambda _: 10_000)
+    done = train(world, tmp_path)
+    assert done.exit_code == 0, done.output
+    assert "The disk has no room for checkpoints: what is interrupted begins again." in done.stderr
+    assert same(weights(tmp_path / "seed-1"), weights(made / "seed-1"))
 
 
 # Rows

@@ -11,7 +11,7 @@ import torch
 
 from forgetctl.demo.training import make_tokenizer, save
 from forgetctl.errors import ModelError
-from forgetctl.model.configs import load_config, told_foreign
+from forgetctl.model.configs import ignored_choices_notes, load_config
 from forgetctl.model.fast.packing import packs
 from forgetctl.model.load import inspect_model, load_model
 from forgetctl.train.step_memory import model_packs, model_width
@@ -88,7 +88,7 @@ def test_parts_of_a_config_are_looked_through() -> None:
         "vision_config": {"attn_implementation": "flash_attention_2"},
         "attn_implementation": "eager",
     }
-    assert [note.split(", which")[0] for note in told_foreign(config)] == [
+    assert [note.split(", which")[0] for note in ignored_choices_notes(config)] == [
         "config.json asks for attn_implementation flash_attention_2, owner/repo",
         "config.json asks for experts_implementation deepgemm",
     ]

@@ -29,7 +29,7 @@ IDS = torch.arange(5, 21)[None]
 
 
 def facts(path: Path) -> ModelFacts:
-    return ModelFacts(path, 0, None, None, torch.bfloat16)
+    return ModelFacts(path=path, bytes=0, context=None, layers=None, dtype=torch.bfloat16)
 
 
 def trained(model: Any, size: float = 0.01) -> Any:

@@ -87,7 +87,7 @@ def test_a_directory_is_found(directory: Path) -> None:
 def test_a_file_is_not_a_model(directory: Path) -> None:
     file = directory / "config.json"
     why = refusal(lambda: resolve_model(str(file), allow_download=False))
-    assert why == f"{file}: is a file, expected a model directory"
+    assert why == f"{file}: is a file, expected a model directory or a .gguf file"
 
 
 def test_nothing_is_downloaded_unasked() -> None:

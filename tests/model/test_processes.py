@@ -12,7 +12,7 @@ from forgetctl.demo.training import encoder_for
 from forgetctl.errors import Interrupted, ModelError, UsageError
 from forgetctl.model.encoding import Encoded
 from forgetctl.model.load import load_model, load_tokenizer
-from forgetctl.model.processes import Ranks, join, told_idle
+from forgetctl.model.processes import Ranks, idle_gpus_note, join
 from forgetctl.model.scoring import score
 from forgetctl.model.shares import shared_scores
 from forgetctl.model.states import AnswerStates
@@ -39,7 +39,7 @@ def test_a_process_alone() -> None:
     assert alone.first
     assert not alone.sharded
     assert alone.device is None
-    assert alone.tell("x") == "x"
+    assert alone.broadcast("x") == "x"
     assert alone.gather(3) == [3]
     assert alone.totals([0.1, 2.0]) == [0.1, 2.0]
     assert [alone.any(flag) for flag in (True, False)] == [True, False]
@@ -61,7 +61,7 @@ def test_gpus_that_are_left_idle_are_told(
     ranks: Ranks, device: str, there: int, words: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
-    told = told_idle(ranks, torch.device(device))
+    told = idle_gpus_note(ranks, torch.device(device))
     assert told == (words and f"{words}accelerate launch -m forgetctl ... uses all).")
 
 

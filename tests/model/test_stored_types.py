@@ -22,7 +22,7 @@ HALF, FULL = torch.bfloat16, torch.float32
 
 
 def facts(path: Path) -> ModelFacts:
-    return ModelFacts(path, 0, None, None, HALF)
+    return ModelFacts(path=path, bytes=0, context=None, layers=None, dtype=HALF)
 
 
 def recipe(**changes: Any) -> Recipe:

@@ -19,8 +19,8 @@ from transformers import (
 )
 
 from forgetctl.errors import ModelError
-from forgetctl.model.fast.fused_layers import make_lean
-from forgetctl.model.generation import Way, _found_way
+from forgetctl.model.fast.fused_layers import fuse_layers
+from forgetctl.model.generation import GenerateMode, _fastest_mode
 from forgetctl.model.load import load_model
 from forgetctl.model.scoring import score
 from forgetctl.recipe.recipe import Lora
@@ -47,9 +47,9 @@ def built(config: Any, seed: int = 0) -> Any:
 
 def test_generate_is_asked_in_a_way_that_it_answers_rightly() -> None:
     # RWKV mixes the states of rows; xLSTM makes a cache of another shape than its states.
-    assert _found_way(built(RwkvConfig(**SMALL, **TOKENS))) == Way(cached=True, together=False)
-    assert _found_way(built(MambaConfig(**SMALL, **TOKENS))) == Way(cached=True, together=True)
-    assert _found_way(built(xLSTMConfig(**SMALL, **TOKENS, num_heads=2))) == Way(cached=False, together=True)
+    assert _fastest_mode(built(RwkvConfig(**SMALL, **TOKENS))) == GenerateMode(cached=True, batched=False)
+    assert _fastest_mode(built(MambaConfig(**SMALL, **TOKENS))) == GenerateMode(cached=True, batched=True)
+    assert _fastest_mode(built(xLSTMConfig(**SMALL, **TOKENS, num_heads=2))) == GenerateMode(cached=False, batched=True)
 
 
 def test_weights_of_rwkv_stay_as_they_are_stored(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_rotation_of_queries_alone_stays_as_it_is() -> None:
     ids = torch.arange(3, 15)[None]
     with torch.no_grad():
         expected = model(input_ids=ids, use_cache=False).logits
-        make_lean(model)
+        fuse_layers(model)
         assert torch.allclose(model(input_ids=ids, use_cache=False).logits, expected, atol=1e-4)
 
 

@@ -82,7 +82,7 @@ def test_what_autograd_really_keeps(path: Path) -> None:
 
 def chosen(path: Path, free: int, length: int = 40, **recipe: Any) -> ComputePlan:
     rows = [Encoded((1,) * length, 10)] * 64
-    facts = ModelFacts(path, 0, None, 6, torch.float32)
+    facts = ModelFacts(path=path, bytes=0, context=None, layers=6, dtype=torch.float32)
     made = Recipe.model_validate({"method": "npo-rt", **recipe})
     work = Workload(facts=facts, rows={"forget": rows, "retain": rows}, recipe=made, device=CPU)
     return make_plan(work, free=free + int(work.static_bytes / plan.USABLE) + 1)
@@ -158,7 +158,7 @@ def test_bf16_where_the_processor_gains_by_it(
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: fast)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     monkeypatch.setattr(plan, "model_width", lambda _: width)
-    facts = ModelFacts(path, 0, None, 6, torch.float32)
+    facts = ModelFacts(path=path, bytes=0, context=None, layers=6, dtype=torch.float32)
     assert plan.training_precision(Recipe(method="npo-rt"), facts, CPU)[0] == expected
     assert plan.training_precision(Recipe(method="npo-rt", precision="fp32"), facts, CPU)[0] == "fp32"
     assert plan.training_precision(Recipe(method="npo-rt", weights="bfloat16"), facts, CPU)[0] == "bf16"

@@ -132,7 +132,7 @@ def decode(
     ends = torch.tensor(stops, device=model.device)
     rows = torch.arange(len(prompts), device=model.device).repeat_interleave(copies)
     positions, cache = (mask.cumsum(1) - 1).clamp_min(0), _cache(model)
-    said = torch.full((len(rows), room), stops[0], device=model.device)
+    generated = torch.full((len(rows), room), stops[0], device=model.device)
     logits = _next_logits(model, ids, mask, positions, cache)
     if copies > 1:
         cache.batch_select_indices(rows)
@@ -140,7 +140,7 @@ def decode(
     rows, ended = torch.arange(len(rows), device=model.device), torch.zeros_like(rows, dtype=torch.bool)
     for step in range(room):
         tokens = choose(logits, rows, step)
-        said[rows, step] = torch.where(ended, stops[0], tokens)
+        generated[rows, step] = torch.where(ended, stops[0], tokens)
         ended |= torch.isin(tokens, ends)
         left = len(rows) - int(ended.sum())
         if not left or step == room - 1:
@@ -151,7 +151,7 @@ def decode(
             cache.batch_select_indices(kept)
             rows, tokens, mask, positions, ended = (part[kept] for part in (rows, tokens, mask, positions, ended))
         logits = _next_logits(model, tokens[:, None], mask, positions, cache)
-    return [until_end(tokens, stops) for tokens in said.tolist()]
+    return [until_end(tokens, stops) for tokens in generated.tolist()]
 
 
 def _next_logits(model: Any, ids: Tensor, mask: Tensor, positions: Tensor, cache: DynamicCache) -> Tensor:

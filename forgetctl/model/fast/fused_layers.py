@@ -1,9 +1,10 @@
-"""Parts of a model's layers computed with fewer passes over memory, and with less kept for the backward pass.
+"""RMSNorm, SwiGLU and RoPE computed with fewer passes over memory, and with less kept for the backward pass.
 
 Products of matrices aside, a layer's time goes into reading and writing its states. A norm as transformers writes it
-does so a dozen times, and keeps its input in float32 twice over; here the input alone is kept. What is replaced is told
-by what it computes, on a few numbers, and not by its name; and only a module's own `forward` is replaced, so that
-adapters, sharding and activation checkpointing find the modules that they know. Values are the same but for rounding.
+does so a dozen times, and keeps its input in float32 twice over; here the input alone is kept. What is replaced is
+recognised by what it computes, on a few numbers, and not by its name; and only a module's own `forward` is replaced, so
+that adapters, sharding and activation checkpointing find the modules that they know. Values are the same but for
+rounding.
 """
 
 from __future__ import annotations
@@ -21,28 +22,28 @@ from torch.nn.functional import rms_norm, silu
 from .forwards import Maker, replace_forward
 from .packing import computing_dtype
 
-ROTATION = "apply_rotary_pos_emb"
-"""Name by which attention in transformers calls what turns its queries and keys."""
+ROPE_FUNCTION = "apply_rotary_pos_emb"
+"""Name by which attention in transformers calls what applies RoPE to its queries and keys."""
 SAME = 1e-5
 """How far numbers around one may be apart in float32 and count as the same."""
 
 
-def make_lean(model: nn.Module) -> None:
-    """Replace the forward of every norm, gate and attention of the model that is of a known kind."""
+def fuse_layers(model: nn.Module) -> None:
+    """Replace the forward of every RMSNorm, SwiGLU MLP and attention with RoPE of the model that is of a known kind."""
     for module in model.modules():
-        if lean := _lean_forward(module):
-            replace_forward(module, lean)
+        if fused := _fused_forward(module):
+            replace_forward(module, fused)
 
 
-def _lean_forward(module: Any) -> Maker | None:
+def _fused_forward(module: Any) -> Maker | None:
     """What makes the forward of the module's class, if it is of a known kind."""
     kind: Any = type(module)
     weighs = isinstance(getattr(module, "weight", None), nn.Parameter)
     if weighs and (hasattr(module, "variance_epsilon") or hasattr(module, "eps")):
-        return _norm_of if _norm_of(kind) else None
+        return _rms_norm_of if _rms_norm_of(kind) else None
     if hasattr(module, "act_fn") and hasattr(module, "gate_proj"):
-        return _gated_of if _is_gated(kind, module.act_fn) else None
-    return _turning if _turning(kind) else None
+        return _swiglu_of if _is_swiglu(kind, module.act_fn) else None
+    return _rope_attention_of if _rope_attention_of(kind) else None
 
 
 def _same(found: Callable[[], Any], expected: Tensor) -> bool:
@@ -59,7 +60,7 @@ def _random(*shape: int) -> Tensor:
 
 
 @cache
-def _norm_of(kind: Any) -> Callable[..., Any] | None:
+def _rms_norm_of(kind: Any) -> Callable[..., Any] | None:
     """How modules of the class norm, if they compute states / rms(states) * weight (Zhang and Sennrich 2019), or, as
     Gemma's do, with 1 + weight."""
     states, weight = _random(3, 8), _random(8)
@@ -67,18 +68,18 @@ def _norm_of(kind: Any) -> Callable[..., Any] | None:
     nn.Module.__init__(norm)
     norm.weight, norm.variance_epsilon, norm.eps = nn.Parameter(weight, requires_grad=False), 0.1, 0.1
     if _same(lambda: kind.forward(norm, states), rms_norm(states, (8,), weight, 0.1)):
-        return _norm
+        return _rms_norm
     if _same(lambda: kind.forward(norm, states), rms_norm(states, (8,), 1 + weight, 0.1)):
-        return _norm_around_one
+        return _zero_centred_rms_norm
     return None
 
 
-def _norm(self: Any, states: Tensor) -> Tensor:
-    return _normed(states, self.weight, _epsilon(self))
+def _rms_norm(self: Any, states: Tensor) -> Tensor:
+    return _normalise(states, self.weight, _epsilon(self))
 
 
-def _norm_around_one(self: Any, states: Tensor) -> Tensor:
-    return _normed(states, 1 + self.weight.float(), _epsilon(self))
+def _zero_centred_rms_norm(self: Any, states: Tensor) -> Tensor:
+    return _normalise(states, 1 + self.weight.float(), _epsilon(self))
 
 
 def _epsilon(norm: Any) -> float:
@@ -86,7 +87,7 @@ def _epsilon(norm: Any) -> float:
     return float(norm.eps if found is None else found)
 
 
-def _normed(states: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+def _normalise(states: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     """Under autocast in its precision, to which the products that follow would each round."""
     dtype = computing_dtype(states.device, states.dtype)
     if states.device.type == "cuda":  # torch has a kernel
@@ -94,11 +95,11 @@ def _normed(states: Tensor, weight: Tensor, epsilon: float) -> Tensor:
         with torch.autocast("cuda", enabled=False):
             kernel: Tensor = rms_norm(states.to(wide), weight.shape, weight.to(wide), epsilon)
             return kernel.to(dtype)
-    normal: Tensor = _Norm.apply(states, weight, epsilon, dtype)  # type: ignore[no-untyped-call]
+    normal: Tensor = _RMSNorm.apply(states, weight, epsilon, dtype)  # type: ignore[no-untyped-call]
     return normal
 
 
-class _Norm(torch.autograd.Function):
+class _RMSNorm(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, states: Tensor, weight: Tensor, epsilon: float, dtype: torch.dtype) -> Tensor:
         size = torch.linalg.vector_norm(states, dim=-1, keepdim=True, dtype=torch.float32)
@@ -118,24 +119,24 @@ class _Norm(torch.autograd.Function):
         return of_states.to(states.dtype), of_weight, None, None
 
 
-def _is_gated(kind: Any, activation: nn.Module) -> bool:
+def _is_swiglu(kind: Any, activation: nn.Module) -> bool:
     """Whether modules of the class compute down(silu(gate(states)) * up(states)) (Shazeer 2020)."""
     states = _random(3, 8)
     stand_in = SimpleNamespace(gate_proj=torch.sin, up_proj=torch.cos, down_proj=torch.neg, act_fn=activation)
     return _same(lambda: kind.forward(stand_in, states), -silu(states.sin()) * states.cos())
 
 
-def _gated_of(_kind: Any) -> Callable[..., Any]:
-    return _gated
+def _swiglu_of(_kind: Any) -> Callable[..., Any]:
+    return _swiglu
 
 
-def _gated(self: Any, states: Tensor) -> Tensor:
-    product: Tensor = _Gate.apply(self.gate_proj(states), self.up_proj(states))  # type: ignore[no-untyped-call]
+def _swiglu(self: Any, states: Tensor) -> Tensor:
+    product: Tensor = _SwiGLU.apply(self.gate_proj(states), self.up_proj(states))  # type: ignore[no-untyped-call]
     found: Tensor = self.down_proj(product)
     return found
 
 
-class _Gate(torch.autograd.Function):
+class _SwiGLU(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, gate: Tensor, up: Tensor) -> Tensor:
         context.save_for_backward(gate, up)
@@ -149,22 +150,22 @@ class _Gate(torch.autograd.Function):
 
 
 @cache
-def _turning(kind: Any) -> Callable[..., Any] | None:
-    """The class's own forward, but with our way to turn queries and keys, if it turns them by halves (Su et al. 2021)
-    and by a function of its module; else None."""
+def _rope_attention_of(kind: Any) -> Callable[..., Any] | None:
+    """The class's own forward, but with our RoPE, if it rotates queries and keys by halves (Su et al. 2021) and by a
+    function of its module; else None."""
     forward = kind.forward
-    theirs = getattr(forward, "__globals__", {}).get(ROTATION)
-    if theirs is None or ROTATION not in forward.__code__.co_names:
+    theirs = getattr(forward, "__globals__", {}).get(ROPE_FUNCTION)
+    if theirs is None or ROPE_FUNCTION not in forward.__code__.co_names:
         return None
     if any(given.default is not Parameter.empty for given in list(signature(theirs).parameters.values())[:4]):
         return None  # it may be called otherwise, as with queries alone
     states, cos, sin = _random(2, 3, 5, 8), *_random(2, 2, 5, 8)
-    expected = torch.stack(turn_both(states, states.flip(1), cos, sin))
+    expected = torch.stack(apply_rope(states, states.flip(1), cos, sin))
     if not _same(lambda: torch.stack(theirs(states, states.flip(1), cos, sin)), expected):
         return None
     ours = FunctionType(
         forward.__code__,
-        {**forward.__globals__, ROTATION: turn_both},
+        {**forward.__globals__, ROPE_FUNCTION: apply_rope},
         forward.__name__,
         forward.__defaults__,
         forward.__closure__,
@@ -173,34 +174,36 @@ def _turning(kind: Any) -> Callable[..., Any] | None:
     return ours
 
 
-def turn_both(queries: Tensor, keys: Tensor, cos: Tensor, sin: Tensor, unsqueeze_dim: int = 1) -> tuple[Tensor, Tensor]:
-    """Queries and keys, (batch, heads, tokens, width), turned by the angles of their positions, (batch, tokens, width
+def apply_rope(
+    queries: Tensor, keys: Tensor, cos: Tensor, sin: Tensor, unsqueeze_dim: int = 1
+) -> tuple[Tensor, Tensor]:
+    """Queries and keys, (batch, heads, tokens, width), rotated by the angles of their positions, (batch, tokens, width
     or less of it), rounded to their own precision at the end."""
     cos, sin = (part.unsqueeze(unsqueeze_dim) for part in (cos, sin))
-    return _turn(queries, cos, sin), _turn(keys, cos, sin)
+    return _rope(queries, cos, sin), _rope(keys, cos, sin)
 
 
-def _turn(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    turned, rest = states.tensor_split([cos.shape[-1]], dim=-1)
-    turned = _Turn.apply(turned, cos, sin)  # type: ignore[no-untyped-call]
-    return torch.cat([turned, rest], dim=-1) if rest.shape[-1] else turned
+def _rope(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    rotated, rest = states.tensor_split([cos.shape[-1]], dim=-1)
+    rotated = _RoPE.apply(rotated, cos, sin)  # type: ignore[no-untyped-call]
+    return torch.cat([rotated, rest], dim=-1) if rest.shape[-1] else rotated
 
 
-class _Turn(torch.autograd.Function):
+class _RoPE(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         context.save_for_backward(cos, sin)
         first, second = sin.chunk(2, -1)
-        return _turned(states, cos, -first, second)
+        return _rotated(states, cos, -first, second)
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         cos, sin = context.saved_tensors
         first, second = sin.chunk(2, -1)
-        return _turned(gradients[0], cos, second, -first), None, None
+        return _rotated(gradients[0], cos, second, -first), None, None
 
 
-def _turned(states: Tensor, cos: Tensor, first: Tensor, second: Tensor) -> Tensor:
+def _rotated(states: Tensor, cos: Tensor, first: Tensor, second: Tensor) -> Tensor:
     """Each half of the last dimension times cos, and the other half times what is given for it."""
     found = states * cos
     (head, tail), (into_head, into_tail) = states.chunk(2, -1), found.chunk(2, -1)

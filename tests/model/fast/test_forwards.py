@@ -15,7 +15,7 @@ from torch import nn
 from transformers.models.llama.modeling_llama import LlamaAttention, LlamaDecoderLayer, LlamaMLP, LlamaRMSNorm
 
 from forgetctl.model.fast.forwards import replace_forward
-from forgetctl.model.fast.fused_layers import make_lean
+from forgetctl.model.fast.fused_layers import fuse_layers
 from forgetctl.model.load import add_lora, merged
 from forgetctl.recipe.recipe import Lora
 from tests.model.oracles import random_model
@@ -42,7 +42,7 @@ def uncollected() -> Iterator[None]:
 
 def lean_llama() -> Any:
     model = random_model("Llama")
-    make_lean(model)
+    fuse_layers(model)
     return model
 
 

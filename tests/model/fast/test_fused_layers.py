@@ -12,33 +12,33 @@ from transformers.activations import ACT2FN
 from transformers.models.gemma.modeling_gemma import GemmaRMSNorm
 from transformers.models.llama.modeling_llama import LlamaMLP, LlamaRMSNorm, apply_rotary_pos_emb
 
-from forgetctl.model.fast.fused_layers import make_lean, turn_both
+from forgetctl.model.fast.fused_layers import apply_rope, fuse_layers
 from tests.model.cached_models import CHANGES, cached_model
 from tests.model.oracles import random_model
 
 IDS = torch.arange(3, 17).reshape(2, 7)
-LEAN = {
+FUSED = {
     "GPT2": {},
     "GPTNeoX": {"attention": 2},
     "Phi3": {"attention": 2, "norm": 5},
-    "Qwen2": {"attention": 2, "gate": 2, "norm": 5},
-    "Mistral": {"attention": 2, "gate": 2, "norm": 5},
-    "Llama": {"attention": 2, "gate": 2, "norm": 5},
+    "Qwen2": {"attention": 2, "MLP": 2, "norm": 5},
+    "Mistral": {"attention": 2, "MLP": 2, "norm": 5},
+    "Llama": {"attention": 2, "MLP": 2, "norm": 5},
     "Gemma2": {"attention": 2, "norm": 9},
     "Gemma3Text": {"attention": 2, "norm": 13},
-    "Cohere": {"gate": 2},
-    "Granite": {"attention": 2, "gate": 2, "norm": 5},
+    "Cohere": {"MLP": 2},
+    "Granite": {"attention": 2, "MLP": 2, "norm": 5},
 }
-"""How many layers of each kind are replaced; the others turn, gate or norm in another way."""
+"""How many layers of each kind are replaced; the others compute RoPE, MLP or norm otherwise."""
 
 
-def lean(model: Any) -> Any:
-    make_lean(model)
+def fused(model: Any) -> Any:
+    fuse_layers(model)
     return model
 
 
 def replaced(model: nn.Module) -> dict[str, int]:
-    kinds = {"_gated_of": "gate", "_norm_of": "norm", "_turning": "attention"}
+    kinds = {"_swiglu_of": "MLP", "_rms_norm_of": "norm", "_rope_attention_of": "attention"}
     makers = [maker for module in model.modules() if (maker := getattr(module, "forward_maker", None))]
     names = [kinds[maker.__name__] for maker in makers]
     return {name: names.count(name) for name in sorted(set(names))}
@@ -55,8 +55,8 @@ def run(model: Any, *, half: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
 
 @pytest.mark.parametrize("name", sorted(CHANGES))
 def test_values_and_gradients_are_those_of_transformers(name: str) -> None:
-    model = lean(cached_model(name))
-    assert replaced(model) == LEAN[name]
+    model = fused(cached_model(name))
+    assert replaced(model) == FUSED[name]
     (expected, slopes), (found, gradients) = run(cached_model(name)), run(model)
     assert expected.std() > 0.2
     assert torch.allclose(found, expected, atol=1e-5, rtol=1e-4)
@@ -68,14 +68,14 @@ def test_values_and_gradients_are_those_of_transformers(name: str) -> None:
 @pytest.mark.parametrize("name", ["Llama", "Gemma2", "GPTNeoX"])
 def test_in_half_precision_they_are_as_near_to_float32s(name: str) -> None:
     """Over several models, since of two ways to round either may be the nearer one once."""
-    off = {"lean": 0.0, "plain": 0.0}
+    off = {"fused": 0.0, "plain": 0.0}
     for seed in range(5):
         _, exact = run(cached_model(name, seed))
         size = torch.cat([slope.flatten() for slope in exact.values()]).norm()
-        for way, model in {"lean": lean(cached_model(name, seed)), "plain": cached_model(name, seed)}.items():
+        for kind, model in {"fused": fused(cached_model(name, seed)), "plain": cached_model(name, seed)}.items():
             _, found = run(model, half=True)
-            off[way] += float(torch.cat([(found[key] - exact[key]).flatten() for key in exact]).norm() / size)
-    assert 0 < off["lean"] < 1.1 * off["plain"]
+            off[kind] += float(torch.cat([(found[key] - exact[key]).flatten() for key in exact]).norm() / size)
+    assert 0 < off["fused"] < 1.1 * off["plain"]
 
 
 def kept_bytes(model: Any) -> int:
@@ -93,11 +93,11 @@ def kept_bytes(model: Any) -> int:
 
 
 def test_less_is_kept_for_the_backward_pass() -> None:
-    assert kept_bytes(lean(random_model("Llama"))) < 0.8 * kept_bytes(random_model("Llama"))
+    assert kept_bytes(fused(random_model("Llama"))) < 0.8 * kept_bytes(random_model("Llama"))
 
 
 def test_a_copy_computes_with_its_own_weights() -> None:
-    model = lean(random_model("Llama"))
+    model = fused(random_model("Llama"))
     before, _ = run(model)
     copy = deepcopy(model)
     with torch.no_grad():
@@ -113,7 +113,7 @@ def test_a_norm_by_hand(kind: type[nn.Module], around: float) -> None:
     norm = kind(2, eps=0.0)
     with torch.no_grad():
         norm.weight.copy_(torch.tensor([2.0, 3.0]) - around)
-    make_lean(norm)
+    fuse_layers(norm)
     states = torch.tensor([[3.0, 4.0]], requires_grad=True)
     found = norm(states)
     assert found.tolist() == [pytest.approx([6 / 12.5**0.5, 12 / 12.5**0.5])]
@@ -127,35 +127,35 @@ def test_a_norm_of_bfloat16_rounds_once() -> None:
     torch.manual_seed(0)
     norm, states = LlamaRMSNorm(64), torch.randn(50, 64, dtype=torch.bfloat16)
     exact = norm(states.float())
-    make_lean(norm)
+    fuse_layers(norm)
     half = norm.to(torch.bfloat16)(states)
     assert half.dtype == torch.bfloat16
     assert torch.equal(half, exact.to(torch.bfloat16))
 
 
-def test_both_halves_turn_by_their_own_angles() -> None:
+def test_both_halves_rotate_by_their_own_angles() -> None:
     """As transformers' function, gradients included, also where the two halves' angles differ."""
     torch.manual_seed(0)
     shapes = ((2, 3, 5, 8), (2, 1, 5, 8), (2, 5, 8), (2, 5, 8))
     inputs = [torch.randn(shape, requires_grad=place < 2) for place, shape in enumerate(shapes)]
     weighing = torch.randn(2, 3, 5, 8)
     slopes, values = [], []
-    for turn in (turn_both, apply_rotary_pos_emb):
-        queries, keys = turn(*inputs)
+    for rope in (apply_rope, apply_rotary_pos_emb):
+        queries, keys = rope(*inputs)
         values.append((queries, keys))
         slopes.append(torch.autograd.grad(((queries + keys) * weighing).sum(), inputs[:2]))
     for one, other in zip((*values[0], *slopes[0]), (*values[1], *slopes[1]), strict=True):
         assert torch.allclose(one, other, atol=1e-6)
 
 
-def test_a_gate_of_another_activation_is_left_alone() -> None:
+def test_an_mlp_of_another_activation_is_left_alone() -> None:
     config = random_model("Llama").config
     for activation, known in (("silu", True), ("gelu", False), ("relu", False)):
         config.hidden_act = activation
-        gate = LlamaMLP(config)
-        assert type(gate.act_fn) is type(ACT2FN[activation])
-        make_lean(gate)
-        assert (type(gate) is not LlamaMLP) is known
+        mlp = LlamaMLP(config)
+        assert type(mlp.act_fn) is type(ACT2FN[activation])
+        fuse_layers(mlp)
+        assert (type(mlp) is not LlamaMLP) is known
 
 
 def test_what_only_looks_like_a_norm_is_left_alone() -> None:
@@ -165,5 +165,5 @@ def test_what_only_looks_like_a_norm_is_left_alone() -> None:
 
     for other in (Centred(8), nn.LayerNorm(8), nn.GroupNorm(2, 8), nn.BatchNorm1d(8)):
         kind = type(other)
-        make_lean(other)
+        fuse_layers(other)
         assert type(other) is kind

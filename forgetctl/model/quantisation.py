@@ -15,7 +15,7 @@ QUANTISED = ("int8", "nf4")
 NF4_BLOCK = 64
 
 
-def quantising(precision: str | None, dtype: torch.dtype) -> dict[str, Any]:
+def quantisation_options(precision: str | None, dtype: torch.dtype) -> dict[str, Any]:
     """What transformers must be told to quantise while loading.
 
     dtype: what quantised layers compute in.
@@ -34,12 +34,12 @@ def quantising(precision: str | None, dtype: torch.dtype) -> dict[str, Any]:
     return {"quantization_config": config}
 
 
-def narrowest(model: nn.Module) -> int:
-    """Inputs of the narrowest layer of 4 bits; NF4_BLOCK if there is none."""
+def narrowest_input(model: nn.Module) -> int:
+    """Inputs of the narrowest_input layer of 4 bits; NF4_BLOCK if there is none."""
     return min((int(layer.in_features) for layer in _four_bit_layers(model)), default=NF4_BLOCK)
 
 
-def settle_layers(model: nn.Module) -> None:
+def settle_four_bit_layers(model: nn.Module) -> None:
     """What layers of 4 bits would do by themselves is set right, before any of them computes.
 
     Their weights refer to them, which they did to be quantised, and which would keep the model in the memory after its
