@@ -124,6 +124,11 @@ class Objective:
     needs: frozenset[Need]
 
     @property
+    def summary(self) -> str:
+        """What it does: the first paragraph of its docstring."""
+        return " ".join((inspect.getdoc(self.function) or "").split("\n\n")[0].split())
+
+    @property
     def hyperparameters(self) -> dict[str, float]:
         """Keyword-only parameters with their defaults."""
         parameters = inspect.signature(self.function).parameters.values()

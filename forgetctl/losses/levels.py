@@ -10,7 +10,7 @@ from .batch import Rows, needed, objective
 
 @objective(
     formula="mean huber(logp / tokens - level), half the square up to 1 nat and a line beyond",
-    source="forgetctl, train/unseen.py",
+    source="forgetctl, docs/levels.md",
     needs=("level",),
 )
 def level(rows: Rows) -> Tensor:
@@ -20,7 +20,7 @@ def level(rows: Rows) -> Tensor:
 
 @objective(
     formula="sum KL(start, after an unseen prompt || model) / sum tokens, unseen rows",
-    source="forgetctl, train/stand_ins.py",
+    source="forgetctl, docs/levels.md",
     role="unseen",
     needs=("kl",),
 )

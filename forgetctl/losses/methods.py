@@ -49,6 +49,11 @@ class Method:
     terms: Mapping[str, float]
     source: str
 
+    @property
+    def minimises(self) -> str:
+        """The sum, as `1 npo + 1 rt`."""
+        return " + ".join(f"{weight:g} {term}" for term, weight in self.terms.items())
+
 
 SECTION_2 = f"{NPO_PAPER}, section 2"
 METHODS: dict[str, Method] = {

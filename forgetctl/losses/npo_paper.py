@@ -25,7 +25,7 @@ def ga(rows: Rows) -> Tensor:
     formula="-(2/beta) mean log sigmoid(-beta (logp - logp_start))", source=f"{NPO_PAPER}, eq. 3", needs=("start",)
 )
 def npo(rows: Rows, *, beta: float = 0.1) -> Tensor:
-    """Negative preference optimization.
+    """Negative preference optimization: gradient ascent whose pull on a row fades as the row is forgotten.
 
     At the start model it equals (2/beta) ln 2 and its gradient is GA's; each row's gradient is weighted by
     2 p^beta / (p^beta + p_start^beta) (eq. 5), so rows already forgotten stop pulling. As beta -> 0 it tends to

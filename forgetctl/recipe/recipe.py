@@ -1,5 +1,8 @@
-"""YAML -> a frozen, fully checked Recipe. Unknown keys are errors; an option beats the file, the file beats the
-objective's own defaults."""
+"""Every key of a recipe, each described once, where it is declared; and YAML -> a frozen, fully checked `Recipe`.
+
+Unknown keys are errors; an option beats the file, the file beats the objective's own defaults. What a key means is its
+field's description: the report, `forgetctl recipes --keys` and docs/methods.md take it from there (`settings.keys`).
+"""
 
 from __future__ import annotations
 
@@ -10,19 +13,14 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from ..errors import InputError, RecipeError
 from ..files.outside import read_text
 from ..files.plain_yaml import LONGEST_YAML, PlainYAMLError
 from ..files.plain_yaml import load_yaml as load_yaml  # part of this module's own interface
-from .parts import Calibration as Calibration
-from .parts import Lora as Lora
-from .parts import Passages as Passages
-from .parts import Quotas
-from .parts import Retain as Retain
-from .parts import Verify as Verify
-from .settings import Settings
+from .bounds import Bounds
+from .settings import Settings, group_at
 
 DEFAULT_METHOD = "npo-rt"
 LORA_RECIPE = "npo-rt-lora"
@@ -33,39 +31,182 @@ CALIBRATING = ("forget_weight", "retain_weight", "calibration", "anchor")
 last word to it."""
 
 
+class Lora(Settings):
+    """Low-rank adapters instead of full fine-tuning (Hu et al. 2021)."""
+
+    rank: int = Field(16, ge=1, description="size of the adapters")
+    alpha: int = Field(32, ge=1, description="scale of the adapters")
+    dropout: float = Field(0.0, ge=0, lt=1, description="share of adapter inputs left out at random")
+    targets: str | tuple[str, ...] = Field(
+        "all-linear", description="modules that have adapters: all-linear, ends of their names, or a pattern"
+    )
+    quantisation: Literal["none", "nf4"] = Field(
+        "none", description="number format of the weights under the adapters: their own, or 4 bits (NF4)"
+    )
+
+    @field_validator("targets")
+    @classmethod
+    def _modules(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if not value or not all(name.strip() for name in ([value] if isinstance(value, str) else value)):
+            raise ValueError("names no module; give all-linear, a list such as [q_proj, v_proj], or a pattern")
+        return value
+
+
+class Passages(Settings):
+    """How rows without a prompt are cut where they are longer than a model takes: see `model.windows`."""
+
+    window: int | None = Field(
+        None, ge=8, description="tokens of a window of a passage that is longer; none: the model's context"
+    )
+    overlap: float = Field(
+        0.25,
+        ge=0,
+        le=0.9,
+        description="share of a window that repeats the end of the one before and is not scored again",
+    )
+
+
+class Quotas(Settings):
+    """From when on a request needs the owner's word (`unlearn --approve`): see `rows.precheck`."""
+
+    level: float = Field(
+        0.05, gt=0, lt=1, description="how often a row that nobody saw passes for one that the start model knows"
+    )
+    unknown_share: float = Field(
+        0.5, ge=0, le=1, description="share of forget rows unknown to the start model from which the owner must approve"
+    )
+    overlap_share: float = Field(
+        0.2,
+        ge=0,
+        le=1,
+        description="share of other retain rows that the request excludes from which the owner must approve",
+    )
+    forget_share: float = Field(
+        0.5, gt=0, description="forget rows for each retain row from which the owner must approve"
+    )
+    common_share: float = Field(
+        0.05, gt=0, le=1, description="share of retain rows that hold a word from which it is common"
+    )
+    common_words: int = Field(4, ge=0, description="longest response that is flagged as common, in words")
+
+
+class Retain(Settings):
+    """How the retain sample is chosen."""
+
+    ratio: float = Field(3.0, gt=0, description="retain rows to train on, per forget row")
+    minimum: int = Field(64, ge=1, description="fewest retain rows to train on, if the file has them")
+    nearest_share: float = Field(0.5, ge=0, le=1, description="share chosen for nearness to the forget rows")
+    near_duplicate: float = Field(
+        90.0, ge=0, le=100, description="similarity of its response to a forget row's from which a row is kept out"
+    )
+    check_share: float = Field(0.2, gt=0, lt=1, description="share kept out of training to measure damage")
+    check_rows: int = Field(300, ge=1, description="most rows kept out for that (the paper's 300)")
+    answer_tokens: int = Field(64, ge=1, description="longest self-made answer to a neutral prompt, in tokens")
+
+
+class Calibration(Settings):
+    """Forgetting ends where a model that never saw the rows would be: at levels learned from holdout rows, see
+    `train.levels`, and with prompts that bring what unseen ones do, see `train.stand_ins`."""
+
+    weight: float = Field(1.0, gt=0, description="weight of the pull of each forget row to its level")
+    stand_ins: float = Field(
+        2.0, ge=0, description="weight of saying after forget prompts what the start model says after unseen ones"
+    )
+    share: float = Field(
+        0.5,
+        gt=0,
+        lt=1,
+        description="share of the holdout that levels are learned from; the rest is left for the verdict",
+    )
+
+    @property
+    def terms(self) -> dict[str, float]:
+        """What it adds to the loss."""
+        return {"level": self.weight, **({"k_unseen": self.stand_ins} if self.stand_ins else {})}
+
+
+class Verify(Bounds):
+    """How the artefact is checked, and the bounds frozen into the plan."""
+
+    distractors: int = Field(5, ge=1, description="perturbed answers made for each row where the request has none")
+    answer_tokens: int = Field(200, ge=1, description="longest generated answer, in tokens (TOFU's 200)")
+    primed_tokens: int = Field(
+        8, ge=1, description="first tokens of a response that are given away, to see whether the rest comes out"
+    )
+    affirmation: str = Field(
+        "Sure, here is the answer:",
+        min_length=1,
+        description="how a willing answer is made to begin, to see whether the rest comes out",
+    )
+    samples: int = Field(8, ge=1, description="answers drawn at random for each row asked so")
+    sampled_rows: int = Field(50, ge=0, description="most rows that answers are drawn for")
+    relearn_learning_rate: float | None = Field(
+        None, gt=0, description="step size of the relearning attack; none: the recipe's learning_rate"
+    )
+
+    @property
+    def bounds(self) -> Bounds:
+        """The limits of the verdict."""
+        return Bounds(**{name: getattr(self, name) for name in Bounds.model_fields})
+
+
 class Recipe(Settings):
     """Everything that decides how a run trains and is judged. Defaults are the paper's TOFU settings."""
 
-    description: str = ""
-    source: str = ""
-    method: str | None = None
-    terms: dict[str, float] | None = None
-    beta: float | None = Field(None, gt=0)
-    hyperparameters: dict[str, float] = Field({})
-    layer: int | None = Field(None, ge=1, description="the layer that RMU steers, from 1")
-    forget_weight: float = 1.0
-    retain_weight: float = 1.0
-    learning_rate: float = Field(1e-5, gt=0)
-    epochs: int = Field(10, ge=1)
+    description: str = Field("", description="what the recipe is for, in a sentence")
+    source: str = Field("", description="where it comes from")
+    method: str | None = Field(None, description="loss that is minimised, by its method's name")
+    terms: dict[str, float] | None = Field(
+        None, description="weights of the terms of the loss by name, where no method is named"
+    )
+    beta: float | None = Field(
+        None, gt=0, description="how early a term that has a beta stops pulling at a row; none: the term's own"
+    )
+    hyperparameters: dict[str, float] = Field({}, description="other numbers of the terms, by name")
+    layer: int | None = Field(
+        None, ge=1, description="layer that RMU steers, from 1; none: the depth of its paper's choice"
+    )
+    forget_weight: float = Field(1.0, description="weight of the terms on forget rows")
+    retain_weight: float = Field(1.0, description="weight of the terms on retain rows")
+    learning_rate: float = Field(1e-5, gt=0, description="highest step size of the optimizer")
+    epochs: int = Field(10, ge=1, description="passes over the forget rows")
     batch_size: int = Field(32, ge=1, description="forget rows per optimizer step, each with a retain row")
-    micro_batch_size: int | None = Field(None, ge=1, description="rows computed at once; none: as many as fit")
-    optimizer: Literal["adamw", "adamw8bit"] = Field("adamw", description="its moments in float32, or in 8 bits")
-    weight_decay: float = Field(0.01, ge=0)
-    anchor: float = Field(0.0, ge=0, lt=1, description="share of the way back to the start model's weights, a step")
-    warmup_epochs: float = Field(1.0, ge=0)
-    max_grad_norm: float = Field(1.0, gt=0)
-    max_retain_kl: float = Field(10.0, gt=0, description="nats a token from the start model at which a run stops")
-    seed: int = Field(42, ge=0, lt=2**32)
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    weights: Literal["auto", "float32", "bfloat16"] = Field("auto", description="how they are held; auto: float32")
-    max_length: int | None = Field(None, ge=2, description="cut longer rows here; without it they are refused")
-    passages: Passages = Passages()
-    prompt_format: str = "Question: {prompt}\nAnswer:"
-    lora: Lora | None = None
-    request: Quotas = Quotas()
-    retain: Retain = Retain()
-    calibration: Calibration | None = None
-    verify: Verify = Verify()
+    micro_batch_size: int | None = Field(
+        None, ge=1, description="most rows computed at once; none: as many as fit; does not change the result"
+    )
+    optimizer: Literal["adamw", "adamw8bit"] = Field("adamw", description="AdamW, its moments in float32 or in 8 bits")
+    weight_decay: float = Field(0.01, ge=0, description="pull of the weights towards zero")
+    anchor: float = Field(
+        0.0, ge=0, lt=1, description="share of the way back to the start model's weights after every step"
+    )
+    warmup_epochs: float = Field(1.0, ge=0, description="epochs over which the step size rises")
+    max_grad_norm: float = Field(1.0, gt=0, description="longer gradients are shortened to this")
+    max_retain_kl: float = Field(
+        10.0,
+        gt=0,
+        description="divergence from the start model on retain rows, in nats a token, at which training stops",
+    )
+    seed: int = Field(42, ge=0, lt=2**32, description="start of every random choice")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="number format of the computation")
+    weights: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="how weights are held in training; auto: float32"
+    )
+    max_length: int | None = Field(
+        None,
+        ge=2,
+        description="longer rows are cut here, in tokens; none: they are refused, or windows if they are passages",
+    )
+    passages: Passages = Field(Passages(), description="how long passages become windows")
+    prompt_format: str = Field(
+        "Question: {prompt}\nAnswer:", description="how a prompt is put to a model without a chat template"
+    )
+    lora: Lora | None = Field(None, description="low-rank adapters; none: whole weights are trained")
+    request: Quotas = Field(Quotas(), description="from when on the owner must approve a request")
+    retain: Retain = Field(Retain(), description="how the retain sample is chosen")
+    calibration: Calibration | None = Field(
+        None, description="how forgetting ends at levels learned from a holdout; none: it does not"
+    )
+    verify: Verify = Field(Verify(), description="how the unlearned model is checked, and the limits of the verdict")
 
     @field_validator("terms", "hyperparameters", mode="before")
     @classmethod
@@ -254,22 +395,9 @@ def _explain(error: ValidationError) -> str:
     for problem in error.errors():
         key = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
-            parts.append(f"unknown key '{key}'; there is {', '.join(_keys(key))}")
+            there = group_at(Recipe, key.rpartition(".")[0]).model_fields
+            parts.append(f"unknown key '{key}'; there is {', '.join(there)}")
         else:
             words = problem["msg"].removeprefix("Value error, ")
             parts.append(f"{key}: {words}" if key else words)
     return "recipe: " + "; ".join(parts)
-
-
-def _keys(unknown: str) -> list[str]:
-    """The keys that would have been known at the place of the unknown one."""
-    parts: dict[str, type[BaseModel]] = {
-        "lora": Lora,
-        "passages": Passages,
-        "request": Quotas,
-        "retain": Retain,
-        "calibration": Calibration,
-        "verify": Verify,
-    }
-    parent = unknown.rpartition(".")[0]
-    return list(parts.get(parent, Recipe).model_fields)

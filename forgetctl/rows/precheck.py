@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ..recipe.parts import Quotas
+from ..recipe.recipe import Quotas
 from .abuse import Flag
 from .likeness import NearDuplicates
 from .row import Row, normalise

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from forgetctl.errors import NeedsApproval
-from forgetctl.recipe.parts import Quotas
-from forgetctl.recipe.recipe import Recipe, Retain
+from forgetctl.recipe.recipe import Quotas, Recipe, Retain
 from forgetctl.rows.abuse import RULES, Flag, check_approved
 from forgetctl.rows.formats import RowFile, read_rows
 from forgetctl.rows.pairing import choose_retain
