@@ -87,7 +87,7 @@ class RunFiles:
 
     @property
     def events_file(self) -> Path:
-        """What happened, in order; see `seal.events`."""
+        """What happened, in order; see `runs.events`."""
         return self.path / "events.jsonl"
 
     @property
