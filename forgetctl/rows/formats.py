@@ -311,8 +311,8 @@ class _Line:
 
     def first_texts(self, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
-            if found := self.texts(name):
-                return found
+            if texts := self.texts(name):
+                return texts
         return ()
 
 

@@ -40,10 +40,10 @@ def split_requests(rows: Sequence[Row], ids: Sequence[str], file: Path) -> list[
     row belongs to.
     """
     if not ids:
-        found: dict[str | None, list[Row]] = {}
+        by_request: dict[str | None, list[Row]] = {}
         for row in rows:
-            found.setdefault(row.request_id, []).append(row)
-        return [Part(None, tuple(part)) for part in found.values()]
+            by_request.setdefault(row.request_id, []).append(row)
+        return [Part(None, tuple(part)) for part in by_request.values()]
     parts: dict[str, list[Row]] = {name: [] for name in ids}
     for row in rows:
         name = row.request_id if row.request_id is not None else ids[0] if len(ids) == 1 else None

@@ -1,6 +1,6 @@
 """Runs that begin where an earlier one ended: the earlier run's model, checked, and what had been forgotten before.
 
-Lineage is told by ids, digests, commitments and verdicts, never by text.
+Lineage is made of ids, digests, commitments and verdicts, never by text.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ class Run(RunFiles):
         write_json(self.record_file, self.record)
 
     def stage(self, name: str, status: str, **facts: Any) -> None:
-        """Note how far a stage got, with what it found."""
+        """Note how far a stage got, with its facts."""
         # The event first: a crash in between makes the stage run again, and never leaves it done without an event.
         self.event(name, status=status, **facts)
         stages = self.record.setdefault("stages", {})

@@ -61,7 +61,7 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Job:
-    """What `prepare` found to be in order.
+    """A request that `prepare` has checked.
 
     start: the model to begin with, and the runs that made it. encoded: the forget rows, (windows,); cut: how many of
     them were cut. unseen: holdout rows that calibrate; stand_ins: what is made of them, if the loss reads it. sample:

@@ -1,4 +1,4 @@
-"""The request looked at before it is served: every flag, what could not be looked at, and the owner's word."""
+"""The request checked before it is served: flags, rules that could not be applied, what the owner approved."""
 
 from __future__ import annotations
 
