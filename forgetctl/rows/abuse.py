@@ -23,7 +23,7 @@ SHOWN = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Flag:
-    """What a rule says of a request. lines: of the rows that it flags, in its file; empty where it is about all of them.
+    """What a rule says of a request. lines: of the rows that it flags, in its file, if it is not about all.
 
     figure: the measured share or count in words, with the limit. stops: whether the owner must approve.
     """
