@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
@@ -12,6 +11,7 @@ from ..files.disk import refuse_beyond_disk
 from ..losses.methods import Role, WeightedSum
 from ..model.encoding import Encoded
 from ..model.processes import Ranks
+from ..model.protocol import Model
 from ..runs.run import DEFAULT_RUNS, Run
 from .job import Job, Sample
 from .plan import ComputePlan, Workload, asked_limit, disk_bytes, make_plan, memory_limit
@@ -31,7 +31,7 @@ def refuse_full_disk(job: Job) -> None:
     refuse_beyond_disk(job.options.out or DEFAULT_RUNS, disk_bytes(job.facts, job.recipe), "checkpoints and the model")
 
 
-def find_plan(run: Run, job: Job, sample: Sample, model: Any, free: int, ranks: Ranks) -> ComputePlan:
+def find_plan(run: Run, job: Job, sample: Sample, model: Model, free: int, ranks: Ranks) -> ComputePlan:
     """How the run was computed before it was interrupted, else what suits the machine and its owner.
 
     free: bytes that may be used. Raises RunError for a record that is damaged, MemoryExceeded as `make_plan`.

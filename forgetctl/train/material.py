@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from ..model.load import load_for_training
 from ..model.processes import Ranks
+from ..model.protocol import Model
 from ..progress import Progress
 from ..runs.run import Run
 from .computing import find_plan, rows_by_role
@@ -20,12 +20,12 @@ from .tracked_scores import score_in_training
 from .training import Material, ModelFiles
 
 
-def load_start(job: Job, where: torch.device, computed_on: torch.device) -> Any:
+def load_start(job: Job, where: torch.device, computed_on: torch.device) -> Model:
     """The start model as it is trained on the device `computed_on`, in the memory of `where`."""
     return load_for_training(job.facts, where, job.recipe, training_dtype(job.recipe, job.facts, computed_on))
 
 
-def gather_material(run: Run, job: Job, sample: Sample, model: Any, ranks: Ranks, progress: Progress) -> Material:
+def gather_material(run: Run, job: Job, sample: Sample, model: Model, ranks: Ranks, progress: Progress) -> Material:
     """Find out how to compute and where forgetting ends, or read both from a run that began before.
 
     Every process must call this. Raises RunError for what the run does not say of this job, MemoryExceeded.

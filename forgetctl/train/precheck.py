@@ -8,6 +8,7 @@ from typing import Any
 
 from ..model.encoding import Encoded
 from ..model.processes import Ranks
+from ..model.protocol import Model
 from ..model.shares import shared_scores
 from ..model.windows import row_sums, row_tokens
 from ..progress import Progress
@@ -44,7 +45,7 @@ def precheck_texts(job: Job, sample: Sample) -> Precheck:
     return Precheck(tuple(flags), {"unknown": NO_HOLDOUT}, job.options.approve)
 
 
-def precheck_scores(job: Job, texts: Precheck, model: Any, ranks: Ranks, progress: Progress) -> Precheck:
+def precheck_scores(job: Job, texts: Precheck, model: Model, ranks: Ranks, progress: Progress) -> Precheck:
     """Add what the start model's scores show beside those of rows nobody saw, if there are any.
 
     texts: what the other rules said. Every process must call this. Raises NeedsApproval for a flag that stops the

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from ..errors import UsageError
 from ..losses.methods import WeightedSum
 from ..model.encoding import Encoded
 from ..model.load import choose_device, inspect_trainable, load_encoder
+from ..model.protocol import Model
 from ..model.windows import by_row, row_tokens, windows_note
 from ..progress import Progress
 from ..recipe.recipe import Recipe
@@ -71,7 +71,7 @@ def prepare(options: UnlearnOptions, recipe: Recipe, inputs: Inputs | None = Non
     )
 
 
-def own_sample(job: Job, model: Any, progress: Progress) -> Sample:
+def own_sample(job: Job, model: Model, progress: Progress) -> Sample:
     """The start model's answers to neutral prompts, for an owner who has no retain file."""
     progress.say("No --retain given: holding the model to its own answers to 300 neutral prompts.")
     with progress.bar("Asking the start model", 300) as bar:

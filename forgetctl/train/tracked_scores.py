@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 from ..model.encoding import Encoded
+from ..model.protocol import Model
 from ..model.row_scorer import RowScorer
 from ..model.scores import Scores, ScoreSet
 from ..rows.formats import pick
@@ -15,7 +15,7 @@ from ..rows.row import Row
 from .job import Job, Sample
 
 
-def score_in_training(job: Job, sample: Sample) -> Callable[[Any], Scores]:
+def score_in_training(job: Job, sample: Sample) -> Callable[[Model], Scores]:
     """What scores the model in training on the forget rows and on the check rows of the retain sample."""
     check = pick(sample.rows, sample.pairing.check)
     forget, perturbed = with_perturbed(job.forget, check, job.recipe.verify.distractors)
@@ -25,15 +25,15 @@ def score_in_training(job: Job, sample: Sample) -> Callable[[Any], Scores]:
     def encode(rows: tuple[Row, ...]) -> list[Encoded]:
         return job.encode(rows, job.options.forget)
 
-    def measure(model: Any) -> Scores:
+    def measure(model: Model) -> Scores:
         scorer = RowScorer(
-            model,
-            job.encode.encoder,
-            lambda rows: encode(tuple(rows)),
-            job.recipe.verify,
-            job.facts.context,
-            job.recipe.seed,
-            lambda _: None,
+            model=model,
+            encoder=job.encode.encoder,
+            encode=lambda rows: encode(tuple(rows)),
+            settings=job.recipe.verify,
+            context=job.facts.context,
+            seed=job.recipe.seed,
+            advance=lambda _: None,
         )
         scored: dict[str, ScoreSet] = {
             name: scorer.scores(rows, tokens=False, truth=name == "forget") for name, rows in sets.items()

@@ -6,7 +6,6 @@ import shutil
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -15,6 +14,7 @@ from ..model.host import undisturbed
 from ..model.load import choose_device
 from ..model.memory import memory_within
 from ..model.processes import Ranks, join
+from ..model.protocol import Model
 from ..progress import Progress
 from ..recipe.recipe import Recipe, read_recipe
 from ..runs.hooks import RunHooks
@@ -154,7 +154,7 @@ def _tidy(run: Run, options: UnlearnOptions, hooks: RunHooks) -> None:
             hooks.finished(run, options.register)
 
 
-def _sample(work: _Work, job: Job, model: Any) -> Sample:
+def _sample(work: _Work, job: Job, model: Model) -> Sample:
     """The retain sample, which the start model makes where there is no file."""
     return job.sample or work.ranks.from_first(lambda: own_sample(job, model, work.progress))
 
@@ -172,7 +172,7 @@ def _freeze(run: Run, job: Job, sample: Sample, hooks: RunHooks) -> None:
     run.stage("pairing", "done", **facts, excluded=asdict(sample.pairing.excluded))
 
 
-def _train(work: _Work, run: Run, job: Job, sample: Sample, model: Any) -> None:
+def _train(work: _Work, run: Run, job: Job, sample: Sample, model: Model) -> None:
     material = gather_material(run, job, sample, model, work.ranks, work.progress)
     with work.ranks.spoken_once(), work.progress.logged(run.progress_file):
         unlearn(run, material, job.recipe, work.progress)

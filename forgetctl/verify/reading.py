@@ -8,7 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..files.outside import is_gguf
-from ..model.scores import FileKind, Role, Scores, read_scores
+from ..model.score_files import FileKind, read_scores
+from ..model.scores import Role, Scores
 from ..rows.formats import RowReader
 from ..train.options import VerifyOptions
 
