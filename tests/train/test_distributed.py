@@ -31,4 +31,4 @@ def test_a_process_alone_is_the_main_one(tmp_path: Path) -> None:
 def test_only_the_main_process_shows_anything() -> None:
     device, shown = torch.device("cpu"), object()
     assert main_progress(Ranks(), shown, device) is shown  # type: ignore[arg-type]
-    assert main_progress(Ranks(1, 2), shown, device) is not shown  # type: ignore[arg-type]
+    assert main_progress(Ranks(index=1, count=2), shown, device) is not shown  # type: ignore[arg-type]
