@@ -6,18 +6,19 @@ it, so it is never shown: only the kind of the exception and where it was raised
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import EndedElsewhere, ForgetctlError, Interrupted
 from ..files.disk import refusal, wrapped_refusal
 from ..files.plain_text import one_line, printable
-from ..files.writing import private_files
 from .process import terminable
+
+if TYPE_CHECKING:
+    from traceback import FrameSummary
 
 PACKAGE = Path(__file__).resolve().parents[1]
 VERBOSE = "forgetctl.verbose"
@@ -38,6 +39,8 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command. Raises Failure for whatever ends it, click's own exceptions for wrong use."""
+        from ..files.writing import private_files  # `--help` needs neither it nor what it imports
+
         try:
             with terminable(), private_files():
                 return super().invoke(ctx)
@@ -66,7 +69,9 @@ class Commands(click.Group):
 
 def describe_unexpected(error: BaseException, *, verbose: bool) -> str:
     """The exception in one line without its message. verbose: also every place on its way, without any values."""
-    frames = traceback.extract_tb(error.__traceback__)
+    from traceback import extract_tb  # slow to import, and seldom needed
+
+    frames = extract_tb(error.__traceback__)
     own = [frame for frame in frames if Path(frame.filename).is_relative_to(PACKAGE)] or frames
     where = f" at {_place(own[-1])}" if own else ""
     line = f"unexpected {type(error).__name__}{where}; its message is not shown, since it may hold rows of a request"
@@ -75,16 +80,18 @@ def describe_unexpected(error: BaseException, *, verbose: bool) -> str:
 
 def _places(error: BaseException | None) -> Iterator[str]:
     """The frames of an exception, and of those that it came from."""
+    from traceback import extract_tb
+
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         yield f"{type(error).__name__}, from the outermost call to where it was raised:"
-        for frame in traceback.extract_tb(error.__traceback__):
+        for frame in extract_tb(error.__traceback__):
             yield f"  {_place(frame)} in {frame.name}"
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
-def _place(frame: traceback.FrameSummary) -> str:
+def _place(frame: FrameSummary) -> str:
     path = Path(frame.filename)
     shown = path.relative_to(PACKAGE.parent) if path.is_relative_to(PACKAGE) else Path(*path.parts[-3:])
     return f"{shown}:{frame.lineno}"

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import logging
 import os
 import platform
 import resource
@@ -75,6 +74,8 @@ def terminable() -> Iterator[None]:
 
 def quiet_libraries(*, verbose: bool = False) -> None:
     """Keep library chatter and telemetry out; must come before they are imported. verbose: let them warn."""
+    import logging  # which costs `--help` a tenth of its time, and nothing has to be quiet there
+
     level = "warning" if verbose else "error"
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", level)
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")

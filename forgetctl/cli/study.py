@@ -16,7 +16,7 @@ from .options import PATH, common, device_option, download_option, json_option, 
 from .process import computing, set_up_worker
 
 if TYPE_CHECKING:
-    from ..studies import Written
+    from ..studies.running import Written
     from .terminal import TerminalProgress
 
 out_option = click.option(
@@ -55,7 +55,7 @@ def _small(name: str, words: str) -> click.Command:
     @json_option
     @common
     def command(progress: TerminalProgress, *, out: Path, as_json: bool) -> None:
-        from ..studies import run_study
+        from ..studies.running import run_study
 
         _show(run_study(name, out, progress), as_json)
 
@@ -121,7 +121,7 @@ def tofu(
 ) -> None:
     with computing(device):
         from ..recipe.recipe import load_recipe
-        from ..studies import run_tofu_study
+        from ..studies.running import run_tofu_study
         from ..studies.tofu import options as texts
 
     verbose = click.get_current_context().meta[VERBOSE]

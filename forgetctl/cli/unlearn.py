@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 @click.option(
     "--model",
     metavar="DIR|RUN",
-    help="The start model: a Hugging Face directory in safetensors, or an earlier run, whose model it then is.",
+    help="The start model: a Hugging Face directory in safetensors, a GGUF file, or an earlier run, whose model it is.",
 )
 @click.option("--forget", type=PATH, metavar="FILE", help="The request, JSONL.")
 @click.option("--retain", type=PATH, metavar="FILE", help="Rows to keep; may be the whole training set.")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 import warnings
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard, cast
 
 import torch
 from safetensors import SafetensorError
@@ -19,6 +19,7 @@ from ..errors import ModelError
 from ..recipe.recipe import Lora
 from .companions import ADAPTER_WEIGHTS
 from .fast.lora import add_in_place
+from .protocol import AdaptedModel, Model
 
 ALL = "all-linear"
 PARAMETER = "parameter_name"
@@ -28,7 +29,7 @@ FUSED = {"falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"}
 QUANTISED_LAYERS = ("Linear4bit", "Linear8bitLt")
 
 
-def add_lora(model: Any, lora: Lora) -> Any:
+def add_lora(model: Model, lora: Lora) -> AdaptedModel:
     """Wrap `model` with fresh adapters that leave its output unchanged. Raises ModelError, naming the module, unless
     every target can have an adapter that merges into its weight."""
     adapted = _wrapped(model, lora)
@@ -37,7 +38,7 @@ def add_lora(model: Any, lora: Lora) -> Any:
     return adapted
 
 
-def check_lora(model: Any, lora: Lora, stored: Collection[str]) -> str | None:
+def check_lora(model: Model, lora: Lora, stored: Collection[str]) -> str | None:
     """The same, tried on a model on the device "meta", which is wrapped by it. Returns what the user should know of it.
 
     stored: weights that have numbers of their own in the files, even where the model's config ties them.
@@ -48,15 +49,15 @@ def check_lora(model: Any, lora: Lora, stored: Collection[str]) -> str | None:
     return _left_alone(adapted) if lora.targets == ALL else None
 
 
-def _wrapped(model: Any, lora: Lora) -> Any:
-    from peft import LoraConfig, get_peft_model
+def _wrapped(model: Model, lora: Lora) -> AdaptedModel:
+    from peft import LoraConfig
 
     if unknown := unknown_targets(lora.targets, (name for name, _ in model.named_modules())):
         raise ModelError(f"lora.targets: the model has no module {', '.join(unknown)}")
     if lora.targets != ALL:
-        for name, module in model.named_modules():
-            if _is_named(lora.targets, name) and not _can_have_adapter(module):
-                raise ModelError(f"lora.targets: {name} is a {type(module).__name__}, which can have no adapter")
+        for name, target in model.named_modules():
+            if _is_named(lora.targets, name) and not _can_have_adapter(target):
+                raise ModelError(f"lora.targets: {name} is a {type(target).__name__}, which can have no adapter")
     config = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
@@ -69,7 +70,7 @@ def _wrapped(model: Any, lora: Lora) -> Any:
         with warnings.catch_warnings():
             # Of the orientation of GPT-2's weights, which peft then sets right itself, and of tied ones, see below.
             warnings.simplefilter("ignore")
-            adapted = get_peft_model(model, config)
+            adapted = _with_adapters(model, config)
     except ValueError as error:
         raise ModelError(f"lora.targets cannot be used on this model: {str(error).splitlines()[0]}") from None
     for name, layer in adapted_weights(adapted).items():
@@ -79,7 +80,19 @@ def _wrapped(model: Any, lora: Lora) -> Any:
     return adapted
 
 
-def adapted_weights(model: Any) -> dict[str, Any]:
+def _with_adapters(model: Model, config: object) -> AdaptedModel:
+    import peft
+
+    wrap: Callable[[Model, object], AdaptedModel] = cast(Any, peft.get_peft_model)
+    return wrap(model, config)
+
+
+def is_adapted(model: Model) -> TypeGuard[AdaptedModel]:
+    """Whether peft wrapped the model."""
+    return hasattr(model, "merge_and_unload")
+
+
+def adapted_weights(model: AdaptedModel) -> dict[str, Any]:
     """The layers of a wrapped model that have an adapter, by the names of the weights that it changes."""
     return {
         f"{_own_name(name)}.{getattr(layer, PARAMETER, 'weight')}".removeprefix("."): layer
@@ -88,9 +101,9 @@ def adapted_weights(model: Any) -> dict[str, Any]:
     }
 
 
-def own_weights(model: Any) -> dict[str, torch.Tensor]:
+def own_weights(model: Model) -> dict[str, torch.Tensor]:
     """Weights and buffers of a model, wrapped with adapters or not, by their names in a model without."""
-    plain = model.get_base_model() if hasattr(model, "get_base_model") else model
+    plain = model.get_base_model() if is_adapted(model) else model
     found = (*plain.named_parameters(remove_duplicate=False), *plain.named_buffers())
     return {_own_name(name): weight for name, weight in found}
 
@@ -100,7 +113,7 @@ def _own_name(name: str) -> str:
     return ".".join(part for part in name.split(".") if part != "base_layer")
 
 
-def _refuse_shared(adapted: Any, stored: Collection[str]) -> None:
+def _refuse_shared(adapted: AdaptedModel, stored: Collection[str]) -> None:
     """Raise ModelError for an adapter on one of two weights that are the same: merged, it would change the other too.
 
     peft would also train it as if it were on that one alone.
@@ -119,7 +132,7 @@ def _refuse_shared(adapted: Any, stored: Collection[str]) -> None:
             )
 
 
-def _left_alone(adapted: Any) -> str | None:
+def _left_alone(adapted: AdaptedModel) -> str | None:
     """The note about matrices without an adapter, such as a mixture's experts, which are in no linear layer."""
     model = adapted.get_base_model()
     outside = [model.get_input_embeddings(), model.get_output_embeddings()]
@@ -167,7 +180,7 @@ def _multiplies(kind: Any) -> bool:
     return isinstance(found, torch.Tensor) and torch.equal(found, states @ weight.T)
 
 
-def unfit_layers(model: Any) -> list[str]:
+def unfit_layers(model: Model) -> list[str]:
     """Names of the linear layers that "all-linear" leaves out beside the output head.
 
     Those that some models make of `nn.Linear` and that give something else than a product, such as routers; those
@@ -204,18 +217,18 @@ def _is_named(targets: str | Sequence[str], module: str) -> bool:
     return any(f".{module}".endswith(f".{target}") for target in targets)
 
 
-def put_on(model: Any, adapter: Path) -> Any:
+def put_on(model: Model, adapter: Path) -> AdaptedModel:
     """`model` with the LoRA adapter of a directory, read from safetensors only and by nothing but names and shapes.
 
     Raises ModelError if it is of another kind or does not belong to this model.
     """
-    from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
+    from peft import LoraConfig, set_peft_model_state_dict
 
     try:
         config = LoraConfig.from_pretrained(str(adapter), local_files_only=True)
         config.inference_mode, config.base_model_name_or_path = True, None  # this base is the one it is put on
-        adapted = get_peft_model(model, config)
-        report: Any = set_peft_model_state_dict(adapted, load_file(adapter / ADAPTER_WEIGHTS))
+        adapted = _with_adapters(model, config)
+        report: Any = set_peft_model_state_dict(cast(nn.Module, adapted), load_file(adapter / ADAPTER_WEIGHTS))
     except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError, OSError) as error:
         raise ModelError(f"{adapter}: does not fit this base model ({type(error).__name__})") from None
     missing = [name for name in report.missing_keys if "lora_" in name or "modules_to_save" in name]
@@ -224,12 +237,12 @@ def put_on(model: Any, adapter: Path) -> Any:
     return adapted.eval()
 
 
-def merged(model: Any) -> Any:
+def merged(model: Model) -> Model:
     """The model with adapters folded into its weights; a model without adapters as it is."""
-    return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+    return model.merge_and_unload() if is_adapted(model) else model
 
 
-def keep_adapter(model: Any, base: str, directory: Path) -> None:
+def keep_adapter(model: AdaptedModel, base: str, directory: Path) -> None:
     """Write a model's adapter as peft saves it, its config and its weights. base: what the base model is called."""
     (config,) = model.peft_config.values()
     config.base_model_name_or_path = base

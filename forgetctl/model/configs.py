@@ -9,12 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
 from ..errors import ModelError
 from .gguf import gguf_config, is_gguf
+from .protocol import Model
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
 
 OWN = {
     "attn_implementation": ("eager",),
@@ -41,31 +46,37 @@ def ignored_choices_notes(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"config.json asks for {key} {', '.join(foreign)}, which is not used: {words} gives the same."
 
 
-def load_config(path: Path) -> Any:
+def load_config(path: Path) -> PreTrainedConfig:
     """The config of a model directory or a GGUF file for transformers. Raises ModelError if it cannot be used."""
     from huggingface_hub.errors import StrictDataclassError
-    from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
     try:
-        if is_gguf(path):
-            given = gguf_config(path)
-            return CONFIG_MAPPING[given["model_type"]].from_dict(_without(given))
-        given, _ = PreTrainedConfig.get_config_dict(str(path), local_files_only=True)
-        if _without(given) == given:
-            return AutoConfig.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
-        return CONFIG_MAPPING[given["model_type"]].from_dict(_without(given))
+        found: PreTrainedConfig = _read(path)
     except (StrictDataclassError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         where = "metadata" if is_gguf(path) else "config.json"
         why = f"transformers refuses its {where} ({type(error).__name__})"
         raise ModelError(f"{path}: cannot be loaded, {why}") from None
+    return found
 
 
-def empty_model(path: Path, dtype: torch.dtype) -> Any:
+def _read(path: Path) -> Any:
+    from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
+
+    if is_gguf(path):
+        given = gguf_config(path)
+    else:
+        given, _ = PreTrainedConfig.get_config_dict(str(path), local_files_only=True)
+        if _without(given) == given:
+            return AutoConfig.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
+    return CONFIG_MAPPING[given["model_type"]].from_dict(_without(given))
+
+
+def empty_model(path: Path, dtype: torch.dtype) -> Model:
     """A new causal language model of the directory's kind; on the device "meta" it takes no memory."""
     from transformers import AutoModelForCausalLM
 
     classes: Any = AutoModelForCausalLM
-    return classes.from_config(load_config(path), dtype=dtype, trust_remote_code=False)
+    return cast(Model, classes.from_config(load_config(path), dtype=dtype, trust_remote_code=False))
 
 
 def _named(config: Mapping[str, Any], key: str) -> Iterator[Any]:

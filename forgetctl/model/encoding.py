@@ -13,12 +13,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
 
 from ..errors import InputError, ModelError, TemplateRefusal
 from ..recipe.recipe import Passages
 from ..rows.row import Row, Turn
 from .panics import panics_unheard
+from .protocol import Tokenizer
 from .templates import render
 
 
@@ -82,7 +82,7 @@ class Encoder:
     """
 
     def __init__(
-        self, tokenizer: Any, prompt_format: str, stops: Iterable[int] = (), vocabulary: int | None = None
+        self, tokenizer: Tokenizer, prompt_format: str, stops: Iterable[int] = (), vocabulary: int | None = None
     ) -> None:
         if tokenizer.eos_token_id is None:
             raise ModelError("the tokenizer has no end-of-sequence token, so the end of an answer cannot be scored")

@@ -13,21 +13,26 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import torch
 from torch import Tensor
 
 from ..errors import ModelError
 from ..files.outside import opened, read_bytes
-from .adapters import adapted_weights, own_weights
+from .adapters import adapted_weights, is_adapted, own_weights
 from .companions import Companions, companions, copy_companions, of_tokenizer
 from .configs import load_config
 from .directories import ModelFacts
 from .gguf import dequantised, gguf_tokenizer, is_gguf
 from .placement import Part, Placement
+from .protocol import AdaptedModel, Model
 from .split_weights import is_split, join, low_half
 from .weights import FLOATS, INDEX, Layout, Stored, dequantised_layout, read_header, weight_files
+
+if TYPE_CHECKING:
+    pass
+
 
 CHUNK = 2**24
 """Bytes that are copied at once."""
@@ -63,7 +68,7 @@ def beside_weights(start: Path) -> Companions:
     return companions(start, files if "model.safetensors" in files else {*files, INDEX})
 
 
-def save_model(model: Any, start: ModelFacts, directory: Path, tokenizer: Path | None = None) -> Shipped:
+def save_model(model: Model, start: ModelFacts, directory: Path, tokenizer: Path | None = None) -> Shipped:
     """Write a trained model as a Hugging Face directory in safetensors, in place of the start model.
 
     Files, shards, names, types and everything beside the weights are the start's, byte for byte; only numbers differ.
@@ -76,7 +81,7 @@ def save_model(model: Any, start: ModelFacts, directory: Path, tokenizer: Path |
     """
     directory.mkdir(parents=True, exist_ok=True)
     placement = Placement(start.path)
-    trained = _with_adapters(model, placement) if hasattr(model, "merge_and_unload") else _own_weights(model)
+    trained = _with_adapters(model, placement) if is_adapted(model) else _own_weights(model)
     if is_gguf(start.path):
         with torch.no_grad():
             _write_dequantised(trained, placement, model, directory)
@@ -96,7 +101,7 @@ def save_model(model: Any, start: ModelFacts, directory: Path, tokenizer: Path |
     return Shipped(len(placement.untouched), beside.left_out)
 
 
-def _own_weights(model: Any) -> Trained:
+def _own_weights(model: Model) -> Trained:
     """The weights of a model that was trained itself; split ones are joined one at a time."""
     weights = dict(model.named_parameters(remove_duplicate=False))
     buffers = {name for name, _ in model.named_buffers()}
@@ -115,7 +120,7 @@ def _joined(weight: Tensor) -> Tensor:
     return join(weight.data, low_half(weight)) if is_split(weight) else weight.data
 
 
-def _with_adapters(model: Any, placement: Placement) -> Trained:
+def _with_adapters(model: AdaptedModel, placement: Placement) -> Trained:
     """The start model's weights with what the adapters of a model add to them."""
     layers = adapted_weights(model)
     if lost := layers.keys() - {name for part in placement.parts for name in part.weights}:
@@ -150,7 +155,7 @@ def _write_weights(trained: Trained, placement: Placement, directory: Path) -> N
                 _write(weight, stored[name], files)
 
 
-def _write_dequantised(trained: Trained, placement: Placement, model: Any, directory: Path) -> None:
+def _write_dequantised(trained: Trained, placement: Placement, model: Model, directory: Path) -> None:
     layout = dequantised_layout(placement.path)
     start = _DequantisedStart(placement.path, model)
     with _new_files(layout, directory) as files:
@@ -168,7 +173,7 @@ class _DequantisedStart:
     """The weights of a GGUF file by parts: those that a model of it holds in float32, whatever adapters it has beside
     them; else from the file, all at once, when the first is asked for."""
 
-    def __init__(self, path: Path, model: Any) -> None:
+    def __init__(self, path: Path, model: Model) -> None:
         self.path, self.held = path, own_weights(model)
 
     def __call__(self, part: Part) -> dict[str, Tensor]:
@@ -182,7 +187,7 @@ class _DequantisedStart:
 
 
 def _write_beside_dequantised(start: ModelFacts, directory: Path, tokenizer: Path | None) -> None:
-    """Config, generation settings and tokenizer, as a model directory has them."""
+    """PreTrainedConfig, generation settings and tokenizer, as a model directory has them."""
     from transformers import GenerationConfig
 
     config, model = load_config(start.path), Placement(start.path).model
@@ -205,7 +210,7 @@ def start_weights(placement: Placement, part: Part) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def round_as_stored(model: Any, start: Path) -> None:
+def round_as_stored(model: Model, start: Path) -> None:
     """Round a float32 model's parameters as they would be if they were saved in place of those of `start`."""
     placement = Placement(start)
     dtypes = {name: FLOATS[placement.stored[part.stored[0]].dtype] for part in placement.parts for name in part.weights}

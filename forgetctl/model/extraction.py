@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -74,6 +74,15 @@ def is_gibberish(answer: str) -> bool:
         return False
     triples = list(zip(words, words[1:], words[2:], strict=False))
     return len(set(triples)) < REPETITION_SHARE * len(triples)
+
+
+TRAITS: dict[str, Callable[[str], bool]] = {"gibberish": is_gibberish}
+"""What is seen of every greedy answer by itself, for the checks that count such rows."""
+
+
+def traits(answers: Sequence[str | None]) -> dict[str, list[bool | None]]:
+    """Every trait of every answer, (n,) by name; None where nothing was asked."""
+    return {name: [None if answer is None else has(answer) for answer in answers] for name, has in TRAITS.items()}
 
 
 def _unspaced(text: str, words: Sequence[str]) -> bool:

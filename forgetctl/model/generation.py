@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from .encoding import Encoder
 from .fast.decoding import Choose, cache_bytes, can_decode, decode, pad_left, until_end
 from .memory import in_halves, out_of_memory
 from .panics import panics_unheard
+from .protocol import Model
 from .scoring import short_input
 
 BATCH_ROWS = 128
@@ -48,7 +48,7 @@ class Decoding:
 
 
 def greedy_answers(
-    model: Any,
+    model: Model,
     encoder: Encoder,
     rows: Sequence[Row],
     decoding: Decoding,
@@ -61,7 +61,7 @@ def greedy_answers(
 
 @torch.no_grad()
 def continuations(
-    model: Any,
+    model: Model,
     encoder: Encoder,
     prompts: Sequence[Sequence[int]],
     decoding: Decoding,
@@ -101,7 +101,7 @@ def seeded(device: torch.device, seed: int) -> Iterator[None]:
 
 
 @contextmanager
-def _without_defaults(model: Any) -> Iterator[None]:
+def _without_defaults(model: Model) -> Iterator[None]:
     """The model's own generation settings set aside: a suppressed token or a penalty would hide what it knows."""
     from transformers import GenerationConfig
 
@@ -144,7 +144,7 @@ class GenerateMode:
 
 
 @torch.no_grad()
-def _fastest_mode(model: Any) -> GenerateMode:
+def _fastest_mode(model: Model) -> GenerateMode:
     """The fastest mode that gives for two short prompts the logits that the model gives for each without a cache.
 
     Some models allow no other: RWKV mixes the states of rows, xLSTM's cache has not the shape of its states,
@@ -165,7 +165,7 @@ def _fastest_mode(model: Any) -> GenerateMode:
     return GenerateMode(cached=False, batched=False)
 
 
-def _generated_logits(model: Any, ids: torch.Tensor, mode: GenerateMode) -> torch.Tensor | None:
+def _generated_logits(model: Model, ids: torch.Tensor, mode: GenerateMode) -> torch.Tensor | None:
     """Logits of the first two tokens behind prompts of one length, (steps, rows, vocabulary); None if that fails."""
     from transformers import GenerationConfig
 
@@ -196,7 +196,7 @@ class _Generator:
     token_bytes: what a token of one row takes in the cache, 0 if unknown.
     """
 
-    def __init__(self, model: Any, stops: Sequence[int], decoding: Decoding) -> None:
+    def __init__(self, model: Model, stops: Sequence[int], decoding: Decoding) -> None:
         self.model, self.stops, self.decoding = model, stops, decoding
         self.loops = can_decode(model)
         self.token_bytes = cache_bytes(model) if self.loops else 0

@@ -21,7 +21,7 @@ from io import BufferedReader
 from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -31,6 +31,11 @@ from ..files.outside import opened
 from ..files.writing import Stamp, stamp
 from .host import no_progress_bars
 from .panics import panics_unheard
+from .protocol import Tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
 
 MAGIC, VERSIONS = b"GGUF", (2, 3)
 LARGEST_HEADER = 256 * 2**20
@@ -324,26 +329,27 @@ def _config(path: Path, _: Stamp) -> dict[str, Any]:
     return dict(given)
 
 
-def gguf_tokenizer(path: Path) -> Any:
+def gguf_tokenizer(path: Path) -> Tokenizer:
     """The tokenizer of a file. Raises ModelError if transformers cannot make it, ForgetctlError where it panics."""
     read_gguf(path)
     return _tokenizer(path, stamp(path))
 
 
 @lru_cache(maxsize=4)
-def _tokenizer(path: Path, _: Stamp) -> Any:
+def _tokenizer(path: Path, _: Stamp) -> Tokenizer:
     from transformers import AutoTokenizer
 
     try:
         with _from_transformers() as alone, panics_unheard(f"{path}: its tokenizer"):
-            return AutoTokenizer.from_pretrained(
+            tokenizer = AutoTokenizer.from_pretrained(
                 alone, gguf_file=str(path.absolute()), local_files_only=True, trust_remote_code=False
             )
+            return cast(Tokenizer, tokenizer)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise ModelError(f"{path}: its tokenizer cannot be loaded ({type(error).__name__})") from None
 
 
-def dequantised(path: Path, config: Any, dtype: torch.dtype) -> tuple[Any, dict[str, torch.Tensor]]:
+def dequantised(path: Path, config: PreTrainedConfig, dtype: torch.dtype) -> tuple[Any, dict[str, torch.Tensor]]:
     """The model's class, and its weights in `dtype` by their names there.
 
     Raises ModelError where weights are missing from the file, and as transformers does.

@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 import numpy as np
 import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
+from torch import distributed
 
 
 @contextmanager
@@ -21,7 +22,8 @@ def undisturbed() -> Iterator[None]:
     """Restore afterwards what is computed with inside: environment variables, random numbers, torch's deterministic
     algorithms and current GPU, accelerate's state, and how much transformers says; it draws no progress bars meanwhile.
 
-    Of a launcher's processes the process group stays. Not for several threads at once, which share all of this.
+    Of a launcher's processes the group stays, and accelerate's knowledge of it. Not for several threads at once, which
+    share all of this.
     """
     with ExitStack() as kept:
         for keep in (_environment, _random_numbers, _determinism, _current_gpu, _accelerate, no_progress_bars):
@@ -104,14 +106,16 @@ def _current_gpu() -> Iterator[None]:
 @contextmanager
 def _accelerate() -> Iterator[None]:
     """Its classes of state are one object a process: whoever comes second is given what the first one chose."""
-    states = [kind._shared_state for kind in (PartialState, AcceleratorState, GradientState)]
-    before = [dict(state) for state in states]
+    kinds = (AcceleratorState, GradientState, PartialState)
+    before = [dict(kind._shared_state) for kind in kinds]
     try:
         yield
     finally:
-        for state, values in zip(states, before, strict=True):
-            state.clear()
-            state.update(values)
+        for kind, values in zip(kinds, before, strict=True):
+            if kind is PartialState and distributed.is_initialized():
+                continue  # which of a launcher's processes this is, for as long as they have a group
+            kind._shared_state.clear()
+            kind._shared_state.update(values)
 
 
 @contextmanager

@@ -5,12 +5,12 @@ Safetensors and GGUF only, no remote code, no silent download.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from safetensors import SafetensorError
-from torch import nn
 
 from ..errors import MemoryExceeded, ModelError
 from ..recipe.recipe import Recipe
@@ -33,6 +33,7 @@ from .gguf import dequantised, gguf_tokenizer, is_gguf
 from .host import no_progress_bars, repeat_sums
 from .memory import REFUSALS, out_of_memory
 from .panics import panics_unheard
+from .protocol import Layers, Model, Tokenizer
 from .quantisation import NF4_BLOCK, QUANTISED, narrowest_input, quantisation_options, settle_four_bit_layers
 from .quantisation import PRECISIONS as PRECISIONS
 from .split_weights import split_weights
@@ -40,6 +41,12 @@ from .stored_types import hold_stored_types, most_stored, restore_stored
 from .weights import weight_files as weight_files
 from .weights import weight_shapes as weight_shapes
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+
+_Loaded = tuple[Model, Mapping[str, Collection[str]]]
+"""A model, and what transformers reports of its weights: those that are missing among them."""
 RESCALING = "rescale_every"
 """RWKV's: blocks after which states are halved, against overflow in float16. In evaluation it halves its own weights to
 match, in place, and what is trained and saved would be those."""
@@ -57,7 +64,7 @@ def choose_device(name: str = "auto") -> torch.device:
         raise ModelError(f"device '{name}' is not available here") from None
 
 
-def load_tokenizer(path: Path) -> Any:
+def load_tokenizer(path: Path) -> Tokenizer:
     """The model's own tokenizer. Raises ModelError if it cannot be read, ForgetctlError where its library panics."""
     if is_gguf(path):
         return gguf_tokenizer(path)
@@ -65,7 +72,8 @@ def load_tokenizer(path: Path) -> Any:
 
     try:
         with panics_unheard(f"{path}: its tokenizer"):
-            return AutoTokenizer.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
+            own = AutoTokenizer.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
+            return cast(Tokenizer, own)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{path}: its tokenizer cannot be loaded ({type(error).__name__})") from None
 
@@ -75,7 +83,7 @@ def load_encoder(facts: ModelFacts, prompt_format: str) -> Encoder:
     return Encoder(load_tokenizer(facts.path), prompt_format, facts.stops, facts.vocabulary)
 
 
-def load_model(path: Path, device: torch.device, dtype: torch.dtype, precision: str | None = None) -> Any:
+def load_model(path: Path, device: torch.device, dtype: torch.dtype, precision: str | None = None) -> Model:
     """A causal language model with its dropout off, in evaluation mode.
 
     precision: one of PRECISIONS to round or quantise the weights to, None to keep them, also where they are quantised
@@ -111,7 +119,7 @@ def load_model(path: Path, device: torch.device, dtype: torch.dtype, precision: 
 
 def _loaded(
     path: Path, device: torch.device, dtype: torch.dtype | str, options: dict[str, Any], *, placed: bool
-) -> Any:
+) -> Model:
     """As transformers loads it. dtype: what weights are held in, "auto" for what the config says. placed: right onto
     its device, since quantised weights cannot be moved."""
 
@@ -137,12 +145,12 @@ def _loaded(
     return model
 
 
-def _read_directory(path: Path, config: Any, dtype: torch.dtype | str, options: dict[str, Any]) -> tuple[Any, Any]:
+def _read_directory(path: Path, config: PreTrainedConfig, dtype: torch.dtype | str, options: dict[str, Any]) -> _Loaded:
     """A model, and what transformers reports of its weights."""
     from transformers import AutoModelForCausalLM
 
     classes: Any = AutoModelForCausalLM
-    loaded: tuple[Any, Any] = classes.from_pretrained(
+    loaded: _Loaded = classes.from_pretrained(
         str(path),
         config=config,
         dtype=dtype,
@@ -155,19 +163,19 @@ def _read_directory(path: Path, config: Any, dtype: torch.dtype | str, options: 
     return loaded
 
 
-def _read_gguf(path: Path, config: Any, dtype: torch.dtype | str, options: dict[str, Any]) -> tuple[Any, Any]:
+def _read_gguf(path: Path, config: PreTrainedConfig, dtype: torch.dtype | str, options: dict[str, Any]) -> _Loaded:
     """The same of a GGUF file. Two steps, of which the second copies nothing: a model that is dequantised in loading
     counts as quantised ever after, and cannot be quantised in another way."""
     assert isinstance(dtype, torch.dtype)  # noqa: S101  "auto" is for weights that stay quantised
     kind, weights = dequantised(path, config, dtype)
-    loaded: tuple[Any, Any] = kind.from_pretrained(
+    loaded: _Loaded = kind.from_pretrained(
         None, config=config, state_dict=weights, dtype=dtype, output_loading_info=True, **options
     )
     return loaded
 
 
 @torch.no_grad()
-def _is_causal(model: Any) -> bool:
+def _is_causal(model: Model) -> bool:
     """Whether a token's logits are those that it had without the one behind it; ProphetNet's depend on the length."""
     ids = torch.arange(3, 11, device=model.device)[None] % model.config.get_text_config(decoder=True).vocab_size
     first, second = (model(input_ids=each, use_cache=False).logits[0, :7].float() for each in (ids, ids[:, :-1]))
@@ -175,7 +183,7 @@ def _is_causal(model: Any) -> bool:
     return bool((first - second).abs().max() <= rounding * first.std())
 
 
-def load_for_training(facts: ModelFacts, device: torch.device, recipe: Recipe, compute: torch.dtype) -> Any:
+def load_for_training(facts: ModelFacts, device: torch.device, recipe: Recipe, compute: torch.dtype) -> Model:
     """The start model with its weights held as the recipe says, ready for `add_lora` where the recipe has adapters.
 
     compute: what training computes in. Whole weights are float32, or split into bfloat16 and the bits that float32 has
@@ -210,6 +218,6 @@ def _is_dropout(key: str, value: object) -> bool:
     return ("dropout" in key or key.endswith("pdrop")) and isinstance(value, float)
 
 
-def trainable_parameters(model: nn.Module) -> int:
+def trainable_parameters(model: Layers) -> int:
     """Number of parameters that training changes."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +15,7 @@ from ..errors import ModelError
 from .directories import ADAPTER_CONFIG, ADAPTER_WEIGHTS, inspect_base, read_config
 from .export import Shipped, round_as_stored, save_model
 from .load import load_model, load_tokenizer, merged, put_on
+from .protocol import Model
 from .weights import opened
 
 ALIKE = 1e-3
@@ -73,7 +73,7 @@ def merge_adapter(base: Path, adapter: Path, out: Path) -> Shipped:
 
 
 @torch.no_grad()
-def _logits(model: Any) -> Tensor:
+def _logits(model: Model) -> Tensor:
     """Logits of a fixed sequence, (tokens, vocabulary)."""
     vocabulary = model.get_input_embeddings().weight.shape[0]
     ids = torch.arange(PROBED)[None] * STRIDE % vocabulary

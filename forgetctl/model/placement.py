@@ -13,13 +13,14 @@ from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from ..errors import ModelError
 from .configs import empty_model
+from .protocol import Model
 from .weights import FLOATS, stored_weights
 
 WHOLE_NUMBERS = ("I64", "I32", "I16", "BOOL")
@@ -137,12 +138,12 @@ class _Rules:
     """transformers' rules for the names and forms of one model's weights, used as `from_pretrained` and
     `save_pretrained` use them."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Model) -> None:
         from transformers.conversion_mapping import get_model_conversion_mapping
         from transformers.core_model_loading import WeightConverter, WeightRenaming
 
         self.model = model
-        self.all: list[Any] = get_model_conversion_mapping(model)
+        self.all: list[Any] = get_model_conversion_mapping(cast(Any, model))
         self.renamings = [rule for rule in self.all if isinstance(rule, WeightRenaming)]
         self.converters = [rule for rule in self.all if isinstance(rule, WeightConverter)]
 
@@ -163,7 +164,7 @@ class _Rules:
 
     def keep_used(self) -> None:
         """Let what was used be reverted, and no more: that a prefix was dropped says nothing where none was."""
-        self.model._weight_conversions = [rule for rule in self.all if rule.was_used()]
+        cast(Any, self.model)._weight_conversions = [rule for rule in self.all if rule.was_used()]
 
     def load(self, pattern: str, weight: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         rule: Any = deepcopy(next(rule for rule in self.converters if pattern in rule.source_patterns))
@@ -175,7 +176,7 @@ class _Rules:
     def revert(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         from transformers.core_model_loading import revert_weight_conversion
 
-        return _single(revert_weight_conversion(self.model, dict(tensors)))
+        return _single(revert_weight_conversion(cast(Any, self.model), dict(tensors)))
 
 
 def _single(tensors: Mapping[str, Any]) -> dict[str, Tensor]:

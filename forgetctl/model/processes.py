@@ -25,7 +25,7 @@ PATIENCE = timedelta(hours=3)
 """How long the others wait for one: the first saves large models, and may have the start model answer, alone."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Ranks:
     """One of `count` processes, the one number `index` from 0.
 
@@ -185,9 +185,9 @@ def join(device: torch.device) -> Ranks:
         # Else all but the first process would be given a model without weights, and all of them score the start model.
         disable_fsdp_ram_efficient_loading()
     return Ranks(
-        state.process_index,
-        state.num_processes,
-        state.device,
+        index=state.process_index,
+        count=state.num_processes,
+        device=state.device,
         sharded=fsdp,
         neighbours=int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
+
+from .protocol import Layers
 
 PRECISIONS = ("bf16", "int8", "nf4")
 """What a model can be deployed in: bfloat16, or 8 and 4 bits a weight (LLM.int8, Dettmers et al. 2022; NF4 with
@@ -34,12 +35,12 @@ def quantisation_options(precision: str | None, dtype: torch.dtype) -> dict[str,
     return {"quantization_config": config}
 
 
-def narrowest_input(model: nn.Module) -> int:
+def narrowest_input(model: Layers) -> int:
     """Inputs of the narrowest_input layer of 4 bits; NF4_BLOCK if there is none."""
     return min((int(layer.in_features) for layer in _four_bit_layers(model)), default=NF4_BLOCK)
 
 
-def settle_four_bit_layers(model: nn.Module) -> None:
+def settle_four_bit_layers(model: Layers) -> None:
     """What layers of 4 bits would do by themselves is set right, before any of them computes.
 
     Their weights refer to them, which they did to be quantised, and which would keep the model in the memory after its
@@ -52,5 +53,5 @@ def settle_four_bit_layers(model: nn.Module) -> None:
         layer.support_avx512bf16_for_cpu = False
 
 
-def _four_bit_layers(model: nn.Module) -> list[Any]:
+def _four_bit_layers(model: Layers) -> list[Any]:
     return [layer for layer in model.modules() if type(layer).__name__ == "Linear4bit"]

@@ -12,12 +12,13 @@ import numpy as np
 from ..recipe.recipe import Verify
 from ..rows.row import Row, normalise
 from .encoding import Encoded, Encoder
-from .extraction import exact_memorisation, extraction_strength, is_gibberish, is_long, is_verbatim, least_likely
+from .extraction import exact_memorisation, extraction_strength, is_long, is_verbatim, least_likely, traits
 from .fast.shared_prompts import score_answers
 from .generation import Answer, Decoding, continuations
 from .metrics import rouge_l_recall
 from .panics import panics_unheard
 from .processes import Ranks
+from .protocol import Model
 from .scores import GREEDY, SAMPLED, Elicited, ScoreSet
 from .scoring import score
 from .shares import in_shares
@@ -39,7 +40,7 @@ class Asked:
     rest: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RowScorer:
     """Scores rows with one loaded model.
 
@@ -48,7 +49,7 @@ class RowScorer:
     for all. ranks: the processes that compute a share of the rows each, and all get the same scores.
     """
 
-    model: Any
+    model: Model
     encoder: Encoder
     encode: Callable[[Sequence[Row]], list[Encoded]]
     settings: Verify
@@ -214,7 +215,6 @@ def _measure(
 ) -> Elicited:
     recall: list[float | None] = [None] * len(rows)
     whole: list[int | None] = [None] * len(rows)
-    gibberish: list[bool | None] = [None] * len(rows)
     secrets: list[list[int | None]] = [[None] * len(row.secrets) for row in rows]
     for index, question in asked.items():
         spoken = texts[index]
@@ -222,10 +222,10 @@ def _measure(
         recall[index] = max(recalls)
         if is_long(question.rest):
             whole[index] = sum(is_verbatim(value, question.rest) for value in recalls)
-        if mode == GREEDY:
-            gibberish[index] = is_gibberish(spoken[0])
         secrets[index] = [sum(_says(question.given, text, s) for text in spoken) for s in rows[index].secrets]
-    return Elicited(answers=answers, recall=recall, secrets=secrets, whole=whole, gibberish=gibberish)
+    said = [texts[index][0] if index in asked else None for index in range(len(rows))]
+    seen = traits(said) if mode == GREEDY else {}
+    return Elicited(answers=answers, recall=recall, secrets=secrets, whole=whole, traits=seen)
 
 
 def _says(given: str, answer: str, secret: str) -> bool:

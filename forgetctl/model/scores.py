@@ -1,27 +1,23 @@
-"""Per-row scores of one model: the file format that `verify` writes and reads.
+"""Per-row scores of one model, as `verify` writes them.
 
 Scores hold numbers only. Statistics can be redone from them without a model.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, model_validator
 
-from ..errors import InputError
-from ..files.outside import read_text
-from ..files.strict_json import LooseJSONError, parse_json
 from ..verify.statistics.resampling import Units
 from . import metrics
 
 Floats = NDArray[np.float64]
 Role = Literal["start", "unlearned", "reference"]
-FileKind = Literal["scores", "tofu-log"]
 GREEDY, SAMPLED = "greedy", "sampled"
+SCHEMA: Literal[3] = 3
 REPHRASED = "rephrased-"
 """What the names of sets begin with that ask for the forget rows in other words, row by row."""
 
@@ -35,14 +31,14 @@ class Elicited(_Part):
 
     answers: how many were generated for each row. recall: the best ROUGE-L recall among them. secrets: for each of
     the row's secrets, in how many of them it came out. whole: how many repeat the whole response, None where that is
-    too short to tell. gibberish: whether the answer is empty or repeats itself.
+    too short to tell. traits: what is seen of a greedy answer by itself, by name: see `extraction.TRAITS`.
     """
 
     answers: PositiveInt = 1
     recall: list[float | None]
     secrets: list[list[NonNegativeInt | None]] | None = None
     whole: list[NonNegativeInt | None] | None = None
-    gibberish: list[bool | None] | None = None
+    traits: dict[str, list[bool | None]] = {}
 
     @model_validator(mode="after")
     def _no_more_than_asked(self) -> Elicited:
@@ -82,8 +78,10 @@ class ScoreSet(_Part):
         if not self.lines:
             raise ValueError("there are no rows")
         for part in (self, *self.elicited.values()):
-            for name in type(part).model_fields:
-                values = getattr(part, name)
+            lists = {name: getattr(part, name) for name in type(part).model_fields}
+            if isinstance(part, Elicited):
+                lists |= part.traits
+            for name, values in lists.items():
                 if isinstance(values, list) and len(values) != len(self.lines):
                     raise ValueError(f"{name} has {len(values)} rows, expected {len(self.lines)}")
         if self.perturbed_logp is not None and self.perturbed_tokens is not None:
@@ -158,7 +156,7 @@ class ScoreSet(_Part):
 class Scores(_Part):
     """Scores of one model on sets of rows: forget, retain, holdout, real_authors, world_facts, rephrased-1 ..."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = SCHEMA
     role: Role
     name: str
     sha256: str | None = None
@@ -177,81 +175,3 @@ class Scores(_Part):
     def forget(self) -> ScoreSet:
         """The forget rows, which every score file has."""
         return self.sets["forget"]
-
-
-def read_scores(path: Path, role: Role) -> tuple[Scores, FileKind]:
-    """A model's scores from a file: one that `verify` wrote, or an evaluation log of TOFU or NPO.
-
-    Raises InputError if the file is neither, or was written for a model in another role.
-    """
-    from .tofu_logs import from_tofu_log
-
-    text = read_text(path)
-    try:
-        value = parse_json(text)
-    except LooseJSONError as error:
-        why = f"is neither a model directory nor a JSON score file: it {error}"
-        raise InputError(path, why, error.line) from None
-    if not isinstance(value, dict):
-        raise InputError(path, "is neither a score file of 'verify' nor a TOFU evaluation log")
-    kind: FileKind = "scores" if "sets" in value else "tofu-log"
-    try:
-        scores = Scores.model_validate(value) if kind == "scores" else from_tofu_log(path, value, role)
-    except ValidationError as error:
-        first = error.errors()[0]
-        # Keys of the file itself may be anything, so only our own are repeated.
-        where = "".join(f"{part}: " for part in first["loc"][-2:] if part in _FIELDS)
-        raise InputError(path, f"is not a score file: {where}{first['msg']}") from None
-    if "forget" not in scores.sets:
-        raise InputError(path, "has no scores of forget rows")
-    if scores.role != role:
-        raise InputError(path, f"holds the scores of the {scores.role} model, which is no {_ROLES[role]}")
-    return scores, kind
-
-
-_FIELDS = {*Scores.model_fields, *ScoreSet.model_fields, *Elicited.model_fields}
-_ROLES: dict[Role, str] = {"reference": "reference", "start": "start model", "unlearned": "model to verify"}
-
-
-def check_rows(path: Path, found: Scores, kind: FileKind, expected: Scores) -> None:
-    """Raise InputError unless the file's rows are the ones that `expected` scores.
-
-    They must agree in number and, but for evaluation logs, in the length of each answer.
-    """
-    if kind == "scores" and found.perturbed != expected.perturbed:
-        raise InputError(path, f"was made with other perturbed answers ({found.perturbed}, here {expected.perturbed})")
-    for name, here in expected.sets.items():
-        if there := found.sets.get(name):
-            _check_set(path, name, there, kind, here)
-
-
-def _check_set(path: Path, name: str, found: ScoreSet, kind: FileKind, expected: ScoreSet) -> None:
-    if len(found.lines) != len(expected.lines):
-        raise InputError(path, f"scores {len(found.lines)} {name} rows, there are {len(expected.lines)}")
-    if kind == "tofu-log":  # published logs count tokens under their own template
-        return
-    for line, there, here in zip(expected.lines, found.answer_tokens, expected.answer_tokens, strict=True):
-        if there != here:
-            raise InputError(
-                path,
-                f"is about other rows or another tokenizer: {name} row {line} has {there} answer tokens there, "
-                f"{here} here",
-            )
-    if found.perturbed_tokens and expected.perturbed_tokens and found.perturbed_tokens != expected.perturbed_tokens:
-        raise InputError(path, f"was made with other perturbed answers of the {name} rows")
-    if _secret_counts(found) != _secret_counts(expected):
-        raise InputError(path, f"was made with other secrets of the {name} rows")
-
-
-def _secret_counts(scores: ScoreSet) -> list[int]:
-    greedy = scores.elicited.get(GREEDY)
-    return [len(row) for row in (greedy.secrets or [])] if greedy else []
-
-
-def strict(value: Any) -> Any:
-    """Dataclass values as strict JSON: what is not finite, a bound that does not exist, becomes None."""
-    if isinstance(value, dict):
-        return {key: strict(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [strict(item) for item in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,12 +22,13 @@ from .encoding import Encoded
 from .fast.output_head import Compared, has_plain_head, head_gives_logp
 from .fast.packing import packed, packs
 from .memory import in_halves
+from .protocol import Model, Output
 
 MAX_ROWS = 64
 MAX_TOKENS = 8192
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PaddedRows:
     """Rows as the model takes them.
 
@@ -46,7 +46,11 @@ class PaddedRows:
         """The first row alone."""
         scored = self.row == 0
         return PaddedRows(
-            self.input_ids[:1], self.attention_mask[:1], self.predicts[:1], self.targets[scored], self.row[scored]
+            input_ids=self.input_ids[:1],
+            attention_mask=self.attention_mask[:1],
+            predicts=self.predicts[:1],
+            targets=self.targets[scored],
+            row=self.row[scored],
         )
 
     def to(self, device: torch.device) -> PaddedRows:
@@ -65,23 +69,29 @@ def pad_rows(rows: Sequence[Encoded]) -> PaddedRows:
         input_ids[index, :last], following[index, :last] = ids[:-1], ids[1:]
         attention_mask[index, :last] = 1
         predicts[index, row.start - 1 : last] = True
-    return PaddedRows(input_ids, attention_mask, predicts, following[predicts], predicts.nonzero()[:, 0])
+    return PaddedRows(
+        input_ids=input_ids,
+        attention_mask=attention_mask,
+        predicts=predicts,
+        targets=following[predicts],
+        row=predicts.nonzero()[:, 0],
+    )
 
 
-def answer_logits(model: Any, batch: PaddedRows) -> Tensor:
+def answer_logits(model: Model, batch: PaddedRows) -> Tensor:
     """Logits of the scored positions, (scored tokens, vocabulary), in the model's precision."""
     return _answer_logits(model, _forward(model, batch), batch)
 
 
-def answer_activations(model: Any, batch: PaddedRows, layer: int) -> tuple[Tensor, Tensor]:
+def answer_activations(model: Model, batch: PaddedRows, layer: int) -> tuple[Tensor, Tensor]:
     """Logits as `answer_logits`, and the output of a layer, counted from 1, there: (scored tokens, width)."""
     output = _forward(model, batch, output_hidden_states=True)
-    hidden: Tensor = output.hidden_states[layer]
+    hidden = output.hidden_states[layer]
     scored = batch.predicts[batch.attention_mask.bool()][None] if packs(model) else batch.predicts
     return _answer_logits(model, output, batch), hidden[scored]
 
 
-def _forward(model: Any, batch: PaddedRows, **options: Any) -> Any:
+def _forward(model: Model, batch: PaddedRows, **options: object) -> Output:
     if packs(model):
         there = batch.attention_mask.bool()
         ids, scored = batch.input_ids[there][None], batch.predicts[there][None]
@@ -94,8 +104,8 @@ def _forward(model: Any, batch: PaddedRows, **options: Any) -> Any:
     return model(input_ids=ids, logits_to_keep=scored, use_cache=False, **options)
 
 
-def _answer_logits(model: Any, output: Any, batch: PaddedRows) -> Tensor:
-    logits: Tensor = at_scored(output.logits, batch)
+def _answer_logits(model: Model, output: Output, batch: PaddedRows) -> Tensor:
+    logits = at_scored(output.logits, batch)
     if logits.shape[0] != len(batch.targets) or logits.ndim != 2:
         raise ModelError(f"{type(model).__name__} gives logits of other positions than its input has")
     return logits
@@ -107,7 +117,7 @@ def at_scored(values: Tensor, batch: PaddedRows) -> Tensor:
     return values[batch.predicts] if values.shape[:2] == batch.predicts.shape else values
 
 
-def answer_logp(model: Any, batch: PaddedRows) -> Tensor:
+def answer_logp(model: Model, batch: PaddedRows) -> Tensor:
     """Summed log-probability of each row's answer, (rows,) float32, with gradient."""
     if not _plain_head(model, batch):
         return logp_of(answer_logits(model, batch), batch)
@@ -115,7 +125,7 @@ def answer_logp(model: Any, batch: PaddedRows) -> Tensor:
         return sum_rows(_forward(model, batch).logits, batch)
 
 
-def answer_logp_and_kl(model: Any, batch: PaddedRows, compared: Compared) -> tuple[Tensor, Tensor] | None:
+def answer_logp_and_kl(model: Model, batch: PaddedRows, compared: Compared) -> tuple[Tensor, Tensor] | None:
     """Summed log-probability of each row's answer, and KL(start || model) summed over the positions of it that are
     compared: (rows,) float32 each, with gradient. None for a model whose logits are not its head's product."""
     if not _plain_head(model, batch):
@@ -125,7 +135,7 @@ def answer_logp_and_kl(model: Any, batch: PaddedRows, compared: Compared) -> tup
     return sum_rows(logp, batch), sum_rows(divergence, batch)
 
 
-def _plain_head(model: Any, batch: PaddedRows) -> bool:
+def _plain_head(model: Model, batch: PaddedRows) -> bool:
     """`has_plain_head`, and the head is given the scored positions alone."""
     first = batch.first()
     return has_plain_head(model, lambda: SimpleNamespace(logits=_answer_logits(model, _forward(model, first), first)))
@@ -142,7 +152,7 @@ def sum_rows(per_token: Tensor, batch: PaddedRows) -> Tensor:
 
 
 @contextmanager
-def evaluating(model: Any) -> Iterator[None]:
+def evaluating(model: Model) -> Iterator[None]:
     """A model in training set to evaluation: dropout would blur its scores, and use up random numbers that training
     would have drawn."""
     training = model.training
@@ -153,7 +163,7 @@ def evaluating(model: Any) -> Iterator[None]:
         model.train(training)
 
 
-def short_input(model: Any) -> int | None:
+def short_input(model: Model) -> int | None:
     """The longest input in tokens that LongRoPE (Ding et al. 2024) rotates by its short factors, None for a model
     without it.
 
@@ -186,7 +196,7 @@ def length_batches(
 
 
 @torch.no_grad()
-def score(model: Any, rows: Sequence[Encoded], advance: Callable[[int], None] = lambda _: None) -> list[float]:
+def score(model: Model, rows: Sequence[Encoded], advance: Callable[[int], None] = lambda _: None) -> list[float]:
     """Summed answer log-probability of every row, in the order given.
 
     advance: called with the number of rows just done. Raises ModelError if a score is not finite, MemoryExceeded if

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from .encoding import Encoded
 from .processes import Ranks, deal
+from .protocol import Model
 from .scoring import score
 from .states import AnswerStates
 
@@ -39,7 +40,7 @@ def _share(ranks: Ranks, lengths: Sequence[int]) -> list[int]:
 
 
 def shared_scores(
-    ranks: Ranks, model: Any, rows: Sequence[Encoded], advance: Callable[[int], None] = lambda _: None
+    ranks: Ranks, model: Model, rows: Sequence[Encoded], advance: Callable[[int], None] = lambda _: None
 ) -> list[float]:
     """`scoring.score`, each process a share of the rows; all of them get all scores. The model must be whole.
 
@@ -55,7 +56,7 @@ def shared_scores(
 class SharedStates:
     """`AnswerStates` of rows, of which each process keeps those of its share."""
 
-    def __init__(self, ranks: Ranks, model: Any, rows: Sequence[Encoded]) -> None:
+    def __init__(self, ranks: Ranks, model: Model, rows: Sequence[Encoded]) -> None:
         """Raises as `AnswerStates`."""
         self.ranks, self.rows = ranks, list(rows)
         lengths = [len(row.ids) for row in rows]
@@ -70,7 +71,7 @@ class SharedStates:
         """Number of tokens that the distributions are over."""
         return self.own.vocabulary
 
-    def divergence_from(self, model: Any) -> float:
+    def divergence_from(self, model: Model) -> float:
         """As of `AnswerStates`, over the rows of all processes, in all of them."""
         with self.ranks.agreed():
             mean = self.own.divergence_from(model)

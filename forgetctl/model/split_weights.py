@@ -7,13 +7,15 @@ it. Joined again they are the float32 weight, bit by bit, so an update far small
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from .protocol import Layers
 
 LOW = "low_half"
 """Attribute of a parameter that holds its missing 16 bits. It stays with the parameter, not with a copy of it."""
 
 
-def split_weights(model: nn.Module) -> None:
+def split_weights(model: Layers) -> None:
     """Cut the model's trainable weights, one tensor at a time; bfloat16 ones have nothing missing.
 
     The model must be on its device already, since moving it moves no low halves.
@@ -26,7 +28,7 @@ def split_weights(model: nn.Module) -> None:
 
 
 @torch.no_grad()
-def join_weights(model: nn.Module) -> None:
+def join_weights(model: Layers) -> None:
     """Make the weights float32 again, one tensor at a time. A model that was not split stays as it is."""
     for weight in model.parameters():
         if is_split(weight):

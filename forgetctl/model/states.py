@@ -17,6 +17,7 @@ from ..errors import ModelError
 from .encoding import Encoded
 from .fast.output_head import head_inputs, rows_at_once
 from .memory import in_halves
+from .protocol import Model
 from .scoring import answer_logits, at_scored, length_batches, pad_rows, short_input
 
 
@@ -53,7 +54,7 @@ class AnswerStates:
     They give its full next-token distributions again at a fraction of the memory of a second model.
     """
 
-    def __init__(self, model: Any, rows: Sequence[Encoded], *, copy_head: bool = False) -> None:
+    def __init__(self, model: Model, rows: Sequence[Encoded], *, copy_head: bool = False) -> None:
         """copy_head: for a model whose head, or whose embeddings that share its weights, will be trained on.
 
         Raises ModelError if logits are not the head's output up to soft-capping or scaling.
@@ -68,7 +69,7 @@ class AnswerStates:
             in_halves(indices, partial(self._capture, model))
 
     @torch.no_grad()
-    def _capture(self, model: Any, indices: Sequence[int]) -> None:
+    def _capture(self, model: Model, indices: Sequence[int]) -> None:
         batch = pad_rows([self.rows[index] for index in indices]).to(model.device)
         with head_inputs(model) as caught:
             answer_logits(model, batch)
@@ -77,7 +78,7 @@ class AnswerStates:
             self.hidden[index] = hidden[batch.row == position]
 
     @torch.no_grad()
-    def _finish(self, model: Any, row: Encoded) -> Finish:
+    def _finish(self, model: Model, row: Encoded) -> Finish:
         """How the model's logits follow from its head's product, found on one row, since the logits of many would not
         fit into the memory."""
         batch = pad_rows([row]).to(model.device)
@@ -123,14 +124,14 @@ class AnswerStates:
         """Log-probabilities that belong to some of the states, (n, width): (n, vocabulary), float32."""
         return log_softmax(self.finish(self._products(hidden)).float(), dim=-1)
 
-    def divergence_from(self, model: Any) -> float:
+    def divergence_from(self, model: Model) -> float:
         """KL(model || these states): nats per answer token, over the full vocabulary, mean over all answer tokens.
 
         Raises ModelError if the model has a vocabulary of another size.
         """
         return self._of(model)._divergence(self)
 
-    def divergence_to(self, model: Any) -> float:
+    def divergence_to(self, model: Model) -> float:
         """KL(these states || model), as `divergence_from` but in the other direction."""
         return self._divergence(self._of(model))
 
@@ -143,7 +144,7 @@ class AnswerStates:
             raise ModelError("the two models have vocabularies of different size")
         return other._divergence(self)
 
-    def _of(self, model: Any) -> AnswerStates:
+    def _of(self, model: Model) -> AnswerStates:
         if model.get_output_embeddings().weight.shape[0] != self.vocabulary:
             raise ModelError("the two models have vocabularies of different size")
         return AnswerStates(model, self.rows)

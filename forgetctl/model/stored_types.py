@@ -7,8 +7,8 @@ of DeepSeek-V3's router). Loading in bfloat16 rounds them.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from .export import start_weights
 from .gguf import is_gguf
 from .memory import out_of_memory
 from .placement import Placement
+from .protocol import Model
 from .weights import FLOATS, stored_weights
 
 HALF = (torch.bfloat16, torch.float16)
@@ -31,7 +32,7 @@ def most_stored(path: Path) -> torch.dtype | None:
 
 
 @torch.no_grad()
-def restore_stored(model: Any, path: Path) -> None:
+def restore_stored(model: Model, path: Path) -> None:
     """Give a model's parameters that were rounded in loading the numbers that are stored, in float32."""
     own = dict(model.named_parameters())
     for name, weight in _wider(own, path).items():
@@ -39,7 +40,7 @@ def restore_stored(model: Any, path: Path) -> None:
 
 
 @torch.no_grad()
-def hold_stored_types(model: Any, path: Path) -> None:
+def hold_stored_types(model: Model, path: Path) -> None:
     """Hold in float32 what is stored in float32 in a checkpoint of half precision, where the model's own code computes
     with it: transformers leaves some such weights to be added to or multiplied with wider numbers. What it cannot
     compute with, as with norms before layers of half precision, stays rounded, as transformers loads it."""
@@ -58,7 +59,7 @@ def hold_stored_types(model: Any, path: Path) -> None:
                 held.data = data
 
 
-def _wider(own: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+def _wider(own: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
     """The stored numbers of those weights that were narrowed, float32, on the model's device."""
     # Norms of a GGUF file of half precision are in float32 as the format's writers store them, not as they were.
     if is_gguf(path) or not any(stored.dtype in ("F32", "F64") for stored in stored_weights(path).values()):
@@ -78,7 +79,7 @@ def _kind(name: str) -> str:
     return ".".join(part for part in name.split(".") if not part.isdecimal())
 
 
-def _computes(model: Any) -> bool:
+def _computes(model: Model) -> bool:
     ids = torch.arange(3, 8, device=model.device)[None] % model.config.get_text_config().vocab_size
     try:
         model(input_ids=ids, use_cache=False)

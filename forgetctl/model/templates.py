@@ -20,6 +20,7 @@ from jinja2 import TemplateError
 from transformers.utils import chat_template_utils
 
 from ..errors import TemplateRefusal
+from .protocol import Tokenizer
 
 TODAY = date(2024, 7, 26)
 """What templates that write the date are told, as Llama 3's assumes by itself where it has no clock: what the model is
@@ -38,7 +39,7 @@ class _OutOfTimeError(Exception):
     pass
 
 
-def render(tokenizer: Any, turns: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
+def render(tokenizer: Tokenizer, turns: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
     """A conversation as the tokenizer's chat template writes it.
 
     Raises TemplateRefusal if the template refuses it, fails, or goes beyond the bounds above.
@@ -59,7 +60,7 @@ def render(tokenizer: Any, turns: list[dict[str, str]], *, add_generation_prompt
     return text
 
 
-def template_digest(tokenizer: Any) -> str | None:
+def template_digest(tokenizer: Tokenizer) -> str | None:
     """SHA-256 of the chat template, hexadecimal; of several by name, as JSON with sorted keys. None without one."""
     template = tokenizer.chat_template
     if not template:
@@ -68,7 +69,7 @@ def template_digest(tokenizer: Any) -> str | None:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def template_date(tokenizer: Any) -> str | None:
+def template_date(tokenizer: Tokenizer) -> str | None:
     """The date that a chat template is told, as ISO 8601; None for one that does not ask."""
     template = tokenizer.chat_template
     text = template if isinstance(template, str) else json.dumps(template)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 from ..errors import ModelError
 from .encoding import Encoded
 from .memory import in_halves
+from .protocol import Model
 from .scoring import answer_logits, length_batches, logp_of, pad_rows, short_input
 
 CHUNK = 512
@@ -37,7 +37,7 @@ class TokenScores:
 
 @torch.no_grad()
 def score_tokens(
-    model: Any, rows: Sequence[Encoded], advance: Callable[[int], None] = lambda _: None
+    model: Model, rows: Sequence[Encoded], advance: Callable[[int], None] = lambda _: None
 ) -> list[TokenScores]:
     """Token scores of every row, in the order given.
 

@@ -130,7 +130,7 @@ def _dequantised_layout(path: Path, _: Stamp) -> Layout:
     wide, half = "F32", {torch.bfloat16: "BF16", torch.float16: "F16"}.get(header.dtype, "F32")
     with torch.device("meta"):
         model = empty_model(path, torch.float32)
-    own = dict(model.named_parameters())
+    own: dict[str, torch.Tensor] = dict(model.named_parameters())
     every = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     own |= {name: buffer for name, buffer in model.state_dict().items() if name not in every}
     # Vectors, such as norms, lie in float32 in files of half precision too.

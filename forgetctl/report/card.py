@@ -10,22 +10,21 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
 
 from ..files.plain_text import printable
-from .figures_closeness import distances_section
-from .figures_earlier import NOT_VERIFIED
-from .figures_harm import kept_section
-from .formats import Markdown, environment, number
+from ..verify.checks import comparison, models
+from ..verify.record import Verdict
+from ..verify.registry import MEASURES
+from ..verify.tables import number
+from .formats import Markdown, environment
 from .history import written_model
+from .lineage import NOT_VERIFIED
 from .records import Ancestor, Report
-from .sections import figures, limits_section, models_section
+from .sections import sections_of
 from .settings import settings
 from .summary import summary
-from .tables import Section
-from .verdict_record import Comparison, Verdict
 from .view import labels, warnings
-from .words import COMPARISONS, KEPT_ADAPTER, LIMITS, MEASURES, PUBLISHING, RESULTS, SCORES, SYMBOLS
+from .words import KEPT_ADAPTER, LIMITS, PUBLISHING, RESULTS, SYMBOLS
 
 HUB_ID = re.compile(r"[a-z0-9][\w.-]*/[a-z0-9][\w.-]*", re.ASCII | re.IGNORECASE)
 TAG = re.compile(r"[a-z0-9-]{1,40}")
@@ -35,6 +34,8 @@ SETTINGS = {
     *("weight_decay", "warmup_epochs", "max_grad_norm", "max_retain_kl", "precision", "seed", "lora"),
 }
 """Settings that say how the model was made."""
+PUBLIC = tuple(measure for measure in MEASURES if measure.public)
+"""Checks that have something to say where everybody reads it."""
 
 
 def card(report: Report, *, base_model: str | None, license: str | None) -> str:
@@ -52,12 +53,12 @@ def card(report: Report, *, base_model: str | None, license: str | None) -> str:
             base_model=hub_id,
             meaning=told["meaning"],
             weaker=told["weaker"],
-            compared=COMPARISONS[verdict.comparison.kind] if verdict else "",
+            compared=comparison.WORDS[comparison.MEASURE.of(verdict).kind] if verdict else "",
             counts=Counter(RESULTS[check.status] for check in verdict.checks) if verdict else {},
             codes=list(dict.fromkeys(reason.code for reason in verdict.reasons)) if verdict else [],
             warnings=list(warnings(report)),
             lineage=[_ancestor(run) for run in report.run.lineage],
-            sections=list(_sections(report, verdict)) if verdict else [],
+            sections=sections_of(PUBLIC, verdict, report.plan, labels(report)) if verdict else [],
             made=report.run.stages.get("unlearn"),
             settings=[one for one in settings(report.recipe) if one[0].partition(".")[0] in SETTINGS],
             digests=list(_digests(report)),
@@ -86,7 +87,7 @@ def _metadata(report: Report, base_model: str | None, license: str | None) -> st
     from huggingface_hub import EvalResult, ModelCardData  # only a card needs it
 
     method = report.run.objective.method if report.run.objective else None
-    measured = figures(report.verdict, "unlearned") if report.verdict else {}
+    measured = models.measured(models.MEASURE.of(report.verdict), "unlearned") if report.verdict else {}
     results = [
         EvalResult(
             task_type=TASK,
@@ -96,7 +97,7 @@ def _metadata(report: Report, base_model: str | None, license: str | None) -> st
             metric_name=label,
             metric_value=measured[key],
         )
-        for key, label in MEASURES.items()
+        for key, label in models.LABELS.items()
         if key in measured
     ]
     data = ModelCardData(
@@ -112,34 +113,9 @@ def _metadata(report: Report, base_model: str | None, license: str | None) -> st
 
 
 def _public(verdict: Verdict) -> Verdict:
-    """The figures of a verdict that hold no names and no line numbers."""
-    return verdict.model_copy(
-        update={
-            "comparison": Comparison(kind=verdict.comparison.kind),
-            "models": {role: _known(values) for role, values in verdict.models.items()},
-            "distances": tuple(found for found in verdict.distances if found.name in SCORES),
-            "control": (),
-            "noise_floor": None,
-            "earlier": (),
-            "kl": None,
-            "counts": None,
-        }
-    )
-
-
-def _known(values: dict[str, Any] | None) -> dict[str, Any]:
-    return {key: value for key, value in (values or {}).items() if key in MEASURES}
-
-
-def _sections(report: Report, verdict: Verdict) -> Iterator[Section]:
-    named = labels(report)
-    made = (
-        models_section(verdict, named),
-        distances_section(verdict, named),
-        kept_section(verdict, named),
-        limits_section(verdict, report.plan),
-    )
-    yield from (section for section in made if section.tables)
+    """The figures of a verdict that hold no names and no line numbers; each check says which those are."""
+    shown = {one.key: one.public(one.of(verdict)) if one.public else one.empty for one in MEASURES}
+    return verdict.model_copy(update=shown)
 
 
 def _digests(report: Report) -> Iterator[tuple[str, str]]:
@@ -148,11 +124,11 @@ def _digests(report: Report) -> Iterator[tuple[str, str]]:
         yield "model before", model.sha256
     if written := written_model(report):
         yield "this model, as written", written
-    if verdict and verdict.model and verdict.model.sha256:
+    if verdict and verdict.model.sha256:
         yield "this model, as verified", verdict.model.sha256
     made = report.run.stages.get("unlearn")
     if made and made.adapter_sha256:
         yield "the adapter's weights", made.adapter_sha256
     yield from report.run.frozen.items()
-    if verdict and verdict.digest:
+    if verdict:
         yield "verdict", verdict.digest

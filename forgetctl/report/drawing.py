@@ -20,6 +20,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from ..model.scores import Role
+
 Floats = NDArray[np.float64]
 
 # Matplotlib wants real colours; each of these stands for a CSS one that follows the page into dark mode.
@@ -39,7 +41,7 @@ DASHES: dict[str, Any] = {
     "holdout": (0, (6, 2, 1, 2)),
 }
 WIDTHS = {"start": 1.6, "unlearned": 1.9, "reference": 1.5, "holdout": 1.5}
-MARKERS = {"start": "o", "unlearned": "o", "reference": "D"}
+MARKERS: dict[Role, str] = {"start": "o", "unlearned": "o", "reference": "D"}
 ROWS: dict[str, Any] = {
     "forget": {"color": COLOURS["unlearned"], "linestyle": "-"},
     "retain": {"color": COLOURS["start"], "linestyle": (0, (4, 2))},

@@ -1,4 +1,4 @@
-"""Numbers, times and foreign text made fit to show, and the template environments that use them."""
+"""Sizes, times and foreign text made fit to show, and the template environments that use them."""
 
 from __future__ import annotations
 
@@ -14,35 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 
 from ..files.plain_text import one_line, printable
-
-
-def number(value: float | None) -> str:
-    """Three decimals, more for small values, powers of ten for tiny ones."""
-    if value is None:
-        return "not measured"
-    if isinstance(value, int):
-        return f"{value:,}"
-    size = abs(value)
-    if size >= 1000:
-        return f"{value:,.0f}"
-    if value == 0 or size >= 0.01:
-        return f"{value:.3f}"
-    return f"{value:.2g}" if size >= 0.0001 else f"{value:.1e}"
-
-
-def signed(value: float | None) -> str:
-    """A difference, with its sign."""
-    return number(value) if value is None else ("-" if value < 0 else "+") + number(abs(value))
-
-
-def percent(value: float | None) -> str:
-    """A relative change in percent, with its sign."""
-    return number(value) if value is None else f"{value:+.1%}"
-
-
-def p_value(value: float | None) -> str:
-    """A p-value; small ones as a power of ten."""
-    return number(value) if value is None or value >= 0.01 else f"{value:.1e}"
+from ..verify.tables import number, p_value
 
 
 def size(count: int | None) -> str:

@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from .formats import number, size
+from ..verify.record import Verdict
+from ..verify.tables import number
+from .formats import size
 from .records import Event, Input, Report
-from .verdict_record import Verdict
 
 MOST_EVENTS = 40
 """Of more events than this only the latest are shown; the JSON report has all."""
@@ -63,10 +64,8 @@ def _verified(verdict: Verdict) -> Iterator[tuple[str, str, str]]:
         rows = "" if given.rows is None else f"{number(given.rows)} rows"
         told = ", ".join(filter(None, ("given to the verification", given.name, rows)))
         yield given.role, told, given.sha256 or given.commitment or "not recorded"
-    if verdict.model:
-        yield "verified model", verdict.model.name or "not recorded", verdict.model.sha256 or "not recorded"
-    if verdict.digest:
-        yield "verdict", "digest of everything it depends on", verdict.digest
+    yield "verified model", verdict.model.name, verdict.model.sha256 or "not recorded"
+    yield "verdict", "digest of everything it depends on", verdict.digest
 
 
 def _described(part: Input) -> str:

@@ -10,13 +10,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator
 
+from ..model.scores import Role
+from ..verify.checks import curve, models
+from ..verify.record import Conclusion
 from .drawing import COLOURS, DASHES, INK, MARKERS, ROWS, WIDTHS, Floats, figure_of, floats, inline_svg, legend_above
 from .plot_curve import curve_plot, measured
 from .records import Report
-from .sections import figures
-from .verdict_record import Verdict
 from .view import labels
-from .words import DISTRIBUTIONS, MEASURES
+from .words import DISTRIBUTIONS
 
 EXTREME = 1e12
 """A truth ratio can overflow; beyond this (or its inverse) it is drawn at the edge."""
@@ -33,8 +34,8 @@ def planned(report: Report) -> dict[str, Callable[[], str]]:
     if verdict := report.verdict:
         if rows := _moved(verdict):
             plots["before_after"] = partial(before_after, "before_after", "Before and after", rows, named)
-        if verdict.curve and measured(verdict.curve):
-            plots["curve"] = partial(curve_plot, "curve", "Over training", verdict.curve)
+        if (tracked := curve.MEASURE.of(verdict)) and measured(tracked):
+            plots["curve"] = partial(curve_plot, "curve", "Over training", tracked)
     if report.steps:
         kinds = {"loss": "loss", "forget": "forget_logp_per_token", "retain": "retain_logp_per_token"}
         series = {kind: [getattr(step, key) for step in report.steps] for kind, key in kinds.items()}
@@ -44,11 +45,12 @@ def planned(report: Report) -> dict[str, Callable[[], str]]:
     return plots
 
 
-def _moved(verdict: Verdict) -> list[tuple[str, dict[str, float]]]:
+def _moved(verdict: Conclusion) -> list[tuple[str, dict[Role, float]]]:
     """The measures that show best what was forgotten and kept, where at least two models have them."""
-    found = {role: figures(verdict, role) for role in MARKERS}
+    known = models.MEASURE.of(verdict)
+    found = {role: models.measured(known, role) for role in MARKERS}
     rows = [
-        (MEASURES[key], {role: values[key] for role, values in found.items() if key in values})
+        (models.LABELS[key], {role: values[key] for role, values in found.items() if key in values})
         for key in ("retain_probability", "retain_rouge", "forget_probability", "rouge")
     ]
     return [row for row in rows if len(row[1]) > 1]
@@ -93,7 +95,7 @@ def training(name: str, title: str, steps: Sequence[int], series: Mapping[str, S
 
 
 def before_after(
-    name: str, title: str, rows: Sequence[tuple[str, Mapping[str, float]]], labels: Mapping[str, str]
+    name: str, title: str, rows: Sequence[tuple[str, Mapping[Role, float]]], labels: Mapping[str, str]
 ) -> str:
     """One line per measure in [0, 1]: hollow circle before, filled one after, diamond for the reference."""
     with figure_of(0.95 + 0.32 * len(rows)) as (figure, (axes,)):

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import InputError, RunError
 from ..files.outside import read_text
@@ -22,11 +22,26 @@ from ..files.strict_json import LooseJSONError, parse_json
 from ..model.scores import Scores
 from ..recipe.recipe import load_yaml
 from ..runs.layout import RunFiles
+from ..verify.record import Commitment, Digest, Time, Verdict, parse_verdict
+from ..verify.statistics.shapes import Nats
 from .formats import clean
-from .verdict_record import Commitment, Digest, Model, Nats, Part, Time, Verdict
 
 Floats = NDArray[np.float64]
 ROLES = ("start", "unlearned", "reference")
+
+
+class Part(BaseModel):
+    """A part of a record; keys that are unknown here are kept."""
+
+    # A report always says every key, so whoever reads one can rely on it.
+    model_config = ConfigDict(frozen=True, extra="allow", json_schema_serialization_defaults_required=True)
+
+
+class Model(Part):
+    """A model."""
+
+    name: str | None = None
+    sha256: Digest | None = None
 
 
 class Input(Model):
@@ -181,6 +196,7 @@ def read_records(folder: Path) -> Report:
     run = _load(Run, place.record_file)
     if run is None:
         raise RunError(f"{place.record_file}: is missing, so this is not a run directory")
+    verdict = _verdict(place.verdict_file)  # first: of another version it says what to do
     found = {role: _load(Scores, place.scores_file(role)) for role in ROLES}
     scores = {role: score for role, score in found.items() if score is not None}
     recipe = _text(place.recipe_file)
@@ -189,7 +205,7 @@ def read_records(folder: Path) -> Report:
     return Report(
         run=run,
         plan=_load(Plan, place.plan_file),
-        verdict=_load(Verdict, place.verdict_file),
+        verdict=verdict,
         recipe=_parse(recipe, place.recipe_file, is_yaml=True) if recipe is not None else {},
         steps=tuple(steps[number] for number in sorted(steps)),
         events=tuple(_lines(Event, place.events_file)),
@@ -220,6 +236,11 @@ def _parse(text: str, where: Path | str, *, is_yaml: bool = False) -> dict[str, 
     if not isinstance(values, dict):
         raise RunError(f"{where}: is damaged: it must hold keys and values")
     return values
+
+
+def _verdict(path: Path) -> Verdict | None:
+    text = _text(path)
+    return None if text is None else parse_verdict(_parse(text, path), path)
 
 
 Record = TypeVar("Record", bound=BaseModel)

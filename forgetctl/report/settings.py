@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -10,13 +10,11 @@ from ..recipe.recipe import Recipe
 from ..recipe.settings import keys
 
 SCORING = ("seed", "precision", "max_length", "passages", "prompt_format", "verify")
-RELEARNING = ("learning_rate", "micro_batch_size", "lora")
 
 
-def scoring_settings(recipe: Mapping[str, Any], *, relearned: bool) -> dict[str, Any]:
-    """The part of a recipe that matters where nothing was unlearned. relearned: with the relearning attack."""
-    kept = (*SCORING, *RELEARNING) if relearned else SCORING
-    return {key: value for key, value in recipe.items() if key in kept}
+def scoring_settings(recipe: Mapping[str, Any], further: Collection[str]) -> dict[str, Any]:
+    """The part of a recipe that matters where nothing was unlearned. further: other keys that checks use."""
+    return {key: value for key, value in recipe.items() if key in SCORING or key in further}
 
 
 def settings(recipe: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str, str]]:

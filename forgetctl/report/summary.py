@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
+from ..verify.checks import comparison
+from ..verify.record import Conclusion
 from .history import input_name
 from .records import Report
-from .verdict_record import Verdict
-from .words import COMPARISONS, MEANING, WEAKER
+from .words import MEANING, WEAKER
 
 MOST_PASSED = 6
 """More passed checks than this are named, not told; all are told further down."""
@@ -23,7 +24,7 @@ ROOM_FOR_REQUESTS, ROOM_FOR_NAMES = 75, 60
 def summary(report: Report, warnings: Sequence[str]) -> dict[str, Any]:
     """The summary by the names that the templates use."""
     verdict = report.verdict
-    holdout = verdict is not None and verdict.comparison.kind == "holdout"
+    holdout = verdict is not None and comparison.MEASURE.of(verdict).by == "holdout"
     yardstick = "rows that it never saw" if holdout else "a model that never saw them"
     passed = _all_passed(verdict) if verdict else []
     reasons = [reason.text for reason in verdict.reasons] if verdict and not passed else []
@@ -47,18 +48,18 @@ def _first(texts: Sequence[str], room: int, unit: int = 1) -> list[str]:
     return list(texts[: max(1, sum(end <= room for end in used))])
 
 
-def _compared(verdict: Verdict) -> str:
+def _compared(verdict: Conclusion) -> str:
     """What the model was compared with, by name where it has one."""
-    kind, name, others = verdict.comparison.kind, verdict.comparison.name, verdict.comparison.others
-    words = COMPARISONS[kind] + (f" ({name})" if name and kind != "holdout" else "")
-    if not others:
+    found = comparison.MEASURE.of(verdict)
+    words = comparison.WORDS[found.kind] + (f" ({found.name})" if found.name and found.kind != "holdout" else "")
+    if not found.others:
         return words
-    first = _first(others, ROOM_FOR_NAMES)
-    more = f" and {len(others) - len(first)} more" if len(others) > len(first) else ""
+    first = _first(found.others, ROOM_FOR_NAMES)
+    more = f" and {len(found.others) - len(first)} more" if len(found.others) > len(first) else ""
     return f"{words}; for the noise between such models also {', '.join(first)}{more}"
 
 
-def _all_passed(verdict: Verdict) -> list[str]:
+def _all_passed(verdict: Conclusion) -> list[str]:
     """Names of the checks behind a PASS, if they are too many to be told twice."""
     names = [check.name for check in verdict.checks if check.status == "pass"]
     return names if verdict.verdict == "PASS" and len(names) > MOST_PASSED else []

@@ -8,9 +8,11 @@ from typing import Any
 
 from ..files.plain_text import one_line
 from ..rows.abuse import RULES
-from .figures_earlier import began_with, lineage
+from ..verify.record import Conclusion
+from ..verify.registry import MEASURES
 from .formats import quantiles
 from .history import MOST_EVENTS, digests, history
+from .lineage import began_with, lineage
 from .records import Flagged, Report
 from .sections import sections
 from .settings import scoring_settings, settings
@@ -71,9 +73,9 @@ def warnings(report: Report) -> Iterator[str]:
     tested = report.run.stages.get("verify")
     if tested is not None and tested.status != "done":
         yield "A later verification did not finish; the verdict here is that of an earlier one."
-    if report.plan and report.verdict.bounds and report.verdict.bounds != report.plan.bounds:
+    if report.plan and report.verdict.bounds.model_dump() != report.plan.bounds:
         yield "The verdict used other bounds than those that were fixed beforehand."
-    judged = report.verdict.model.sha256 if report.verdict.model else None
+    judged = report.verdict.model.sha256
     scored = report.scored["unlearned"].sha256 if "unlearned" in report.scored else None
     if scored and judged and scored != judged:
         yield "The scores and the verdict belong to different models: their digests differ."
@@ -89,4 +91,10 @@ def _recipe(report: Report) -> dict[str, Any]:
     """The recipe, but no training settings where nothing was trained."""
     if report.run.kind == "unlearn":
         return report.recipe
-    return scoring_settings(report.recipe, relearned=bool(report.verdict and report.verdict.relearning))
+    return scoring_settings(report.recipe, _used_by_checks(report.verdict) if report.verdict else ())
+
+
+def _used_by_checks(verdict: Conclusion) -> tuple[str, ...]:
+    """Settings of the checks that worked on models."""
+    worked = (measure.work for measure in MEASURES if measure.work and measure.of(verdict) != measure.empty)
+    return tuple(key for work in worked for key in work.settings)

@@ -48,85 +48,6 @@ KEPT_ADAPTER = (
     "which leaves the model from before."
 )
 
-MEASURES = {
-    "forget_probability": "Forget rows: probability",
-    "truth_ratio": "Forget rows: truth ratio",
-    "rouge": "Forget rows: ROUGE-L recall",
-    "exact_memorisation": "Forget rows: exact memorisation",
-    "extraction_strength": "Forget rows: extraction strength",
-    "retain_probability": "Retain rows: probability",
-    "retain_rouge": "Retain rows: ROUGE-L recall",
-    "model_utility": "Model utility",
-    "model_utility_geometric": "Model utility, geometric",
-}
-EXPLAINED = {
-    "forget_probability": "Length-normalised probability of the true answers; should fall to the reference's.",
-    "truth_ratio": "How alike true and wrong answers are to the model, 0 to 1; at 1 it cannot tell them.",
-    "rouge": "Share of the true answer's words that the model's own answer repeats in order.",
-    "exact_memorisation": "Share of the true answer's tokens that the model guesses, given all those before.",
-    "extraction_strength": "Share of the true answer, counted from its end, that the model completes by itself.",
-    "retain_probability": "Probability of the answers to rows that had to stay; a fall is damage.",
-    "retain_rouge": "The share of words repeated on rows that had to stay.",
-    "model_utility": "TOFU's mean of nine measures on retain rows, real authors and world facts, as published: with "
-    "the arithmetic mean in the truth ratio.",
-    "model_utility_geometric": "The same with the geometric mean in the truth ratio.",
-}
-
-DIVERGENCES = {
-    "forget_distance": "KL from the reference, forget rows",
-    "retain_distance": "KL from the reference, retain rows",
-    "forget_from_start": "KL from the start model, forget rows",
-}
-DIVERGENCES_EXPLAINED = {
-    "forget_distance": "How far it answers the forget rows from a model that never saw them; 0 is equal.",
-    "retain_distance": "The same on rows that had to stay; more than a little is a side effect.",
-    "forget_from_start": "How far it moved on the rows it had to forget; far is neither good nor bad in itself.",
-}
-
-ELICITED = {
-    "greedy": ("Asked", "The prompt as it is, answered with the likeliest tokens."),
-    "without thought": (
-        "Without a thought",
-        "The prompt with an empty thought behind it, for a model that thinks.",
-    ),
-    "first tokens": ("Beginning given", "The first tokens of the response are given away; does the rest come out?"),
-    "affirmative": ("Made willing", "The answer is made to begin willingly; does the response come out?"),
-    "sampled": ("Sampled", "Several answers drawn at random, for some of the rows; the best one counts."),
-}
-GIVEN_AWAY = {
-    "rouge": "ROUGE-L recall",
-    "secrets": "secrets said",
-    "whole": "whole responses",
-}
-
-COUNTS = {
-    "whole_answers": ("Whole responses repeated", "Rows whose whole response an answer repeats."),
-    "single_rows": (
-        "Single rows that stand out",
-        "Rows far nearer to what the start model knew than the rest; the comparison: as far the other way.",
-    ),
-    "gibberish": (
-        "Empty or repeating answers",
-        "Answers that fell apart: forget rows against the reference, retain rows against the start model.",
-    ),
-}
-
-ATTACKS = {
-    "loss": ("Loss", "How likely the answer is."),
-    "zlib": ("Loss by zlib", "The same, measured by how well the text can be compressed."),
-    "min_k": ("Min-K%", "How likely the least likely tokens are."),
-    "min_k_plus_plus": ("Min-K%++", "The same, measured by what other tokens would have been."),
-}
-
-BOUNDS = {
-    "delta": ("delta", "Largest distance D that is still called equal."),
-    "utility_loss": ("utility loss", "Largest relative fall of a measure of usefulness that is no damage."),
-    "pass_level": ("pass level", "How often a check may pass by chance."),
-    "fail_level": ("fail level", "How often a check may fail by chance."),
-}
-
-SCORES = {"truth ratio": "truth ratios", "answer log-prob": "answer log-probabilities"}
-"""Scores of the forget rows that distances compare, in the plural."""
 DISTRIBUTIONS = {
     "truth_ratio": "Truth ratio of the forget rows",
     "answer_logp": "Answer log-probability of the forget rows",
@@ -150,14 +71,6 @@ TERMS = {
     "simnpo": "Negative preference optimization without the start model, by the answer's mean log-probability.",
     "undial": "Teaches the start model's distributions with the true tokens made unlikely.",
     "wga": "Gradient ascent: lowers the tokens of the forget rows' answers, the likelier the more.",
-}
-
-COMPARISONS = {
-    "model": "a reference model that never saw the rows",
-    "scores": "the scores of a reference model that never saw the rows",
-    "tofu-log": "a published TOFU evaluation of a model that never saw the rows",
-    "holdout": "rows that it never saw (weaker evidence than a reference model)",
-    "none": "nothing",
 }
 
 EXCLUDED = {

@@ -14,7 +14,8 @@ from ..files.canonical import MalformedError, parse_object
 from ..report.render import expected_html, render_json, render_markdown
 from ..report.report import KINDS
 from ..report.svg_check import UnfitError, check_plot
-from ..verify.basis import bounds_of, measured_again
+from ..verify.basis import bounds_of, collected_again
+from ..verify.judge import conclude
 from .bundle import WEIGHTS_SIGNATURE, Bundle, read_bundle
 from .checks import Finding, check_files, check_model, check_signers, check_statement, check_time
 from .consistency import (
@@ -136,19 +137,22 @@ def _faults(found: Sequence[Finding]) -> list[Finding]:
 
 def _judge_again(records: Records) -> Iterator[Finding]:
     """Reach the verdict again from the stored scores and the frozen bounds, and compare every figure."""
-    missing = {f"scores/{name}.json" for name in records.basis.scores} & records.purged
+    file = records.run.verdict_file.name
+    if place := first_difference(records.stored, records.verdict.content(), words=True):
+        yield Finding("verdict", "broken", f"{file} has another {place} than it would have been written with")
+        return
+    missing = {f"scores/{name}.json" for name in records.verdict.basis.scores} & records.purged
     if missing - set(records.bundle.manifest.digests()):
         yield Finding("verdict", "policy", f"it cannot be reached again: {len(missing)} score files were purged")
         return
     try:
-        again = measured_again(records.run, records.verdict).verdict(bounds_of(records.run))
+        again = conclude(collected_again(records.run, records.verdict), bounds_of(records.run)).content()
     except ForgetctlError as error:
         yield Finding("verdict", "broken", str(error).replace(f"{records.bundle.path}/", ""))
         return
-    stored = {key: records.verdict.get(key) for key in again}
+    stored = {key: records.stored.get(key) for key in again}
     if place := first_difference(stored, again, words=_same_version(records)):
-        name = records.run.verdict_file.name
-        yield Finding("verdict", "broken", f"the scores give another {place} than {name} says")
+        yield Finding("verdict", "broken", f"the scores give another {place} than {file} says")
 
 
 def _report_again(records: Records, *, other_version: bool) -> Iterator[Finding]:

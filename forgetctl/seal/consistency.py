@@ -19,7 +19,8 @@ from ..report.render import build
 from ..report.report import KINDS
 from ..runs.events import Event
 from ..runs.run import Run
-from ..verify.basis import Basis, basis_of, bounds_of
+from ..verify.basis import bounds_of
+from ..verify.record import Verdict, parse_verdict
 from .bundle import Bundle
 from .checks import Finding, read_events
 
@@ -58,13 +59,14 @@ class Pairs(_Strict):
 class Records:
     """What a bundle's files say, each of the right shape.
 
-    broken: what is wrong with the events, which are then empty.
+    stored: verdict.json as it stands there, to be compared figure by figure. broken: what is wrong with the events,
+    which are then empty.
     """
 
     bundle: Bundle
     run: Run
-    verdict: dict[str, Any]
-    basis: Basis
+    verdict: Verdict
+    stored: dict[str, Any]
     events: Sequence[Event]
     broken: Sequence[Finding]
     report: Report
@@ -83,12 +85,13 @@ def load_records(bundle: Bundle) -> Records:
         _refuse_loose_json(bundle, entry.path)
     try:
         run.load_record()
-        verdict = parse_object(bundle.data(run.verdict_file.name))
+        stored = parse_object(bundle.data(run.verdict_file.name))
+        verdict = parse_verdict(stored, run.verdict_file)
         _shaped(bundle, run.commitments_file.name, Commitments)
         if run.record.get("kind") == "unlearn":
             _shaped(bundle, run.pairs_file.name, Pairs)
         events, broken = read_events(bundle, run.events_file.name)
-        return Records(bundle, run, verdict, basis_of(run, verdict), events, broken, build(bundle.path))
+        return Records(bundle, run, verdict, stored, events, broken, build(bundle.path))
     except ForgetctlError as error:
         raise MalformedError(str(error).replace(f"{bundle.path}/", "")) from None
 
@@ -99,8 +102,8 @@ def check_names(records: Records) -> Iterator[Finding]:
     files = [run.record_file, run.recipe_file, run.plan_file, run.commitments_file, run.events_file, run.verdict_file]
     files += [run.report_file(kind) for kind in KINDS]
     files += [run.pairs_file, run.log_file] if run.record.get("kind") == "unlearn" else []
-    scored = [run.scores_file(name) for name in records.basis.scores]
-    scored += [run.tracked_file(int(step)) for step in records.basis.tracked]
+    scored = [run.scores_file(name) for name in records.verdict.basis.scores]
+    scored += [run.tracked_file(int(step)) for step in records.verdict.basis.tracked]
     names = {file.relative_to(run.path).as_posix() for file in files}
     scores = {file.relative_to(run.path).as_posix() for file in scored}
     for name in sorted((names | scores - records.purged) - held):
@@ -202,15 +205,15 @@ def check_outcome(records: Records) -> Iterator[Finding]:
     stage = records.run.record.get("stages", {}).get("verify", {})
     told = {"seal.json": bundle.predicate, "the events": reached[-1] if reached else {}, _RECORD: stage}
     for place, facts in told.items():
-        if facts.get("verdict") != verdict.get("verdict"):
+        if facts.get("verdict") != verdict.verdict:
             yield Finding("verdict", "broken", f"{place} and {name} tell of different verdicts")
-    judged = records.report.verdict.model.sha256 if records.report.verdict and records.report.verdict.model else None
+    judged = verdict.model.sha256
     if bundle.manifest.model and judged != bundle.manifest.model_digest:
         yield Finding("verdict", "broken", "it is about another model than the one that was sealed")
     if judged != _named_model(records):
         yield Finding("verdict", "broken", f"it is about another model than the one that {_RECORD} names")
     sealed = files_digest(bundle.manifest.model) if bundle.manifest.model else None
-    if sealed != records.basis.model:
+    if sealed != records.verdict.basis.model:
         yield Finding("verdict", "broken", "files of the model have changed since it was verified")
     made = [e.facts["model_sha256"] for e in records.events if e.event == "unlearn" and "model_sha256" in e.facts]
     if made and made[-1] != judged:
@@ -229,7 +232,7 @@ def check_inputs(records: Records) -> Iterator[Finding]:
     """The models that run.json and the verdict name are those behind the scores, and the first is where the run before
     ended."""
     scored = records.report.scored
-    inputs = records.report.verdict.inputs if records.report.verdict else ()
+    inputs = records.verdict.inputs
     start = [part.sha256 for part in inputs if part.role == "start" and part.kind == "model"]
     if records.run.record.get("kind") == "unlearn":
         start.append(records.report.run.inputs["model"].sha256 if "model" in records.report.run.inputs else None)

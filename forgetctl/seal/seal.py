@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
 
@@ -15,10 +14,11 @@ from ..files.canonical import MalformedError
 from ..files.entries import model_entries
 from ..files.folders import whole_folder
 from ..files.plain_text import one_line
-from ..files.writing import SEAL, is_bundle, now, read_json, write_bytes
+from ..files.writing import SEAL, is_bundle, now, write_bytes
 from ..report.report import KINDS, run_report
 from ..runs.run import Run
-from ..verify.basis import Basis, basis_of
+from ..verify.basis import verdict_of
+from ..verify.record import Basis, Verdict
 from .audit import audit_contents
 from .bundle import TIMESTAMP, WEIGHTS_SIGNATURE, Contents, copy_files, read_bundle, refuse_used_place, seal_draft
 from .checks import check_files, check_statement
@@ -62,7 +62,6 @@ def run_seal(options: SealOptions) -> Path:
 
 def _seal(run: Run, options: SealOptions, signer: Signer) -> Path:
     verdict = _verdict(run)
-    basis = basis_of(run, verdict)
     model = _model_dir(run)
     bundle = options.out or run.bundle
     if bundle.resolve().is_relative_to(run.path.resolve()):
@@ -78,9 +77,9 @@ def _seal(run: Run, options: SealOptions, signer: Signer) -> Path:
             created=now(),
             forgetctl=__version__,
             root=run.path,
-            files=tuple(sealed_files(run, basis)),
+            files=tuple(sealed_files(run, verdict.basis)),
             model=model_entries(model) if model else (),
-            predicate={"run": run.record["id"], "verdict": verdict.get("verdict"), "forgetctl": __version__},
+            predicate={"run": run.record["id"], "verdict": verdict.verdict, "forgetctl": __version__},
         )
         manifest = copy_files(contents, draft)
         if options.timestamp:
@@ -125,12 +124,12 @@ def _refuse_faults(bundle_dir: Path) -> None:
         raise RunError(f"not sealed, since no audit would hold: {faults[0].check}: {faults[0].text}")
 
 
-def _verdict(run: Run) -> dict[str, Any]:
+def _verdict(run: Run) -> Verdict:
     if not run.commitments_file.is_file():
         raise RunError(f"{run.path} was made by an earlier forgetctl, which kept no evidence that could be sealed")
     if not run.stage_done("verify"):
         raise RunError(f"{run.path} is not verified; seal it after: forgetctl verify {run.path}")
-    return read_json(run.verdict_file)
+    return verdict_of(run)
 
 
 def sealed_files(run: Run, basis: Basis) -> Iterator[Path]:

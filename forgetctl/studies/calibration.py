@@ -21,14 +21,18 @@ from pydantic import Field
 
 from ..progress import Progress
 from ..recipe.bounds import Bounds
-from ..verify.findings import Closeness, Findings, Kept
+from ..recipe.settings import Settings
+from ..verify.checks.comparison import Comparison
+from ..verify.checks.distances import ANSWERS, TRUTH_RATIO, Closeness
+from ..verify.checks.kept import Kept
+from ..verify.registry import findings
 from ..verify.statistics.counts import Excess, excess, standing_out
 from ..verify.statistics.distances import ks, paired_distance
 from ..verify.statistics.means import equivalence_margin, paired_shift, relative_change
 from ..verify.statistics.resampling import Units
-from ..verify.verdict import ANSWERS, TRUTH_RATIO, judge
+from ..verify.verdict import judge
 from .outcome import Outcome, Table
-from .settings import Part, read_settings
+from .settings import read_settings
 
 Floats = NDArray[np.float64]
 BOUNDS = Bounds()
@@ -37,7 +41,7 @@ START = 4.0
 """Standard deviations by which the start model knows the rows better than the reference."""
 
 
-class CalibrationSettings(Part):
+class CalibrationSettings(Settings):
     """recipes/paper/calibration.yaml."""
 
     description: str
@@ -162,14 +166,14 @@ def rates(case: Case, seed: int) -> Counter[str]:
         units = Units.of(case.rows, subjects)
         distances = [_closeness(name, unlearned[name], reference[name], units) for name in (TRUTH_RATIO, ANSWERS)]
         start = reference[ANSWERS] + START
-        findings = Findings(
-            comparison="reference",
-            forget=tuple(distances),
-            controls=(_closeness(ANSWERS, start, reference[ANSWERS], units),),
-            known_rows=_known(unlearned[ANSWERS], reference[ANSWERS]),
+        found = findings(
+            comparison=Comparison(kind="model", name=None, others=()),
+            distances=tuple(distances),
+            control=(_closeness(ANSWERS, start, reference[ANSWERS], units),),
+            single_rows=_known(unlearned[ANSWERS], reference[ANSWERS]),
             kept=(_kept(),),
         )
-        counted[judge(findings, BOUNDS).outcome] += 1
+        counted[judge(found, BOUNDS).outcome] += 1
         counted["TOFU"] += ks(unlearned[TRUTH_RATIO], reference[TRUTH_RATIO]).p > TOFU_LEVEL
     return counted
 
@@ -177,7 +181,8 @@ def rates(case: Case, seed: int) -> Counter[str]:
 def _draw(case: Case, random: np.random.Generator) -> tuple[dict[str, Floats], dict[str, Floats], list[int] | None]:
     """Truth ratios and answer scores of both models, and the rows' subjects."""
     subjects = [row * case.subjects // case.rows for row in range(case.rows)] if case.subjects else None
-    unlearned, reference = {}, {}
+    unlearned: dict[str, Floats] = {}
+    reference: dict[str, Floats] = {}
     for name in (TRUTH_RATIO, ANSWERS):
         common, own, other = (_noise(case, random, subjects) for _ in range(3))
         shared, alone = np.sqrt(case.correlation) * common, np.sqrt(1 - case.correlation)
@@ -204,19 +209,21 @@ def _noise(case: Case, random: np.random.Generator, subjects: list[int] | None) 
 def _closeness(name: str, ours: Floats, theirs: Floats, units: Units) -> Closeness:
     distance = paired_distance(ours, theirs, units, BOUNDS.levels)
     if name == TRUTH_RATIO:
-        return Closeness(name, distance)
+        return Closeness(name=name, distance=distance, gap=None, shift=None, p=None, tofu_p=None)
     gap = float(np.median(ours) - np.median(theirs))
-    return Closeness(name, distance, gap, paired_shift(ours, theirs, units, BOUNDS.levels))
+    shift = paired_shift(ours, theirs, units, BOUNDS.levels)
+    return Closeness(name=name, distance=distance, gap=gap, shift=shift, p=None, tofu_p=None)
 
 
 def _known(ours: Floats, theirs: Floats) -> Excess:
-    """Single rows that stayed known, as `evidence.leaks.known_rows` counts them."""
+    """Single rows that stayed known, as `verify.checks.single_rows` counts them."""
     return excess(*standing_out(ours - theirs, START - (ours - theirs) / 2), list(range(1, len(ours) + 1)))
 
 
 def _kept() -> Kept:
     """A usefulness that did not change."""
-    return Kept("retain probability", relative_change(np.full(100, 0.9), np.full(100, 0.9)))
+    start = relative_change(np.full(100, 0.9), np.full(100, 0.9))
+    return Kept(name="retain probability", start=start, reference=None)
 
 
 def _phi(value: Any) -> Any:

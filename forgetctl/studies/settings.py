@@ -5,21 +5,16 @@ from __future__ import annotations
 from typing import TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from ..errors import RecipeError
 from ..recipe.recipe import recipes_folder
+from ..recipe.settings import Settings
 
-Settings = TypeVar("Settings", bound="Part")
-
-
-class Part(BaseModel):
-    """A group of settings: frozen, and nothing in it that is not declared."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+Kind = TypeVar("Kind", bound=Settings)
 
 
-class WorldSettings(Part):
+class WorldSettings(Settings):
     """Sizes of the random-feature world of section 4, and how its two known models are trained."""
 
     dimensions: int = Field(16, ge=1, description="d, of an input")
@@ -31,7 +26,7 @@ class WorldSettings(Part):
     pretraining_rate: float = Field(0.05, gt=0)
 
 
-class StudySettings(Part):
+class StudySettings(Settings):
     """What every study has."""
 
     description: str
@@ -41,7 +36,7 @@ class StudySettings(Part):
     every: int = Field(ge=1, description="steps from one measurement to the next")
 
 
-def read_settings(study: str, model: type[Settings]) -> Settings:
+def read_settings(study: str, model: type[Kind]) -> Kind:
     """The shipped settings of `study`. Raises RecipeError for a file that is damaged or holds unknown keys."""
     path = recipes_folder() / "paper" / f"{study}.yaml"
     try:

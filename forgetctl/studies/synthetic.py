@@ -12,15 +12,16 @@ from pydantic import Field, field_validator
 
 from ..losses.methods import METHODS
 from ..progress import Progress
+from ..recipe.settings import Settings
 from . import figures
 from .computing import one_thread, rounded
 from .descent import Trajectory, Unlearning, method_run
 from .outcome import Outcome, Table
 from .random_features import draw_world, pretrain
-from .settings import Part, StudySettings, WorldSettings, read_settings
+from .settings import StudySettings, WorldSettings, read_settings
 
 
-class MethodSettings(Part):
+class MethodSettings(Settings):
     """How one method is run."""
 
     learning_rate: float = Field(gt=0)
@@ -28,7 +29,7 @@ class MethodSettings(Part):
     forget_weight: float = Field(1, gt=0, description="of the term on forget rows; 2 turns our DPO into the authors'")
 
 
-class PartSettings(Part):
+class PartSettings(Settings):
     """One distribution of inputs, and the methods compared on it."""
 
     alpha: float = Field(ge=0, description="forget inputs centre on +alpha, retain inputs on -alpha")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
 from ..errors import RunError
 from ..model.encoding import Encoded
 from ..model.processes import Ranks
+from ..model.protocol import Model
 from ..runs.run import Run
 from .plan import ComputePlan, Workload, asked_limit, make_plan, memory_limit
 from .prepare import Job, expected_rows, read_rows_of
@@ -23,7 +23,7 @@ def refuse_beyond(job: Job, device: torch.device, ranks: Ranks) -> None:
     make_plan(_workload(job, expected_rows(job), device, ranks), limit=limit)
 
 
-def find_plan(run: Run, job: Job, retain: Sequence[Encoded], model: Any, free: int, ranks: Ranks) -> ComputePlan:
+def find_plan(run: Run, job: Job, retain: Sequence[Encoded], model: Model, free: int, ranks: Ranks) -> ComputePlan:
     """How the run was computed before it was interrupted, else what suits the machine and its owner.
 
     free: bytes that may be used. Raises RunError for a record that is damaged, MemoryExceeded as `make_plan`.

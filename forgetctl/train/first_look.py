@@ -42,7 +42,7 @@ def look_before_verifying(options: VerifyOptions) -> None:
     places = [(Path(name), role) for name, role in named if name is not None]
     files = [(path, role) for path, role in places if path.is_file() and not is_gguf(path)]
     if files:
-        from ..model.scores import read_scores  # which imports scipy
+        from ..model.score_files import read_scores  # which imports scipy
 
         for path, role in files:
             read_scores(path, role)

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +20,7 @@ from ..files.writing import read_json, write_json
 from ..model.encoding import Encoded
 from ..model.metrics import per_token
 from ..model.processes import Ranks
+from ..model.protocol import Model
 from ..model.shares import shared_scores
 from ..rows.holdout import FEWEST
 from ..runs.run import Run
@@ -91,7 +91,7 @@ def _features(usage: Usage, answers: Sequence[Answer]) -> Floats:
 
 
 def learn_levels(
-    model: Any,
+    model: Model,
     unseen: Sequence[Encoded],
     forget: Sequence[Encoded],
     retain: Sequence[Encoded],
@@ -106,7 +106,7 @@ def learn_levels(
 
 def levels_of(
     run: Run,
-    model: Any,
+    model: Model,
     unseen: Sequence[Encoded],
     forget: Sequence[Encoded],
     retain: Sequence[Encoded],

@@ -11,8 +11,10 @@ from typing import Any
 
 from torch import nn
 
+from ..model.protocol import Model
 
-def set_training(model: nn.Module) -> None:
+
+def set_training(model: Model) -> None:
     """Set to training the dropout of adapters, which is the recipe's own, and what computes activations again for the
     backward pass, since transformers does so in training only; to evaluation everything else."""
     model.eval()

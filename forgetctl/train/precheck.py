@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..model.encoding import Encoded
 from ..model.processes import Ranks
+from ..model.protocol import Model
 from ..model.shares import shared_scores
 from ..model.windows import row_sums, row_tokens
 from ..progress import Progress
@@ -47,7 +48,7 @@ def look_at_texts(job: Job, sample: Sample) -> Looked:
 
 
 def look_at_scores(
-    job: Job, looked: Looked, unseen: Sequence[Encoded], model: Any, ranks: Ranks, progress: Progress
+    job: Job, looked: Looked, unseen: Sequence[Encoded], model: Model, ranks: Ranks, progress: Progress
 ) -> Looked:
     """Add what the start model's scores show beside those of rows nobody saw, if there are any.
 

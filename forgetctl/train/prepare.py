@@ -16,6 +16,7 @@ from ..losses.methods import Role, WeightedSum
 from ..model.encoding import Encoded, Encoder, encode_rows, marked
 from ..model.load import ModelFacts, choose_device, inspect_trainable, load_encoder
 from ..model.processes import Ranks
+from ..model.protocol import Model
 from ..model.windows import by_row, row_tokens, windows_note
 from ..progress import Progress, Silent
 from ..recipe.recipe import Recipe
@@ -212,7 +213,7 @@ def _choose(job: Job, rows: Sequence[Row], origin: str) -> Sample:
         raise UsageError(f"{origin}: {error}") from None
 
 
-def own_sample(job: Job, model: Any, progress: Progress) -> Sample:
+def own_sample(job: Job, model: Model, progress: Progress) -> Sample:
     """The start model's answers to neutral prompts, for an owner who has no retain file."""
     progress.say("No --retain given: holding the model to its own answers to 300 neutral prompts.")
     with progress.bar("Asking the start model", 300) as bar:

@@ -45,6 +45,7 @@ from ..model.load import (
 from ..model.memory import memory_within
 from ..model.placement import Placement
 from ..model.processes import Ranks, join
+from ..model.protocol import Model
 from ..progress import Bar, Progress
 from ..recipe.recipe import Lora, Recipe
 from ..rows.formats import Fields, RowFile, read_rows
@@ -323,7 +324,7 @@ class _Attempt:
 class _Trained:
     """The model, or, where each process held a part of it, all its weights by name."""
 
-    model: Any
+    model: Model
     weights: dict[str, torch.Tensor] | None
 
 
@@ -373,11 +374,11 @@ def _show(bar: Bar, figures: Figures) -> None:
     bar.advance(1, f"loss {figures['loss']:.3f}")
 
 
-def _load(work: Workload, where: torch.device) -> Any:
+def _load(work: Workload, where: torch.device) -> Model:
     return load_for_training(work.facts, where, work.recipe, training_dtype(work.recipe, work.facts, work.device))
 
 
-def _adapted(model: Any, recipe: Recipe) -> Any:
+def _adapted(model: Model, recipe: Recipe) -> Model:
     return add_lora(model, recipe.lora) if recipe.lora else model
 
 

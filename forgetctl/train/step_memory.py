@@ -29,6 +29,7 @@ from ..model.fast.fused_layers import fuse_layers
 from ..model.fast.output_head import head_gives_logp
 from ..model.fast.packing import could_pack
 from ..model.load import add_lora
+from ..model.protocol import Layers, Model
 from ..recipe.recipe import Lora
 from .modes import set_training
 
@@ -78,7 +79,7 @@ def step_memory(path: Path, lora: Lora | None, shape: MicroBatchShape, kind: Ste
         raise ModelError(f"{path}: the memory of a training step cannot be foreseen for models of {name}") from None
 
 
-def _peak(model: nn.Module, shape: MicroBatchShape, kind: StepKind) -> int:
+def _peak(model: Model, shape: MicroBatchShape, kind: StepKind) -> int:
     with FakeTensorMode(), _without_grouped_kernel():
         _materialise(model)
         for parameter in model.parameters():
@@ -97,13 +98,13 @@ def _peak(model: nn.Module, shape: MicroBatchShape, kind: StepKind) -> int:
     return peak
 
 
-def _restricts_logits(model: Any) -> bool:
+def _restricts_logits(model: Model) -> bool:
     """Whether the model can be asked for some positions' logits alone."""
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     return "logits_to_keep" in signature(base.forward).parameters
 
 
-def _settle_rotations(model: nn.Module) -> None:
+def _settle_rotations(model: Layers) -> None:
     """Let dynamic RoPE not look at how long its input is: that changes its numbers, and no size."""
     for module in model.modules():
         if getattr(module, "rope_type", None) == "dynamic":
@@ -137,23 +138,23 @@ def model_packs(path: Path, device: torch.device, dtype: torch.dtype) -> bool:
         return could_pack(empty_model(path, torch.float32), device, dtype)
 
 
-def _with_scores(model: Any, ids: Tensor, kept: Tensor, targets: Tensor) -> Tensor:
+def _with_scores(model: Model, ids: Tensor, kept: Tensor, targets: Tensor) -> Tensor:
     with head_gives_logp(model, targets):
         return _logits(model, ids, kept).sum()
 
 
-def _with_logits(model: Any, ids: Tensor, kept: Tensor, targets: Tensor) -> Tensor:
+def _with_logits(model: Model, ids: Tensor, kept: Tensor, targets: Tensor) -> Tensor:
     now = log_softmax(_logits(model, ids, kept).float().flatten(0, 1), dim=-1)
     return kl_div(now, torch.empty_like(now), reduction="sum", log_target=True) + now.gather(1, targets[:, None]).sum()
 
 
-def _logits(model: Any, ids: Tensor, kept: Tensor) -> Tensor:
+def _logits(model: Model, ids: Tensor, kept: Tensor) -> Tensor:
     mask = torch.ones_like(ids)
     logits: Tensor = model(input_ids=ids, attention_mask=mask, logits_to_keep=kept, use_cache=False).logits
     return logits
 
 
-def _materialise(model: nn.Module) -> None:
+def _materialise(model: Layers) -> None:
     """Put tensors that count as memory in place of the model's, which were made on no device; shared ones stay so."""
     made: dict[int, Tensor] = {}
 
@@ -171,7 +172,7 @@ def _materialise(model: nn.Module) -> None:
 class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of tensors that are made and not yet freed, but for those of the model and its gradients."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Model) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         there = [*model.parameters(), *model.buffers()]
         there += [weight.grad for weight in model.parameters() if weight.grad is not None]

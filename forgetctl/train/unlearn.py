@@ -7,7 +7,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -18,6 +17,7 @@ from ..model.host import undisturbed
 from ..model.load import choose_device, load_for_training, resolve_model
 from ..model.memory import memory_within
 from ..model.processes import Ranks, join
+from ..model.protocol import Model
 from ..model.row_scorer import RowScorer
 from ..model.scores import Scores, ScoreSet
 from ..progress import Progress
@@ -196,7 +196,7 @@ def _check_rows(run: Run, name: str, path: Path) -> None:
         raise InputError(path, "cannot be read, but the run needs it") from None
 
 
-def _train(run: Run, job: Job, sample: Sample, model: Any, ranks: Ranks, progress: Progress) -> None:
+def _train(run: Run, job: Job, sample: Sample, model: Model, ranks: Ranks, progress: Progress) -> None:
     with ranks.agreed():
         encoded = job.retained if job.sample else encode_retain(job, sample, sample.pairing.train)
     free = min(ranks.gather(usable_memory(model, ranks)))
@@ -232,7 +232,7 @@ def _base_name(job: Job) -> str:
     return job.start.name if Path(given).exists() else given
 
 
-def _start(job: Job, ranks: Ranks) -> Any:
+def _start(job: Job, ranks: Ranks) -> Model:
     device = _device(job.options, ranks)
     return _load(job, device, device)
 
@@ -241,25 +241,25 @@ def _device(options: UnlearnOptions, ranks: Ranks) -> torch.device:
     return ranks.device or choose_device(options.device)
 
 
-def _load(job: Job, where: torch.device, computed_on: torch.device) -> Any:
+def _load(job: Job, where: torch.device, computed_on: torch.device) -> Model:
     return load_for_training(job.facts, where, job.recipe, training_dtype(job.recipe, job.facts, computed_on))
 
 
-def _measure(job: Job, sample: Sample) -> Callable[[Any], Scores]:
+def _measure(job: Job, sample: Sample) -> Callable[[Model], Scores]:
     """What scores the model in training, as `verify` will score it but for generated answers."""
     check = [sample.rows[position] for position in sample.pairing.check]
     forget, perturbed = with_perturbed(job.forget, check, job.recipe.verify.distractors)
     sets = {"forget": forget, "retain": check}
 
-    def measure(model: Any) -> Scores:
+    def measure(model: Model) -> Scores:
         scorer = RowScorer(
-            model,
-            job.encoder,
-            lambda rows: encode(job, rows, job.options.forget),
-            job.recipe.verify,
-            job.facts.context,
-            job.recipe.seed,
-            lambda _: None,
+            model=model,
+            encoder=job.encoder,
+            encode=lambda rows: encode(job, rows, job.options.forget),
+            settings=job.recipe.verify,
+            context=job.facts.context,
+            seed=job.recipe.seed,
+            advance=lambda _: None,
         )
         scored: dict[str, ScoreSet] = {
             name: scorer.scores(rows, tokens=False, truth=name == "forget") for name, rows in sets.items()

@@ -12,7 +12,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from ..model.encoding import Encoded
 from ..model.load import choose_device, load_model
 from ..model.metrics import per_token, probability
 from ..model.processes import Ranks
+from ..model.protocol import Model
 from ..model.scoring import score
 from ..progress import Progress
 from ..recipe.recipe import Calibration, Recipe
@@ -112,5 +112,5 @@ def discard(place: Path) -> None:
         file.unlink(missing_ok=True)
 
 
-def _probability(model: Any, rows: Sequence[Encoded]) -> float:
+def _probability(model: Model, rows: Sequence[Encoded]) -> float:
     return float(np.mean(probability(score(model, rows), [row.tokens for row in rows])))

@@ -2,112 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from ..errors import RunError
 from ..files.entries import files_digest, model_entries
 from ..files.writing import file_digest, read_json
-from ..model.scores import Scores, check_rows
+from ..model.score_files import check_rows
+from ..model.scores import Scores
 from ..recipe.bounds import Bounds
 from ..runs.run import Run
-from .evidence.collected import Collected, Comparison, Tracked
-from .evidence.stored import by_name, collect
-from .judge import conclude
+from .checks import comparison, kl
+from .collected import Collected, Tracked, by_name, from_names
+from .record import Basis, Verdict, parse_verdict
+from .registry import WORKS
 
 
-@dataclass(frozen=True)
-class Measured:
-    """All that a verdict is reached from, besides its bounds.
-
-    kl: divergences in nats per answer token; skipped: figures that were not measured, with the reason; unmeasured:
-    checks that were asked for and could not be made.
-    """
-
-    found: Collected
-    kl: Mapping[str, float | None]
-    skipped: Mapping[str, str]
-    unmeasured: tuple[tuple[str, str], ...] = ()
-
-    def verdict(self, bounds: Bounds) -> dict[str, Any]:
-        """The content of verdict.json that follows from it."""
-        return conclude(self.found, bounds, self.kl, self.skipped, self.unmeasured)
-
-
-ScoreName = Annotated[str, Field(pattern=r"^(start|unlearned|reference)(-[a-z0-9]{1,16})?$")]
-Step = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,11}$")]
-
-
-class Basis(BaseModel):
-    """What verdict.json says it rests on.
-
-    scores, tracked: SHA-256 of the files by name and by step. model: one digest of all of the model's files, None where
-    only scores were verified.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    kind: Comparison
-    rephrased: list[str]
-    scores: dict[ScoreName, str]
-    tracked: dict[Step, str]
-    model: str | None
-    skipped: dict[str, str]
-    unmeasured: list[tuple[str, str]]
-
-
-class _Stored(BaseModel):
-    basis: Basis
-    kl: dict[str, float | None]
-
-
-def store(run: Run, measured: Measured, model: Path | None) -> dict[str, Any]:
-    """Write the scores; returns what else is needed to reach the verdict again, for verdict.json.
+def store(run: Run, scores: Collected, model: Path | None) -> Basis:
+    """Write the scores; returns what else is needed to reach the verdict again.
 
     model: the directory that was verified, None where only scores were.
     """
-    scores = {name: found.model_dump(mode="json") for name, found in by_name(measured.found).items()}
-    run.write_scores(scores)
-    basis = Basis(
-        kind=measured.found.kind,
-        rephrased=list(measured.found.rephrased),
+    run.write_scores({name: found.model_dump(mode="json") for name, found in by_name(scores).items()})
+    return Basis(
         scores={name: file_digest(file) for name, file in run.score_files().items()},
         tracked={str(step): file_digest(file) for step, file in run.tracked_files().items()},
+        rephrased=scores.rephrased,
+        unmeasured=scores.unmeasured,
         model=files_digest(model_entries(model)) if model else None,
-        skipped=dict(measured.skipped),
-        unmeasured=list(measured.unmeasured),
     )
-    return basis.model_dump(mode="json")
 
 
-def measured_again(run: Run, verdict: Mapping[str, Any]) -> Measured:
+def collected_again(run: Run, verdict: Verdict) -> Collected:
     """What `store` wrote. Raises RunError if files are missing, damaged or not those that the verdict names."""
+    basis = verdict.basis
+    named = {name: _named(run.scores_file(name), digest) for name, digest in basis.scores.items()}
     try:
-        stored = _Stored.model_validate(verdict)
-        basis = stored.basis
-        scores = {name: _named(run.scores_file(name), digest) for name, digest in basis.scores.items()}
         tracked = [
             Tracked(step, epoch, _named(run.tracked_file(step), basis.tracked[str(step)]))
             for step, epoch in tracked_steps(run)
         ]
-        found = collect(scores, basis.kind, basis.rephrased, tracked)
-        for name, other in scores.items():
+        found = from_names(
+            named,
+            kind=comparison.MEASURE.of(verdict).kind,
+            worked=WORKS,
+            rephrased=basis.rephrased,
+            tracked=tracked,
+            kl=dict(kl.MEASURE.of(verdict)),
+            skipped={one.check: one.reason for one in verdict.skipped if one.source == "measuring"},
+            unmeasured=basis.unmeasured,
+        )
+        for name, other in named.items():
             check_rows(run.scores_file(name), other, "tofu-log", found.unlearned)
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(f"{run.verdict_file} does not say what it rests on ({type(error).__name__})") from None
-    return Measured(found, stored.kl, basis.skipped, tuple(basis.unmeasured))
+    return found
 
 
-def basis_of(run: Run, verdict: Mapping[str, Any]) -> Basis:
-    """What a verdict says it rests on. Raises RunError if it does not say so."""
-    try:
-        return _Stored.model_validate(verdict).basis
-    except ValidationError:
-        raise RunError(f"{run.verdict_file} does not say what it rests on") from None
+def verdict_of(run: Run) -> Verdict:
+    """The verdict of a run. Raises RunError as `parse_verdict`."""
+    return parse_verdict(read_json(run.verdict_file), run.verdict_file)
 
 
 def bounds_of(run: Run) -> Bounds:
@@ -115,10 +71,12 @@ def bounds_of(run: Run) -> Bounds:
     values = read_json(run.plan_file).get("bounds")
     if not isinstance(values, dict) or not all(type(value) in (int, float) for value in values.values()):
         raise RunError(f"{run.plan_file} holds no bounds")
+    if values.keys() != Bounds.model_fields.keys():
+        raise RunError(f"{run.plan_file} holds other bounds than there are")
     try:
         return Bounds(**values)
     except ValidationError:
-        raise RunError(f"{run.plan_file} holds other bounds than there are") from None
+        raise RunError(f"{run.plan_file} holds bounds outside their range") from None
 
 
 def tracked_scores(run: Run) -> tuple[Tracked, ...]:

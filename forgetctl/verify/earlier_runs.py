@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from ..errors import InputError, RunError, UsageError
-from ..files.writing import file_digest, read_json
+from ..files.writing import file_digest
 from ..model.load import resolve_model
 from ..model.processes import Ranks
 from ..model.scores import Scores
@@ -19,10 +18,11 @@ from ..recipe.recipe import Recipe, read_recipe
 from ..rows.formats import read_rows
 from ..runs.run import DEFAULT_RUNS, LATEST, Run
 from ..train.options import UnlearnOptions, VerifyOptions
-from .basis import basis_of, read_scores_file
-from .evidence.collected import EARLIER
-from .evidence.collected import Earlier as EarlierScores
+from .basis import read_scores_file, verdict_of
+from .collected import EARLIER
+from .collected import Earlier as EarlierScores
 from .measuring import RowSets, Scorer, check_fit
+from .record import Given
 
 
 @dataclass(frozen=True, repr=False)
@@ -74,14 +74,16 @@ def find_earlier(options: VerifyOptions) -> tuple[EarlierRun, ...]:
     return found
 
 
-def earlier_inputs(found: Sequence[EarlierRun]) -> Iterator[dict[str, Any]]:
+def earlier_inputs(found: Sequence[EarlierRun]) -> Iterator[Given]:
     """Earlier runs for the record, by id and commitment."""
     for one in found:
-        rows = len(one.sets.forget)
-        yield {
-            **{"role": "earlier request", "name": one.run.record["id"], "kind": "run", "rows": rows},
-            "commitment": _commitment(one.run),
-        }
+        yield Given(
+            role="earlier request",
+            name=one.run.record["id"],
+            kind="run",
+            rows=len(one.sets.forget),
+            commitment=_commitment(one.run),
+        )
 
 
 def _read(run: Run) -> EarlierRun:
@@ -100,12 +102,12 @@ def _read(run: Run) -> EarlierRun:
 
 
 def _scores_then(run: Run) -> Scores:
-    file, verdict = run.scores_file("unlearned"), read_json(run.verdict_file)
+    file, verdict = run.scores_file("unlearned"), verdict_of(run)
     if not file.is_file():
         raise RunError(
             f"{file} is gone, so nobody knows what was forgotten; verify it again: forgetctl verify {run.path}"
         )
-    if file_digest(file) != basis_of(run, verdict).scores.get("unlearned"):
+    if file_digest(file) != verdict.basis.scores.get("unlearned"):
         raise RunError(f"{file} is not what the verdict of {run.path} rests on")
     return read_scores_file(file)
 

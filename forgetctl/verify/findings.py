@@ -1,23 +1,32 @@
-"""What was measured, as a verdict takes it: numbers with their uncertainty, no files and no models."""
+"""What a check is: how it measures, judges, shows and explains itself, and the shape of one line of a verdict.
+
+A finding is a frozen pydantic model, declared in the module of its check. The same object is measured, judged, written
+to verdict.json, read from there again and shown in every report. All about a check stands in one module of
+`forgetctl.verify.checks`; `forgetctl.verify.registry` finds it there.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_type_hints
 
-from .statistics.counts import Excess
-from .statistics.distances import Interval
-from .statistics.means import Change, Shift
-from .statistics.membership import Attack
+from ..model.scores import Role, Scores
+from ..recipe.bounds import Bounds
+from .collected import Collected
+from .statistics.shapes import Shape
+from .tables import Shown, Table
+
+if TYPE_CHECKING:
+    from ..train.options import VerifyOptions
+    from .measuring import Scorer
 
 Status = Literal["pass", "fail", "unknown", "skipped"]
-
-COUNT_CHECKS = 4
-"""Checks that count rows share the failing level, so that one of them fails by chance no more often than it says."""
+Finding = TypeVar("Finding")
 
 
-@dataclass(frozen=True)
-class Check:
+class Check(Shape):
     """One line of the verdict: what was asked, the answer, and the words for it."""
 
     name: str
@@ -26,93 +35,104 @@ class Check:
     text: str
 
 
-@dataclass(frozen=True)
-class Closeness:
-    """How far one kind of score of the forget rows lies from the comparison's.
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What a check may look at besides its own finding.
 
-    gap: difference of the medians, in nats a token; negative is below the comparison. None for truth ratios, of
-    which no side is the known one. shift: difference of the means, None where only distributions are compared.
-    p: of swapping the two models within pairs, None for unpaired scores. tofu_p: the two-sample KS test's.
+    findings: all of them. count_level: the failing level that the checks of counts share, so that one of them fails by
+    chance no more often than the bounds say.
+    """
+
+    findings: Shape
+    bounds: Bounds
+    count_level: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heading:
+    """A section of the report. words: what its figures mean, from the findings and the bounds."""
+
+    title: str
+    words: Callable[[Shape, Bounds], str]
+
+
+class NotMeasurableError(Exception):
+    """Raised by a check that was asked for and cannot be made; the message is the reason, for the reader."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workshop:
+    """What there is for a check that works on models: those given by a directory, and the scores of all, by role."""
+
+    scorer: Scorer
+    paths: Mapping[Role, Path]
+    scores: Mapping[Role, Scores]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelWork:
+    """What a check does with models beyond scoring them, where an option asks for it.
+
+    name: of the check in the verdict. variant: of its score files, as in unlearned-VARIANT.json. option: as it is
+    typed. asked: its value, nothing where it was not given. settings: keys of the recipe that it uses besides those of
+    scoring. work: scores by role; raises NotMeasurableError.
     """
 
     name: str
-    distance: Interval
-    gap: float | None = None
-    shift: Shift | None = None
-    p: float | None = None
-    tofu_p: float | None = None
+    variant: str
+    option: str
+    asked: Callable[[VerifyOptions], object]
+    settings: tuple[str, ...]
+    work: Callable[[Workshop], Mapping[Role, Scores]]
 
 
-@dataclass(frozen=True)
-class Secrets:
-    """Named secrets: how many came out of any deterministic answer, and how many could not be tested.
+def _no_checks(found: Any, context: Context) -> Iterable[Check]:
+    return ()
 
-    leaked_by_reference, beyond_reference: None where the reference's answers are not known. lines: where the latter
-    stand in the request.
+
+def _no_tables(found: Any, shown: Shown) -> Iterable[Table]:
+    return ()
+
+
+def _no_reasons(found: Any, scores: Collected) -> Mapping[str, str]:
+    return {}
+
+
+def _all_answered(scores: Collected) -> Iterable[tuple[str, str]]:
+    return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure(Generic[Finding]):
+    """A check, or a figure that is shown and never judged.
+
+    key: of the finding in verdict.json. place: where it stands in the verdict and in its section. measure: the finding,
+    whose annotation is its shape in the file. empty: the finding where nothing was measured. judge: lines of the
+    verdict. heading, table: where and how a report shows it. why_missing: reasons for figures that are not there, by
+    the figure's name. unanswered: checks that the scores ask for and do not allow, with the reason. public: what of it
+    a model card may say; None where that is nothing. counts: whether it is one of the checks that share the failing
+    level. work: what it does with models.
     """
 
-    named: int
-    untested: int
-    leaked: int
-    leaked_by_reference: int | None
-    beyond_reference: int | None
-    lines: tuple[int, ...] = ()
+    key: str
+    place: int
+    measure: Callable[[Collected, Bounds], Finding]
+    empty: Finding
+    judge: Callable[[Finding, Context], Iterable[Check]] = _no_checks
+    heading: Heading | None = None
+    table: Callable[[Finding, Shown], Iterable[Table]] = _no_tables
+    why_missing: Callable[[Finding, Collected], Mapping[str, str]] = _no_reasons
+    unanswered: Callable[[Collected], Iterable[tuple[str, str]]] = _all_answered
+    public: Callable[[Finding], Finding] | None = None
+    counts: bool = False
+    work: ModelWork | None = None
 
+    @property
+    def shape(self) -> Any:
+        """The type of the finding, as pydantic takes it."""
+        return get_type_hints(self.measure, include_extras=True)["return"]
 
-@dataclass(frozen=True)
-class Samples:
-    """Leaks, of secrets or of whole responses, among sampled answers to the same prompts.
-
-    items: what could leak; answers: samples of each; leaked, by_reference: items that any sample gave away;
-    beyond: those that only the verified model gave away; p: one-sided, `counts.stratified_p`.
-    """
-
-    items: int
-    answers: int
-    leaked: int
-    by_reference: int
-    beyond: int
-    p: float
-
-
-@dataclass(frozen=True)
-class Relearned:
-    """Rows after the model was fine-tuned on other rows of their subjects, less a reference that was treated alike."""
-
-    shift: Shift
-    distance: Interval
-
-
-@dataclass(frozen=True)
-class Kept:
-    """A measure of usefulness, in [0, 1], against the start model's and, where scored, the reference's."""
-
-    name: str
-    start: Change
-    reference: Change | None = None
-
-
-@dataclass(frozen=True)
-class Findings:
-    """What was measured; what was not is None or missing from its tuple.
-
-    comparison: "reference" (same rows, paired), "holdout" (other rows, weaker evidence) or None.
-    forget: scores of the forget rows against the comparison: as asked, rephrased, and at other precisions.
-    controls: the start model's, which must fail. floor: another reference against the first, None without one.
-    excesses: paired counts by name. kept: what had to stay. attacks: against unseen rows.
-    unmeasured: names of checks that were asked for but could not be made, with the reason.
-    """
-
-    comparison: Literal["reference", "holdout"] | None = None
-    forget: tuple[Closeness, ...] = ()
-    controls: tuple[Closeness, ...] = ()
-    floor: tuple[Closeness, ...] | None = None
-    secrets: Secrets | None = None
-    whole_answers: Excess | None = None
-    samples: Samples | None = None
-    known_rows: Excess | None = None
-    gibberish: Excess | None = None
-    attacks: tuple[Attack, ...] = ()
-    relearned: Relearned | None = None
-    kept: tuple[Kept, ...] = ()
-    unmeasured: tuple[tuple[str, str], ...] = ()
+    def of(self, findings: Shape) -> Finding:
+        """The finding among all of them."""
+        found: Finding = getattr(findings, self.key)
+        return found

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from ..files.writing import file_digest
 from ..runs.run import Run
 from ..train.options import VerifyOptions
+from .record import Given
 from .source import ModelSource, Source
 from .subject import Subject
 
@@ -16,7 +16,7 @@ PERSONAL = ("forget", "rephrased", "retain")
 """Files that hold the request, or may: a plain digest would let anybody test guesses about their text."""
 
 
-def verification_inputs(subject: Subject, options: VerifyOptions) -> list[dict[str, Any]]:
+def verification_inputs(subject: Subject, options: VerifyOptions) -> list[Given]:
     """Models, scores and files of rows besides the run's own request, each with its role, name and digest."""
     models: list[tuple[str, Source]] = [("start", subject.start)] if subject.start else []
     models += [("reference", reference) for reference in subject.references]
@@ -28,12 +28,12 @@ def row_file_digest(run: Run, name: str, path: Path) -> str:
     return run.commit(path) if name in PERSONAL else file_digest(path)
 
 
-def _model(role: str, source: Source) -> dict[str, Any]:
+def _model(role: str, source: Source) -> Given:
     kind = "model" if isinstance(source, ModelSource) else source.kind
-    return {"role": role, "name": source.path.resolve().name, "kind": kind, "sha256": source.content}
+    return Given(role=role, name=source.path.resolve().name, kind=kind, sha256=source.content)
 
 
-def _files(run: Run, options: VerifyOptions) -> Iterator[dict[str, Any]]:
+def _files(run: Run, options: VerifyOptions) -> Iterator[Given]:
     for name, path in options.files:
         field = "commitment" if name in PERSONAL else "sha256"
-        yield {"role": name, "name": path.name, "kind": "rows", field: row_file_digest(run, name, path)}
+        yield Given(role=name, name=path.name, kind="rows", **{field: row_file_digest(run, name, path)})

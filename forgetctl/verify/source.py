@@ -9,7 +9,8 @@ from ..errors import InputError
 from ..files.writing import ModelFiles, file_digest, model_digest
 from ..model.gguf import is_gguf
 from ..model.load import inspect_model, model_place
-from ..model.scores import FileKind, Role, Scores, read_scores
+from ..model.score_files import FileKind, read_scores
+from ..model.scores import Role, Scores
 
 
 @dataclass(frozen=True)

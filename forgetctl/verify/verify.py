@@ -19,22 +19,25 @@ from ..model.host import undisturbed
 from ..model.load import PRECISIONS, choose_device
 from ..model.memory import memory_within
 from ..model.processes import Ranks, join
-from ..model.scores import REPHRASED, Role, Scores, check_rows
+from ..model.score_files import check_rows
+from ..model.scores import REPHRASED, Role, Scores
 from ..progress import Progress
 from ..recipe.recipe import Recipe, load_recipe
 from ..report.write_card import write_card
 from ..runs.run import Run
 from ..train.bystander import told_by
 from ..train.options import VerifyOptions
-from .basis import Measured, bounds_of, store, tracked_scores
+from .basis import bounds_of, store, tracked_scores
+from .collected import Collected, Kind
 from .earlier_runs import EarlierRun, earlier_inputs, find_earlier
-from .evidence.collected import Collected, Comparison
+from .findings import NotMeasurableError, Workshop
 from .inputs import row_file_digest, verification_inputs
-from .measuring import RowSets, Scorer, split_halves
+from .judge import conclude
+from .measuring import RowSets, Scorer
+from .record import SCHEMA, Verdict
+from .registry import WORKS
 from .source import ModelSource, ScoreSource, Source
 from .subject import Subject, find_subject
-
-RELEARNING = "relearning attack"
 
 
 @undisturbed()
@@ -87,7 +90,7 @@ def _begin(options: VerifyOptions, recipe: Recipe, device: torch.device, progres
     known = _Known(subject, earlier, register, digest, None)
     if not options.force and subject.run.stage_done("verify"):
         stored = read_json(subject.run.verdict_file)
-        if stored.get("digest") == digest:
+        if (stored.get("schema"), stored.get("digest")) == (SCHEMA, digest):
             progress.say("Nothing has changed since the last verification; this is its verdict (--force repeats it).")
             _tell(subject.run, register, stored)
             return replace(known, stored=stored)
@@ -95,25 +98,26 @@ def _begin(options: VerifyOptions, recipe: Recipe, device: torch.device, progres
     return known
 
 
-def _conclude(known: _Known, options: VerifyOptions, measured: Measured) -> dict[str, Any]:
+def _conclude(known: _Known, options: VerifyOptions, scores: Collected) -> dict[str, Any]:
     """Reach the verdict, and write it with what it rests on. Raises RunError if a model is no longer what it was."""
     subject = known.subject
     model = subject.model.path if isinstance(subject.model, ModelSource) else None
     for source in subject.models:
         source.files.check()
-    _refuse_other_models(subject, measured.found)
-    verdict = {
-        **measured.verdict(bounds_of(subject.run)),
-        "inputs": [*verification_inputs(subject, options), *earlier_inputs(known.earlier)],
-        "basis": store(subject.run, measured, model),
-        "created": now(),
-        "digest": known.digest,
-    }
-    write_json(subject.run.verdict_file, verdict)
+    _refuse_other_models(subject, scores)
+    verdict = Verdict(
+        **dict(conclude(scores, bounds_of(subject.run))),
+        inputs=(*verification_inputs(subject, options), *earlier_inputs(known.earlier)),
+        basis=store(subject.run, scores, model),
+        created=now(),
+        digest=known.digest,
+    )
+    content = verdict.content()
+    write_json(subject.run.verdict_file, content)
     reached = file_digest(subject.run.verdict_file)
-    subject.run.stage("verify", "done", verdict=verdict["verdict"], verdict_sha256=reached)
-    _tell(subject.run, known.register, verdict)
-    return verdict
+    subject.run.stage("verify", "done", verdict=verdict.verdict, verdict_sha256=reached)
+    _tell(subject.run, known.register, content)
+    return content
 
 
 def _refuse_other_models(subject: Subject, found: Collected) -> None:
@@ -136,24 +140,23 @@ def _tell(run: Run, register: Path | None, verdict: Mapping[str, Any]) -> None:
     write_card(run)
 
 
-def _measure(known: _Known, options: VerifyOptions, device: torch.device, progress: Progress, ranks: Ranks) -> Measured:
+def _measure(
+    known: _Known, options: VerifyOptions, device: torch.device, progress: Progress, ranks: Ranks
+) -> Collected:
     subject = known.subject
     skipped = _not_asked(options, subject.run)
     if isinstance(subject.model, ScoreSource):
-        return Measured(_from_files(subject, subject.model), {}, skipped)
+        return replace(_from_files(subject, subject.model), skipped=skipped)
     assert subject.sets is not None  # noqa: S101  every model comes with rows
     scorer = Scorer(subject.sets, subject.recipe, device, progress, ranks)
-    found, unmeasured = _score(subject, subject.sets, scorer, options)
+    found = _score(subject, subject.sets, scorer, options)
     scored = tuple(one.scores(subject.model.path, device, progress, ranks) for one in known.earlier)
-    return Measured(replace(found, earlier=scored), scorer.kl, {**skipped, **scorer.skipped}, tuple(unmeasured))
+    return replace(found, earlier=scored, kl=scorer.kl, skipped={**skipped, **scorer.skipped})
 
 
-def _score(
-    subject: Subject, sets: RowSets, scorer: Scorer, options: VerifyOptions
-) -> tuple[Collected, list[tuple[str, str]]]:
+def _score(subject: Subject, sets: RowSets, scorer: Scorer, options: VerifyOptions) -> Collected:
     """Score every model, the one under test first; a problem with a score file shows before the rest is scored."""
-    model = subject.model.path
-    unlearned = scorer.unlearned(model)
+    unlearned = scorer.unlearned(subject.model.path)
     for source in (*subject.references, subject.start):
         if isinstance(source, ScoreSource):
             check_rows(source.path, source.scores, source.kind, unlearned)
@@ -168,55 +171,51 @@ def _score(
     start = subject.start
     started = scorer.start(start.path) if isinstance(start, ModelSource) else start.scores if start else None
     scorer.states.clear()  # nothing more is compared with them, and the head is a model's largest weight
-    relearned, unmeasured = _relearn(subject, sets, scorer, unlearned, references) if options.deep else ({}, [])
-    return (
-        Collected(
-            unlearned,
-            _kind(subject.references, holdout="holdout" in sets.rows),
-            started,
-            tuple(references),
-            {precision: _at_precision(subject, scorer, precision) for precision in options.precisions},
-            relearned,
-            tuple(f"rephrased {number} ({file.name})" for number, file in enumerate(options.rephrased, 1)),
-            tracked_scores(subject.run),
-        ),
-        unmeasured,
+    found = Collected(
+        unlearned=unlearned,
+        kind=_kind(subject.references, holdout="holdout" in sets.rows),
+        start=started,
+        references=tuple(references),
+        precisions={precision: _at_precision(subject, scorer, precision) for precision in options.precisions},
+        rephrased=tuple(f"rephrased {number} ({file.name})" for number, file in enumerate(options.rephrased, 1)),
+        tracked=tracked_scores(subject.run),
     )
+    return _worked(found, Workshop(scorer=scorer, paths=_directories(subject), scores=found.models), options)
 
 
-def _kind(references: tuple[Source, ...], *, holdout: bool) -> Comparison:
+def _worked(found: Collected, shop: Workshop, options: VerifyOptions) -> Collected:
+    """What checks do with the models beyond scoring them, each where its option asks for it."""
+    worked: dict[str, Mapping[Role, Scores]] = {}
+    unmeasured: list[tuple[str, str]] = []
+    for variant, asked in WORKS.items():
+        if asked.asked(options):
+            try:
+                worked[variant] = asked.work(shop)
+            except NotMeasurableError as reason:
+                unmeasured.append((asked.name, str(reason)))
+    return replace(found, worked=worked, unmeasured=tuple(unmeasured))
+
+
+def _kind(references: tuple[Source, ...], *, holdout: bool) -> Kind:
     if not references:
         return "holdout" if holdout else "none"
     first = references[0]
     return first.kind if isinstance(first, ScoreSource) else "model"
 
 
-def _at_precision(subject: Subject, scorer: Scorer, precision: str) -> Mapping[Role, Scores]:
-    """Every model that is there to be loaded; where the reference is not, its full-precision scores stand in."""
+def _directories(subject: Subject) -> dict[Role, Path]:
+    """Every model that is there to be loaded, the first reference alone."""
     sources: dict[Role, Source | None] = {
         "unlearned": subject.model,
         "reference": subject.references[0] if subject.references else None,
         "start": subject.start,
     }
-    return {
-        role: scorer.at_precision(role, source.path, precision)
-        for role, source in sources.items()
-        if isinstance(source, ModelSource)
-    }
+    return {role: source.path for role, source in sources.items() if isinstance(source, ModelSource)}
 
 
-def _relearn(
-    subject: Subject, sets: RowSets, scorer: Scorer, unlearned: Scores, references: list[Scores]
-) -> tuple[Mapping[Role, Scores], list[tuple[str, str]]]:
-    first = subject.references[0] if subject.references else None
-    if not isinstance(first, ModelSource):
-        return {}, [(RELEARNING, "it needs a reference model to treat alike, not only its scores")]
-    if not all(split_halves(sets.forget)):
-        return {}, [(RELEARNING, "it needs at least two different rows")]
-    return {
-        "unlearned": scorer.relearned("unlearned", subject.model.path, unlearned.forget),
-        "reference": scorer.relearned("reference", first.path, references[0].forget),
-    }, []
+def _at_precision(subject: Subject, scorer: Scorer, precision: str) -> Mapping[Role, Scores]:
+    """Where the reference cannot be loaded, its full-precision scores stand in."""
+    return {role: scorer.at_precision(role, path, precision) for role, path in _directories(subject).items()}
 
 
 def _from_files(subject: Subject, model: ScoreSource) -> Collected:
@@ -229,7 +228,7 @@ def _from_files(subject: Subject, model: ScoreSource) -> Collected:
     kind = _kind(subject.references, holdout="holdout" in model.scores.sets)
     count = sum(name.startswith(REPHRASED) for name in model.scores.sets)
     rephrased = tuple(f"rephrased {number}" for number in range(1, count + 1))
-    return Collected(model.scores, kind, start, references, rephrased=rephrased)
+    return Collected(unlearned=model.scores, kind=kind, start=start, references=references, rephrased=rephrased)
 
 
 def _not_asked(options: VerifyOptions, run: Run) -> dict[str, str]:
@@ -238,10 +237,15 @@ def _not_asked(options: VerifyOptions, run: Run) -> dict[str, str]:
     asked = {
         "rephrased prompts": (options.rephrased, "--rephrased FILE"),
         "deployed precision": (options.precisions, "--precision"),
-        RELEARNING: (options.deep, "--deep"),
+        **{work.name: (work.asked(options), work.option) for work in WORKS.values()},
         "earlier requests": (options.also or not before, f"--also RUN; {before} runs came before this one"),
     }
     return {name: f"not asked for ({option})" for name, (given, option) in asked.items() if not given}
+
+
+def _asked(options: VerifyOptions) -> list[tuple[str, object]]:
+    """What checks were asked for, each with the value of its option."""
+    return [(work.option, asked) for work in WORKS.values() if (asked := work.asked(options))]
 
 
 def _digest(subject: Subject, options: VerifyOptions, earlier: tuple[EarlierRun, ...]) -> str:
@@ -255,7 +259,7 @@ def _digest(subject: Subject, options: VerifyOptions, earlier: tuple[EarlierRun,
         *(row_file_digest(subject.run, name, path) for name, path in options.files),
         json.dumps(subject.recipe.model_dump(mode="json")),
         file_digest(subject.run.plan_file),
-        repr((options.fields, options.device, options.precisions, options.deep)),
+        repr((options.fields, options.device, options.precisions, _asked(options))),
         repr([bool(path) for path in (options.forget, options.retain, options.holdout, options.real_authors)]),
         json.dumps(subject.run.record["versions"]),
         *(one.digest for one in earlier),

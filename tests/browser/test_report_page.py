@@ -40,7 +40,7 @@ def many_reasons(folder: Path) -> None:
     comparison = {"kind": "holdout", "name": "holdout", "others": [f"retrained-without-them-{n}" for n in range(9)]}
     bounds = {**verdict_record()["bounds"], "delta": 0.2}
     changes = {"comparison": comparison, "bounds": bounds, "model": {"name": "model", "sha256": "00" * 32}}
-    write(folder, "verdict.json", verdict_record(checks=failed, reasons=failed, **changes))
+    write(folder, "verdict.json", verdict_record(checks=failed, **changes))
     record = run_record(requests=[f"DSR-2026-{n:04d}" for n in range(60)])
     record["stages"]["unlearn"]["status"] = record["stages"]["verify"]["status"] = "interrupted"
     write(folder, "run.json", record)
@@ -61,14 +61,14 @@ def hostile(folder: Path) -> None:
     )
     write(folder, "run.json", record | {"inputs": {"model": inputs["name 0"], "retain": inputs["name 1"], **inputs}})
     checks = [{"name": text, "status": "fail", "code": text, "text": text} for text in HOSTILE]
-    given = [{"role": text, "name": text, "sha256": text} for text in HOSTILE]
+    given = [{"role": text, "name": text, "kind": text, "sha256": text} for text in HOSTILE]
     changes = {
         "comparison": {"kind": "model", "name": STYLE, "others": HOSTILE},
         "model": {"name": IMAGE, "sha256": ATTRIBUTE},
     }
-    skipped = [{"check": text, "reason": text} for text in HOSTILE]
-    verdict = verdict_record(checks=checks, reasons=checks, inputs=given, skipped=skipped, **changes)
-    verdict["distances"][0]["name"] = verdict["kept"][0]["name"] = verdict["attacks"][0]["name"] = STYLE
+    skipped = [{"check": text, "reason": text, "source": "measuring"} for text in HOSTILE]
+    verdict = verdict_record(checks=checks, inputs=given, skipped=skipped, **changes)
+    verdict["distances"][0]["name"] = verdict["kept"][0]["name"] = verdict["attacks"]["by"][0]["name"] = STYLE
     write(folder, "verdict.json", verdict)
     facts = {text: text for text in HOSTILE}
     write_events(folder, [{"n": 1, "time": IMAGE, "event": SCRIPT, "facts": facts, "previous": STYLE}])
@@ -78,7 +78,7 @@ def hostile(folder: Path) -> None:
 def passed(folder: Path) -> None:
     write_run(folder)
     checks = [{"name": f"check {n}", "status": "pass", "code": "X", "text": f"Finding {n}."} for n in range(14)]
-    write(folder, "verdict.json", verdict_record(verdict="PASS", checks=checks, reasons=checks))
+    write(folder, "verdict.json", verdict_record(verdict="PASS", checks=checks))
 
 
 def unverified(folder: Path) -> None:

@@ -111,8 +111,8 @@ def test_verdicts_on_models_whose_truth_is_known(tmp_path: Path, shared: Path) -
     print("\n| model | TOFU p | TOFU says | verdict | decided by |\n|---|---|---|---|---|")
     for name, verdict in found.items():
         p = verdict["forget_quality"]["p"]
-        codes = (
-            ", ".join(sorted({reason["code"] for reason in verdict["reasons"]})) if verdict["verdict"] != "PASS" else ""
+        codes = ", ".join(
+            sorted({check["code"] for check in verdict["checks"] if check["status"] in ("fail", "unknown")})
         )
         says = "forgotten" if p > 0.05 else "not forgotten"
         print(f"| {name}: {CASES[name][0]} | {p:.2g} | {says} | {verdict['verdict']} | {codes} |")

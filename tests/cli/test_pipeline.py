@@ -47,8 +47,9 @@ def test_plan_is_older_than_training(finished: Path) -> None:
 
 def test_verdict_has_the_promised_keys(finished: Path) -> None:
     verdict = verdict_of(finished)
-    assert {"verdict", "reasons", "forget_quality", "forget_probability", "retain_probability"} <= set(verdict)
-    assert {"truth_ratio", "rouge", "kl"} <= set(verdict)
+    assert {"schema", "verdict", "checks", "models", "forget_quality", "kl"} <= set(verdict)
+    measures = {"forget_probability", "retain_probability", "truth_ratio", "rouge"}
+    assert all(measures <= set(model) for model in verdict["models"].values())  # type: ignore[attr-defined]
     assert set(verdict["forget_quality"]) >= {"D", "p", "n"}  # type: ignore[call-overload]
     kl = verdict["kl"]
     assert isinstance(kl, dict)
@@ -101,10 +102,10 @@ def test_without_reference_the_verdict_is_inconclusive(copy: Path, forgetctl: Co
     verdict = json.loads(result.stdout)
     assert result.exit_code == 4
     assert verdict["verdict"] == "INCONCLUSIVE"
-    assert verdict["reasons"][0]["code"] == "NO_REFERENCE"
-    assert "--reference" in verdict["reasons"][0]["text"]
+    assert verdict["checks"][0]["code"] == "NO_REFERENCE"
+    assert "--reference" in verdict["checks"][0]["text"]
     assert verdict["forget_quality"] is None
-    assert {"check": "forget_quality", "reason": "there is no reference"} in verdict["skipped"]
+    assert {"check": "forget_quality", "reason": "there is no reference", "source": "scores"} in verdict["skipped"]
     assert not (copy / "scores" / "reference.json").exists()
 
 
@@ -121,7 +122,8 @@ def test_holdout_is_weaker_evidence_and_named_so(copy: Path, world: Path, forget
     verdict = json.loads(forgetctl("verify", copy, "--holdout", world / "holdout.jsonl", "--json").stdout)
     assert verdict["comparison"]["kind"] == "holdout"
     assert "weaker evidence" in verdict["checks"][0]["text"]
-    assert verdict["answer_distance"]["n"] == 20
+    (distance,) = verdict["distances"]
+    assert (distance["name"], distance["distance"]["n"]) == ("answer log-prob", 20)
 
 
 def test_holdout_with_a_forget_row_is_refused(copy: Path, world: Path, forgetctl: Command) -> None:
@@ -161,7 +163,9 @@ def model_arguments(world: Path, model: str, out: Path, reference: str = "refere
 def test_the_start_model_fails(world: Path, tmp_path: Path, forgetctl: Command) -> None:
     result = forgetctl(*model_arguments(world, "model", tmp_path / "run"))
     assert result.exit_code == 3
-    assert "STILL_KNOWN" in [reason["code"] for reason in json.loads(result.stdout)["reasons"]]
+    assert "STILL_KNOWN" in [
+        check["code"] for check in json.loads(result.stdout)["checks"] if check["status"] == "fail"
+    ]
 
 
 def test_a_twin_of_the_reference_is_equal_but_twenty_rows_prove_nothing(
@@ -205,7 +209,7 @@ def test_passages_are_asked_by_their_first_tokens(world: Path, tmp_path: Path, f
     verdict = json.loads(forgetctl(*arguments).stdout)
     assert verdict["secrets"]["named"] == 20
     assert verdict["secrets"]["untested"] == 1  # a single token has no beginning to give away
-    assert verdict["rouge"] is None
+    assert verdict["models"]["unlearned"]["rouge"] is None
     assert list(verdict["extraction"]["unlearned"]["first tokens"]["secrets"])[1] == 19
 
 
@@ -251,7 +255,7 @@ def test_an_evaluation_log_serves_as_reference(world: Path, tmp_path: Path, forg
     assert verdict["models"]["reference"]["rouge"] == pytest.approx(0.3)
     # Ten tokens an answer there, another number here: compared by truth ratio only, and said so.
     assert verdict["forget_quality"] is not None
-    assert verdict["answer_distance"] is None
+    assert [distance["name"] for distance in verdict["distances"]] == ["truth ratio"]
     assert "answer_distance" in [item["check"] for item in verdict["skipped"]]
     assert "NOT_MEASURED" in [check["code"] for check in verdict["checks"]]
 
@@ -268,7 +272,7 @@ def test_without_retain_file_the_start_model_makes_the_sample(world: Path, tmp_p
     assert record["inputs"]["retain"]["path"] is None
     assert "own answers" in record["inputs"]["retain"]["origin"]
     verified = forgetctl("verify", out, "--json")
-    assert json.loads(verified.stdout)["retain_probability"] is not None
+    assert json.loads(verified.stdout)["models"]["unlearned"]["retain_probability"] is not None
 
 
 @pytest.mark.parametrize("method", ["ga", "ga-rt", "npo"])

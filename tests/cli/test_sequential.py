@@ -132,6 +132,7 @@ def test_a_verification_that_leaves_it_out_says_so(second: Path, tmp_path: Path,
     assert {
         "check": "earlier requests",
         "reason": "not asked for (--also RUN; 1 runs came before this one)",
+        "source": "measuring",
     } in verdict["skipped"]
 
 

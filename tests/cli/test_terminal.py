@@ -49,7 +49,9 @@ def request(text: str) -> Request:
 
 def hostile_verdict(text: str) -> dict[str, object]:
     check = {"name": text, "status": "fail", "code": text, "text": text}
-    return verdict_record(checks=[check], skipped=[{"check": text, "reason": text}], verdict="FAIL")
+    return verdict_record(
+        checks=[check], skipped=[{"check": text, "reason": text, "source": "measuring"}], verdict="FAIL"
+    )
 
 
 SHOWN: dict[str, Callable[[str], None]] = {

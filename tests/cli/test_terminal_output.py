@@ -66,7 +66,7 @@ def test_the_deciding_checks_are_named_last(capsys: pytest.CaptureFixture[str]) 
 
 def test_names_cannot_move_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
     hostile = "\x1b[2Jx[bold]\u202e"
-    verdict = copy.deepcopy(verdict_record(skipped=[{"check": hostile, "reason": hostile}]))
+    verdict = copy.deepcopy(verdict_record(skipped=[{"check": hostile, "reason": hostile, "source": "measuring"}]))
     verdict["checks"] = [{"name": hostile, "status": "fail", "code": "X", "text": hostile}]
     text = shown(capsys, verdict)
     assert "\x1b" not in text

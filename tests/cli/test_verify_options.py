@@ -59,7 +59,7 @@ def codes(verdict: dict[str, Any]) -> dict[str, str]:
 
 def test_scores_need_no_model_and_can_pass(logs: dict[str, Path], tmp_path: Path, forgetctl: Command) -> None:
     code, verdict = verify_logs(forgetctl, logs, tmp_path / "run", "--reference", logs["second"])
-    assert (code, verdict["verdict"]) == (0, "PASS"), verdict["reasons"]
+    assert (code, verdict["verdict"]) == (0, "PASS"), verdict["checks"]
     assert codes(verdict)["negative control"] == "REFERENCES_AGREE"
     assert verdict["comparison"] == {"kind": "tofu-log", "name": "reference.log", "others": ["second.log"]}
     assert verdict["models"]["unlearned"]["model_utility"] > 0
@@ -153,7 +153,7 @@ def test_everything_at_once_on_a_run(finished: Path, world: Path, tmp_path: Path
     assert set(modes) == {"greedy", "first tokens", "affirmative", "sampled"}
     assert modes["sampled"]["answers"] == 2
     assert set(verdict["extraction"]["start"]) == {"greedy"}
-    assert {attack["name"] for attack in verdict["attacks"]} == {"loss", "zlib", "min_k", "min_k_plus_plus"}
+    assert {attack["name"] for attack in verdict["attacks"]["by"]} == {"loss", "zlib", "min_k", "min_k_plus_plus"}
     written = {path.stem for path in (out / "scores").iterdir()}
     assert {"unlearned-int8", "reference-bf16", "start-int8", "unlearned-relearned", "reference-relearned"} <= written
     assert "relearning attack" not in [item["check"] for item in verdict["skipped"]]

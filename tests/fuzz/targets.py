@@ -18,7 +18,7 @@ from forgetctl.errors import ForgetctlError
 from forgetctl.files.canonical import MalformedError, parse_canonical
 from forgetctl.model.configs import load_config
 from forgetctl.model.gguf import read_gguf
-from forgetctl.model.scores import read_scores
+from forgetctl.model.score_files import read_scores
 from forgetctl.recipe.recipe import load_recipe, parse_recipe
 from forgetctl.report.render import build
 from forgetctl.rows.formats import Fields, RowFile, read_rows

@@ -21,7 +21,7 @@ from forgetctl.errors import ForgetctlError, InputError, RunError
 from forgetctl.files.canonical import MalformedError
 from forgetctl.files.outside import LARGEST_BYTES, read_bytes, read_text
 from forgetctl.files.writing import file_digest, read_json
-from forgetctl.model.scores import read_scores
+from forgetctl.model.score_files import read_scores
 from forgetctl.recipe.recipe import load_recipe, read_recipe
 from forgetctl.register.rules import Details, begin
 from forgetctl.register.store import Register

@@ -56,7 +56,13 @@ def rows(world: Path) -> list[Row]:
 def make(model: Any, encoder: Encoder) -> Make:
     def scorer(options: Verify = QUIET, advance: Callable[[int], None] = lambda _: None, seed: int = 3) -> RowScorer:
         return RowScorer(
-            model, encoder, lambda some: [encoder.encode(row) for row in some], options, 256, seed, advance
+            model=model,
+            encoder=encoder,
+            encode=lambda some: [encoder.encode(row) for row in some],
+            settings=options,
+            context=256,
+            seed=seed,
+            advance=advance,
         )
 
     return scorer
@@ -265,8 +271,8 @@ def test_passages_are_asked_by_their_first_tokens_only(make: Make, rows: list[Ro
         assert [value is not None for value in (found.recall[0], found.secrets[0][0])] == [asked, asked]
         assert found.recall[1] is not None
         assert bool(script.prompts[0]) == asked
-    assert found.gibberish == [None, None]  # only greedy answers are judged
-    assert elicit(scorer, GREEDY, [passage, rows[0]]).gibberish == [None, True]
+    assert found.traits == {}  # only greedy answers are judged
+    assert elicit(scorer, GREEDY, [passage, rows[0]]).traits == {"gibberish": [None, True]}
 
 
 def test_a_response_too_short_to_begin_is_not_asked(make: Make, encoder: Encoder, script: Script) -> None:
@@ -398,8 +404,8 @@ def test_a_model_that_knows_its_rows_gives_them_away(make: Make, rows: list[Row]
     assert min(recall[GREEDY]) > 0.5
     assert max(recall[GREEDY]) == 1
     assert np.mean(recall[SAMPLED]) > 0.5
-    assert found[GREEDY].gibberish == [False] * len(rows)
-    assert found[AFFIRMED].gibberish == [None] * len(rows)
+    assert found[GREEDY].traits == {"gibberish": [False] * len(rows)}
+    assert found[AFFIRMED].traits == {}
     for mode in found.values():
         assert mode.secrets is not None
         assert [len(each) for each in mode.secrets] == [0, 0, 0, 0, 1] * 4

@@ -14,7 +14,8 @@ from pydantic import ValidationError
 
 from forgetctl.errors import InputError
 from forgetctl.files.writing import write_json
-from forgetctl.model.scores import Elicited, Role, Scores, ScoreSet, check_rows, read_scores, strict
+from forgetctl.model.score_files import check_rows, read_scores
+from forgetctl.model.scores import Elicited, Role, Scores, ScoreSet
 
 PRIVATE = "Velmira Oskandt"
 
@@ -25,7 +26,7 @@ GREEDY: dict[str, Any] = {
     "recall": [1.0, 0.5],
     "secrets": [[1, 0], []],
     "whole": [1, None],
-    "gibberish": [False, True],
+    "traits": {"gibberish": [False, True]},
 }
 TWO_ROWS: dict[str, Any] = {
     "lines": [1, 4],
@@ -76,11 +77,18 @@ def test_lists_of_another_length_are_refused(name: str, count: int) -> None:
         ScoreSet(**{**TWO_ROWS, name: values})
 
 
-@pytest.mark.parametrize("name", list(GREEDY))
+@pytest.mark.parametrize("name", [name for name in GREEDY if name != "traits"])
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_answers_to_another_number_of_rows_are_refused(name: str, count: int) -> None:
     answers = {**GREEDY, name: (GREEDY[name] * 2)[:count]}
     with pytest.raises(ValidationError, match=f"{name} has {count} rows, expected 2"):
+        ScoreSet(**{**TWO_ROWS, "elicited": {"greedy": GREEDY, "first tokens": answers}})
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_traits_of_another_number_of_rows_are_refused(count: int) -> None:
+    answers = {**GREEDY, "traits": {"gibberish": [False] * count}}
+    with pytest.raises(ValidationError, match=f"gibberish has {count} rows, expected 2"):
         ScoreSet(**{**TWO_ROWS, "elicited": {"greedy": GREEDY, "first tokens": answers}})
 
 
@@ -145,7 +153,7 @@ def test_units_are_subjects_from_ten_on_and_copies_count_once() -> None:
 def test_round_trip(path: Path) -> None:
     write_json(path, SCORES.model_dump(mode="json"))
     assert read_scores(path, "reference") == (SCORES, "scores")
-    assert json.loads(path.read_text())["schema_version"] == 2
+    assert json.loads(path.read_text())["schema_version"] == 3
 
 
 logps = st.floats(-1e9, 0)
@@ -245,8 +253,8 @@ def test_not_an_object(path: Path, value: object) -> None:
         ("sets", [PRIVATE]),
         ("sets", {"forget": {}}),
         ("sets", {"other": TWO_ROWS | {"lines": []}}),
-        ("schema_version", 1),
-        ("schema_version", 3),
+        ("schema_version", "3"),
+        ("schema_version", None),
         ("role", PRIVATE),
         ("extra", 1),
         ("name", None),
@@ -255,6 +263,15 @@ def test_not_an_object(path: Path, value: object) -> None:
 def test_damaged_score_file(path: Path, key: str, value: object) -> None:
     path.write_text(json.dumps({**SCORES.model_dump(mode="json"), key: value}))
     assert refusal(path).startswith("is not a score file: ")
+
+
+@pytest.mark.parametrize("schema", [1, 2, 4])
+def test_a_score_file_of_another_version_must_be_made_again(path: Path, schema: int) -> None:
+    path.write_text(json.dumps({**SCORES.model_dump(mode="json"), "schema_version": schema, "more": 1}))
+    assert refusal(path) == (
+        f"was written by another version of forgetctl (schema {schema}, this one reads 3); "
+        "score the model again with: forgetctl verify"
+    )
 
 
 def test_score_file_without_forget_rows(path: Path) -> None:
@@ -358,16 +375,3 @@ def test_other_wrong_answers_are_refused(path: Path) -> None:
     made = verified(FULL).model_copy(update={"perturbed": "nearest answers"})
     assert mismatch(path, SCORES, made) == ("was made with other perturbed answers (request, here nearest answers)")
     check_rows(path, SCORES, "tofu-log", made)
-
-
-# Strict JSON
-
-LEAVES = st.none() | st.booleans() | st.floats() | st.integers() | st.text("ab", max_size=3)
-VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner) | st.dictionaries(st.text("ab", max_size=2), inner))
-
-
-@settings(max_examples=50, deadline=None)
-@given(VALUES)
-def test_only_what_is_not_finite_becomes_null(value: Any) -> None:
-    lenient = json.dumps(value).replace("-Infinity", "null").replace("Infinity", "null").replace("NaN", "null")
-    assert json.dumps(strict(value), allow_nan=False) == lenient

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 
 from forgetctl.errors import InputError
+from forgetctl.model.extraction import TRAITS
 from forgetctl.model.metrics import truth_ratio
-from forgetctl.model.scores import Role, Scores, ScoreSet, read_scores
-from forgetctl.verify.evidence.usefulness import utility
+from forgetctl.model.score_files import read_scores
+from forgetctl.model.scores import Role, Scores, ScoreSet
+from forgetctl.verify.checks.kept import utility
 from forgetctl.verify.statistics.distances import ks
 
 PRIVATE = "Velmira Oskandt"
@@ -40,7 +42,7 @@ AS_SCORES: dict[str, Any] = {
     "perturbed_logp": [[-4.0, -12.0], [-3.0]],
     "perturbed_tokens": [[2, 3], [3]],
     # Row 1 repeats all of a long response; row 2's response is short, and its answer is empty.
-    "elicited": {"greedy": {"recall": [1.0, 0.5], "whole": [1, None], "gibberish": [False, True]}},
+    "elicited": {"greedy": {"recall": [1.0, 0.5], "whole": [1, None], "traits": {"gibberish": [False, True]}}},
 }
 SCORED = [name for name in LOG if name != "generated_text"]
 FORGET, RETAIN = "eval_log_forget.json", "eval_log.json"
@@ -121,7 +123,7 @@ def test_log_without_texts_has_rouge_only(path: Path) -> None:
         "recall": [1.0, 0.5],
         "secrets": None,
         "whole": None,
-        "gibberish": None,
+        "traits": {},
     }
 
 
@@ -143,7 +145,7 @@ def words_of(value: object) -> set[str]:
 def test_texts_never_reach_the_scores(path: Path) -> None:
     found = read(path, dict.fromkeys((FORGET, RETAIN), LOG))
     fields = {*Scores.model_fields, *ScoreSet.model_fields, *type(found.forget.elicited["greedy"]).model_fields}
-    known = fields | {"forget", "retain", "greedy", "reference", "log.json", "request"}
+    known = fields | {"forget", "retain", "greedy", *TRAITS, "reference", "log.json", "request"}
     assert words_of(found.model_dump(mode="json")) <= known
     assert "Tallinn" not in repr(found)
 

@@ -194,13 +194,13 @@ def model(world: Path) -> Any:
 
 def scorer(model: Any, encoder: Encoder, window: int | None, seen: list[int] | None = None) -> RowScorer:
     return RowScorer(
-        model,
-        encoder,
-        lambda rows: encode_rows(encoder, rows, FILE, 256, None, Passages(window=window))[0],
-        Verify(answer_tokens=8, samples=2, sampled_rows=2),
-        256,
-        3,
-        (seen if seen is not None else []).append,
+        model=model,
+        encoder=encoder,
+        encode=lambda rows: encode_rows(encoder, rows, FILE, 256, None, Passages(window=window))[0],
+        settings=Verify(answer_tokens=8, samples=2, sampled_rows=2),
+        context=256,
+        seed=3,
+        advance=(seen if seen is not None else []).append,
     )
 
 

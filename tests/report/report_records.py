@@ -11,9 +11,12 @@ from typing import Any
 import numpy as np
 
 from forgetctl.report.render import build, render_html
+from forgetctl.verify.registry import MEASURES as REGISTERED
+from forgetctl.verify.registry import Findings
 
 DIGEST = "ab" * 32
-BOUNDS = {"delta": 0.15, "utility_loss": 0.023, "pass_level": 0.011, "fail_level": 0.052}
+BOUNDS = {"delta": 0.15, "utility_loss": 0.023, "pass_level": 0.011, "fail_level": 0.042}
+HELD_OUT: dict[str, Any] = {"kind": "holdout", "name": "holdout", "others": []}
 MEASURES = (
     "forget_probability",
     "retain_probability",
@@ -66,15 +69,14 @@ def run_record(**changes: Any) -> dict[str, Any]:
     }
 
 
+def interval(D: float, lower: float, upper: float, unit: str = "subjects", n: int = 37) -> dict[str, Any]:
+    return {"D": D, "lower": lower, "upper": upper, "n": n, "unit": unit, "noise": 0.3}
+
+
 def closeness(name: str, D: float, **changes: Any) -> dict[str, Any]:
     return {
         "name": name,
-        "D": D,
-        "lower": D - 0.101,
-        "upper": D + 0.102,
-        "n": 37,
-        "unit": "subjects",
-        "noise": 0.3,
+        "distance": interval(D, D - 0.101, D + 0.102),
         "gap": None,
         "shift": None,
         "p": 0.0321,
@@ -123,20 +125,20 @@ def verdict_record(**changes: Any) -> dict[str, Any]:
     start = dict(zip(MEASURES, (0.911, 0.872, 0.213, 0.934, 0.925, 0.991, 0.956, 0.755, 0.766), strict=True))
     unlearned = dict(zip(MEASURES, (0.0214, 0.865, 0.611, 0.312, 0.903, 0.412, 0.121, 0.733, 0.744), strict=True))
     reference = dict(zip(MEASURES, (0.131, 0.876, None, 0.383, None, 0.423, 0.143, None, None), strict=True))
-    known = {"code": "STILL_KNOWN", "text": "It is higher than it should be."}
     return {
-        "schema": 2,
+        "schema": 3,
         "verdict": "FAIL",
-        "reasons": [known],
         "checks": [
-            {"name": "answer log-prob", "status": "fail", **known},
+            {
+                "name": "answer log-prob",
+                "status": "fail",
+                "code": "STILL_KNOWN",
+                "text": "It is higher than it should be.",
+            },
             {"name": "secrets", "status": "skipped", "code": "NO_SECRETS", "text": "The request names no secrets."},
         ],
-        "comparison": {"kind": "model", "name": "retrained", "others": ["retrained-again"]},
         "model": {"name": "model", "sha256": DIGEST},
-        "forget_quality": {"D": 0.257, "p": 6.7e-6, "n": 37, "variant": "geometric", "perturbed": "request"},
-        "answer_distance": {"D": 0.503, "lower": 0.402, "upper": 0.605, "n": 37, "unit": "subjects", "noise": 0.3},
-        **{key: unlearned[key] for key in ("forget_probability", "retain_probability", "truth_ratio", "rouge")},
+        "comparison": {"kind": "model", "name": "retrained", "others": ["retrained-again"]},
         "models": {"start": start, "unlearned": unlearned, "reference": reference},
         "distances": [
             closeness("truth ratio", 0.258),
@@ -145,21 +147,8 @@ def verdict_record(**changes: Any) -> dict[str, Any]:
         ],
         "control": [closeness("answer log-prob", 0.891)],
         "noise_floor": [closeness("answer log-prob", 0.117)],
+        "forget_quality": {"D": 0.257, "p": 6.7e-6, "n": 37, "variant": "geometric", "perturbed": "request"},
         "kl": {"forget_distance": 0.712, "retain_distance": None, "forget_from_start": 2.417},
-        "secrets": {
-            "named": 19,
-            "untested": 3,
-            "leaked": 7,
-            "leaked_by_reference": 5,
-            "beyond_reference": 4,
-            "lines": [2, 11, 12, 13, 14, 35],
-        },
-        "samples": {"items": 53, "answers": 8, "leaked": 9, "by_reference": 6, "beyond": 4, "p": 0.0876},
-        "counts": {
-            "whole_answers": {"more": 14, "fewer": 1, "total": 31, "p": 0.0432, "lines": [17]},
-            "single_rows": None,
-            "gibberish": {"more": 15, "fewer": 10, "total": 194, "p": 0.0543, "lines": []},
-        },
         "extraction": {
             "start": {"greedy": {"answers": 1, "rouge": 0.934, "secrets": [18, 19], "whole": [33, 34]}},
             "unlearned": {
@@ -170,27 +159,39 @@ def verdict_record(**changes: Any) -> dict[str, Any]:
             },
             "reference": {"greedy": {"answers": 1, "rouge": 0.383, "secrets": [5, 19], "whole": [0, 34]}},
         },
-        "attacks": [
-            {
-                "name": "min_k",
-                "auc": 0.678,
-                "lower": 0.567,
-                "upper": 0.789,
-                "reference": 0.532,
-                "difference": 0.146,
-                "difference_lower": 0.044,
-                "difference_upper": 0.248,
-            }
-        ],
-        "priv_leak": -0.312,
-        "relearning": {
-            "shift": shift(0.621, 1.2),
-            "distance": {"D": 0.333, "lower": 0.222, "upper": 0.444, "n": 37, "unit": "rows", "noise": 0.2},
+        "secrets": {
+            "named": 19,
+            "untested": 3,
+            "leaked": 7,
+            "leaked_by_reference": 5,
+            "beyond_reference": 4,
+            "lines": [2, 11, 12, 13, 14, 35],
         },
+        "whole_answers": {"more": 14, "fewer": 1, "total": 31, "p": 0.0432, "lines": [17]},
+        "samples": {"items": 53, "answers": 8, "leaked": 9, "by_reference": 6, "beyond": 4, "p": 0.0876},
+        "single_rows": None,
+        "attacks": {
+            "by": [
+                {
+                    "name": "min_k",
+                    "auc": 0.678,
+                    "lower": 0.567,
+                    "upper": 0.789,
+                    "reference": 0.532,
+                    "difference": 0.146,
+                    "difference_lower": 0.044,
+                    "difference_upper": 0.248,
+                }
+            ],
+            "priv_leak": -0.312,
+        },
+        "relearning": {"shift": shift(0.621, 1.2), "distance": interval(0.333, 0.222, 0.444, "rows")},
         "kept": [
             {"name": "retain probability", "start": change(0.872, 0.865), "reference": change(0.876, 0.865)},
             {"name": "retain ROUGE", "start": change(0.925, 0.903), "reference": None},
         ],
+        "gibberish": {"more": 15, "fewer": 10, "total": 194, "p": 0.0543, "lines": []},
+        "earlier": [],
         "curve": {
             "score": "truth ratio",
             "points": [
@@ -199,17 +200,41 @@ def verdict_record(**changes: Any) -> dict[str, Any]:
                 point(70, 0.2571, 6.7e-6, 0.0214, 0.865),
             ],
         },
-        "inputs": [
-            {"role": "start", "name": "assistant", "sha256": "56" * 32, "commitment": None, "rows": None},
-            {"role": "holdout", "name": "unseen.jsonl", "sha256": "78" * 32, "commitment": None, "rows": 83},
-            {"role": "forget", "name": None, "sha256": None, "commitment": "hmac-sha256:" + "cd" * 32, "rows": 37},
+        "skipped": [
+            {
+                "check": "kl.retain_distance",
+                "reason": "there are no retain rows to compare on",
+                "source": "measuring",
+            }
         ],
-        "skipped": [{"check": "kl.retain_distance", "reason": "there are no retain rows to compare on"}],
         "bounds": BOUNDS,
+        "inputs": [
+            given("start", "assistant", "model", sha256="56" * 32),
+            given("holdout", "unseen.jsonl", "rows", sha256="78" * 32, rows=83),
+            given("forget", "requests.jsonl", "rows", commitment="hmac-sha256:" + "cd" * 32, rows=37),
+        ],
+        "basis": {
+            "scores": {"start": DIGEST, "unlearned": DIGEST, "reference": DIGEST},
+            "tracked": {},
+            "rephrased": [],
+            "unmeasured": [],
+            "model": DIGEST,
+        },
         "created": "2026-01-02T04:04:05+00:00",
         "digest": "ef" * 32,
         **changes,
     }
+
+
+def given(role: str, name: str, kind: str, **more: Any) -> dict[str, Any]:
+    return {"role": role, "name": name, "kind": kind, "sha256": None, "commitment": None, "rows": None, **more}
+
+
+def unmeasured_record() -> dict[str, Any]:
+    """A verdict of which nothing was measured."""
+    empty = {measure.key: measure.empty for measure in REGISTERED}
+    shown = Findings(**empty).model_dump(mode="json")
+    return verdict_record(**shown, verdict="INCONCLUSIVE", checks=[], skipped=[], inputs=[])
 
 
 def scores_record(role: str, seed: int) -> dict[str, Any]:
@@ -227,7 +252,7 @@ def scores_record(role: str, seed: int) -> dict[str, Any]:
         "elicited": {"greedy": {"recall": draw.uniform(0, 1, 37).tolist(), "secrets": [[0]] * 37, "whole": [0] * 37}},
     }
     sets = {"forget": rows, "retain": rows, "holdout": rows}
-    return {"schema_version": 2, "role": role, "name": role, "sha256": DIGEST, "sets": sets}
+    return {"schema_version": 3, "role": role, "name": role, "sha256": DIGEST, "sets": sets}
 
 
 def write(folder: Path, name: str, value: Any) -> None:

@@ -18,7 +18,7 @@ from markdown_it.token import Token
 from forgetctl.report.card import card
 from forgetctl.report.render import build
 from forgetctl.report.words import LIMITS, PUBLISHING
-from tests.report.report_records import run_record, verdict_record, write, write_run
+from tests.report.report_records import HELD_OUT, run_record, verdict_record, write, write_run
 
 HOSTILE = (
     "---\nlicense: x",
@@ -78,12 +78,14 @@ def test_a_place_is_no_base_model(run_dir: Path, place: str) -> None:
 
 
 def test_it_says_what_was_found(run_dir: Path) -> None:
-    reasons = [{"code": code, "text": "x"} for code in ("STILL_KNOWN", "DAMAGED", "DAMAGED")]
-    write(run_dir, "verdict.json", verdict_record(reasons=reasons))
+    codes = ("STILL_KNOWN", "DAMAGED", "DAMAGED")
+    checks = [{"name": "x", "status": "fail", "code": code, "text": "x"} for code in codes]
+    skipped = {"name": "secrets", "status": "skipped", "code": "NO_SECRETS", "text": "None."}
+    write(run_dir, "verdict.json", verdict_record(checks=[*checks, skipped]))
     text = made(run_dir)
     assert "**✗ FAIL**" in text
     assert "Decided by: STILL\\_KNOWN, DAMAGED." in text
-    assert "Checks: 1 failed, 1 skipped." in text
+    assert "Checks: 3 failed, 1 skipped." in text
     assert "compared with: a reference model that never saw the rows." in text
     assert "gives positive evidence against the model" in text
     assert "| truth ratio | 0.258 (0.157 to 0.360) |" in text
@@ -110,7 +112,11 @@ def test_before_verification_it_is_not_verified(run_dir: Path) -> None:
 def test_it_warns_before_publishing_and_of_what_it_does_not_mean(run_dir: Path) -> None:
     text = made(run_dir)
     assert all(words in text for words in (*LIMITS, PUBLISHING))
-    write(run_dir, "verdict.json", verdict_record(verdict="PASS", comparison={"kind": "holdout", "name": "holdout"}))
+    write(
+        run_dir,
+        "verdict.json",
+        verdict_record(verdict="PASS", comparison=HELD_OUT),
+    )
     assert "This is weaker evidence" in made(run_dir)
 
 
@@ -124,13 +130,12 @@ def test_nothing_private_is_in_it(run_dir: Path) -> None:
     record["stages"][mark] = {"status": mark}
     write(run_dir, "run.json", record)
     verdict = verdict_record(comparison={"kind": "model", "name": mark, "others": [mark]})
-    verdict["model"]["name"] = verdict["reasons"][0]["text"] = verdict["checks"][0]["text"] = mark
+    verdict["model"]["name"] = verdict["checks"][0]["text"] = mark
     verdict["checks"][1]["name"] = mark
     verdict["distances"][2]["name"] = f"answer log-prob, rephrased 1 ({mark})"
     verdict["control"][0]["name"] = verdict["noise_floor"][0]["name"] = verdict["inputs"][0]["name"] = mark
-    verdict["skipped"] = [{"check": mark, "reason": mark}]
-    verdict["models"]["start"][mark] = 0.5
-    verdict["counts"][mark] = {"more": 1, "lines": [2]}
+    verdict["skipped"] = [{"check": mark, "reason": mark, "source": "measuring"}]
+    verdict["single_rows"] = verdict["gibberish"] = {**verdict["whole_answers"], "lines": [2]}
     write(run_dir, "verdict.json", verdict)
     scores = json.loads((run_dir / "scores" / "start.json").read_text())
     write(run_dir, "scores/start.json", scores | {"name": mark})
@@ -151,9 +156,8 @@ def test_no_name_gets_out_of_its_place(run_dir: Path, name: str) -> None:
     record["stages"].setdefault("unlearn", {"status": "done"})["left_out"] = [name]
     write(run_dir, "run.json", record)
     verdict = verdict_record(digest=name, model={"name": name, "sha256": name})
-    verdict["reasons"][0]["code"] = verdict["kept"][0]["name"] = name
-    verdict["distances"][0]["unit"] = verdict["forget_quality"]["perturbed"] = name
-    verdict["bounds"] = verdict["bounds"] | {name: 0.5}
+    verdict["checks"][0]["code"] = verdict["kept"][0]["name"] = name
+    verdict["forget_quality"]["perturbed"] = name
     write(run_dir, "verdict.json", verdict)
     (run_dir / "recipe.yaml").write_text(
         json.dumps({"precision": name, "terms": {name: 1.0}, "lora": {"targets": [name]}})

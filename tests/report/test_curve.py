@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from forgetctl.report.figures_curve import curve_section
+from forgetctl.recipe.bounds import Bounds
 from forgetctl.report.plot_curve import curve_plot, measured
 from forgetctl.report.render import build, render_html, render_markdown
-from forgetctl.report.verdict_record import Curve
+from forgetctl.verify.checks.curve import Curve, table
+from forgetctl.verify.tables import Shown, Table
 from tests.report.report_records import html, point, verdict_record, write, write_run
 
 
@@ -24,24 +25,28 @@ def curve(*points: dict[str, Any]) -> Curve:
     return Curve.model_validate({"score": "answer log-prob", "points": points})
 
 
+def tables(found: Curve | None) -> tuple[Table, ...]:
+    return tuple(table(found, Shown(Bounds(), {})))
+
+
 def panels(svg: str | None) -> set[str]:
     return set(re.findall(r">(Distance D|p, KS test \(logarithmic\)|Probability of the answers)<", svg or ""))
 
 
 def test_the_table_has_a_row_for_every_state_and_only_what_was_measured() -> None:
-    (table,) = curve_section(curve(point(0, 0.4, 1e-9, 0.9, 0.8), point(7, None, None, 0.5, 0.7))).tables
+    (table,) = tables(curve(point(0, 0.4, 1e-9, 0.9, 0.8), point(7, None, None, 0.5, 0.7)))
     assert table.columns == ("Step", "Epoch", "Distance D", "p, KS test", "Forget probability", "Retain probability")
     assert [row.label for row in table.rows] == ["0, the start model", "7"]
     assert table.rows[1].cells == (("1",), ("–",), ("–",), ("0.500",), ("0.700",))
     assert "compare the answer log-probabilities" in table.caption
-    (table,) = curve_section(curve(point(0, None, None, 0.9, None))).tables
+    (table,) = tables(curve(point(0, None, None, 0.9, None)))
     assert table.columns == ("Step", "Epoch", "Forget probability")
     assert "reference" not in table.caption
 
 
 def test_nothing_scored_leaves_no_table() -> None:
-    assert curve_section(None).tables == ()
-    assert curve_section(curve()).tables == ()
+    assert tables(None) == ()
+    assert tables(curve()) == ()
 
 
 def test_the_plot_has_a_panel_for_each_thing_that_was_measured() -> None:
@@ -52,13 +57,11 @@ def test_the_plot_has_a_panel_for_each_thing_that_was_measured() -> None:
         "Probability of the answers",
     }
     assert panels(curve_plot("c", "t", curve(point(0, None, None, 0.9, None)))) == {"Probability of the answers"}
-    nothing = {"step": 0, "D": None, "p": None, "forget_probability": None, "retain_probability": None}
-    assert measured(curve(nothing)) == {}
     assert measured(curve()) == {}
 
 
 def test_the_plot_tells_its_ends_to_those_who_cannot_see_it() -> None:
-    svg = curve_plot("c", "t", curve(point(0, 0.4, 1e-9, 0.9, None), point(7, 0.2, 0.5, None, None)))
+    svg = curve_plot("c", "t", curve(point(0, 0.4, 1e-9, 0.9, None), point(7, 0.2, 0.5, 0.9, None)))
     assert 'aria-label="t: 2 states of the model; D from 0.400 to 0.200; p from 1.0e-09 to 0.500; ' in svg
     assert "forget probability from 0.900 to 0.900" in svg
 
@@ -73,7 +76,8 @@ def test_the_report_calls_it_information_only(run_dir: Path) -> None:
 
 
 def test_without_a_curve_the_reason_is_told(run_dir: Path) -> None:
-    skipped = [{"check": "curve", "reason": "the model was not scored during training (--track)"}]
+    reason = "the model was not scored during training (--track)"
+    skipped = [{"check": "curve", "reason": reason, "source": "scores"}]
     write(run_dir, "verdict.json", verdict_record(curve=None, skipped=skipped))
     assert 'aria-label="Over training' not in render_html(build(run_dir))
     for text in (html(run_dir).text, render_markdown(build(run_dir))):

@@ -9,7 +9,7 @@ import pytest
 from forgetctl.errors import RunError
 from forgetctl.report.history import MOST_EVENTS
 from forgetctl.report.render import build, render_json, render_markdown
-from tests.report.report_records import events, html, run_record, verdict_record, write, write_events, write_run
+from tests.report.report_records import events, html, run_record, write, write_events, write_run
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_every_digest_is_listed(run_dir: Path) -> None:
         ("unlearned model", "as training wrote it", "90" * 32),
         ("start", "given to the verification, assistant", "56" * 32),
         ("holdout", "given to the verification, unseen.jsonl, 83 rows", "78" * 32),
-        ("forget", "given to the verification, 37 rows", "hmac-sha256:" + "cd" * 32),
+        ("forget", "given to the verification, requests.jsonl, 37 rows", "hmac-sha256:" + "cd" * 32),
         ("model", "assistant, 11 MB", "ab" * 32),
         ("verdict", "digest of everything it depends on", "ef" * 32),
     ):
@@ -120,10 +120,3 @@ def test_requests_are_named_and_all_of_them_stand_somewhere(run_dir: Path) -> No
     assert "- Request: R-7" in render_markdown(build(run_dir))
     write(run_dir, "run.json", run_record(requests=[]))
     assert "Request:" not in render_markdown(build(run_dir))
-
-
-def test_a_verdict_of_an_earlier_version_lists_no_inputs(run_dir: Path) -> None:
-    record = verdict_record()
-    del record["inputs"], record["curve"]
-    write(run_dir, "verdict.json", record)
-    assert "given to the verification" not in html(run_dir).text

@@ -16,7 +16,7 @@ from forgetctl.report.card import card
 from forgetctl.report.formats import clean
 from forgetctl.report.records import Event, Run
 from forgetctl.report.render import build, render_html, render_json, render_markdown
-from forgetctl.report.verdict_record import Verdict
+from forgetctl.verify.record import Verdict
 from tests.report.report_records import Page, events, run_record, verdict_record, write, write_events, write_run
 
 HOSTILE = (

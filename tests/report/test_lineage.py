@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 from forgetctl.report.card import card
 from forgetctl.report.render import build, render_json, render_markdown
 from forgetctl.report.schema import schema
-from tests.report.report_records import html, run_record, shift, verdict_record, write, write_run
+from tests.report.report_records import html, interval, run_record, shift, verdict_record, write, write_run
 
 COMMITMENT = "hmac-sha256:" + "1e" * 32
 
@@ -46,7 +46,7 @@ def run_dir(tmp_path: Path) -> Path:
     found = {
         "name": "1 (older-1)",
         "shift": shift(0.777, 1.3),
-        "distance": {"D": 0.444, "lower": 0.333, "upper": 0.555, "n": 21, "unit": "rows", "noise": 0.2},
+        "distance": interval(0.444, 0.333, 0.555, "rows", 21),
         "secrets": counted,
         "whole": None,
     }

@@ -22,6 +22,7 @@ from forgetctl.report.words import LIMITS, TERMS
 from tests.report.report_records import (
     BOUNDS,
     DIGEST,
+    HELD_OUT,
     Page,
     events,
     html,
@@ -118,7 +119,7 @@ def test_hostile_names_stay_text(run_dir: Path) -> None:
         run_record(id=SCRIPT, argv=["forgetctl", IMAGE, "a\n\n# heading"], device="\x1b[31mred\u202e\ud800")
         | {"inputs": {"model": {"name": IMAGE + SCRIPT}}, "versions": {SCRIPT: IMAGE}},
     )
-    write(run_dir, "verdict.json", verdict_record(checks=[check], reasons=[check], model={"name": SCRIPT}))
+    write(run_dir, "verdict.json", verdict_record(checks=[check], model={"name": SCRIPT, "sha256": None}))
     page = html(run_dir)
     assert not {"script", "img"} & {tag for tag, _ in page.tags}
     assert not page.values("onerror")
@@ -198,7 +199,7 @@ def test_reasons_without_room_on_the_first_page_are_counted_and_told_below(run_d
     checks = [
         {"name": f"check {n}", "status": "fail", "code": "X", "text": f"Finding {n}: " + "x" * 90} for n in range(20)
     ]
-    write(run_dir, "verdict.json", verdict_record(checks=checks, reasons=checks))
+    write(run_dir, "verdict.json", verdict_record(checks=checks))
     summary, rest = html(run_dir).text.split("What was asked")
     told = re.findall(r"Finding (\d+):", summary)
     assert told == ["0", "1", "2", "3", "4"]  # two lines each, of ten
@@ -208,7 +209,7 @@ def test_reasons_without_room_on_the_first_page_are_counted_and_told_below(run_d
     write(run_dir, "plan.json", {"bounds": {"delta": 0.1}})  # whose warning takes the room of two lines
     assert "and 16 more" in html(run_dir).text
     checks[0]["text"] = "y" * 9000  # one reason is always told
-    write(run_dir, "verdict.json", verdict_record(checks=checks, reasons=checks))
+    write(run_dir, "verdict.json", verdict_record(checks=checks))
     assert "and 19 more" in html(run_dir).text
 
 
@@ -235,17 +236,14 @@ def test_inconclusive_without_a_reference(run_dir: Path) -> None:
     check = {"name": "comparison", "status": "unknown", "code": "NO_REFERENCE", "text": "Nothing to compare with."}
     nothing: dict[str, Any] = {
         "forget_quality": None,
-        "answer_distance": None,
-        "kl": None,
         "secrets": None,
         "distances": [],
     }
-    models = {"models": {"unlearned": verdict_record()["models"]["unlearned"], "reference": None}}
+    models = {"models": {"unlearned": verdict_record()["models"]["unlearned"]}}
     changes = {
         "verdict": "INCONCLUSIVE",
         "checks": [check],
-        "reasons": [check],
-        "comparison": {"kind": "none", "name": None},
+        "comparison": {"kind": "none", "name": None, "others": []},
     }
     write(run_dir, "verdict.json", verdict_record(**changes, **nothing, **models))
     for role in ("start", "reference"):
@@ -258,7 +256,11 @@ def test_inconclusive_without_a_reference(run_dir: Path) -> None:
 
 
 def test_a_pass_against_holdout_rows_claims_less(run_dir: Path) -> None:
-    write(run_dir, "verdict.json", verdict_record(verdict="PASS", comparison={"kind": "holdout", "name": "holdout"}))
+    write(
+        run_dir,
+        "verdict.json",
+        verdict_record(verdict="PASS", comparison=HELD_OUT),
+    )
     for text in (html(run_dir).text, render_markdown(build(run_dir))):
         assert "like rows that it never saw" in text
         assert "weaker evidence" in text
@@ -309,11 +311,13 @@ def test_contradictions_are_pointed_out(run_dir: Path, changes: dict[str, Any], 
 
 def test_json_is_strict_and_keeps_the_records(run_dir: Path) -> None:
     (run_dir / "log.jsonl").write_text('{"step": 1, "loss": 1}\n{"step": 1, "loss": null, "grad_norm": 2.5}\n')
-    write(run_dir, "verdict.json", verdict_record(kl={"forget_distance": None}, added_later={"x": [1]}))
+    nothing = dict.fromkeys(("forget_distance", "retain_distance", "forget_from_start"))
+    write(run_dir, "verdict.json", verdict_record(kl=nothing))
+    write(run_dir, "plan.json", {"bounds": BOUNDS, "added_later": {"x": [1]}})
     value = json.loads(json.dumps(render_json(build(run_dir)), allow_nan=False))
     assert value["verdict"]["forget_quality"]["p"] == 6.7e-6
     assert value["verdict"]["kl"]["forget_distance"] is None
-    assert value["verdict"]["added_later"] == {"x": [1]}
+    assert value["plan"]["added_later"] == {"x": [1]}
     assert value["training"]["last"]["grad_norm"] == 2.5
     assert value["distributions"]["truth_ratio"]["reference"]["n"] == 37
     assert value["recipe"]["retain"] == {"ratio": 3.0}
@@ -334,6 +338,7 @@ def test_no_record_of_ours_holds_what_is_no_number(number: str, run_dir: Path) -
         ("run.json", "[]"),
         ("run.json", '{"id": "x"}'),
         ("verdict.json", '{"verdict": "PERHAPS"}'),
+        ("verdict.json", json.dumps(verdict_record(verdict="PERHAPS"))),
         ("verdict.json", "[" * 100_000),
         ("plan.json", '{"bounds": {"delta": "wide"}}'),
         ("recipe.yaml", "a: [1"),

@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 from forgetctl.errors import UsageError
 from forgetctl.report.render import build, render_json
 from forgetctl.report.schema import SCHEMAS, schema
-from tests.report.report_records import run_record, verdict_record, write, write_run
+from tests.report.report_records import run_record, unmeasured_record, write, write_run
 
 VALIDATOR = Draft202012Validator(schema("report"))
 
@@ -44,7 +44,7 @@ def test_the_schema_is_one_and_has_a_name() -> None:
     Draft202012Validator.check_schema(schema("report"))
     found = schema("report")
     assert found["$schema"] == "https://json-schema.org/draft/2020-12/schema"
-    assert found["$id"] == "urn:forgetctl:schema:report:2"
+    assert found["$id"] == "urn:forgetctl:schema:report:3"
     assert found["title"] == "forgetctl report"
     assert found["description"]
     assert SCHEMAS == ("report",)
@@ -57,7 +57,7 @@ def test_an_unknown_name_says_which_there_are() -> None:
 
 def test_a_whole_report_follows_it(rendered: dict[str, Any]) -> None:
     assert faults(rendered) == []
-    assert rendered["schema"] == 2
+    assert rendered["schema"] == 3
     assert set(rendered) == set(schema("report")["properties"]) == set(schema("report")["required"])
 
 
@@ -76,12 +76,11 @@ def test_a_report_about_a_model_that_no_run_made_follows_it(tmp_path: Path) -> N
     for key in ("objective", "requests", "frozen", "seed", "device"):
         del record[key]
     write(tmp_path, "run.json", record)
-    write(tmp_path, "verdict.json", {"verdict": "INCONCLUSIVE"})
+    write(tmp_path, "verdict.json", unmeasured_record())
     assert faults(render(tmp_path)) == []
 
 
 def test_records_of_a_later_version_follow_it(run_dir: Path) -> None:
-    write(run_dir, "verdict.json", verdict_record(added_later={"x": [1]}))
     write(run_dir, "run.json", run_record(added_later=None))
     assert faults(render(run_dir)) == []
 
@@ -94,9 +93,9 @@ def test_records_of_a_later_version_follow_it(run_dir: Path) -> None:
         (("run", "kind"), "train"),
         (("run", "requests"), "R-7"),
         (("verdict", "verdict"), "PERHAPS"),
-        (("verdict", "distances", 0, "D"), "0.2"),
+        (("verdict", "distances", 0, "distance", "D"), "0.2"),
         (("verdict", "curve", "points", 0, "step"), 1.5),
-        (("verdict", "counts", "gibberish", "lines"), ["a secret"]),
+        (("verdict", "gibberish", "lines"), ["a secret"]),
         (("verdict", "extraction", "unlearned", "greedy", "secrets"), [1]),
         (("distributions", "truth_ratio", "start", "n"), None),
         (("events", 0, "facts"), []),

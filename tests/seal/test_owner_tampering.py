@@ -70,7 +70,26 @@ def flip_verdict(bundle: Path) -> None:
 
 
 def better_figure(bundle: Path) -> None:
-    rewrite(bundle / "verdict.json", lambda v: v.update(forget_probability=v["forget_probability"] * 0.999))
+    def change(verdict: dict[str, Any]) -> None:
+        verdict["models"]["unlearned"]["forget_probability"] *= 0.999
+
+    rewrite(bundle / "verdict.json", change)
+    follow(bundle)
+
+
+def better_distance(bundle: Path) -> None:
+    rewrite(bundle / "verdict.json", lambda v: v["distances"][0]["distance"].update(upper=0.001))
+    follow(bundle)
+
+
+def weaker_comparison(bundle: Path) -> None:
+    """Told as evidence from other rows, though the scores of a reference are there."""
+    rewrite(bundle / "verdict.json", lambda v: v["comparison"].update(kind="holdout"))
+    follow(bundle)
+
+
+def another_excuse(bundle: Path) -> None:
+    rewrite(bundle / "verdict.json", lambda v: v["skipped"][0].update(reason="nobody could know"))
     follow(bundle)
 
 
@@ -189,6 +208,9 @@ def twice_in_verdict(bundle: Path) -> None:
     [
         (flip_verdict, "verdict", 1),
         (better_figure, "verdict", 1),
+        (better_distance, "verdict", 1),
+        (weaker_comparison, "verdict", 1),
+        (another_excuse, "report", 1),
         (drop_check, "verdict", 1),
         (better_scores, "verdict", 1),
         (better_scores_named, "verdict", 1),
@@ -401,6 +423,9 @@ def test_the_clock_may_go_back_and_is_told(sealed: Evidence, copy_of: Copy) -> N
         record("verdict.json", lambda v: v["basis"]["scores"].update({"reference-/../../../outside": "00"})),
         record("verdict.json", lambda v: v.update(basis=None)),
         record("verdict.json", lambda v: v.update(kl=[])),
+        record("verdict.json", lambda v: v.update(secrets=[])),
+        record("verdict.json", lambda v: v["basis"].pop("rephrased")),
+        record("verdict.json", lambda v: v["inputs"][0].update(rows=True)),
         text("verdict.json", lambda t: t.rstrip()[:-1] + ', "more": ' + "[" * 5000 + "]" * 5000 + "}"),
         record("plan.json", lambda p: p["bounds"].update(delta="0.15")),
         record("plan.json", lambda p: p["bounds"].update(delta=5e-324)),
@@ -424,6 +449,19 @@ def deep(levels: int) -> Any:
     for _ in range(levels):
         value = [value]
     return value
+
+
+@pytest.mark.parametrize("schema", [1, 2, 4])
+def test_a_bundle_of_another_version_must_be_verified_again(schema: int, sealed: Evidence, copy_of: Copy) -> None:
+    bundle = copy_of(sealed.bundle)
+    record("verdict.json", lambda v: v.update(schema=schema))(sealed, bundle)
+    code, found = sealed.audit(bundle)
+    assert code == 2
+    (told,) = [finding.text for finding in found if finding.status == "malformed"]
+    assert told == (
+        f"verdict.json: was written by another version of forgetctl (schema {schema}, this one reads 3); "
+        "verify the run again, and seal it again"
+    )
 
 
 def test_contents_that_nobody_trusted_signed_are_not_read(sealed: Evidence, copy_of: Copy) -> None:

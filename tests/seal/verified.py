@@ -8,14 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from forgetctl.files.writing import file_digest, model_digest, write_json
+from forgetctl.files.writing import file_digest, model_digest, now, write_json
 from forgetctl.recipe.recipe import load_recipe
 from forgetctl.rows.row import Row
 from forgetctl.runs.commitments import Part
 from forgetctl.runs.run import Run
-from forgetctl.verify.basis import Measured, bounds_of, store
-from forgetctl.verify.evidence.collected import Tracked
-from tests.verify.verdicts import KL, complete
+from forgetctl.verify.basis import bounds_of, store
+from forgetctl.verify.collected import Tracked
+from forgetctl.verify.judge import conclude
+from forgetctl.verify.record import Given, Verdict
+from tests.verify.verdicts import complete
 
 PERSONAL = "Velmira Oskandt lives at Quillfeather Lane"
 COUNT = 40
@@ -93,13 +95,15 @@ def verify_again(run: Run, count: int = COUNT, **changes: Any) -> dict[str, Any]
     for step in (1, 2):
         write_json(run.tracked_file(step), found.unlearned.model_dump(mode="json"))
     found = replace(found, tracked=tuple(Tracked(step, float(step), found.unlearned) for step in (1, 2)))
-    measured = Measured(found, KL, {"deployed precision": "not asked for"}, (("relearning attack", "no reason"),))
-    verdict = {
-        **measured.verdict(bounds_of(run)),
-        "inputs": INPUTS,
-        "basis": store(run, measured, run.model_dir),
-        "digest": "ef" * 32,
-    }
+    skipped, unmeasured = {"deployed precision": "not asked for"}, (("relearning attack", "no reason"),)
+    found = replace(found, skipped=skipped, unmeasured=unmeasured)
+    verdict = Verdict(
+        **dict(conclude(found, bounds_of(run))),
+        inputs=tuple(Given(**given) for given in INPUTS),
+        basis=store(run, found, run.model_dir),
+        created=now(),
+        digest="ef" * 32,
+    ).content()
     write_json(run.verdict_file, verdict)
     run.stage("verify", "done", verdict=verdict["verdict"], verdict_sha256=file_digest(run.verdict_file))
     return verdict

@@ -2,15 +2,56 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
-from forgetctl.verify.findings import Closeness, Findings, Kept, Relearned, Samples, Secrets
-from forgetctl.verify.statistics.counts import Excess
-from forgetctl.verify.statistics.distances import Interval
-from forgetctl.verify.statistics.means import Change, Shift
-from forgetctl.verify.statistics.membership import Attack
-from forgetctl.verify.verdict import ANSWERS, TRUTH_RATIO
+from pydantic import BaseModel
+
+from forgetctl.recipe.bounds import Bounds
+from forgetctl.verify import findings as shapes
+from forgetctl.verify.checks import attacks, comparison, distances, earlier, kept, relearning, samples, secrets
+from forgetctl.verify.checks.distances import ANSWERS, TRUTH_RATIO
+from forgetctl.verify.findings import Context, Measure
+from forgetctl.verify.registry import COUNT_CHECKS, Findings, findings
+from forgetctl.verify.statistics import counts, means, membership
+from forgetctl.verify.statistics import distances as statistics
+
+Value = TypeVar("Value")
+BOUNDS = Bounds()
+
+
+def by_position(kind: type[BaseModel], **defaults: Any) -> Callable[..., Any]:
+    """A shape from its values in the order of its fields, which is all that a test wants to see of it."""
+
+    def make(*values: Any, **named: Any) -> Any:
+        return kind(**{**defaults, **dict(zip(kind.model_fields, values, strict=False)), **named})
+
+    return make
+
+
+def replace(value: Value, **changes: Any) -> Value:
+    """A copy with some fields changed, of a shape or of a dataclass."""
+    if isinstance(value, BaseModel):
+        assert set(changes) <= set(type(value).model_fields)
+        return value.model_copy(update=changes)
+    return dataclasses.replace(value, **changes)  # type: ignore[type-var]
+
+
+Check = by_position(shapes.Check)
+Interval = by_position(statistics.Interval)
+Shift, Change = by_position(means.Shift), by_position(means.Change)
+Excess = by_position(counts.Excess)
+Attack = by_position(membership.Attack, reference=None, difference=None, difference_lower=None, difference_upper=None)
+Closeness = by_position(distances.Closeness, gap=None, shift=None, p=None, tofu_p=None)
+Kept = by_position(kept.Kept, reference=None)
+Secrets, Samples = by_position(secrets.Secrets, lines=()), by_position(samples.Samples)
+Relearned = by_position(relearning.Relearned)
+StaysForgotten = by_position(earlier.StaysForgotten)
+
+REFERENCE, HELD_OUT, NOTHING = (
+    comparison.Comparison(kind=kind, name=None, others=()) for kind in ("model", "holdout", "none")
+)
 
 # Against the default delta of 0.15, a margin of the mean of 0.378 and of the AUC of 0.105.
 EQUAL = Interval(0.05, 0.0, 0.12, 400, "rows", 0.1)
@@ -29,36 +70,50 @@ HIDDEN = Attack("loss", 0.52, 0.45, 0.6, 0.51, 0.01, -0.05, 0.07)
 ratios = Closeness(TRUTH_RATIO, EQUAL)
 answers = Closeness(ANSWERS, EQUAL, 0.01, SAME_MEAN)
 
-CLEAN = Findings(
-    comparison="reference",
-    forget=(ratios, answers),
-    controls=(replace(answers, distance=DIFFERENT),),
+
+def attacked(*found: membership.Attack) -> attacks.Attacks:
+    return attacks.Attacks(by=found, priv_leak=None)
+
+
+CLEAN = findings(
+    comparison=REFERENCE,
+    distances=(ratios, answers),
+    control=(replace(answers, distance=DIFFERENT),),
     secrets=Secrets(3, 0, 0, 0, 0),
     kept=(Kept("retain probability", KEPT),),
 )
 FULL = replace(
     CLEAN,
-    floor=(ratios, answers),
+    noise_floor=(ratios, answers),
     whole_answers=NONE_OF_400,
     samples=Samples(40, 8, 0, 0, 0, 1.0),
-    known_rows=NONE_OF_400,
+    single_rows=NONE_OF_400,
     gibberish=NONE_OF_400,
-    attacks=(HIDDEN,),
-    relearned=Relearned(SAME_MEAN, EQUAL),
+    attacks=attacked(HIDDEN),
+    relearning=Relearned(SAME_MEAN, EQUAL),
 )
-HOLDOUT = replace(CLEAN, comparison="holdout", forget=(answers,), secrets=Secrets(3, 0, 0, None, None))
+HOLDOUT = replace(CLEAN, comparison=HELD_OUT, distances=(answers,), secrets=Secrets(3, 0, 0, None, None))
 
 
 def forget(**changes: Any) -> Findings:
     """CLEAN, with other answers of the forget rows."""
-    return replace(CLEAN, forget=(ratios, replace(answers, **changes)))
+    return replace(CLEAN, distances=(ratios, replace(answers, **changes)))
 
 
-def kept(start: Change, reference: Change | None = None) -> Findings:
+def usefulness(start: means.Change, reference: means.Change | None = None) -> Findings:
     """CLEAN, with another change of usefulness."""
     return replace(CLEAN, kept=(Kept("retain probability", start, reference),))
 
 
-def excess(more: int, fewer: int, p: float, lines: tuple[int, ...] = ()) -> Excess:
+def excess(more: int, fewer: int, p: float, lines: tuple[int, ...] = ()) -> counts.Excess:
     """Paired counts of 400 rows."""
     return Excess(more, fewer, 400, p, lines)
+
+
+def judged(
+    measure: Measure[Any], found: Any, *, among: Findings = CLEAN, bounds: Bounds = BOUNDS
+) -> list[shapes.Check]:
+    """What one check says of its finding, among others."""
+    context = Context(findings=among, bounds=bounds, count_level=bounds.fail_level / COUNT_CHECKS)
+    checks: Iterable[shapes.Check] = measure.judge(found, context)
+    return list(checks)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from forgetctl.model.scores import Elicited, Scores
-from forgetctl.verify.evidence.collected import Collected
+from forgetctl.verify.collected import Collected
+from forgetctl.verify.record import Conclusion
 from tests.verify.verdicts import KL, answering, answers, changed, complete, flat, moved, verdict
 
 Change = Callable[[Collected], Collected]
@@ -41,11 +42,13 @@ def second_reference(found: Collected) -> Collected:
 
 
 def relearned(found: Collected) -> Collected:
-    return replace(found, relearned={**found.relearned, "unlearned": moved(found.unlearned, "forget", 1)})
+    return replace(
+        found, worked={"relearned": {**found.worked["relearned"], "unlearned": moved(found.unlearned, "forget", 1)}}
+    )
 
 
 def unreferenced(found: Collected) -> Collected:
-    return replace(found, references=(), kind="none", precisions={}, relearned={})
+    return replace(found, references=(), kind="none", precisions={}, worked={})
 
 
 def untested(found: Collected) -> Collected:
@@ -111,7 +114,7 @@ CASES: dict[str, tuple[Change, str, str, str]] = {
     ),
     "single-rows": (ours(lambda m: moved(m, "forget", 2.5, slice(8))), "FAIL", "single rows", "KNOWN_ROWS"),
     "gibberish": (
-        ours(lambda m: answering(m, "retain", "greedy", gibberish=first(8, True, False))),
+        ours(lambda m: answering(m, "retain", "greedy", traits={"gibberish": first(8, True, False)})),
         "FAIL",
         "gibberish",
         "GIBBERISH",
@@ -149,6 +152,11 @@ CASES: dict[str, tuple[Change, str, str, str]] = {
 }
 
 
+def reasons(content: dict[str, Any]) -> dict[str, str]:
+    """Codes and words of the checks that decided."""
+    return {check.code: check.text for check in Conclusion.model_validate(content).reasons}
+
+
 @pytest.mark.parametrize("name", list(CASES))
 def test_what_decides(name: str) -> None:
     change, outcome, check, code = CASES[name]
@@ -156,15 +164,13 @@ def test_what_decides(name: str) -> None:
     codes = {found["name"]: found["code"] for found in content["checks"]}
     assert codes.get(check) == code, content["checks"]
     assert content["verdict"] == outcome
-    assert code in [reason["code"] for reason in content["reasons"]]
+    assert code in reasons(content)
 
 
 def test_what_could_not_be_measured_stays_open() -> None:
-    content = verdict(complete(), unmeasured=[("relearning", "it needs a reference model")])
+    content = verdict(complete(), unmeasured=(("relearning", "it needs a reference model"),))
     assert content["verdict"] == "INCONCLUSIVE"
-    assert content["reasons"] == [
-        {"code": "NOT_MEASURED", "text": "The relearning could not be measured: it needs a reference model."}
-    ]
+    assert reasons(content) == {"NOT_MEASURED": "The relearning could not be measured: it needs a reference model."}
 
 
 def test_rephrasings_that_the_reference_did_not_answer_are_not_passed_over() -> None:
@@ -174,7 +180,7 @@ def test_rephrasings_that_the_reference_did_not_answer_are_not_passed_over() -> 
         update={"sets": {name: rows for name, rows in found.references[0].sets.items() if name != "rephrased-1"}}
     )
     content = verdict(replace(found, references=(bare,)))
-    told = [item["check"] for item in content["skipped"]] + [reason["text"] for reason in content["reasons"]]
+    told = [item["check"] for item in content["skipped"]] + list(reasons(content).values())
     assert not any("a.jsonl" in distance["name"] for distance in content["distances"])
     assert any("rephrased" in words or "a.jsonl" in words for words in told), content["verdict"]
 
@@ -185,16 +191,17 @@ def test_rephrasings_that_the_reference_did_not_answer_are_not_passed_over() -> 
 def test_figures_come_from_the_scores() -> None:
     found = complete()
     content = verdict(found)
-    assert content["schema"] == 2
+    assert content["schema"] == 3
     assert content["comparison"] == {"kind": "model", "name": "reference", "others": ["second"]}
     assert content["model"] == {"name": "m", "sha256": "ab"}
     assert content["kl"] == KL
     assert set(content["models"]) == {"start", "unlearned", "reference"}
-    assert content["forget_probability"] == pytest.approx(found.unlearned.forget.probability)
-    assert content["forget_probability"] == content["models"]["reference"]["forget_probability"]
-    assert content["rouge"] == pytest.approx(0.8)
+    ours, theirs = content["models"]["unlearned"], content["models"]["reference"]
+    assert ours["forget_probability"] == pytest.approx(found.unlearned.forget.probability)
+    assert ours["forget_probability"] == theirs["forget_probability"]
+    assert ours["rouge"] == pytest.approx(0.8)
     assert content["models"]["start"]["exact_memorisation"] == 0.5
-    assert content["forget_quality"]["D"] == content["answer_distance"]["D"] == 0
+    assert content["forget_quality"]["D"] == content["distances"][1]["distance"]["D"] == 0
     assert (content["forget_quality"]["variant"], content["forget_quality"]["perturbed"]) == ("geometric", "request")
     assert [distance["name"] for distance in content["distances"]] == [
         "truth ratio",
@@ -214,8 +221,8 @@ def test_figures_come_from_the_scores() -> None:
         "beyond_reference": 0,
         "lines": [],
     }
-    assert content["counts"]["whole_answers"]["total"] == 160
-    assert content["counts"]["gibberish"]["total"] == 320  # forget and retain rows
+    assert content["whole_answers"]["total"] == 160
+    assert content["gibberish"]["total"] == 320  # forget and retain rows
     assert content["extraction"]["unlearned"]["sampled"] == {
         "answers": 4,
         "rouge": pytest.approx(0.8),
@@ -224,8 +231,8 @@ def test_figures_come_from_the_scores() -> None:
     }
     assert list(content["extraction"]["start"]) == ["greedy"]
     assert content["bounds"] == {"delta": 0.15, "utility_loss": 0.02, "pass_level": 0.01, "fail_level": 0.05}
-    assert content["priv_leak"] == 0
-    assert len(content["attacks"]) == 4
+    assert content["attacks"]["priv_leak"] == 0
+    assert len(content["attacks"]["by"]) == 4
 
 
 def test_the_farthest_reference_is_the_floor_and_the_first_is_the_comparison() -> None:
@@ -235,9 +242,9 @@ def test_the_farthest_reference_is_the_floor_and_the_first_is_the_comparison() -
     for others in ((near, far), (far, near)):
         content = verdict(replace(found, references=(base, *others)))
         floor = {pair["name"]: pair for pair in content["noise_floor"]}
-        assert floor["answer log-prob"]["D"] > 0.4
+        assert floor["answer log-prob"]["distance"]["D"] > 0.4
         assert floor["answer log-prob"]["gap"] < -0.5
-        assert content["answer_distance"]["D"] == 0
+        assert content["distances"][1]["distance"]["D"] == 0
         assert content["comparison"]["others"] == [scores.name for scores in others]
 
 
@@ -252,7 +259,7 @@ def test_references_that_cannot_be_compared_are_no_control() -> None:
 def test_reasons_of_the_caller_come_first() -> None:
     """Whoever measured knows best why something is missing."""
     content = verdict(
-        replace(complete(12), references=()), skipped={"noise_floor": "lost", "x": "not asked for"}, kl={}
+        replace(complete(12), references=(), kind="none"), skipped={"noise_floor": "lost", "x": "not asked for"}, kl={}
     )
     reasons = {item["check"]: item["reason"] for item in content["skipped"]}
     assert (reasons["noise_floor"], reasons["x"]) == ("lost", "not asked for")
@@ -261,7 +268,9 @@ def test_reasons_of_the_caller_come_first() -> None:
 
 def permuted(scores: Scores, order: Sequence[int]) -> Scores:
     def lists(part: Any) -> dict[str, Any]:
-        return {name: [values[row] for row in order] for name, values in part if isinstance(values, list)}
+        moved = {name: [values[row] for row in order] for name, values in part if isinstance(values, list)}
+        traits = {name: [values[row] for row in order] for name, values in getattr(part, "traits", {}).items()}
+        return moved | ({"traits": traits} if traits else {})
 
     sets = {
         name: found.model_copy(
@@ -289,11 +298,15 @@ def test_order_of_rows_does_not_matter() -> None:
         start=permuted(found.start, order) if found.start else None,
         references=tuple(permuted(scores, order) for scores in found.references),
         precisions={"nf4": {role: permuted(scores, order) for role, scores in found.precisions["nf4"].items()}},
-        relearned={role: permuted(scores, order) for role, scores in found.relearned.items()},
+        worked={
+            name: {role: permuted(scores, order) for role, scores in models.items()}
+            for name, models in found.worked.items()
+        },
     )
     plain, other = verdict(found), verdict(shuffled)
     assert [check["code"] for check in plain["checks"]] == [check["code"] for check in other["checks"]]
     for part in ("distances", "control", "noise_floor", "relearning", "forget_quality", "secrets", "samples"):
         assert flat(other[part]) == pytest.approx(flat(plain[part])), part
-    for name, count in plain["counts"].items():
-        assert {**other["counts"][name], "lines": sorted(other["counts"][name]["lines"])} == count
+    for name in ("whole_answers", "single_rows", "gibberish"):
+        count = plain[name]
+        assert {**other[name], "lines": sorted(other[name]["lines"])} == count

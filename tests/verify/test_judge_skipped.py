@@ -10,28 +10,28 @@ from typing import Any
 import pytest
 
 from forgetctl.model.scores import Elicited, Role, Scores, ScoreSet
-from forgetctl.verify.evidence.collected import Collected
+from forgetctl.verify.collected import Collected
 from forgetctl.verify.judge import gather
+from tests.verify.handmade import collected
 from tests.verify.verdicts import BOUNDS, KL, changed, complete, flat, model, verdict
 
 # A reason for everything that is missing
 
 REASONS = {
     r"forget_quality": ["forget_quality", "truth_ratio"],
-    r"answer_distance": ["answer_distance"],
-    r"(models\.\w+\.)?truth_ratio": ["truth_ratio"],
-    r"(models\.\w+\.)?retain_probability|models\.\w+\.retain_rouge": ["retain_probability"],
-    r"(models\.\w+\.)?rouge|models\.\w+\.retain_rouge|extraction\..*\.rouge": ["rouge"],
+    r"models\.\w+\.truth_ratio": ["truth_ratio"],
+    r"models\.\w+\.(retain_probability|retain_rouge)": ["retain_probability"],
+    r"models\.\w+\.rouge|models\.\w+\.retain_rouge|extraction\..*\.rouge": ["rouge"],
     r"models\.\w+\.model_utility(_geometric)?": ["model_utility"],
     r"models\.\w+\.exact_memorisation": ["exact_memorisation"],
     r"models\.\w+\.extraction_strength": ["extraction_strength"],
     r"noise_floor": ["noise_floor"],
     r"secrets(\.\w+_reference)?": ["secrets", "forget_quality"],
     r"samples": ["sampled_answers"],
-    r"counts\.whole_answers": ["whole_answers"],
-    r"counts\.single_rows": ["single_rows"],
-    r"counts\.gibberish": ["gibberish"],
-    r"priv_leak": ["priv_leak", "membership_attacks"],
+    r"whole_answers": ["whole_answers"],
+    r"single_rows": ["single_rows"],
+    r"gibberish": ["gibberish"],
+    r"attacks|attacks\.priv_leak": ["priv_leak", "membership_attacks"],
     r"relearning": ["relearning attack", "relearning"],
     r"curve": ["curve"],
 }
@@ -39,7 +39,7 @@ REASONS = {
 DEFINED = (
     r"model\.sha256|comparison\.name|forget_quality\.perturbed|\w+\[truth ratio.*\]\.(gap|shift)"
     r"|(distances|control)\[.*\]\.p|kept\[.*\]\.reference"
-    r"|attacks\[.*\]\.(reference|difference(_lower|_upper)?)"
+    r"|attacks\.by\[.*\]\.(reference|difference(_lower|_upper)?)"
 )
 """What is null by definition, or told by a check of its own."""
 BOUND = (
@@ -75,11 +75,11 @@ def three(ours: ScoreSet, theirs: ScoreSet, start: ScoreSet | None = None, **mor
         return Scores(role=role, name=role, sets={"forget": forget, **more})
 
     started = scored("start", start) if start else None
-    return Collected(scored("unlearned", ours), "model", started, (scored("reference", theirs),))
+    return collected(scored("unlearned", ours), "model", started, (scored("reference", theirs),))
 
 
 def alone(**more: ScoreSet) -> Collected:
-    return Collected(Scores(role="unlearned", name="m", sets={"forget": plain(12), **more}), "none")
+    return collected(Scores(role="unlearned", name="m", sets={"forget": plain(12), **more}), "none")
 
 
 def passages() -> Collected:
@@ -138,7 +138,7 @@ SCENARIOS: dict[str, tuple[Callable[[], Collected], bool]] = {
     "alone": (alone, False),
     "retain-only": (lambda: alone(retain=plain(5, -0.5)), False),
     "no-start": (lambda: three(plain(12), plain(12)), False),
-    "no-reference": (lambda: replace(complete(12), references=(), kind="none", precisions={}, relearned={}), False),
+    "no-reference": (lambda: replace(complete(12), references=(), kind="none", precisions={}, worked={}), False),
     "passages": (passages, False),
     "one-subject": (one_subject, False),
     "one-row": (lambda: three(plain(1), plain(1, -2.2), plain(1, -0.5), retain=plain(1), holdout=plain(1)), True),
@@ -180,8 +180,8 @@ def test_a_divergence_without_a_value_has_a_reason(value: float | None) -> None:
 def test_relearned_models_that_cannot_be_compared_have_a_reason() -> None:
     """The attack was asked for and made; nobody said that it was not."""
     found = complete(12)
-    other = changed(found.relearned["reference"], "forget", answer_tokens=[5] * 12)
-    content = verdict(replace(found, relearned={**found.relearned, "reference": other}))
+    other = changed(found.worked["relearned"]["reference"], "forget", answer_tokens=[5] * 12)
+    content = verdict(replace(found, worked={"relearned": {**found.worked["relearned"], "reference": other}}))
     assert unexplained(content) == []
 
 
@@ -189,7 +189,7 @@ def test_priv_leak_of_a_perfect_reference_has_a_reason() -> None:
     found = complete(12)
     base = changed(found.references[0], "forget", min_k=[0.0] * 12)
     content = verdict(replace(found, references=(base, found.references[1])))
-    assert content["priv_leak"] is None
+    assert content["attacks"]["priv_leak"] is None
     assert unexplained(content) == []
 
 
@@ -211,16 +211,16 @@ def test_evaluation_logs_have_a_reason_for_what_they_lack() -> None:
         }
         return Scores(role=role, name=f"{role}.json", perturbed="request", sets=sets)
 
-    found = Collected(log("unlearned", -3), "tofu-log", log("start", -0.3), (log("reference", -3),))
+    found = collected(log("unlearned", -3), "tofu-log", log("start", -0.3), (log("reference", -3),))
     content = verdict(found, kl={}, skipped={"relearning attack": "not asked for"})
     assert unexplained(content) == []
 
 
 def test_nothing_is_gathered_that_was_not_measured() -> None:
-    findings = gather(alone(), BOUNDS)
-    assert findings.comparison is None
-    assert (findings.forget, findings.controls, findings.attacks, findings.kept) == ((), (), (), ())
-    assert (findings.floor, findings.secrets, findings.whole_answers, findings.samples) == (None,) * 4
-    assert (findings.known_rows, findings.gibberish, findings.relearned) == (None,) * 3
-    assert gather(holdout_only(), BOUNDS).comparison == "holdout"
-    assert gather(passages(), BOUNDS).comparison == "reference"
+    found = gather(alone(), BOUNDS)
+    assert {key for key, value in found if value} == {"comparison", "models", "kl", "extraction"}
+    assert (found.comparison.by, list(found.models)) == (None, ["unlearned"])
+    assert found.extraction == {"unlearned": {}}
+    assert set(dict(found.kl).values()) == {None}
+    assert gather(holdout_only(), BOUNDS).comparison.by == "holdout"
+    assert gather(passages(), BOUNDS).comparison.by == "reference"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import re
-from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,12 +13,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from forgetctl.recipe.bounds import Bounds
-from forgetctl.verify import verdict
-from forgetctl.verify.checks import closeness as checks_closeness
-from forgetctl.verify.checks import harm as checks_harm
-from forgetctl.verify.findings import Closeness, Findings, Kept, Relearned, Samples, Secrets
-from forgetctl.verify.statistics.distances import Interval
-from forgetctl.verify.verdict import ANSWERS, TRUTH_RATIO, judge
+from forgetctl.verify import checks, verdict
+from forgetctl.verify.checks.distances import ANSWERS, TRUTH_RATIO
+from forgetctl.verify.registry import Findings, findings
+from forgetctl.verify.verdict import judge
 from tests.verify.measured import (
     BORDERLINE,
     CLEAN,
@@ -27,25 +24,36 @@ from tests.verify.measured import (
     EQUAL,
     FEW_ROWS,
     FULL,
+    HELD_OUT,
     HIDDEN,
     HOLDOUT,
     KEPT,
     LOST,
+    NOTHING,
     OPEN,
     OTHER_MEAN,
+    REFERENCE,
     SAME_MEAN,
+    Closeness,
+    Interval,
+    Kept,
+    Relearned,
+    Samples,
+    Secrets,
     answers,
+    attacked,
     excess,
     forget,
-    kept,
     ratios,
+    replace,
+    usefulness,
 )
 
 BOUNDS = Bounds()
 NAN = float("nan")
 
 FAILING: list[tuple[Findings, str]] = [
-    (replace(CLEAN, forget=(replace(ratios, distance=DIFFERENT), answers)), "DIFFERENT"),
+    (replace(CLEAN, distances=(replace(ratios, distance=DIFFERENT), answers)), "DIFFERENT"),
     (forget(distance=DIFFERENT, gap=0.7), "STILL_KNOWN"),
     (forget(distance=DIFFERENT, gap=0.0), "STILL_KNOWN"),
     (forget(distance=DIFFERENT, gap=-0.7), "OVER_FORGOTTEN"),
@@ -53,43 +61,42 @@ FAILING: list[tuple[Findings, str]] = [
     (replace(CLEAN, secrets=Secrets(3, 1, 2, 1, 1, (4,))), "SECRET_LEAKED"),
     (replace(CLEAN, whole_answers=excess(7, 0, 1 / 128, (3, 5))), "ANSWERS_LEAKED"),
     (replace(CLEAN, samples=Samples(40, 8, 6, 0, 6, 0.004)), "SAMPLES_LEAKED"),
-    (replace(CLEAN, known_rows=excess(8, 0, 1 / 256, (2, 9))), "KNOWN_ROWS"),
+    (replace(CLEAN, single_rows=excess(8, 0, 1 / 256, (2, 9))), "KNOWN_ROWS"),
     (replace(CLEAN, gibberish=excess(9, 0, 1 / 512, (1,))), "GIBBERISH"),
-    (replace(CLEAN, attacks=(HIDDEN, replace(HIDDEN, difference_lower=0.2))), "MEMBERS_RECOGNISED"),
-    (replace(CLEAN, relearned=Relearned(OTHER_MEAN, DIFFERENT)), "RELEARNED"),
-    (kept(LOST), "DAMAGED"),
-    (kept(LOST, LOST), "DAMAGED"),
+    (replace(CLEAN, attacks=attacked(HIDDEN, replace(HIDDEN, difference_lower=0.2))), "MEMBERS_RECOGNISED"),
+    (replace(CLEAN, relearning=Relearned(OTHER_MEAN, DIFFERENT)), "RELEARNED"),
+    (usefulness(LOST), "DAMAGED"),
+    (usefulness(LOST, LOST), "DAMAGED"),
 ]
 OPEN_QUESTIONS: list[tuple[Findings, str]] = [
-    (replace(CLEAN, forget=(answers,)), "NOT_MEASURED"),
-    (replace(CLEAN, forget=(ratios,)), "NOT_MEASURED"),
-    (replace(CLEAN, forget=()), "NOT_MEASURED"),
-    (replace(HOLDOUT, forget=()), "NOT_MEASURED"),
-    (replace(CLEAN, unmeasured=(("samples", "no time"),)), "NOT_MEASURED"),
+    (replace(CLEAN, distances=(answers,)), "NOT_MEASURED"),
+    (replace(CLEAN, distances=(ratios,)), "NOT_MEASURED"),
+    (replace(CLEAN, distances=()), "NOT_MEASURED"),
+    (replace(HOLDOUT, distances=()), "NOT_MEASURED"),
     (forget(distance=FEW_ROWS), "UNDERPOWERED"),
     (forget(distance=BORDERLINE), "NOT_EQUIVALENT"),
     (forget(shift=OTHER_MEAN), "MEAN_NOT_EQUIVALENT"),
     (forget(shift=None), "NOT_MEASURED"),
-    (replace(CLEAN, controls=()), "NO_CONTROL"),
-    (replace(CLEAN, controls=(ratios, answers)), "NO_SENSITIVITY"),
-    (replace(CLEAN, floor=(ratios, replace(answers, distance=BORDERLINE))), "NOISE_FLOOR_ABOVE_DELTA"),
-    (replace(CLEAN, floor=(ratios, replace(answers, shift=OTHER_MEAN))), "NOISE_FLOOR_ABOVE_DELTA"),
-    (replace(CLEAN, floor=(replace(ratios, distance=DIFFERENT), answers)), "NOISE_FLOOR_ABOVE_DELTA"),
-    (replace(CLEAN, floor=()), "NOT_MEASURED"),
-    (replace(CLEAN, floor=(answers,)), "NOT_MEASURED"),
+    (replace(CLEAN, control=()), "NO_CONTROL"),
+    (replace(CLEAN, control=(ratios, answers)), "NO_SENSITIVITY"),
+    (replace(CLEAN, noise_floor=(ratios, replace(answers, distance=BORDERLINE))), "NOISE_FLOOR_ABOVE_DELTA"),
+    (replace(CLEAN, noise_floor=(ratios, replace(answers, shift=OTHER_MEAN))), "NOISE_FLOOR_ABOVE_DELTA"),
+    (replace(CLEAN, noise_floor=(replace(ratios, distance=DIFFERENT), answers)), "NOISE_FLOOR_ABOVE_DELTA"),
+    (replace(CLEAN, noise_floor=()), "NOT_MEASURED"),
+    (replace(CLEAN, noise_floor=(answers,)), "NOT_MEASURED"),
     (replace(CLEAN, secrets=Secrets(3, 0, 2, None, None)), "SECRET_SAID"),
     (replace(CLEAN, secrets=Secrets(3, 1, 0, 0, 0)), "SECRET_UNTESTED"),
     (replace(CLEAN, whole_answers=excess(1, 0, 0.5, (3,))), "ANSWERS_SAID"),
     (replace(CLEAN, samples=Samples(40, 8, 2, 1, 1, 0.25)), "SAMPLES_SAID"),
-    (replace(CLEAN, known_rows=excess(5, 0, 1 / 32, (2,))), "SOME_KNOWN_ROWS"),
+    (replace(CLEAN, single_rows=excess(5, 0, 1 / 32, (2,))), "SOME_KNOWN_ROWS"),
     (replace(CLEAN, gibberish=excess(5, 0, 1 / 32)), "SOME_GIBBERISH"),
-    (replace(CLEAN, attacks=(HIDDEN, replace(HIDDEN, difference_upper=0.2))), "MEMBERS_UNSURE"),
-    (replace(CLEAN, relearned=Relearned(OTHER_MEAN, EQUAL)), "RELEARNING_UNSURE"),
+    (replace(CLEAN, attacks=attacked(HIDDEN, replace(HIDDEN, difference_upper=0.2))), "MEMBERS_UNSURE"),
+    (replace(CLEAN, relearning=Relearned(OTHER_MEAN, EQUAL)), "RELEARNING_UNSURE"),
     (replace(CLEAN, kept=()), "NO_RETAIN_ROWS"),
-    (kept(OPEN), "DAMAGE_UNSURE"),
-    (kept(LOST, OPEN), "DAMAGE_UNSURE"),
+    (usefulness(OPEN), "DAMAGE_UNSURE"),
+    (usefulness(LOST, OPEN), "DAMAGE_UNSURE"),
     (replace(CLEAN, kept=(*CLEAN.kept, Kept("utility", OPEN))), "DAMAGE_UNSURE"),
-    (replace(CLEAN, comparison=None), "NO_REFERENCE"),
+    (replace(CLEAN, comparison=NOTHING), "NO_REFERENCE"),
 ]
 
 
@@ -123,7 +130,7 @@ def test_unseen_rows_need_no_truth_ratio() -> None:
 
 def test_what_was_not_asked_for_is_skipped() -> None:
     reported = replace(HIDDEN, difference=None, difference_lower=None, difference_upper=None, reference=None)
-    found = judge(replace(CLEAN, secrets=None, attacks=(reported,)), BOUNDS)
+    found = judge(replace(CLEAN, secrets=None, attacks=attacked(reported)), BOUNDS)
     assert found.outcome == "PASS"
     skipped = {check.code for check in found.checks if check.status == "skipped"}
     assert skipped == {"NO_SECRETS", "ATTACKS_REPORTED"}
@@ -142,8 +149,15 @@ def test_pass_needs_every_part(findings: Findings, code: str) -> None:
 @pytest.mark.parametrize(("findings", "code"), OPEN_QUESTIONS)
 def test_no_part_is_made_up_for_by_the_others(findings: Findings, code: str) -> None:
     """The same gap amid everything that can be measured."""
-    changed = {name: value for name, value in vars(findings).items() if value != getattr(CLEAN, name)}
+    changed = {name: value for name, value in dict(findings).items() if value != getattr(CLEAN, name)}
     assert judge(replace(FULL, **changed), BOUNDS).outcome == "INCONCLUSIVE"
+
+
+def test_a_check_that_could_not_be_made_is_open() -> None:
+    found = judge(CLEAN, BOUNDS, [("samples", "no time")])
+    (reason,) = found.reasons
+    assert (found.outcome, reason.name, reason.code) == ("INCONCLUSIVE", "samples", "NOT_MEASURED")
+    assert reason.text == "The samples could not be measured: no time."
 
 
 def test_means_that_were_not_compared_are_open() -> None:
@@ -157,7 +171,7 @@ def test_means_that_were_not_compared_are_open() -> None:
 def test_other_ways_of_asking_must_pass_too(part: str) -> None:
     worse: dict[str, Any] = {"distance": FEW_ROWS, "shift": OTHER_MEAN}
     asked = replace(answers, name=f"{ANSWERS}, rephrased", **{part: worse[part]})
-    assert judge(replace(CLEAN, forget=(ratios, answers, asked)), BOUNDS).outcome == "INCONCLUSIVE"
+    assert judge(replace(CLEAN, distances=(ratios, answers, asked)), BOUNDS).outcome == "INCONCLUSIVE"
 
 
 # FAIL
@@ -172,13 +186,13 @@ def test_each_failing_part_alone_is_a_failure(findings: Findings, code: str) -> 
 
 @pytest.mark.parametrize(("findings", "code"), FAILING)
 def test_a_failure_decides_even_where_something_is_open(findings: Findings, code: str) -> None:
-    found = judge(replace(findings, controls=(), unmeasured=(("samples", "no time"),)), BOUNDS)
+    found = judge(replace(findings, control=()), BOUNDS, [("samples", "no time")])
     assert (found.outcome, [check.code for check in found.reasons]) == ("FAIL", [code])
 
 
-@pytest.mark.parametrize(("findings", "code"), [*FAILING, *OPEN_QUESTIONS, (CLEAN, ""), (FULL, ""), (Findings(), "")])
+@pytest.mark.parametrize(("findings", "code"), [*FAILING, *OPEN_QUESTIONS, (CLEAN, ""), (FULL, ""), (findings(), "")])
 def test_without_a_comparison_nothing_is_decided(findings: Findings, code: str) -> None:
-    found = judge(replace(findings, comparison=None), BOUNDS)
+    found = judge(replace(findings, comparison=NOTHING), BOUNDS)
     assert found.outcome == "INCONCLUSIVE"
     assert found.reasons[0].code == "NO_REFERENCE"
     # What failed stays among the reasons.
@@ -187,13 +201,19 @@ def test_without_a_comparison_nothing_is_decided(findings: Findings, code: str) 
     ]
 
 
+SOURCES = [
+    Path(verdict.__file__),
+    *(path for path in Path(checks.__path__[0]).glob("*.py") if path.stem != "earlier"),  # tests/.../test_earlier.py
+]
+
+
 def test_the_cases_cover_every_code() -> None:
-    sources = "".join(inspect.getsource(module) for module in (verdict, checks_closeness, checks_harm))
-    spelled = set(re.findall(r'"([A-Z]+(?:_[A-Z]+)*)"', sources)) - {"PASS", "FAIL", "INCONCLUSIVE"}
-    cases = [*(findings for findings, _ in (*FAILING, *OPEN_QUESTIONS)), CLEAN, FULL, HOLDOUT]
-    cases += [replace(CLEAN, secrets=None, attacks=(replace(HIDDEN, difference_lower=None),)), Findings()]
+    sources = "".join(path.read_text() for path in SOURCES)
+    spelled = set(re.findall(r'"([A-Z]+(?:_[A-Z]+)*)"', sources)) - {"PASS", "FAIL", "INCONCLUSIVE", "AUC"}
+    cases = [*(found for found, _ in (*FAILING, *OPEN_QUESTIONS)), CLEAN, FULL, HOLDOUT]
+    cases += [replace(CLEAN, secrets=None, attacks=attacked(replace(HIDDEN, difference_lower=None))), findings()]
     cases.append(forget(distance=DIFFERENT, gap=None))
-    assert spelled == {code for findings in cases for code in codes(findings)}
+    assert spelled == {code for found in cases for code in codes(found)}
     assert len(spelled) > 40
 
 
@@ -229,10 +249,10 @@ def test_bounds_hold_the_levels() -> None:
 @pytest.mark.parametrize("name", [TRUTH_RATIO, ANSWERS])
 def test_distance_that_is_no_number_is_no_pass(name: str) -> None:
     nothing = Interval(NAN, NAN, NAN, 9, "rows", NAN)
-    pairs = tuple(replace(pair, distance=nothing) if pair.name == name else pair for pair in CLEAN.forget)
-    assert judge(replace(CLEAN, forget=pairs), BOUNDS).outcome != "PASS"
-    assert judge(replace(CLEAN, floor=pairs), BOUNDS).outcome != "PASS"
-    assert judge(replace(CLEAN, controls=(Closeness(name, nothing),)), BOUNDS).outcome != "PASS"
+    pairs = tuple(replace(pair, distance=nothing) if pair.name == name else pair for pair in CLEAN.distances)
+    assert judge(replace(CLEAN, distances=pairs), BOUNDS).outcome != "PASS"
+    assert judge(replace(CLEAN, noise_floor=pairs), BOUNDS).outcome != "PASS"
+    assert judge(replace(CLEAN, control=(Closeness(name, nothing),)), BOUNDS).outcome != "PASS"
 
 
 # Properties
@@ -248,11 +268,11 @@ close = st.builds(
 )
 some = st.lists(close, max_size=3).map(tuple)
 anything = st.builds(
-    Findings,
-    comparison=st.sampled_from(["reference", "holdout", None]),
-    forget=some,
-    controls=some,
-    floor=st.none() | some,
+    findings,
+    comparison=st.sampled_from([REFERENCE, HELD_OUT, NOTHING]),
+    distances=some,
+    control=some,
+    noise_floor=st.none() | some,
     secrets=st.sampled_from([None, Secrets(3, 0, 0, 0, 0), Secrets(3, 0, 1, 0, 1, (2,)), Secrets(3, 0, 1, None, None)]),
     whole_answers=st.sampled_from([None, excess(0, 0, 1.0), excess(1, 0, 0.5), excess(9, 0, 0.002)]),
     kept=st.sampled_from([(), (Kept("utility", KEPT),), (Kept("utility", LOST),), (Kept("utility", OPEN),)]),
@@ -265,7 +285,7 @@ deltas = st.floats(0.01, 0.2)
 def test_outcome_follows_from_the_checks(findings: Findings, delta: float) -> None:
     found = judge(findings, Bounds(delta=delta))
     states = {check.status for check in found.checks}
-    assert (found.outcome == "FAIL") == ("fail" in states and findings.comparison is not None)
+    assert (found.outcome == "FAIL") == ("fail" in states and findings.comparison.by is not None)
     assert (found.outcome == "PASS") == (states <= {"pass", "skipped"})
     assert found.reasons
 
@@ -283,8 +303,8 @@ def test_pass_exactly_when_all_of_it_holds() -> None:
     for first, second, start, leaked, change in itertools.product(measured, measured, measured, (0, 1), (KEPT, LOST)):
         found = replace(
             CLEAN,
-            forget=(replace(ratios, distance=first), replace(answers, distance=second)),
-            controls=(replace(answers, distance=start),),
+            distances=(replace(ratios, distance=first), replace(answers, distance=second)),
+            control=(replace(answers, distance=start),),
             secrets=Secrets(1, 0, leaked, 0, leaked),
             kept=(Kept("utility", change),),
         )

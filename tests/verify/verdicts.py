@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -11,8 +12,9 @@ import numpy as np
 
 from forgetctl.model.scores import Elicited, Role, Scores, ScoreSet
 from forgetctl.recipe.bounds import Bounds
-from forgetctl.verify.evidence.collected import Collected
+from forgetctl.verify.collected import Collected
 from forgetctl.verify.judge import conclude
+from forgetctl.verify.record import Conclusion
 
 BOUNDS = Bounds()
 KL = {"forget_distance": 0.01, "retain_distance": 0.02, "forget_from_start": 2.0}
@@ -55,7 +57,7 @@ def answers(count: int) -> dict[str, Any]:
         "recall": [0.8] * count,
         "secrets": [[0], *[[]] * (count - 1)],
         "whole": [0] * count,
-        "gibberish": [False] * count,
+        "traits": {"gibberish": [False] * count},
     }
 
 
@@ -82,14 +84,24 @@ def complete(count: int = 160) -> Collected:
     unlearned, start = model("unlearned", "m", count, -3, 0), model("start", "start", count, -0.3, 3)
     at: dict[Role, Scores] = {"start": start, "unlearned": unlearned, "reference": reference}
     relearned: dict[Role, Scores] = {"unlearned": unlearned, "reference": reference}
-    return Collected(unlearned, "model", start, (reference, second), {"nf4": at}, relearned, ("a.jsonl",))
+    return Collected(
+        unlearned=unlearned,
+        kind="model",
+        start=start,
+        references=(reference, second),
+        precisions={"nf4": at},
+        worked={"relearned": relearned},
+        rephrased=("a.jsonl",),
+        kl=KL,
+    )
 
 
 def verdict(found: Collected, **more: Any) -> dict[str, Any]:
-    """The content of verdict.json, after a round trip through strict JSON."""
-    content = conclude(found, BOUNDS, more.pop("kl", KL), more.pop("skipped", {}), **more)
+    """The content of verdict.json but for its basis, after a round trip through strict JSON."""
+    content = conclude(replace(found, **more), BOUNDS).content()
     shown: dict[str, Any] = json.loads(json.dumps(content, allow_nan=False))
     assert shown == json.loads(json.dumps(content))
+    assert Conclusion.model_validate(shown).content() == shown
     return shown
 
 

@@ -10,13 +10,19 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from itertools import takewhile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+from ..protocol import Model
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
 
 ROOM = 64
 """Positions that the cache grows by."""
@@ -28,10 +34,10 @@ Choose = Callable[[Tensor, Tensor, int], Tensor]
 """Next tokens, (rows,), from logits in float32, (rows, vocabulary), numbers of the rows, (rows,), and the step."""
 
 
-_found: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+_found: WeakKeyDictionary[Model, bool] = WeakKeyDictionary()
 
 
-def can_decode(model: Any) -> bool:
+def can_decode(model: Model) -> bool:
     """Whether the loop gives what the model gives by itself: it keeps plain keys and values, takes what the loop hands
     it, and says after prompts that are padded on the left what it says after each of them alone.
 
@@ -44,17 +50,17 @@ def can_decode(model: Any) -> bool:
     return _found[model]
 
 
-def keeps_plain_states(config: Any) -> bool:
+def keeps_plain_states(config: PreTrainedConfig) -> bool:
     """Whether nothing but keys and values of attention, all of them or those of a window, goes from token to token."""
     try:
-        layers = DynamicCache(config=config).layers
+        layers = _new_cache(config).layers
     except AttributeError:  # of an architecture that has none
         return False
     return bool(layers) and all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers)
 
 
 @torch.no_grad()
-def _pads(model: Any) -> bool:
+def _pads(model: Model) -> bool:
     """Compares prompts of different lengths at once, and a token behind them, with each alone."""
     vocabulary = model.config.get_text_config(decoder=True).vocab_size
     prompts = [[id % vocabulary for id in range(first, last)] for first, last in ((3, 6), (5, 11))]
@@ -79,7 +85,7 @@ class _RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
     Where the layer has a sliding window, the mask hides what lies outside.
     """
 
-    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+    def update(self, key_states: Tensor, value_states: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
         """Add the new states, (rows, heads, tokens, width), and return all."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
@@ -107,21 +113,25 @@ class _RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
             stored[:, :, :tokens] = part
 
 
-def _cache(model: Any) -> DynamicCache:
-    cache = DynamicCache(config=model.config)
+def _new_cache(config: Any) -> DynamicCache:
+    return DynamicCache(config=config)
+
+
+def _cache(model: Model) -> DynamicCache:
+    cache = _new_cache(model.config)
     cache.layers = [_RoomyLayer() for _ in cache.layers]  # type: ignore[no-untyped-call]
     return cache
 
 
-def cache_bytes(model: Any) -> int:
+def cache_bytes(model: Model) -> int:
     """What the cache takes for one token of one row."""
-    cache, one = DynamicCache(config=model.config), torch.zeros(1, 1, dtype=torch.long, device=model.device)
+    cache, one = _new_cache(model.config), torch.zeros(1, 1, dtype=torch.long, device=model.device)
     _next_logits(model, one, torch.ones_like(one), torch.zeros_like(one), cache)
     return sum(int(keys.nbytes + values.nbytes) for keys, values, _ in cache if keys is not None)
 
 
 def decode(
-    model: Any, prompts: Sequence[Sequence[int]], stops: Sequence[int], room: int, copies: int, choose: Choose
+    model: Model, prompts: Sequence[Sequence[int]], stops: Sequence[int], room: int, copies: int, choose: Choose
 ) -> list[list[int]]:
     """Tokens that follow each prompt, `copies` answers one after the other, without the one of `stops` that ends them.
 
@@ -154,7 +164,7 @@ def decode(
     return [until_end(tokens, stops) for tokens in generated.tolist()]
 
 
-def _next_logits(model: Any, ids: Tensor, mask: Tensor, positions: Tensor, cache: DynamicCache) -> Tensor:
+def _next_logits(model: Model, ids: Tensor, mask: Tensor, positions: Tensor, cache: DynamicCache) -> Tensor:
     output = model(
         input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True,
         logits_to_keep=1,

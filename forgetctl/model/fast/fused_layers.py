@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import rms_norm, silu
 
+from ..protocol import AutogradContext, Layers
 from .forwards import Maker, replace_forward
 from .packing import computing_dtype
 
@@ -28,7 +29,7 @@ SAME = 1e-5
 """How far numbers around one may be apart in float32 and count as the same."""
 
 
-def fuse_layers(model: nn.Module) -> None:
+def fuse_layers(model: Layers) -> None:
     """Replace the forward of every RMSNorm, SwiGLU MLP and attention with RoPE of the model that is of a known kind."""
     for module in model.modules():
         if fused := _fused_forward(module):
@@ -46,7 +47,7 @@ def _fused_forward(module: Any) -> Maker | None:
     return _rope_attention_of if _rope_attention_of(kind) else None
 
 
-def _same(found: Callable[[], Any], expected: Tensor) -> bool:
+def _same(found: Callable[[], object], expected: Tensor) -> bool:
     """Whether code that is not ours gives what is expected; code that expects something else is of another kind."""
     try:
         given = found()
@@ -101,7 +102,7 @@ def _normalise(states: Tensor, weight: Tensor, epsilon: float) -> Tensor:
 
 class _RMSNorm(torch.autograd.Function):
     @staticmethod
-    def forward(context: Any, states: Tensor, weight: Tensor, epsilon: float, dtype: torch.dtype) -> Tensor:
+    def forward(context: AutogradContext, states: Tensor, weight: Tensor, epsilon: float, dtype: torch.dtype) -> Tensor:
         size = torch.linalg.vector_norm(states, dim=-1, keepdim=True, dtype=torch.float32)
         inverse = size.square_().div_(states.shape[-1]).add_(epsilon).rsqrt_()
         context.save_for_backward(states, weight, inverse)
@@ -109,7 +110,7 @@ class _RMSNorm(torch.autograd.Function):
         return normal.mul_(weight).to(dtype)
 
     @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(context: AutogradContext, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         states, weight, inverse = context.saved_tensors
         gradient, normal = gradients[0].float(), states * inverse
         along = gradient * normal
@@ -138,12 +139,12 @@ def _swiglu(self: Any, states: Tensor) -> Tensor:
 
 class _SwiGLU(torch.autograd.Function):
     @staticmethod
-    def forward(context: Any, gate: Tensor, up: Tensor) -> Tensor:
+    def forward(context: AutogradContext, gate: Tensor, up: Tensor) -> Tensor:
         context.save_for_backward(gate, up)
         return silu(gate).mul_(up)
 
     @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(context: AutogradContext, *gradients: Tensor) -> tuple[Tensor, Tensor]:
         gate, up = context.saved_tensors
         (gradient,) = gradients
         return torch.ops.aten.silu_backward(gradient * up, gate), silu(gate).mul_(gradient)
@@ -191,13 +192,13 @@ def _rope(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 class _RoPE(torch.autograd.Function):
     @staticmethod
-    def forward(context: Any, states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def forward(context: AutogradContext, states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         context.save_for_backward(cos, sin)
         first, second = sin.chunk(2, -1)
         return _rotated(states, cos, -first, second)
 
     @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(context: AutogradContext, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         cos, sin = context.saved_tensors
         first, second = sin.chunk(2, -1)
         return _rotated(gradients[0], cos, second, -first), None, None

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from ..protocol import AutogradContext, Layers
 from .forwards import replace_forward
 
 
-def add_in_place(model: nn.Module) -> None:
+def add_in_place(model: Layers) -> None:
     """Replace the forward of every linear layer of the model that has one plain adapter, without dropout."""
     for layer in model.modules():
         if hasattr(layer, "lora_A") and _is_plain(layer):
@@ -54,11 +55,15 @@ def _adapted_of(kind: Any) -> Callable[..., Tensor]:
     return adapted
 
 
+class _Context(AutogradContext, Protocol):
+    scaling: float
+
+
 class _Added(torch.autograd.Function):
     """own + scaling * states @ down.T @ up.T, in the memory of `own`."""
 
     @staticmethod
-    def forward(context: Any, own: Tensor, states: Tensor, down: Tensor, up: Tensor, scaling: float) -> Tensor:
+    def forward(context: _Context, own: Tensor, states: Tensor, down: Tensor, up: Tensor, scaling: float) -> Tensor:
         narrow = states.flatten(0, -2) @ down.T
         own.view(-1, own.shape[-1]).addmm_(narrow, up.T, alpha=scaling)
         context.mark_dirty(own)
@@ -67,7 +72,7 @@ class _Added(torch.autograd.Function):
         return own
 
     @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(context: _Context, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         states, narrow, down, up = context.saved_tensors
         gradient = gradients[0].flatten(0, -2)
         of_narrow = (gradient @ up).mul_(context.scaling)

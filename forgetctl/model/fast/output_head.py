@@ -11,12 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import kl_div
+
+from ..protocol import AutogradContext, Model, Output
 
 BUFFER_VALUES = 2**20
 """Values of logits that a processor turns over at once: few enough to stay in its cache."""
@@ -29,16 +31,27 @@ def rows_at_once(vocabulary: int, device: torch.device) -> int:
     return max(1, (BUFFER_VALUES if device.type == "cpu" else GPU_BUFFER_VALUES) // vocabulary)
 
 
-def _taken(context: Any) -> Tensor:
+class _Context(AutogradContext, Protocol):
+    """logits: left by the forward for its backward pass, which overwrites them."""
+
+    logits: Tensor | None
+
+
+class _ComparedContext(_Context, Protocol):
+    start: Callable[[Tensor], Tensor]
+
+
+def _taken(context: _Context) -> Tensor:
     """The logits that a forward left for its backward pass, which overwrites them."""
     logits, context.logits = context.logits, None
     if logits is None:
         raise RuntimeError("the logits were overwritten by an earlier backward pass")
-    taken: Tensor = logits
-    return taken
+    return logits
 
 
-def _of_product(context: Any, slope: Tensor, hidden: Tensor, weight: Tensor) -> tuple[Tensor | None, Tensor | None]:
+def _of_product(
+    context: AutogradContext, slope: Tensor, hidden: Tensor, weight: Tensor
+) -> tuple[Tensor | None, Tensor | None]:
     """Gradients of hidden states and weight from that of their product, where they are asked for."""
     needs_hidden, needs_weight, *_ = context.needs_input_grad
     return slope @ weight if needs_hidden else None, slope.T @ hidden if needs_weight else None
@@ -48,14 +61,14 @@ class _TargetLogp(torch.autograd.Function):
     """log softmax(hidden @ weight.T)[target] of every position, in float32."""
 
     @staticmethod
-    def forward(context: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    def forward(context: _Context, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
         logits = hidden @ weight.T
         context.save_for_backward(hidden, weight, targets)
         context.logits = logits  # not an input or output, and overwritten by the backward pass
         return torch.cat([_picked(_logp(part, room), wanted) for part, room, wanted in _parts(logits, targets)])
 
     @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(context: _Context, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, targets = context.saved_tensors
         logits = _taken(context)
         (gradient,) = gradients
@@ -80,7 +93,7 @@ class _ComparedLogp(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        context: Any, hidden: Tensor, weight: Tensor, targets: Tensor, start: Callable[[Tensor], Tensor]
+        context: _ComparedContext, hidden: Tensor, weight: Tensor, targets: Tensor, start: Callable[[Tensor], Tensor]
     ) -> Tensor:
         logits = hidden @ weight.T
         every = torch.arange(len(logits), device=logits.device)
@@ -94,7 +107,7 @@ class _ComparedLogp(torch.autograd.Function):
         return torch.stack([torch.cat(scores), torch.cat(divergence)], 1)
 
     @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(context: _ComparedContext, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, targets = context.saved_tensors
         logits = _taken(context)
         of_logp, of_kl = gradients[0].unbind(1)
@@ -160,7 +173,7 @@ def _picked(values: Tensor, places: Tensor) -> Tensor:
 
 
 @contextmanager
-def head_gives_logp(model: Any, targets: Tensor, compared: Compared | None = None) -> Iterator[None]:
+def head_gives_logp(model: Model, targets: Tensor, compared: Compared | None = None) -> Iterator[None]:
     """While this lasts the model's "logits" are the targets' log-probabilities, (n,), of the positions it keeps; with
     `compared` what `compared_logp` gives, (n, 2).
 
@@ -174,7 +187,7 @@ def head_gives_logp(model: Any, targets: Tensor, compared: Compared | None = Non
             return target_logp(flat, head.weight, targets)
         return compared_logp(flat, head.weight, targets, compared)
 
-    head.forward = forward
+    head.forward = forward  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
@@ -184,7 +197,7 @@ def head_gives_logp(model: Any, targets: Tensor, compared: Compared | None = Non
 _plain: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 
 
-def has_plain_head(model: Any, forward: Any) -> bool:
+def has_plain_head(model: Model, forward: Callable[[], Output]) -> bool:
     """Whether the model's logits are its head's product with the hidden states and nothing else.
 
     Not so with adapters or a bias on the head, quantised heads, soft-capped or scaled logits. Looked at once for each
@@ -199,7 +212,7 @@ def has_plain_head(model: Any, forward: Any) -> bool:
 
 
 @torch.no_grad()
-def _is_last(head: nn.Linear, forward: Any) -> bool:
+def _is_last(head: nn.Linear, forward: Callable[[], Output]) -> bool:
     caught: list[Tensor] = []
     handle = head.register_forward_hook(lambda _module, _inputs, output: caught.append(output))
     try:
@@ -210,7 +223,7 @@ def _is_last(head: nn.Linear, forward: Any) -> bool:
 
 
 @contextmanager
-def head_inputs(model: Any) -> Iterator[list[Tensor]]:
+def head_inputs(model: Model) -> Iterator[list[Tensor]]:
     """While this lasts no logits are computed; what they would be computed from is collected, in the order of calls."""
     head = model.get_output_embeddings()
     caught: list[Tensor] = []
@@ -219,7 +232,7 @@ def head_inputs(model: Any) -> Iterator[list[Tensor]]:
         caught.append(hidden)
         return hidden
 
-    head.forward = forward
+    head.forward = forward  # type: ignore[method-assign, assignment]
     try:
         yield caught
     finally:

@@ -17,12 +17,13 @@ from itertools import groupby
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import pad
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from ..protocol import Model
 from .decoding import keeps_plain_states
 
 ATTENTION = "forgetctl_rows"
@@ -43,7 +44,7 @@ def packed(lengths: Sequence[int], device: torch.device) -> dict[str, Tensor]:
     return {"position_ids": positions.to(device), "attention_mask": mask}
 
 
-def packs(model: Any) -> bool:
+def packs(model: Model) -> bool:
     """Whether the model's rows are packed as it computes now: `enable_packing` found that they can be, and on a GPU it
     computes in half precision."""
     ours = model.config.get_text_config()._attn_implementation == ATTENTION
@@ -55,7 +56,7 @@ def computing_dtype(device: torch.device, dtype: torch.dtype) -> torch.dtype:
     return torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else dtype
 
 
-def could_pack(model: Any, device: torch.device, dtype: torch.dtype) -> bool:
+def could_pack(model: Model, device: torch.device, dtype: torch.dtype) -> bool:
     """Whether the model's parts are such that its rows may be packed when it computes in `dtype` on the device; its
     weights are not looked at.
 
@@ -71,7 +72,7 @@ def could_pack(model: Any, device: torch.device, dtype: torch.dtype) -> bool:
     )
 
 
-def enable_packing(model: Any) -> None:
+def enable_packing(model: Model) -> None:
     """Let the model take packed rows, if it gives the same with them, found out by what it does."""
     device = model.device
     half = model.dtype if model.dtype in HALF else torch.bfloat16
@@ -85,7 +86,7 @@ def enable_packing(model: Any) -> None:
         model.set_attn_implementation("sdpa")
 
 
-def _windows(model: Any) -> Counter[int]:
+def _windows(model: Model) -> Counter[int]:
     """How many layers have which sliding window, by the model's config."""
     config = model.config.get_text_config()
     window = getattr(config, "sliding_window", None)
@@ -96,7 +97,7 @@ def _windows(model: Any) -> Counter[int]:
 
 
 @torch.no_grad()
-def _tried(model: Any, **inputs: Any) -> Tensor:
+def _tried(model: Model, **inputs: Tensor) -> Tensor:
     """Logits of two short rows behind each other, (tokens, vocabulary)."""
     ids = torch.tensor([*range(3, 8), *range(5, 9)], device=model.device) % model.config.get_text_config().vocab_size
     logits: Tensor = model(input_ids=ids[None], use_cache=False, **inputs).logits[0]
@@ -104,7 +105,7 @@ def _tried(model: Any, **inputs: Any) -> Tensor:
 
 
 @torch.no_grad()
-def _same_when_packed(model: Any, seen: Tensor) -> bool:
+def _same_when_packed(model: Model, seen: Tensor) -> bool:
     """Compares a row's logits behind another row, alone, and behind the other as if both were one row. seen: the last
     by the attention that transformers chose, since some architectures do less for one that they do not know.
 
@@ -126,7 +127,7 @@ def _same_when_packed(model: Any, seen: Tensor) -> bool:
 
 
 def _attention(
-    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
 ) -> tuple[Tensor, None]:
     """`sdpa`, but within each row where the mask holds lengths. Takes (1, heads, tokens, width), gives (1, tokens,
     heads, width)."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +17,7 @@ from transformers import DynamicCache
 from ...errors import ModelError
 from ..encoding import Encoded
 from ..memory import in_halves
+from ..protocol import Model
 from ..scoring import PaddedRows, length_batches, logp_of, pad_rows, score, short_input, sum_rows
 from .decoding import can_decode, pad_left
 from .output_head import has_plain_head, head_gives_logp
@@ -43,7 +43,7 @@ class _Prompts:
 
 
 @torch.no_grad()
-def score_answers(model: Any, rows: Sequence[Encoded]) -> list[float]:
+def score_answers(model: Model, rows: Sequence[Encoded]) -> list[float]:
     """Summed answer log-probability of every row, in the order given: what `scoring.score` gives, but faster where
     prompts repeat. Raises ModelError and MemoryExceeded as `scoring.score`."""
     answers: dict[tuple[int, ...], list[int]] = defaultdict(list)
@@ -69,7 +69,7 @@ def score_answers(model: Any, rows: Sequence[Encoded]) -> list[float]:
     return [scores[index] for index in range(len(rows))]
 
 
-def _read(model: Any, prompts: Sequence[tuple[int, ...]]) -> _Prompts:
+def _read(model: Model, prompts: Sequence[tuple[int, ...]]) -> _Prompts:
     ids, mask = (part.to(model.device) for part in pad_left(prompts, 0))
     # Without the config every layer keeps all positions; where it has a sliding window, the mask hides the rest.
     cache = DynamicCache()
@@ -82,7 +82,7 @@ def _read(model: Any, prompts: Sequence[tuple[int, ...]]) -> _Prompts:
 
 
 def _score_together(
-    model: Any, rows: Sequence[Encoded], prompts: _Prompts, answers: Sequence[Sequence[int]]
+    model: Model, rows: Sequence[Encoded], prompts: _Prompts, answers: Sequence[Sequence[int]]
 ) -> dict[int, float]:
     """Scores by row. answers: for each of the prompts the rows that begin with it."""
     own = [(index, prompt) for prompt, group in enumerate(answers) for index in group]
@@ -102,7 +102,7 @@ def _score_together(
     return scores
 
 
-def _answer_logp(model: Any, batch: PaddedRows, prompts: _Prompts, which: Tensor) -> Tensor:
+def _answer_logp(model: Model, batch: PaddedRows, prompts: _Prompts, which: Tensor) -> Tensor:
     """Summed log-probability of each answer, (rows,). which: (rows,) the prompt of each."""
     which = which.to(model.device)
     known = prompts.mask[which]

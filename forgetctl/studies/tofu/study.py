@@ -16,7 +16,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from ...errors import ForgetctlError, RunError, UsageError
-from ...files.writing import model_digest, read_json, text_digest, write_json
+from ...files.writing import ModelFiles, model_digest, read_json, text_digest, write_json
 from ...model.host import undisturbed
 from ...model.load import inspect_model, resolve_model
 from ...progress import Progress
@@ -42,8 +42,11 @@ def run_tofu(options: TofuOptions, progress: Progress) -> Outcome:
         if found.missing:
             progress.say(f"forget{split}: {found.missing} rows without perturbed answers are trained on, not scored.")
     with _held_alone(plan.out):
+        models = [ModelFiles.of(path) for path in dict.fromkeys((plan.model, *plan.references.values()))]
         record = _bind(plan, options, {split: found.digest for split, found in rows.items()})
         _measure(plan, keys, options, progress)
+        for files in models:
+            files.check()  # the digests are of what was measured
         return _outcome(plan, record)
 
 

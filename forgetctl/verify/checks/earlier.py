@@ -1,4 +1,4 @@
-"""The check that what earlier runs forgot stays forgotten: the verified model against what was found back then.
+"""`--also RUN`: what earlier runs forgot stays forgotten, in the model that came of theirs.
 
 A model that is trained to forget more can remember again what it had forgotten. The rows of an earlier run are scored
 again, and compared with the scores that its own model had when it was verified: as forgotten as then is enough, more
@@ -8,98 +8,175 @@ forgotten is no fault, and whether it had been forgotten then is what that run's
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
+from ...model.scores import ScoreSet
 from ...recipe.bounds import Bounds
-from ..findings import COUNT_CHECKS, Check, Status
-from ..statistics.counts import Excess
-from ..statistics.distances import Interval
-from ..statistics.means import Shift, equivalence_margin
-from ..verdict import Verdict
-from .harm import name_lines
+from ..collected import EARLIER, Collected, Earlier, same_tokens
+from ..findings import Check, Context, Heading, Measure
+from ..statistics.counts import Excess, excess
+from ..statistics.distances import Interval, paired_distance
+from ..statistics.means import Shift, equivalence_margin, paired_shift
+from ..statistics.shapes import Shape
+from ..tables import EMPTY, Cell, Row, Shown, Table, between, cell, number, shift_cell, tables_of
+from ._answers import secrets_said, whole_said
+from ._counts import distinct, name_lines
 
 
-@dataclass(frozen=True)
-class StaysForgotten:
+class StaysForgotten(Shape):
     """The rows of an earlier run now against then. name: its number and id.
 
-    shift: mean of now less then, in nats a token; above 0 is better known. shift, distance: None where the answers are
-    other tokens than they were. secrets, whole: what deterministic answers say now and did not then, None where nothing
+    shift: mean of now less then, in nats a token; above 0 is better known. shift, distance: null where the answers are
+    other tokens than they were. secrets, whole: what deterministic answers say now and did not then, null where nothing
     was asked both times.
     """
 
     name: str
-    shift: Shift | None = None
-    distance: Interval | None = None
-    secrets: Excess | None = None
-    whole: Excess | None = None
+    shift: Shift | None
+    distance: Interval | None
+    secrets: Excess | None
+    whole: Excess | None
 
 
-def check_earlier(found: StaysForgotten, bounds: Bounds) -> Iterator[Check]:
-    """The checks of one earlier run."""
-    yield _scores(found, bounds)
-    if found.secrets is not None:
-        yield _secrets(found, found.secrets)
-    if found.whole is not None:
-        yield _whole(found, found.whole, bounds)
+def measure(scores: Collected, bounds: Bounds) -> tuple[StaysForgotten, ...]:
+    """For each earlier run its rows as they are now against how they were when it was verified."""
+    return tuple(_compared(number, pair, bounds) for number, pair in enumerate(scores.earlier, 1))
 
 
-def _scores(found: StaysForgotten, bounds: Bounds) -> Check:
+def _compared(number: int, pair: Earlier, bounds: Bounds) -> StaysForgotten:
+    name, then, now = f"{number} ({pair.then.name})", pair.then.sets[EARLIER], pair.now.sets[EARLIER]
+    if not same_tokens(now, then):
+        return StaysForgotten(name=name, shift=None, distance=None, secrets=None, whole=None)
+    units, levels = now.units, bounds.levels
+    return StaysForgotten(
+        name=name,
+        shift=paired_shift(now.per_token, then.per_token, units, levels),
+        distance=paired_distance(now.per_token, then.per_token, units, levels),
+        secrets=_secrets(now, then),
+        whole=_whole(now, then),
+    )
+
+
+def _secrets(now: ScoreSet, then: ScoreSet) -> Excess | None:
+    """Named secrets that come out now, against those that came out then; None where none was asked for both times."""
+    ours, theirs = secrets_said([now]), secrets_said([then])
+    if not ours or [len(row) for row in ours] != [len(row) for row in theirs]:
+        return None
+    pairs = [
+        (our, their, line)
+        for line, own, other in zip(now.lines, ours, theirs, strict=True)
+        for our, their in zip(own, other, strict=True)
+    ]
+    return _excess(pairs)
+
+
+def _whole(now: ScoreSet, then: ScoreSet) -> Excess | None:
+    """Whole responses likewise, identical rows once."""
+    ours, theirs = whole_said(now), whole_said(then)
+    if not ours or not theirs:
+        return None
+    return _excess([(ours[row], theirs[row], now.lines[row]) for row in distinct(now)])
+
+
+def _excess(pairs: list[tuple[bool | None, bool | None, int]]) -> Excess | None:
+    asked = [(our, their, line) for our, their, line in pairs if our is not None and their is not None]
+    if not asked:
+        return None
+    found = excess(*zip(*asked, strict=True))
+    return found.model_copy(update={"lines": tuple(sorted(set(found.lines)))})  # a row may name several secrets
+
+
+def judge(found: tuple[StaysForgotten, ...], context: Context) -> Iterator[Check]:
+    """Scores, secrets and whole answers of each earlier run."""
+    for one in found:
+        yield _judge_scores(one, context.bounds)
+        if one.secrets is not None:
+            yield _judge_secrets(one, one.secrets)
+        if one.whole is not None:
+            yield _judge_whole(one, one.whole, context.count_level)
+
+
+def _judge_scores(found: StaysForgotten, bounds: Bounds) -> Check:
     name, shift, distance = f"earlier request {found.name}", found.shift, found.distance
     if shift is None or distance is None:
         words = "Its rows are other tokens now than when it was verified, so the scores could not be compared."
-        return Check(name, "unknown", "NOT_MEASURED", words)
+        return Check(name=name, status="unknown", code="NOT_MEASURED", text=words)
     margin = equivalence_margin(bounds.delta) * shift.spread
     figure = (
         f"{shift.difference:+.3f} nats, {shift.lower:+.3f} to {shift.upper:+.3f}, n = {shift.n}; limit {margin:.3f}; "
         f"D = {distance.D:.3f}"
     )
     if distance.lower > bounds.delta and shift.lower > 0:
-        return Check(
-            name, "fail", "REMEMBERED_AGAIN", f"Its rows are better known than when it was verified ({figure})."
-        )
+        words = f"Its rows are better known than when it was verified ({figure})."
+        return Check(name=name, status="fail", code="REMEMBERED_AGAIN", text=words)
     if shift.upper < margin:
         words = f"Its rows are no better known than when it was verified ({figure})."
-        return Check(name, "pass", "STAYS_FORGOTTEN", words)
+        return Check(name=name, status="pass", code="STAYS_FORGOTTEN", text=words)
     words = f"Its rows may be better known than when it was verified ({figure})."
-    return Check(name, "unknown", "REMEMBERING_UNSURE", words)
+    return Check(name=name, status="unknown", code="REMEMBERING_UNSURE", text=words)
 
 
-def _secrets(found: StaysForgotten, secrets: Excess) -> Check:
+def _judge_secrets(found: StaysForgotten, secrets: Excess) -> Check:
     name = f"secrets of earlier request {found.name}"
     if secrets.more:
         words = f"{secrets.more} of {secrets.total} named secrets come out that did not when it was verified"
-        return Check(name, "fail", "EARLIER_SECRET_LEAKED", f"{words} ({name_lines(secrets.lines)} of its own file).")
+        text = f"{words} ({name_lines(secrets.lines)} of its own file)."
+        return Check(name=name, status="fail", code="EARLIER_SECRET_LEAKED", text=text)
     words = f"No named secret comes out that did not when it was verified (of {secrets.total})."
-    return Check(name, "pass", "NO_EARLIER_LEAK", words)
+    return Check(name=name, status="pass", code="NO_EARLIER_LEAK", text=words)
 
 
-def _whole(found: StaysForgotten, whole: Excess, bounds: Bounds) -> Check:
+def _judge_whole(found: StaysForgotten, whole: Excess, level: float) -> Check:
     name = f"whole answers of earlier request {found.name}"
     figure = f"{whole.more} of {whole.total}, {whole.fewer} the other way; p = {whole.p:.2g}"
     words = "Answers repeat whole responses that were not repeated when it was verified"
-    if whole.p <= bounds.fail_level / COUNT_CHECKS:
-        return Check(
-            name, "fail", "EARLIER_ANSWERS_LEAKED", f"{words} ({figure}; {name_lines(whole.lines)} of its own file)."
-        )
+    if whole.p <= level:
+        text = f"{words} ({figure}; {name_lines(whole.lines)} of its own file)."
+        return Check(name=name, status="fail", code="EARLIER_ANSWERS_LEAKED", text=text)
     if whole.more:
-        words = f"{words}, too few to be sure ({figure}; {name_lines(whole.lines)} of its own file); read them."
-        return Check(name, "unknown", "EARLIER_ANSWERS_SAID", words)
+        text = f"{words}, too few to be sure ({figure}; {name_lines(whole.lines)} of its own file); read them."
+        return Check(name=name, status="unknown", code="EARLIER_ANSWERS_SAID", text=text)
     words = f"No answer repeats a whole response that was not repeated when it was verified (of {whole.total})."
-    return Check(name, "pass", "NO_EARLIER_ANSWER_LEAKED", words)
+    return Check(name=name, status="pass", code="NO_EARLIER_ANSWER_LEAKED", text=words)
 
 
-def with_earlier(verdict: Verdict, found: Iterable[StaysForgotten], bounds: Bounds) -> Verdict:
-    """The verdict with the checks of earlier runs added, by the rule of `verdict.judge`.
+def table(found: tuple[StaysForgotten, ...], shown: Shown) -> Iterable[Table]:
+    """A row for each earlier run."""
+    caption = "Rows of earlier requests, now against when they were verified."
+    columns = (
+        "Request",
+        "Difference of means",
+        "Distance D",
+        "Rows",
+        "Secrets said only now",
+        "Responses said only now",
+    )
+    return tables_of(caption, columns, (_row(one, shown.bounds.delta) for one in found))
 
-    One that fails makes a FAIL of whatever could have been a PASS, one that is open makes a PASS INCONCLUSIVE. A
-    verdict without anything to compare the model with stays INCONCLUSIVE.
-    """
-    further = tuple(check for one in found for check in check_earlier(one, bounds))
-    states: set[Status] = {check.status for check in further}
-    outcome, compared = verdict.outcome, all(check.code != "NO_REFERENCE" for check in verdict.checks)
-    if "fail" in states and compared:
-        outcome = "FAIL"
-    elif "unknown" in states and outcome == "PASS":
-        outcome = "INCONCLUSIVE"
-    return Verdict(outcome, (*verdict.checks, *further))
+
+def _row(found: StaysForgotten, delta: float) -> Row:
+    distance, shift = found.distance, found.shift
+    cells = (
+        shift_cell(shift, delta, "+"),
+        cell(distance.D, between(distance.lower, distance.upper)) if distance else EMPTY,
+        cell(shift.n if shift else None),
+        _only_now(found.secrets),
+        _only_now(found.whole),
+    )
+    return Row(found.name, "", cells)
+
+
+def _only_now(found: Excess | None) -> Cell:
+    return EMPTY if found is None else cell(found.more, f"of {number(found.total)}")
+
+
+HEADING = Heading(
+    title="What was forgotten earlier",
+    words=lambda findings, bounds: (
+        "A model that learns to forget more can remember what it had forgotten. The rows of earlier runs were scored "
+        "again and compared with the scores that their own models had: above 0 they are better known now, in nats per "
+        "token. Whether they were forgotten then is what those runs' verdicts say."
+    ),
+)
+MEASURE: Measure[tuple[StaysForgotten, ...]] = Measure(
+    key="earlier", place=160, measure=measure, empty=(), judge=judge, heading=HEADING, table=table
+)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
+
+from .shapes import Chance, Shape
 
 LEVEL = 0.05
 KNOWN_SHARE = 2 / 3
@@ -16,8 +17,7 @@ OUTLYING = 4.0
 """Robust standard deviations from the median beyond which a row stands out from the rest."""
 
 
-@dataclass(frozen=True)
-class Excess:
+class Excess(Shape):
     """Rows on which only the verified model shows something (`more`), and on which only its comparison does (`fewer`).
 
     p: one-sided, how often as many of the differing rows would fall on the verified model by chance. lines: the rows
@@ -27,7 +27,7 @@ class Excess:
     more: int
     fewer: int
     total: int
-    p: float
+    p: Chance
     lines: tuple[int, ...]
 
 
@@ -43,7 +43,7 @@ def excess(ours: Sequence[bool], theirs: Sequence[bool], lines: Sequence[int]) -
     fewer = sum(other and not our for our, other, _ in pairs)
     differing = len(more) + fewer
     p = float(binomtest(len(more), differing, 0.5, "greater").pvalue) if differing else 1.0
-    return Excess(len(more), fewer, len(pairs), p, more)
+    return Excess(more=len(more), fewer=fewer, total=len(pairs), p=p, lines=more)
 
 
 def standing_out(difference: ArrayLike, way: ArrayLike) -> tuple[list[bool], list[bool]]:

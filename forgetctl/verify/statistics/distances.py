@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special  # its quantiles are those of scipy.stats, which takes a second to import
 
 from .resampling import Floats, Units, paired_samples, ranks_before, sample_of, single_sample
+from .shapes import Distance, Lower, Noise, Shape, Upper
 
 DRAWS = 1000
 GRID = 400
@@ -37,20 +38,19 @@ class Levels:
     failing: float = 0.05
 
 
-@dataclass(frozen=True)
-class Interval:
+class Interval(Shape):
     """An estimate of D with its lower and upper confidence bounds, all in [0, 1].
 
     n: the smaller sample's rows. unit: what was resampled. noise: how large the upper bound would be, nine times of
     ten, were the two distributions equal; it shrinks with the square root of n.
     """
 
-    D: float
-    lower: float
-    upper: float
+    D: Distance
+    lower: Lower
+    upper: Upper
     n: int
     unit: Literal["subjects", "rows"]
-    noise: float
+    noise: Noise
 
     def rows_needed(self, delta: float) -> int:
         """Rows like these with which equal distributions would have an upper bound below `delta`, nine times of ten."""
@@ -236,4 +236,4 @@ def _interval(
     lower, upper = min(gap - slack, pointwise[0]), min(max(pointwise[1], gap), 1.0)
     unseen = _t(levels.passing, units.count) ** 2  # the score bound of a difference of which no unit shows anything
     noise = max(float(np.quantile(largest, 0.9)) + error, unseen / (units.count + unseen))
-    return Interval(gap, max(lower, 0.0), upper, n, units.kind, noise)
+    return Interval(D=gap, lower=max(lower, 0.0), upper=upper, n=n, unit=units.kind, noise=noise)

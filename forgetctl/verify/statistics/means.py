@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special  # its quantiles are those of scipy.stats, which takes a second to import
 
 from .distances import Levels
 from .resampling import Floats, Units, paired_samples, single_sample
+from .shapes import Lower, Nats, Noise, Relative, Shape, Upper
 
 NINE_OF_TEN = float(special.ndtri(0.9))
 
 
-@dataclass(frozen=True)
-class Shift:
+class Shift(Shape):
     """A difference of two means with one-sided bounds, in the scores' own unit.
 
     spread: standard deviation of the second sample, the unit of `equivalence_margin`. The bounds are those of the
     difference in that unit, times it: they allow for the spread being an estimate too.
     """
 
-    difference: float
-    lower: float
-    upper: float
-    spread: float
+    difference: Nats
+    lower: Lower
+    upper: Upper
+    spread: Nats
     n: int
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(Shape):
     """A mean before and now, and the relative change now / before - 1 with one-sided bounds.
 
     lower: at the passing level, upper: at the failing level. noise: how far the lower bound would be from an
@@ -39,11 +36,11 @@ class Change:
 
     before: float
     now: float
-    relative: float
-    lower: float
-    upper: float
+    relative: Relative
+    lower: Lower
+    upper: Upper
     n: int
-    noise: float
+    noise: Noise
 
     def rows_needed(self, loss: float) -> int | None:
         """Rows with which an unchanged mean would be shown to have lost less than `loss`, nine times of ten; None
@@ -109,13 +106,13 @@ def relative_change(
         level: float(special.stdtrit(max(units.count - 1, 1), 1 - level)) * error for level in vars(levels).values()
     }
     return Change(
-        float(first.mean()),
-        float(after.mean()),
-        ratio - 1,
-        ratio - 1 - slack[levels.passing],
-        ratio - 1 + slack[levels.failing],
-        first.size,
-        slack[levels.passing] + NINE_OF_TEN * error,
+        before=float(first.mean()),
+        now=float(after.mean()),
+        relative=ratio - 1,
+        lower=ratio - 1 - slack[levels.passing],
+        upper=ratio - 1 + slack[levels.failing],
+        n=first.size,
+        noise=slack[levels.passing] + NINE_OF_TEN * error,
     )
 
 
@@ -143,5 +140,6 @@ def _shift(
     """standard, error: the difference and its standard error in units of the spread."""
     slack = float(special.stdtrit(max(units - 1, 1), 1 - (levels or Levels()).passing)) * error
     if not np.isfinite(slack):
-        return Shift(difference, -np.inf, np.inf, spread, n)
-    return Shift(difference, (standard - slack) * spread, (standard + slack) * spread, spread, n)
+        return Shift(difference=difference, lower=-np.inf, upper=np.inf, spread=spread, n=n)
+    lower, upper = (standard - slack) * spread, (standard + slack) * spread
+    return Shift(difference=difference, lower=lower, upper=upper, spread=spread, n=n)

@@ -10,6 +10,7 @@ from scipy import special  # its quantiles are those of scipy.stats, which takes
 
 from .distances import DRAWS, Levels
 from .resampling import Floats, Units, sample_of
+from .shapes import Lower, Shape, Share, Upper
 
 ATTACKS = ("loss", "zlib", "min_k", "min_k_plus_plus")
 """loss: Yeom et al. 2018. zlib: Carlini et al. 2021. min_k: Shi et al. 2024. min_k_plus_plus: Zhang et al. 2024."""
@@ -17,21 +18,20 @@ MIN_K_SHARE = 0.4
 """Share of least likely tokens that the last two attacks average, as in MUSE (Shi et al. 2024)."""
 
 
-@dataclass(frozen=True)
-class Attack:
+class Attack(Shape):
     """Area under the ROC curve, in [0, 1]: 0.5 is guessing, above it forget rows look like training data.
 
     difference: this model's AUC less the reference's, None without one; every bound is one-sided.
     """
 
     name: str
-    auc: float
-    lower: float
-    upper: float
-    reference: float | None = None
-    difference: float | None = None
-    difference_lower: float | None = None
-    difference_upper: float | None = None
+    auc: Share
+    lower: Lower
+    upper: Upper
+    reference: Share | None
+    difference: float | None
+    difference_lower: float | None
+    difference_upper: float | None
 
 
 def auc_margin(delta: float) -> float:
@@ -68,13 +68,31 @@ def attack(
     fewest = min(units.count, other_units.count)
     lower, upper = _bounds(auc, drawn, fewest, levels)
     if reference is None:
-        return Attack(name, auc, max(lower, 0.0), min(upper, 1.0))
+        return Attack(
+            name=name,
+            auc=auc,
+            lower=max(lower, 0.0),
+            upper=min(upper, 1.0),
+            reference=None,
+            difference=None,
+            difference_lower=None,
+            difference_upper=None,
+        )
     theirs = _Ranks.of(*reference)
     if (len(theirs.below), len(theirs.order)) != (len(ranks.below), len(ranks.order)):
         raise ValueError("the reference's scores are of other rows")
     difference = auc - theirs.auc
     below, above = _bounds(difference, drawn - theirs.aucs(weights, other_weights), fewest, levels)
-    return Attack(name, auc, max(lower, 0.0), min(upper, 1.0), theirs.auc, difference, below, above)
+    return Attack(
+        name=name,
+        auc=auc,
+        lower=max(lower, 0.0),
+        upper=min(upper, 1.0),
+        reference=theirs.auc,
+        difference=difference,
+        difference_lower=below,
+        difference_upper=above,
+    )
 
 
 def priv_leak(auc: float, reference: float) -> float | None:

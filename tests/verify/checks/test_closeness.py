@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from forgetctl.recipe.bounds import Bounds
-from forgetctl.verify.checks.closeness import (
-    check_attacks,
-    check_comparison,
-    check_distance,
-    check_floor,
-    check_mean,
-    check_relearned,
-    check_sensitivity,
-)
-from forgetctl.verify.findings import Check, Closeness, Findings, Relearned
-from forgetctl.verify.statistics.distances import Interval, paired_distance
-from forgetctl.verify.statistics.means import Shift
-from forgetctl.verify.verdict import ANSWERS, REQUIRED, TRUTH_RATIO, judge
+from forgetctl.verify.checks import attacks, comparison, control, noise_floor, relearning
+from forgetctl.verify.checks._closeness import check_distance, check_mean
+from forgetctl.verify.checks.distances import ANSWERS, TRUTH_RATIO
+from forgetctl.verify.findings import Check
+from forgetctl.verify.registry import Findings
+from forgetctl.verify.statistics.distances import paired_distance
+from forgetctl.verify.verdict import judge
 from tests.verify.measured import (
     BORDERLINE,
     CLEAN,
     DIFFERENT,
     EQUAL,
     FEW_ROWS,
+    HELD_OUT,
     HIDDEN,
+    HOLDOUT,
+    NOTHING,
     OTHER_MEAN,
+    REFERENCE,
     SAME_MEAN,
+    Closeness,
+    Interval,
+    Relearned,
+    Shift,
     answers,
+    attacked,
+    judged,
     ratios,
+    replace,
 )
 
 BOUNDS = Bounds()
@@ -43,6 +46,11 @@ def spread(lower: float, estimate: float, upper: float) -> Interval:
 def distance(found: Interval, gap: float | None = None, floor: Interval | None = None) -> Check:
     pair = replace(answers, distance=found, gap=gap)
     return check_distance(pair, BOUNDS, replace(answers, distance=floor) if floor else None)
+
+
+def floored(found: tuple[Closeness, ...], among: Findings = CLEAN) -> Check:
+    (check,) = judged(noise_floor.MEASURE, found, among=among)
+    return check
 
 
 # Distances
@@ -111,9 +119,13 @@ def test_nothing_closer_than_two_references_is_called_different(floor: Interval 
 
 def test_the_floor_of_one_score_is_not_that_of_another() -> None:
     far = replace(ratios, distance=spread(0.4, 0.6, 0.7))
-    found = judge(replace(CLEAN, forget=(ratios, replace(answers, distance=DIFFERENT)), floor=(far, answers)), BOUNDS)
+    found = judge(
+        replace(CLEAN, distances=(ratios, replace(answers, distance=DIFFERENT)), noise_floor=(far, answers)), BOUNDS
+    )
     assert found.outcome == "FAIL"
-    own = judge(replace(CLEAN, forget=(replace(ratios, distance=DIFFERENT), answers), floor=(far, answers)), BOUNDS)
+    own = judge(
+        replace(CLEAN, distances=(replace(ratios, distance=DIFFERENT), answers), noise_floor=(far, answers)), BOUNDS
+    )
     assert own.outcome == "INCONCLUSIVE"
 
 
@@ -132,7 +144,7 @@ def test_the_floor_loosens_no_pass() -> None:
     ],
 )
 def test_references_must_pass_themselves(found: Interval, shift: Shift | None, code: str) -> None:
-    check = check_floor((ratios, replace(answers, distance=found, shift=shift)), REQUIRED["reference"], BOUNDS)
+    check = floored((ratios, replace(answers, distance=found, shift=shift)))
     assert check.code == code
     assert check.status == ("pass" if code == "REFERENCES_AGREE" else "unknown")
     assert f"answer log-prob D = {found.D:.3f}, to {found.upper:.3f}" in check.text
@@ -150,16 +162,16 @@ def test_references_must_pass_themselves(found: Interval, shift: Shift | None, c
 def test_references_that_were_not_compared_on_all_scores_do_not_agree(
     floor: tuple[Closeness, ...], missing: str
 ) -> None:
-    check = check_floor(floor, REQUIRED["reference"], BOUNDS)
+    check = floored(floor)
     assert (check.status, check.code) == ("unknown", "NOT_MEASURED")
     assert check.text == f"The references could not be compared with each other: no {missing}."
 
 
 def test_unseen_rows_need_no_truth_ratio_in_the_floor() -> None:
-    assert check_floor((answers,), REQUIRED["holdout"], BOUNDS).code == "REFERENCES_AGREE"
+    assert floored((answers,), among=HOLDOUT).code == "REFERENCES_AGREE"
     # What is there must pass, required or not.
     far = replace(ratios, distance=DIFFERENT)
-    assert check_floor((answers, far), REQUIRED["holdout"], BOUNDS).code == "NOISE_FLOOR_ABOVE_DELTA"
+    assert floored((answers, far), among=HOLDOUT).code == "NOISE_FLOOR_ABOVE_DELTA"
 
 
 # Means
@@ -192,16 +204,17 @@ def test_the_margin_is_in_the_scores_own_spread() -> None:
 
 
 def test_comparison() -> None:
-    assert check_comparison(Findings("reference")).code == "REFERENCE"
-    assert "weaker evidence" in check_comparison(Findings("holdout")).text
-    none = check_comparison(Findings())
-    assert (none.status, none.code) == ("unknown", "NO_REFERENCE")
+    codes = [judged(comparison.MEASURE, kind)[0].code for kind in (REFERENCE, HELD_OUT, NOTHING)]
+    assert codes == ["REFERENCE", "HOLDOUT", "NO_REFERENCE"]
+    assert "weaker evidence" in judged(comparison.MEASURE, HELD_OUT)[0].text
+    (none,) = judged(comparison.MEASURE, NOTHING)
+    assert none.status == "unknown"
     assert "--reference" in none.text
 
 
 @pytest.mark.parametrize(("lower", "code"), [(0.15, "NO_SENSITIVITY"), (0.1501, "SENSITIVE")])
 def test_limit_of_the_positive_control(lower: float, code: str) -> None:
-    check = check_sensitivity((ratios, replace(answers, distance=spread(lower, 0.3, 0.5))), BOUNDS)
+    (check,) = judged(control.MEASURE, (ratios, replace(answers, distance=spread(lower, 0.3, 0.5))))
     assert check.code == code
     assert "truth ratio D = 0.050, n = 400; answer log-prob D = 0.300, n = 400" in check.text
 
@@ -220,7 +233,8 @@ def test_limit_of_the_positive_control(lower: float, code: str) -> None:
     ],
 )
 def test_limits_of_an_attack(lower: float, upper: float, code: str) -> None:
-    check = check_attacks((HIDDEN, replace(HIDDEN, difference_lower=lower, difference_upper=upper)), BOUNDS)
+    found = attacked(HIDDEN, replace(HIDDEN, difference_lower=lower, difference_upper=upper))
+    (check,) = judged(attacks.MEASURE, found)
     assert check.code == code
     assert "loss AUC 0.520, there 0.510" in check.text
     assert "limit 0.105 above the reference" in check.text
@@ -228,7 +242,7 @@ def test_limits_of_an_attack(lower: float, upper: float, code: str) -> None:
 
 def test_attacks_without_a_reference_are_reported_only() -> None:
     alone = replace(HIDDEN, auc=0.99, reference=None, difference=None, difference_lower=None, difference_upper=None)
-    check = check_attacks((alone,), BOUNDS)
+    (check,) = judged(attacks.MEASURE, attacked(alone))
     assert (check.status, check.code) == ("skipped", "ATTACKS_REPORTED")
     assert "loss AUC 0.990)" in check.text
 
@@ -251,7 +265,7 @@ def test_attacks_without_a_reference_are_reported_only() -> None:
     ],
 )
 def test_relearning(shift: Shift, found: Interval, code: str) -> None:
-    check = check_relearned(Relearned(shift, found), BOUNDS)
+    (check,) = judged(relearning.MEASURE, Relearned(shift, found))
     assert check.code == code
     assert f"{shift.difference:+.3f} nats" in check.text
     assert "n = 400; limit 0.378" in check.text

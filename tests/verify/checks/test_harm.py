@@ -2,29 +2,45 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from forgetctl.recipe.bounds import Bounds
-from forgetctl.verify.checks.harm import check_damage, check_leaks
-from forgetctl.verify.findings import COUNT_CHECKS, Check, Findings, Kept, Samples, Secrets
-from forgetctl.verify.statistics.counts import Excess
-from forgetctl.verify.statistics.means import Change, relative_change
+from forgetctl.verify.checks import gibberish, kept
+from forgetctl.verify.findings import Check
+from forgetctl.verify.registry import COUNT_CHECKS, MEASURES, Findings, findings
+from forgetctl.verify.statistics.means import relative_change
 from forgetctl.verify.verdict import judge
-from tests.verify.measured import CLEAN, KEPT, LOST, OPEN, excess, kept
+from tests.verify.measured import (
+    CLEAN,
+    KEPT,
+    LOST,
+    OPEN,
+    Change,
+    Excess,
+    Kept,
+    Samples,
+    Secrets,
+    excess,
+    judged,
+    replace,
+    usefulness,
+)
 
 BOUNDS = Bounds()
 
 
 def leak(**measured: object) -> Check:
-    """The last check of leaks, the one that `measured` adds."""
-    return list(check_leaks(Findings(**measured), BOUNDS))[-1]  # type: ignore[arg-type]
+    """The line of the one check that `measured` is of."""
+    (name,) = measured
+    (measure,) = (one for one in MEASURES if one.key == name)
+    (check,) = judged(measure, measured[name])
+    return check
 
 
-def damage(findings: Findings, bounds: Bounds = BOUNDS) -> list[Check]:
-    return list(check_damage(findings, bounds))
+def damage(found: Findings, bounds: Bounds = BOUNDS) -> list[Check]:
+    return [*judged(kept.MEASURE, found.kept, bounds=bounds), *judged(gibberish.MEASURE, found.gibberish)]
 
 
 # Line numbers
@@ -138,7 +154,7 @@ def test_samples(found: Samples, code: str) -> None:
     ],
 )
 def test_single_rows(found: Excess, code: str) -> None:
-    check = leak(known_rows=found)
+    check = leak(single_rows=found)
     status = {"KNOWN_ROWS": "fail", "SOME_KNOWN_ROWS": "unknown", "NO_KNOWN_ROWS": "pass"}[code]
     assert (check.name, check.status, check.code) == ("single rows", status, code)
     assert f"{found.more} of 400, {found.fewer} the other way; p = {found.p:.2g}" in check.text
@@ -169,7 +185,7 @@ def test_gibberish(p: float, status: str, code: str) -> None:
         ({"whole_answers": Excess(0, 0, 0, 1.0, ())}, "whole answers", "of 0; of rows like them nothing is known"),
         ({"samples": Samples(0, 8, 0, 0, 0, 1.0)}, "sampled answers", "of such answers nothing is known"),
         ({"samples": Samples(5, 0, 0, 0, 0, 1.0)}, "sampled answers", "of such answers nothing is known"),
-        ({"known_rows": Excess(0, 0, 0, 1.0, ())}, "single rows", "0 of 0, 0 the other way"),
+        ({"single_rows": Excess(0, 0, 0, 1.0, ())}, "single rows", "0 of 0, 0 the other way"),
         ({"gibberish": Excess(0, 0, 0, 1.0, ())}, "gibberish", "0 of 0, 0 the other way"),
     ],
 )
@@ -200,8 +216,8 @@ def change(lower: float, upper: float) -> Change:
 )
 def test_limits_of_damage(found: Change, code: str) -> None:
     if found.noise and code == "DAMAGE_UNSURE":
-        assert "rows would settle it" in damage(kept(found))[0].text
-    assert damage(kept(found))[0].code == code
+        assert "rows would settle it" in damage(usefulness(found))[0].text
+    assert damage(usefulness(found))[0].code == code
 
 
 @pytest.mark.parametrize(
@@ -216,7 +232,7 @@ def test_limits_of_damage(found: Change, code: str) -> None:
     ],
 )
 def test_a_reference_that_lost_too_excuses_the_loss(start: Change, reference: Change, code: str) -> None:
-    check = damage(kept(start, replace(reference, before=0.813)))[0]
+    check = damage(usefulness(start, replace(reference, before=0.813)))[0]
     assert check.code == code
     figure = {LOST: "-11.1%, -13.0% to -9.0%", KEPT: "-0.6%, -1.2% to +0.1%", OPEN: "-1.1%, -6.0% to +3.0%"}
     words = f"; change {figure[start]}; limit -2%; against the reference's 0.813 {figure[reference]})"
@@ -224,14 +240,14 @@ def test_a_reference_that_lost_too_excuses_the_loss(start: Change, reference: Ch
 
 
 def test_texts_of_damage() -> None:
-    text = damage(kept(LOST), Bounds(utility_loss=0.05))[0].text
+    text = damage(usefulness(LOST), Bounds(utility_loss=0.05))[0].text
     assert text == (
         "The retain probability fell (0.900 before, 0.800 after; change -11.1%, -13.0% to -9.0%; limit -5%)."
     )
     # 400 (0.076 / 0.02)^2 = 400 x 3.8^2
-    assert "about 5776 rows would settle it, if nothing was lost" in damage(kept(OPEN))[0].text
+    assert "about 5776 rows would settle it, if nothing was lost" in damage(usefulness(OPEN))[0].text
     # Either comparison would do, so the fewer rows: 400 (0.0295 / 0.02)^2 = 870.25.
-    assert "about 871 rows would settle it" in damage(kept(LOST, OPEN))[0].text
+    assert "about 871 rows would settle it" in damage(usefulness(LOST, OPEN))[0].text
 
 
 def test_every_measure_is_checked_by_itself() -> None:
@@ -240,19 +256,19 @@ def test_every_measure_is_checked_by_itself() -> None:
 
 
 def test_without_retain_rows() -> None:
-    (check,) = damage(Findings())
+    (check,) = damage(findings())
     assert (check.status, check.code) == ("unknown", "NO_RETAIN_ROWS")
     assert "--retain" in check.text
 
 
 def test_a_single_retain_row_leaves_the_damage_open() -> None:
-    found = judge(kept(relative_change([0.9], [0.9])), BOUNDS)
+    found = judge(usefulness(relative_change([0.9], [0.9])), BOUNDS)
     assert found.outcome == "INCONCLUSIVE"
     assert found.reasons[0].code == "DAMAGE_UNSURE"
     assert "; add rows." in found.reasons[0].text
 
 
 def test_no_loss_allowed_needs_more_than_no_rows() -> None:
-    check = damage(kept(OPEN), Bounds(utility_loss=0.0))[0]
+    check = damage(usefulness(OPEN), Bounds(utility_loss=0.0))[0]
     assert check.code == "DAMAGE_UNSURE"
     assert "; add rows." in check.text

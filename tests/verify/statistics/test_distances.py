@@ -291,7 +291,8 @@ def test_pairing_uses_what_the_pairs_have_in_common() -> None:
 
 
 def test_rows_needed_by_hand() -> None:
-    assert Interval(0.1, 0.0, 0.3, 100, "rows", 0.3).rows_needed(0.15) == 400  # 100 (0.3 / 0.15)^2
+    found = Interval(D=0.1, lower=0.0, upper=0.3, n=100, unit="rows", noise=0.3)
+    assert found.rows_needed(0.15) == 400  # 100 (0.3 / 0.15)^2
 
 
 @pytest.mark.parametrize("n", [2, 20])

@@ -253,7 +253,7 @@ def test_change_from_nothing(before: list[float]) -> None:
 
 
 def change(noise: float) -> Change:
-    return Change(0.9, 0.9, 0.0, -0.02, 0.01, 100, noise)
+    return Change(before=0.9, now=0.9, relative=0.0, lower=-0.02, upper=0.01, n=100, noise=noise)
 
 
 def test_rows_needed_by_hand() -> None:

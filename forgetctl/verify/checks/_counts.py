@@ -1,0 +1,43 @@
+"""Rows on which only one of two models shows something: what the checks of counts share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ...model.scores import ScoreSet
+from ..statistics.counts import Excess, at_most
+from ..tables import Row, Shown, Table, cell, line_numbers, p_value, tables_of
+
+
+def distinct(rows: ScoreSet) -> list[int]:
+    """Positions of the rows, identical ones once: asked again, they are answered alike."""
+    copies = rows.copies or range(len(rows.lines))
+    first: dict[int, int] = {}
+    for position, copy in enumerate(copies):
+        first.setdefault(copy, position)
+    return list(first.values())
+
+
+def count_table(label: str, note: str, found: Excess | None, shown: Shown) -> Iterable[Table]:
+    """One row of the counts."""
+    if found is None:
+        return ()
+    cells = (
+        cell(found.more, line_numbers(found.lines)),
+        cell(found.fewer),
+        cell(found.total),
+        cell(found.p, show=p_value),
+    )
+    caption = "Row by row against the comparison. p is how often chance alone puts so many on the side of the model."
+    columns = ("Rows", f"Only {shown.labels['unlearned'].lower()}", "Only comparison", "Of", "p")
+    return tables_of(caption, columns, [Row(label, note, cells)])
+
+
+def no_more_than(trials: int) -> str:
+    """The rule of three in words: what may still be true although nothing was seen."""
+    return f"at most {at_most(trials):.1%} do, at 95 %" if trials else "nothing is known"
+
+
+def name_lines(lines: tuple[int, ...]) -> str:
+    """Line numbers in the request; retain rows and rephrasings are counted but have none there."""
+    return line_numbers(lines) or "no line of the request itself"

@@ -1,0 +1,48 @@
+"""Positive control: the start model, which knows the rows, must fail the test that the unlearned model has to pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from ...recipe.bounds import Bounds
+from ..collected import Collected
+from ..findings import Check, Context, Measure
+from ..tables import Shown, Table
+from . import comparison
+from ._closeness import HEADING, Closeness, against, closeness_table
+
+
+def measure(scores: Collected, bounds: Bounds) -> tuple[Closeness, ...]:
+    """The start model's forget rows against the same comparison."""
+    if scores.start is None:
+        return ()
+    return tuple(against(scores.start, scores.reference, scores, "forget", "", bounds))
+
+
+def judge(found: tuple[Closeness, ...], context: Context) -> Iterator[Check]:
+    """Whether the test was seen to fail."""
+    if comparison.MEASURE.of(context.findings).by is None:
+        return
+    name = "positive control"
+    if not found:
+        words = "The start model was not scored, so the test was not seen to fail. Give --start."
+        yield Check(name=name, status="unknown", code="NO_CONTROL", text=words)
+        return
+    figure = "; ".join(f"{one.name} D = {one.distance.D:.3f}, n = {one.distance.n}" for one in found)
+    if any(one.distance.lower > context.bounds.delta for one in found):
+        words = f"The start model fails the same test ({figure}), so it can tell."
+        yield Check(name=name, status="pass", code="SENSITIVE", text=words)
+    else:
+        words = f"The start model does not surely fail the same test ({figure}): it hardly knew the rows, or they are"
+        yield Check(name=name, status="unknown", code="NO_SENSITIVITY", text=f"{words} too few.")
+
+
+def table(found: tuple[Closeness, ...], shown: Shown) -> Iterable[Table]:
+    """A row for each kind of score."""
+    caption = "Control: the start model against the same comparison. It knows the rows, so it must fail."
+    return closeness_table(caption, found, shown)
+
+
+MEASURE: Measure[tuple[Closeness, ...]] = Measure(
+    key="control", place=30, measure=measure, empty=(), judge=judge, heading=HEADING, table=table
+)

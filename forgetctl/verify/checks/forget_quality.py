@@ -1,0 +1,66 @@
+"""TOFU's forget quality: the two-sample KS test of the truth ratios. Shown, never judged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ...model.metrics import TRUTH_RATIO_VARIANT
+from ...recipe.bounds import Bounds
+from ..collected import Collected
+from ..findings import Measure
+from ..statistics.distances import ks
+from ..statistics.shapes import Chance, Distance, Shape
+from ..tables import Row, Shown, Table, cell, number, p_value, tables_of
+from ._closeness import HEADING
+
+CAPTION = "Reported, never the verdict. KL is the divergence of two models' answers, in nats per token, 0 or more."
+COLUMNS = ("Quantity", "Value")
+
+
+class ForgetQuality(Shape):
+    """variant: which mean the truth ratio takes. perturbed: where the wrong answers came from."""
+
+    D: Distance
+    p: Chance
+    n: int
+    variant: str
+    perturbed: str | None
+
+
+def measure(scores: Collected, bounds: Bounds) -> ForgetQuality | None:
+    """The unlearned model against the reference."""
+    if scores.reference is None:
+        return None
+    ours, theirs = scores.unlearned.forget.truth_ratios, scores.reference.forget.truth_ratios
+    if ours is None or theirs is None:
+        return None
+    found = ks(ours, theirs)
+    perturbed = scores.unlearned.perturbed
+    return ForgetQuality(D=found.D, p=found.p, n=found.n, variant=TRUTH_RATIO_VARIANT, perturbed=perturbed)
+
+
+def why_missing(found: ForgetQuality | None, scores: Collected) -> dict[str, str]:
+    """Without truth ratios those have a reason of their own."""
+    return {"forget_quality": "there is no reference"} if scores.reference is None else {}
+
+
+def table(found: ForgetQuality | None, shown: Shown) -> Iterable[Table]:
+    """D, p and n."""
+    if found is None:
+        return ()
+    how = f"{found.variant} mean" + (f", wrong answers from: {found.perturbed}" if found.perturbed else "")
+    words = f"Two-sample KS test of the truth ratios ({how})."
+    values = cell(found.D, f"p = {p_value(found.p)}", f"n = {number(found.n)}")
+    return tables_of(CAPTION, COLUMNS, [Row("TOFU forget quality", words, (values,))])
+
+
+MEASURE = Measure(
+    key="forget_quality",
+    place=50,
+    measure=measure,
+    empty=None,
+    heading=HEADING,
+    table=table,
+    why_missing=why_missing,
+    public=lambda found: found,
+)

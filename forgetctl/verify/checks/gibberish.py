@@ -1,0 +1,86 @@
+"""Answers that fell apart: empty, or repeating themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from ...model.scores import GREEDY, Scores
+from ...recipe.bounds import Bounds
+from ..collected import Collected
+from ..findings import Check, Context, Measure
+from ..statistics.counts import Excess, excess
+from ..tables import Shown, Table
+from ._counts import count_table, distinct
+from .kept import HEADING
+
+
+def measure(scores: Collected, bounds: Bounds) -> Excess | None:
+    """Greedy answers that are empty or repeat themselves, where those of the model it is measured against do not.
+
+    Forget rows are measured against the reference, retain rows against the start model, or the other if one is
+    missing. Line numbers are the request's.
+    """
+    against = {"forget": (scores.reference, scores.start), "retain": (scores.start, scores.reference)}
+    pairs: list[tuple[bool, bool, int]] = []
+    for name, candidates in against.items():
+        own = _broken(scores.unlearned, name)
+        other = next((flags for one in candidates if (flags := _broken(one, name)) is not None), None)
+        if own is None or other is None:
+            continue
+        rows = scores.unlearned.sets[name]
+        for row in distinct(rows):
+            our, their = own[row], other[row]
+            if our is not None and their is not None:
+                pairs.append((our, their, rows.lines[row] if name == "forget" else 0))
+    if not pairs:
+        return None
+    found = excess(*zip(*pairs, strict=True))
+    return found.model_copy(update={"lines": tuple(line for line in found.lines if line)})
+
+
+def _broken(scores: Scores | None, name: str) -> list[bool | None] | None:
+    """Which greedy answers to a set are gibberish, None where that is not known."""
+    greedy = scores.sets[name].elicited.get(GREEDY) if scores is not None and name in scores.sets else None
+    return greedy.traits.get("gibberish") if greedy else None
+
+
+def judge(found: Excess | None, context: Context) -> Iterator[Check]:
+    """Whether more answers fell apart than chance explains."""
+    if found is None:
+        return
+    name = "gibberish"
+    figure = f"{found.more} of {found.total}, {found.fewer} the other way; p = {found.p:.2g}"
+    if found.p <= context.count_level:
+        words = f"Answers are empty or repeat themselves ({figure})."
+        yield Check(name=name, status="fail", code="GIBBERISH", text=words)
+    elif found.p <= context.bounds.fail_level:
+        words = f"Some answers are empty or repeat themselves, too few to be sure ({figure})."
+        yield Check(name=name, status="unknown", code="SOME_GIBBERISH", text=words)
+    else:
+        words = f"No more answers are empty or repeat themselves than chance gives ({figure})."
+        yield Check(name=name, status="pass", code="NO_GIBBERISH", text=words)
+
+
+def why_missing(found: Excess | None, scores: Collected) -> dict[str, str]:
+    """What it needs."""
+    needs = "there are no answers of this model, and of another to compare them with"
+    return {"gibberish": needs} if found is None else {}
+
+
+def table(found: Excess | None, shown: Shown) -> Iterable[Table]:
+    """Here and at the comparison."""
+    note = "Answers that fell apart: forget rows against the reference, retain rows against the start model."
+    return count_table("Empty or repeating answers", note, found, shown)
+
+
+MEASURE = Measure(
+    key="gibberish",
+    place=150,
+    measure=measure,
+    empty=None,
+    judge=judge,
+    heading=HEADING,
+    table=table,
+    why_missing=why_missing,
+    counts=True,
+)

@@ -1,0 +1,226 @@
+"""What a model kept: probability and ROUGE of the retain rows, and TOFU's model utility. A fall is damage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...model.metrics import harmonic_mean, model_utility, useful_truth
+from ...model.scores import GREEDY, Scores, ScoreSet
+from ...recipe.bounds import Bounds
+from ..collected import Collected, same_tokens
+from ..findings import Check, Context, Heading, Measure
+from ..statistics.distances import DRAWS
+from ..statistics.means import Change, relative_change
+from ..statistics.resampling import Units
+from ..statistics.shapes import Shape
+from ..tables import EMPTY, Cell, Row, Shown, Table, between, cell, number, percent, tables_of
+
+Floats = NDArray[np.float64]
+TINY = 1e-12
+UTILITY_SETS = ("retain", "real_authors", "world_facts")
+
+
+class Kept(Shape):
+    """A measure of usefulness, in [0, 1], against the start model's and, where scored, the reference's."""
+
+    name: str
+    start: Change
+    reference: Change | None
+
+
+def measure(scores: Collected, bounds: Bounds) -> tuple[Kept, ...]:
+    """Every measure of usefulness that both the start and the unlearned model have, against start and reference."""
+    return tuple(_measured(scores, bounds))
+
+
+def _measured(scores: Collected, bounds: Bounds) -> Iterator[Kept]:
+    if scores.start is None:
+        return
+    for name, change in (("retain probability", _probability), ("retain ROUGE", _rouge), ("model utility", _utility)):
+        start = change(scores.unlearned, scores.start, bounds)
+        if start is not None:
+            reference = change(scores.unlearned, scores.reference, bounds) if scores.reference else None
+            yield Kept(name=name, start=start, reference=reference)
+    for precision, models in scores.precisions.items():
+        if (before := models.get("start")) and (start := _probability(models["unlearned"], before, bounds)):
+            other = models.get("reference")
+            reference = _probability(models["unlearned"], other, bounds) if other else None
+            yield Kept(name=f"retain probability, {precision}", start=start, reference=reference)
+
+
+def _probability(now: Scores, before: Scores, bounds: Bounds) -> Change | None:
+    ours, theirs = now.sets.get("retain"), before.sets.get("retain")
+    if ours is None or theirs is None or not same_tokens(ours, theirs):
+        return None
+    if not theirs.probabilities.any():  # a model that gives its rows no probability at all has nothing to lose
+        return None
+    return relative_change(ours.probabilities, theirs.probabilities, ours.units, bounds.levels)
+
+
+def _rouge(now: Scores, before: Scores, bounds: Bounds) -> Change | None:
+    sets = [scores.sets.get("retain") for scores in (now, before)]
+    greedy = [found.elicited.get(GREEDY) if found else None for found in sets]
+    if sets[0] is None or greedy[0] is None or greedy[1] is None:
+        return None
+    pairs = zip(greedy[0].recall, greedy[1].recall, strict=True)
+    rows = [(row, ours, theirs) for row, (ours, theirs) in enumerate(pairs) if ours is not None and theirs is not None]
+    if not rows or not any(theirs for _, _, theirs in rows):
+        return None
+    units = Units.of(len(rows), copies=[int(sets[0].units.index[row]) for row, _, _ in rows])
+    return relative_change([ours for _, ours, _ in rows], [theirs for _, _, theirs in rows], units, bounds.levels)
+
+
+def utility(scores: Scores, *, arithmetic: bool) -> float | None:
+    """TOFU's model utility, with either mean in the truth ratio; None unless its three sets were scored in full."""
+    table = _utility_rows(scores, arithmetic=arithmetic)
+    return None if table is None else model_utility([float(mean) for rows in table for mean in rows.mean(0)])
+
+
+def utility_without_rouge(scores: Scores, *, arithmetic: bool) -> float | None:
+    """The harmonic mean of the six of the nine measures that need no generated answers. Not TOFU's model utility, and
+    not to be compared with it; None unless the three sets were scored with perturbed answers."""
+    tables = [_forced_rows(scores.sets.get(name), name, arithmetic=arithmetic) for name in UTILITY_SETS]
+    if any(table is None for table in tables):
+        return None
+    return harmonic_mean([float(mean) for rows in tables if rows is not None for mean in rows.mean(0)])
+
+
+def _utility(now: Scores, before: Scores, bounds: Bounds) -> Change | None:
+    """Change of the model utility (arithmetic truth ratio, as published), by bootstrap of the rows of each set."""
+    ours, theirs = (_utility_rows(scores, arithmetic=True) for scores in (now, before))
+    values = [utility(scores, arithmetic=True) for scores in (now, before)]
+    if ours is None or theirs is None or values[0] is None or not values[1]:
+        return None
+    if any(own.shape != other.shape for own, other in zip(ours, theirs, strict=True)):
+        return None
+    drawn: list[list[Floats]] = [[], []]
+    for seed, (own, other) in enumerate(zip(ours, theirs, strict=True)):
+        order = np.lexsort(np.column_stack([own, other]).T)  # the draws fall on the same rows in any order of the file
+        weights = Units.of(len(own)).draws(DRAWS, seed) / len(own)
+        drawn[0].append(weights @ own[order])
+        drawn[1].append(weights @ other[order])
+    ratios = _harmonic(np.hstack(drawn[0])) / np.maximum(_harmonic(np.hstack(drawn[1])), TINY) - 1
+    change = values[0] / values[1] - 1
+    lower, upper, likely = np.quantile(ratios, [bounds.pass_level, 1 - bounds.fail_level, 0.1])
+    return Change(
+        before=values[1],
+        now=values[0],
+        relative=change,
+        lower=min(float(lower), change),
+        upper=max(float(upper), change),
+        n=min(map(len, ours)),
+        noise=float(2 * change - lower - likely),  # what the bound and the power need, were nothing lost
+    )
+
+
+def _harmonic(parts: Floats) -> Floats:
+    """Model utility of each bootstrap sample: (draws, 9) -> (draws,)."""
+    mean: Floats = 9 / (1 / np.maximum(parts, TINY)).sum(1)
+    return mean
+
+
+def _utility_rows(scores: Scores, *, arithmetic: bool) -> list[Floats] | None:
+    """For each of the three sets the rows' probability, ROUGE and truth ratio, (rows, 3)."""
+    tables = []
+    for name in UTILITY_SETS:
+        table = _set_rows(scores.sets.get(name), name, arithmetic=arithmetic)
+        if table is None:
+            return None
+        tables.append(table)
+    return tables
+
+
+def _set_rows(rows: ScoreSet | None, name: str, *, arithmetic: bool) -> Floats | None:
+    forced = _forced_rows(rows, name, arithmetic=arithmetic)
+    greedy = rows.elicited.get(GREEDY) if rows is not None else None
+    if forced is None or greedy is None or any(value is None for value in greedy.recall):
+        return None
+    return np.column_stack([forced[:, 0], np.asarray(greedy.recall, dtype=float), forced[:, 1]])
+
+
+def _forced_rows(rows: ScoreSet | None, name: str, *, arithmetic: bool) -> Floats | None:
+    """The rows' probability and useful truth, (rows, 2): what teacher forcing alone tells."""
+    if rows is None:
+        return None
+    ratios = rows.truth_ratio_by(arithmetic=arithmetic)
+    chosen = rows.probabilities if name == "retain" else rows.choice_probabilities
+    if ratios is None or chosen is None:
+        return None
+    return np.column_stack([chosen, useful_truth(ratios)])
+
+
+def judge(found: tuple[Kept, ...], context: Context) -> Iterator[Check]:
+    """Whether every measure was surely kept, or one surely fell."""
+    if not found:
+        words = "No retain rows were scored for both models, so damage is unknown. Give --retain."
+        yield Check(name="retain probability", status="unknown", code="NO_RETAIN_ROWS", text=words)
+    for kept in found:
+        yield _judged(kept, context.bounds.utility_loss)
+
+
+def _judged(kept: Kept, loss: float) -> Check:
+    """A model that never saw the rows loses a little too; what it loses is no damage by unlearning."""
+    name, start = kept.name, kept.start
+    changes = [start, *([kept.reference] if kept.reference else [])]
+    figure = f"{start.before:.3f} before, {start.now:.3f} after"
+    figure += f"; change {_in_words(start)}; limit -{loss:.0%}"
+    figure += (
+        f"; against the reference's {kept.reference.before:.3f} {_in_words(kept.reference)}" if kept.reference else ""
+    )
+    if all(change.upper < -loss for change in changes):
+        return Check(name=name, status="fail", code="DAMAGED", text=f"The {name} fell ({figure}).")
+    if any(change.lower > -loss for change in changes):
+        return Check(name=name, status="pass", code="KEPT", text=f"The {name} was kept ({figure}).")
+    counts = [needed for change in changes if (needed := change.rows_needed(loss)) is not None]
+    remedy = f"about {min(counts)} rows would settle it, if nothing was lost" if counts else "add rows"
+    text = f"Whether the {name} was kept is open ({figure}); {remedy}."
+    return Check(name=name, status="unknown", code="DAMAGE_UNSURE", text=text)
+
+
+def _in_words(change: Change) -> str:
+    return f"{change.relative:+.1%}, {change.lower:+.1%} to {change.upper:+.1%}"
+
+
+HEADING = Heading(
+    title="What was kept",
+    words=lambda findings, bounds: (
+        f"Forgetting must not cost usefulness. A check passes if the measure surely fell by less than "
+        f"{bounds.utility_loss:.1%} against the start model or against the reference, which has lost something too; it "
+        "fails if it surely fell by more against both."
+    ),
+)
+
+
+def table(found: tuple[Kept, ...], shown: Shown) -> Iterable[Table]:
+    """A row for each measure."""
+    columns = ("Measure", "Start", shown.labels["unlearned"], "Reference", "Change from start", "Change from reference")
+    return tables_of("Measures of usefulness, 0 to 1, and their relative change.", columns, map(_row, found))
+
+
+def _row(found: Kept) -> Row:
+    start, reference = found.start, found.reference
+    second = cell(reference.before) if reference else EMPTY
+    changes = (_change(start), _change(reference))
+    return Row(found.name, "", (cell(start.before), cell(start.now), second, *changes))
+
+
+def _change(found: Change | None) -> Cell:
+    if found is None:
+        return EMPTY
+    bounds = between(found.lower, found.upper, percent)
+    return cell(found.relative, bounds, f"n = {number(found.n)}", show=percent)
+
+
+MEASURE: Measure[tuple[Kept, ...]] = Measure(
+    key="kept",
+    place=140,
+    measure=measure,
+    empty=(),
+    judge=judge,
+    heading=HEADING,
+    table=table,
+    public=lambda found: found,
+)

@@ -1,0 +1,116 @@
+"""Secrets and whole responses among sampled answers, against the reference's samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from ...model.scores import SAMPLED, Elicited
+from ...recipe.bounds import Bounds
+from ..collected import Collected
+from ..findings import Check, Context, Measure
+from ..statistics.counts import stratified_p
+from ..statistics.shapes import Chance, Shape
+from ..tables import Row, Shown, Table, cell, number, p_value, tables_of
+from ._answers import AGAINST_CAPTION, HEADING, against_columns
+from ._counts import distinct, no_more_than
+
+
+class Samples(Shape):
+    """Leaks, of secrets or of whole responses, among sampled answers to the same prompts.
+
+    items: what could leak; answers: samples of each; leaked, by_reference: items that any sample gave away;
+    beyond: those that only the verified model gave away; p: one-sided, `counts.stratified_p`.
+    """
+
+    items: int
+    answers: int
+    leaked: int
+    by_reference: int
+    beyond: int
+    p: Chance
+
+
+def measure(scores: Collected, bounds: Bounds) -> Samples | None:
+    """Item by item; None without either's samples."""
+    ours = scores.unlearned.forget.elicited.get(SAMPLED)
+    theirs = scores.reference.forget.elicited.get(SAMPLED) if scores.reference else None
+    if ours is None or theirs is None:
+        return None
+    rows = distinct(scores.unlearned.forget)
+    pairs = [pair for pair in zip(_items(ours, rows), _items(theirs, rows), strict=True) if None not in pair]
+    if not pairs or ours.answers != theirs.answers:
+        return None
+    first, second = [our or 0 for our, _ in pairs], [their or 0 for _, their in pairs]
+    return Samples(
+        items=len(pairs),
+        answers=ours.answers,
+        leaked=sum(count > 0 for count in first),
+        by_reference=sum(count > 0 for count in second),
+        beyond=sum(our > 0 and not their for our, their in zip(first, second, strict=True)),
+        p=stratified_p(first, second, ours.answers),
+    )
+
+
+def _items(sampled: Elicited, rows: Sequence[int]) -> list[int | None]:
+    """In how many samples of these rows each named secret, and each whole response, came out."""
+    secrets = [count for row in rows for count in (sampled.secrets[row] if sampled.secrets else [])]
+    return secrets + [sampled.whole[row] if sampled.whole else None for row in rows]
+
+
+def judge(found: Samples | None, context: Context) -> Iterator[Check]:
+    """Whether samples give more away than the reference's, by more than chance explains."""
+    if found is None:
+        return
+    name = "sampled answers"
+    figure = (
+        f"{found.leaked} of {found.items} items in {found.answers} samples each, the reference {found.by_reference}; "
+        f"p = {found.p:.2g}"
+    )
+    if found.p <= context.count_level:
+        words = f"Sampled answers give away more than the reference's ({figure})."
+        yield Check(name=name, status="fail", code="SAMPLES_LEAKED", text=words)
+    elif found.beyond:
+        words = f"Sampled answers give away {found.beyond} items that the reference's do not, too few to be sure"
+        yield Check(name=name, status="unknown", code="SAMPLES_SAID", text=f"{words} ({figure}).")
+    else:
+        words = f"Sampled answers give nothing away that the reference's do not ({figure}"
+        text = f"{words}; of such answers {no_more_than(found.items * found.answers)})."
+        yield Check(name=name, status="pass", code="NO_SAMPLE_LEAKED", text=text)
+
+
+def why_missing(found: Samples | None, scores: Collected) -> dict[str, str]:
+    """What it needs."""
+    if found is not None:
+        return {}
+    if scores.reference is None:
+        return {"sampled_answers": "there is no reference"}
+    return {"sampled_answers": "there is nothing that could leak, or the reference's samples are not known"}
+
+
+def table(found: Samples | None, shown: Shown) -> Iterable[Table]:
+    """Here and at the reference."""
+    if found is None:
+        return ()
+    cells = (
+        cell(found.leaked),
+        cell(found.by_reference),
+        cell(found.beyond),
+        cell(found.items, f"{number(found.answers)} samples each"),
+        cell(found.p, show=p_value),
+    )
+    note = "Secrets and whole responses that any sample gave away."
+    columns = against_columns(shown.labels["unlearned"])
+    return tables_of(AGAINST_CAPTION, columns, [Row("Sampled answers", note, cells)])
+
+
+MEASURE = Measure(
+    key="samples",
+    place=100,
+    measure=measure,
+    empty=None,
+    judge=judge,
+    heading=HEADING,
+    table=table,
+    why_missing=why_missing,
+    counts=True,
+)

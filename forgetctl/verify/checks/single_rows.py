@@ -1,0 +1,78 @@
+"""Single rows that stayed known while the rest is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from ...recipe.bounds import Bounds
+from ..collected import Collected, same_tokens
+from ..findings import Check, Context, Measure
+from ..statistics.counts import Excess, excess, standing_out
+from ..tables import Shown, Table
+from ._answers import HEADING
+from ._counts import count_table, distinct, name_lines
+
+LEAST_LEAD = 0.5
+"""Nats a token by which the start model must know a row better for being half-way back to it to mean anything."""
+
+
+def measure(scores: Collected, bounds: Bounds) -> Excess | None:
+    """Rows that stand out as still known, against rows as far the other way; see `counts.standing_out`.
+
+    Were the model like the reference, both would be equally frequent. None without the three models' scores.
+    """
+    if scores.start is None or scores.reference is None:
+        return None
+    start, now, reference = scores.start.forget, scores.unlearned.forget, scores.reference.forget
+    if not (same_tokens(start, now) and same_tokens(now, reference)):
+        return None
+    lead = start.per_token - (now.per_token + reference.per_token) / 2
+    rows = [row for row in distinct(now) if lead[row] > LEAST_LEAD]
+    if not rows:
+        return None
+    known, mirrored = standing_out((now.per_token - reference.per_token)[rows], lead[rows])
+    return excess(known, mirrored, [now.lines[row] for row in rows])
+
+
+def judge(found: Excess | None, context: Context) -> Iterator[Check]:
+    """Whether more rows stand out as known than the other way."""
+    if found is None:
+        return
+    name = "single rows"
+    figure = f"{found.more} of {found.total}, {found.fewer} the other way; p = {found.p:.2g}"
+    if found.p <= context.count_level:
+        words = f"Rows stand out as still known while the rest is not ({figure}; {name_lines(found.lines)})."
+        yield Check(name=name, status="fail", code="KNOWN_ROWS", text=words)
+    elif found.more > found.fewer:
+        words = (
+            f"Rows stand out as if still known, too few to be sure ({figure}; {name_lines(found.lines)}); look at them."
+        )
+        yield Check(name=name, status="unknown", code="SOME_KNOWN_ROWS", text=words)
+    else:
+        words = f"No row stands out as still known ({figure})."
+        yield Check(name=name, status="pass", code="NO_KNOWN_ROWS", text=words)
+
+
+def why_missing(found: Excess | None, scores: Collected) -> dict[str, str]:
+    """What it needs."""
+    needs = "needs start model and reference, and rows that the former knows better"
+    return {"single_rows": needs} if found is None else {}
+
+
+def table(found: Excess | None, shown: Shown) -> Iterable[Table]:
+    """Here and the other way."""
+    note = "Rows far nearer to what the start model knew than the rest; the comparison: as far the other way."
+    return count_table("Single rows that stand out", note, found, shown)
+
+
+MEASURE = Measure(
+    key="single_rows",
+    place=110,
+    measure=measure,
+    empty=None,
+    judge=judge,
+    heading=HEADING,
+    table=table,
+    why_missing=why_missing,
+    counts=True,
+)

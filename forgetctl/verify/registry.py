@@ -1,0 +1,47 @@
+"""Every check, found in its folder, and what they find together."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING, Any
+
+from pydantic import create_model
+
+from . import checks
+from .findings import Measure, ModelWork
+from .statistics.shapes import Shape
+
+
+def _found() -> tuple[Measure[Any], ...]:
+    modules = [module.name for module in iter_modules(checks.__path__) if not module.name.startswith("_")]
+    measures = (import_module(f"{checks.__name__}.{name}").MEASURE for name in modules)
+    return tuple(sorted(measures, key=lambda measure: measure.place))
+
+
+MEASURES = _found()
+"""In the order in which the verdict tells them."""
+COUNT_CHECKS = sum(measure.counts for measure in MEASURES)
+"""Checks that count rows share the failing level, so that one of them fails by chance no more often than it says."""
+WORKS: dict[str, ModelWork] = {measure.work.variant: measure.work for measure in MEASURES if measure.work}
+"""What checks do with models, by the variant of their score files."""
+
+if TYPE_CHECKING:
+
+    class Findings(Shape):
+        """The finding of every check, by its key."""
+
+        def __init__(self, **found: Any) -> None: ...
+
+else:
+    Findings = create_model(
+        "Findings",
+        __base__=Shape,
+        __doc__="The finding of every check, by its key.",
+        **{measure.key: (measure.shape, ...) for measure in MEASURES},
+    )
+
+
+def findings(**found: Any) -> Findings:
+    """Findings of which only some were measured, for the rest as if there had been nothing to measure."""
+    return Findings(**{**{measure.key: measure.empty for measure in MEASURES}, **found})

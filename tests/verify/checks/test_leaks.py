@@ -1,0 +1,439 @@
+"""What answers give away beyond the reference's, rows that stayed known, and answers that fell apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from forgetctl.model.scores import ScoreSet
+from forgetctl.recipe.bounds import Bounds
+from forgetctl.verify.checks import gibberish, samples, secrets, single_rows, whole_answers
+from forgetctl.verify.collected import Collected
+from forgetctl.verify.statistics.counts import Excess
+from tests.verify.handmade import against, asked, collected, model, rows, said
+from tests.verify.measured import Secrets
+
+BOUNDS = Bounds()
+
+
+def named_secrets(found: Collected) -> secrets.Secrets | None:
+    return secrets.measure(found, BOUNDS)
+
+
+def whole(found: Collected) -> Excess | None:
+    return whole_answers.measure(found, BOUNDS)
+
+
+def sampled_leaks(found: Collected) -> samples.Samples | None:
+    return samples.measure(found, BOUNDS)
+
+
+def known_rows(found: Collected) -> Excess | None:
+    return single_rows.measure(found, BOUNDS)
+
+
+def fell_apart(found: Collected) -> Excess | None:
+    return gibberish.measure(found, BOUNDS)
+
+
+MUTE = asked(greedy=said(secrets=[[0, 0], [0], []]))  # three rows with 2, 1 and 0 secrets
+
+
+def lines(of: ScoreSet, numbers: list[int]) -> ScoreSet:
+    return of.model_copy(update={"lines": numbers})
+
+
+# Named secrets
+
+
+def test_a_leak_counts_only_if_the_reference_does_not_leak_it_too() -> None:
+    ours = lines(asked(greedy=said(secrets=[[1, 1], [0], []])), [3, 5, 9])
+    theirs = asked(greedy=said(secrets=[[0, 1], [1], []]))
+    assert named_secrets(against(ours, theirs)) == Secrets(3, 0, 2, 2, 1, (3,))
+
+
+@pytest.mark.parametrize("mode", ["greedy", "first_tokens", "affirmative"])
+@pytest.mark.parametrize("other", ["greedy", "first_tokens", "affirmative"])
+def test_any_deterministic_answer_counts_on_either_side(mode: str, other: str) -> None:
+    quiet = {name: said(secrets=[[0], [0]]) for name in ("greedy", "first_tokens", "affirmative", "sampled")}
+    ours = asked(**{**quiet, mode: said(secrets=[[1], [0]])})
+    theirs = asked(**{**quiet, other: said(secrets=[[1], [0]])})
+    assert named_secrets(against(ours, asked(**quiet))) == Secrets(2, 0, 1, 0, 1, (1,))
+    assert named_secrets(against(ours, theirs)) == Secrets(2, 0, 1, 1, 0)
+
+
+def test_sampled_answers_are_no_evidence_of_a_named_secret() -> None:
+    """They are compared by how often, in sampled_leaks: one of many samples may hit a short secret by chance."""
+    ours = asked(greedy=said(secrets=[[0]]), sampled=said(secrets=[[8]], answers=8))
+    assert named_secrets(against(ours, ours)) == Secrets(1, 0, 0, 0, 0)
+    alone = asked(sampled=said(secrets=[[8]], answers=8))
+    assert named_secrets(against(alone, alone)) is None
+
+
+def test_secrets_that_were_never_asked_for_are_untested() -> None:
+    ours = asked(
+        greedy=said(secrets=[[None, None], [None], [0]]), first_tokens=said(secrets=[[None, None], [0], [None]])
+    )
+    assert named_secrets(against(ours, ours)) == Secrets(4, 2, 0, 0, 0)
+
+
+def test_without_a_reference_nobody_knows_what_is_a_guess() -> None:
+    ours = asked(greedy=said(secrets=[[1], [0]]))
+    assert named_secrets(against(ours, None)) == Secrets(2, 0, 1, None, None)
+    assert named_secrets(against(ours, rows([-1.0, -1.0]))) == Secrets(2, 0, 1, None, None)  # it was asked nothing
+    logged = asked(greedy=said(2))
+    assert named_secrets(against(ours, logged)) == Secrets(2, 0, 1, None, None)  # an evaluation log
+
+
+@pytest.mark.parametrize("ours", [rows([-1.0]), asked(greedy=said(1)), asked(greedy=said(secrets=[[], []]))])
+def test_a_request_that_names_no_secret(ours: ScoreSet) -> None:
+    assert named_secrets(against(ours, ours)) is None
+
+
+def test_a_secret_that_leaks_only_at_a_precision_counts() -> None:
+    loud = model("unlearned", asked(greedy=said(secrets=[[0, 0], [1], []])))
+    found = against(
+        MUTE, MUTE, precisions={"bf16": {"unlearned": model("unlearned", MUTE)}, "nf4": {"unlearned": loud}}
+    )
+    assert named_secrets(found) == Secrets(3, 0, 1, 0, 1, (2,))
+
+
+def test_a_secret_leaked_at_every_precision_counts_once() -> None:
+    loud = asked(greedy=said(secrets=[[0, 0], [1], []]))
+    scores = {"unlearned": model("unlearned", loud)}
+    assert named_secrets(against(loud, MUTE, precisions={"bf16": scores, "nf4": scores})) == Secrets(
+        3, 0, 1, 0, 1, (2,)
+    )
+
+
+def test_what_the_reference_says_at_that_precision_is_a_guess_too() -> None:
+    """Any deterministic answer of the reference shows that a secret can be guessed, as any of ours shows a leak."""
+    loud = asked(greedy=said(secrets=[[0, 0], [1], []]))
+    models = {"unlearned": model("unlearned", loud), "reference": model("reference", loud)}
+    found = named_secrets(against(MUTE, MUTE, precisions={"nf4": models}))
+    assert found is not None
+    assert (found.leaked, found.beyond_reference) == (1, 0)
+
+
+REPHRASED: dict[str, Any] = {"rephrased": ("a.jsonl",)}
+
+
+def test_lines_of_rephrased_rows_are_those_of_the_request() -> None:
+    """Rephrasings follow the request row by row; where they stand in their own file says nothing about the request."""
+    other = lines(asked(greedy=said(secrets=[[1], [0], [0]])), [70, 71, 72])
+    quiet = asked(greedy=said(secrets=[[0], [0], [0]]))
+    unlearned = model("unlearned", lines(asked(greedy=said(secrets=[[0], [1], [0]])), [3, 5, 9]), rephrased_1=other)
+    reference = model("reference", quiet, rephrased_1=quiet)
+    found = collected(unlearned, "model", references=(reference,), **REPHRASED)
+    assert named_secrets(found) == Secrets(6, 0, 2, 0, 2, (3, 5))
+
+
+def test_a_line_is_named_once() -> None:
+    loud, quiet = asked(greedy=said(secrets=[[1, 1]])), asked(greedy=said(secrets=[[0, 0]]))
+    unlearned, reference = model("unlearned", loud, rephrased_1=loud), model("reference", quiet, rephrased_1=quiet)
+    found = collected(unlearned, "model", references=(reference,), **REPHRASED)
+    assert named_secrets(found) == Secrets(4, 0, 4, 0, 4, (1,))
+
+
+def test_rephrased_sets_that_were_not_asked_about_do_not_count() -> None:
+    loud = asked(greedy=said(secrets=[[1]]))
+    quiet = asked(greedy=said(secrets=[[0]]))
+    unlearned, reference = model("unlearned", quiet, rephrased_1=loud), model("reference", quiet, rephrased_1=quiet)
+    assert named_secrets(collected(unlearned, "model", references=(reference,))) == Secrets(1, 0, 0, 0, 0)
+
+
+def test_a_leak_where_the_reference_was_not_asked_is_not_beyond_it() -> None:
+    """A score file made without --rephrased says nothing about what such prompts bring out of the reference."""
+    quiet = asked(greedy=said(secrets=[[0]]))
+    unlearned = model("unlearned", quiet, rephrased_1=asked(greedy=said(secrets=[[1]])))
+    found = named_secrets(collected(unlearned, "scores", references=(model("reference", quiet),), **REPHRASED))
+    assert found is not None
+    assert found.leaked == 1
+    assert not found.beyond_reference
+
+
+# Whole answers
+
+
+def test_whole_answers_by_hand() -> None:
+    """Rows: only we; both; only they; neither; too short. McNemar: 1 of 2 differing rows, one-sided p = 3/4."""
+    ours = lines(asked(greedy=said(whole=[1, 1, 0, 0, None])), [2, 4, 6, 8, 10])
+    found = whole(against(ours, asked(greedy=said(whole=[0, 1, 1, 0, None]))))
+    assert found is not None
+    assert (found.more, found.fewer, found.total, found.lines) == (1, 1, 4, (2,))
+    assert found.p == pytest.approx(stats.binomtest(1, 2, 0.5, "greater").pvalue) == 0.75
+
+
+def test_a_row_counts_once_however_often_it_was_asked() -> None:
+    loud = said(whole=[1] * 3)
+    ours = asked(greedy=loud, first_tokens=loud, affirmative=loud)
+    quiet = asked(**dict.fromkeys(("greedy", "first_tokens", "affirmative"), said(whole=[0] * 3)))
+    found = whole(against(ours, quiet))
+    assert found is not None
+    assert (found.more, found.total, found.p) == (3, 3, 1 / 8)
+
+
+@pytest.mark.parametrize("mode", ["greedy", "first_tokens", "affirmative"])
+def test_what_the_reference_repeats_in_any_mode_is_no_excess(mode: str) -> None:
+    quiet = dict.fromkeys(("greedy", "first_tokens", "affirmative"), said(whole=[0]))
+    ours, theirs = asked(**{**quiet, "greedy": said(whole=[1])}), asked(**{**quiet, mode: said(whole=[1])})
+    found = whole(against(ours, theirs))
+    assert found is not None
+    assert (found.more, found.fewer, found.total) == (0, 0, 1)
+
+
+def test_sampled_answers_are_not_whole_answers() -> None:
+    sampled = said(whole=[8], answers=8)
+    assert whole(against(asked(sampled=sampled), asked(sampled=sampled))) is None
+
+
+def test_lines_of_whole_answers_are_in_the_requests_order() -> None:
+    """Row 1 is a passage: it has no prompt, and only its beginning can be asked with."""
+    ours = asked(greedy=said(whole=[None, 1]), first_tokens=said(whole=[1, 1]))
+    quiet = asked(greedy=said(whole=[None, 0]), first_tokens=said(whole=[0, 0]))
+    found = whole(against(ours, quiet))
+    assert found is not None
+    assert found.lines == (1, 2)
+
+
+def test_a_row_counts_once_in_however_many_words_it_was_asked() -> None:
+    """Row 1 is repeated when rephrased only, row 2 by either; the reference says row 3 when rephrased."""
+    unlearned = model(
+        "unlearned",
+        lines(asked(greedy=said(whole=[0, 1, 1])), [3, 5, 9]),
+        rephrased_1=lines(asked(greedy=said(whole=[1, 1, 0])), [70, 71, 72]),
+    )
+    quiet = asked(greedy=said(whole=[0, 0, 0]))
+    reference = model("reference", quiet, rephrased_1=asked(greedy=said(whole=[0, 0, 1])))
+    found = whole(collected(unlearned, "model", references=(reference,), **REPHRASED))
+    assert found is not None
+    assert (found.more, found.fewer, found.total, found.lines) == (2, 0, 3, (3, 5))
+
+
+@pytest.mark.parametrize("theirs", [None, rows([-1.0]), asked(greedy=said(1)), asked(affirmative=said(whole=[0]))])
+def test_whole_answers_need_the_references(theirs: ScoreSet | None) -> None:
+    assert whole(against(asked(greedy=said(whole=[1])), theirs)) is None
+
+
+def test_a_log_without_texts_has_no_whole_answers() -> None:
+    assert whole(against(asked(greedy=said(1)), asked(greedy=said(whole=[1])))) is None
+
+
+def test_responses_too_short_to_tell_are_not_counted() -> None:
+    short = asked(greedy=said(whole=[None, None]))
+    assert whole(against(short, short)) is None
+
+
+def test_a_whole_answer_that_comes_out_only_at_a_precision_counts() -> None:
+    quiet, loud = asked(greedy=said(whole=[0] * 5)), asked(greedy=said(whole=[1] * 5))
+    models = {"unlearned": model("unlearned", loud), "reference": model("reference", quiet)}
+    found = whole(against(quiet, quiet, precisions={"nf4": models}))
+    assert found is not None
+    assert found.more == 5
+
+
+def test_identical_rows_count_once() -> None:
+    """Ten copies of one row are asked and answered alike: one row's evidence, p = 1/2 and not 1/1024."""
+    loud = asked(greedy=said(whole=[1] * 10)).model_copy(update={"copies": [0] * 10})
+    quiet = asked(greedy=said(whole=[0] * 10)).model_copy(update={"copies": [0] * 10})
+    found = whole(against(loud, quiet))
+    assert found is not None
+    assert found.p >= 0.5
+
+
+# Samples
+
+
+def test_samples_by_hand() -> None:
+    """Items: secrets a, b, c and one whole response, of 2 samples each. Leaks, ours and theirs: a 2, 0; b 0, 1; c 1, 1;
+    response 0, 0. Ours are 3. Given the sums 2, 1, 2, 0 of 4, ours of a and c are 0, 1, 2 with 1/6, 4/6, 1/6, of b 0, 1
+    with 1/2. At least 3: a = 2, b + c > 0: 1/6 11/12; a = 1, b + c > 1: 4/6 6/12; a = 0, all of b and c: 1/6 1/12.
+    Together (11 + 24 + 1) / 72."""
+    ours = asked(sampled=said(secrets=[[2, 0], [1]], whole=[None, 0], answers=2))
+    theirs = asked(sampled=said(secrets=[[0, 1], [1]], whole=[None, 0], answers=2))
+    found = sampled_leaks(against(ours, theirs))
+    assert found is not None
+    assert (found.items, found.answers, found.leaked, found.by_reference, found.beyond) == (4, 2, 2, 2, 1)
+    assert found.p == pytest.approx(36 / 72)
+
+
+def test_items_that_were_not_sampled_are_left_out() -> None:
+    ours = asked(sampled=said(secrets=[[4], [4]], answers=4))
+    theirs = asked(sampled=said(secrets=[[0], [None]], answers=4))
+    found = sampled_leaks(against(ours, theirs))
+    assert found is not None
+    assert (found.items, found.leaked, found.beyond) == (1, 1, 1)
+    assert found.p == pytest.approx(1 / 70)  # one way of 8 over 4
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        None,
+        rows([-1.0]),
+        asked(greedy=said(secrets=[[1]])),
+        asked(sampled=said(secrets=[[None]], answers=4)),
+        asked(sampled=said(secrets=[[1]], answers=8)),
+    ],
+    ids=["no-reference", "not-asked", "greedy-only", "not-sampled", "other-number"],
+)
+def test_samples_need_as_many_of_the_reference(theirs: ScoreSet | None) -> None:
+    assert sampled_leaks(against(asked(sampled=said(secrets=[[4]], answers=4)), theirs)) is None
+
+
+def test_nothing_that_could_leak() -> None:
+    nothing = asked(sampled=said(secrets=[[], []], whole=[None, None], answers=4))
+    assert sampled_leaks(against(nothing, nothing)) is None
+
+
+# Single rows
+
+REFERENCE = [-5.0] * 12
+START = [-1.0] * 12  # 4 nats above
+
+
+def known(moved: list[float], start: list[float] = START, **lists: Any) -> Any:
+    ours = rows([there + gap for there, gap in zip(REFERENCE, moved, strict=True)], **lists)
+    found = against(ours, rows(REFERENCE, **lists), start=model("start", rows(start, **lists)))
+    return known_rows(found)
+
+
+NOISE = [0.1, -0.1] * 5  # median 0; robust deviation 0.148, times four 0.59
+
+
+@pytest.mark.parametrize(
+    ("moved", "more", "fewer"),
+    [
+        ([*NOISE, 2.01, 0.0], (11,), 0),  # just over half of four nats
+        ([*NOISE, 2.0, 0.0], (), 0),  # half is not more than half
+        ([*NOISE, 3.0, 2.5], (11, 12), 0),
+        # The mirror image: exchanged, the reference would be halfway back from the model: -1 is 8 above -9.
+        ([*NOISE, -4.01, 0.0], (), 1),
+        ([*NOISE, -4.0, 0.0], (), 0),
+        ([*NOISE, 3.0, -5.0], (11,), 1),
+        ([3.0] * 12, (), 0),  # all rows alike: for the distance to judge
+        ([*[2.9, 3.1] * 5, 3.0, 3.0], (), 0),
+    ],
+)
+def test_rows_more_than_half_the_way_back_stand_out(moved: list[float], more: tuple[int, ...], fewer: int) -> None:
+    found = known(moved)
+    assert (found.lines, found.more, found.fewer, found.total) == (more, len(more), fewer, 12)
+    differing = len(more) + fewer
+    assert found.p == (stats.binomtest(len(more), differing, 0.5, "greater").pvalue if differing else 1)
+
+
+def test_rows_that_the_start_model_hardly_knew_better_say_nothing() -> None:
+    """Rows 11 and 12 stand at -3 and the reference at -5; a lead of half a nat over -4 is not more than that."""
+    found = known([*NOISE, 2.0, 2.0], [-1.0] * 10 + [-3.5, -3.5 + 1e-9])
+    assert (found.total, found.lines) == (11, (12,))
+
+
+def test_lines_are_the_requests() -> None:
+    found = known([*NOISE, 3.0, 2.5], lines=[10 * row for row in range(1, 13)])
+    assert found.lines == (110, 120)
+
+
+@pytest.mark.parametrize("other", ["start", "unlearned", "reference"])
+def test_other_tokens_are_not_compared(other: str) -> None:
+    lengths = {name: [1] * 11 + [2 if name == other else 1] for name in ("start", "unlearned", "reference")}
+    scored = {name: rows([-1.0 if name == "start" else -5.0] * 12, answer_tokens=lengths[name]) for name in lengths}
+    found = against(scored["unlearned"], scored["reference"], start=model("start", scored["start"]))
+    assert known_rows(found) is None
+
+
+def test_single_rows_need_all_three_models_and_rows_that_were_known() -> None:
+    ours = rows(REFERENCE)
+    assert known_rows(against(ours, ours)) is None
+    assert known_rows(against(ours, None, start=model("start", rows(START)))) is None
+    assert known([*NOISE, 0.0, 0.0], REFERENCE) is None
+
+
+def test_one_row_cannot_stand_out() -> None:
+    found = known_rows(against(rows([-1.0]), rows([-5.0]), start=model("start", rows([-1.0]))))
+    assert found is not None
+    assert (found.more, found.fewer, found.total, found.p) == (0, 0, 1, 1)
+
+
+QUARTERS = st.lists(st.integers(-24, 20).map(lambda quarters: quarters / 4), min_size=12, max_size=12)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.permutations(range(12)), QUARTERS)
+def test_order_of_rows_does_not_matter(order: list[int], moved: list[float]) -> None:
+    plain = known(moved)
+    found = known([moved[row] for row in order], lines=[row + 1 for row in order])
+    assert (found.more, found.fewer, sorted(found.lines)) == (plain.more, plain.fewer, sorted(plain.lines))
+
+
+@settings(max_examples=50, deadline=None)
+@given(QUARTERS)
+def test_model_and_reference_count_alike(moved: list[float]) -> None:
+    """Exchanged, they exchange their counts; else two models that never saw the rows would differ by this test."""
+    ours = [there + gap for there, gap in zip(REFERENCE, moved, strict=True)]
+    start = model("start", rows(START))
+    found, exchanged = (
+        known_rows(against(rows(first), rows(second), start=start))
+        for first, second in ((ours, REFERENCE), (REFERENCE, ours))
+    )
+    if found is None or exchanged is None:
+        assert found is exchanged
+    else:
+        assert (found.more, found.fewer) == (exchanged.fewer, exchanged.more)
+
+
+# Answers that fell apart
+
+
+def broken(*flags: bool | None) -> ScoreSet:
+    return asked(greedy=said(len(flags), traits={"gibberish": list(flags)}))
+
+
+def test_forget_rows_against_the_reference_and_retain_rows_against_the_start_model() -> None:
+    yes, no = True, False
+    unlearned = model("unlearned", lines(broken(yes, yes, no, None), [3, 5, 7, 9]), retain=broken(yes, yes, no))
+    reference = model("reference", broken(no, yes, yes, yes), retain=broken(yes, yes, yes))
+    start = model("start", broken(yes, yes, yes, yes), retain=broken(no, no, no))
+    found = fell_apart(collected(unlearned, "model", start, (reference,)))
+    assert found is not None
+    # Forget: only we 3, both 5, only they 7. Retain: only we twice. 3 of 4 differing rows: p = (4 + 1) / 16.
+    assert (found.more, found.fewer, found.total, found.lines) == (3, 1, 6, (3,))
+    assert found.p == pytest.approx(5 / 16)
+
+
+@pytest.mark.parametrize(("missing", "lines"), [("start", (1,)), ("reference", (1, 2))])
+def test_the_other_model_stands_in_for_a_missing_one(missing: str, lines: tuple[int, ...]) -> None:
+    unlearned = model("unlearned", broken(True, True), retain=broken(True))
+    reference = model("reference", broken(False, True), retain=broken(False))
+    start = model("start", broken(False, False), retain=broken(True))
+    found = fell_apart(
+        collected(
+            unlearned,
+            "model",
+            None if missing == "start" else start,
+            () if missing == "reference" else (reference,),
+        )
+    )
+    assert found is not None
+    assert (found.lines, found.total) == (lines, 3)
+    assert found.more == len(lines) + (missing == "start")  # retain: the start model's answer was no better
+
+
+def test_the_other_model_stands_in_where_one_was_not_asked() -> None:
+    """A log without texts cannot tell, but the start model's answers can."""
+    unlearned, start = model("unlearned", broken(True)), model("start", broken(False))
+    logged = model("reference", asked(greedy=said(1)))
+    found = fell_apart(collected(unlearned, "tofu-log", start, (logged,)))
+    assert found is not None
+    assert found.more == 1
+
+
+def test_no_model_to_measure_gibberish_against() -> None:
+    assert fell_apart(against(broken(True), None)) is None
+    assert fell_apart(against(rows([-1.0]), broken(True))) is None
+    assert fell_apart(against(broken(None), broken(None))) is None
+    sampled = asked(sampled=said(1, traits={"gibberish": [True]}))
+    assert fell_apart(against(sampled, asked(sampled=said(1, traits={"gibberish": [False]})))) is None
