@@ -99,7 +99,7 @@ def reference(
     from ..recipe.recipe import LORA_RECIPE, load_recipe
 
     with computing(device):
-        from ..train.bystander import speaks
+        from ..train.distributed import is_main_process
         from ..train.reference import ReferenceOptions, Tuning, run_reference
 
     options = ReferenceOptions(
@@ -128,7 +128,7 @@ def reference(
         lora=load_recipe(LORA_RECIPE).lora if lora else None,
     )
     made = run_reference(options, tuning, progress)
-    if not speaks():
+    if not is_main_process():
         return
     if as_json:
         click.echo(json.dumps({"models": [str(path) for path in made]}, indent=1))
