@@ -19,7 +19,7 @@ from forgetctl.model.load import load_model, load_tokenizer
 from forgetctl.model.row_scorer import ALL_MODES, PRIMED, RowScorer
 from forgetctl.model.scores import GREEDY
 from forgetctl.model.scoring import score
-from forgetctl.model.windows import by_row, row_sums, row_tokens, windows_note, whole_rows
+from forgetctl.model.windows import by_row, row_sums, row_tokens, whole_rows, windows_note
 from forgetctl.recipe.recipe import Passages, Verify
 from forgetctl.rows.row import Row
 from tests.model.oracles import VOCABULARY, random_model, token_logp
