@@ -51,9 +51,9 @@ from ..recipe.recipe import Lora, Recipe
 from ..rows.formats import Fields, RowFile, read_rows
 from ..rows.row import Row
 from ..runs.layout import PROGRESS_LOG
-from .bystander import told_by
 from .callbacks import Figures
 from .checkpoints import checkpoint_step, last_checkpoint
+from .distributed import main_progress
 from .fine_tuning import fine_tuning, fine_tuning_task
 from .plan import ComputePlan, Workload, disk_bytes, make_plan, memory_limit, training_dtype
 from .schedule import MicroBatchLimits
@@ -155,7 +155,7 @@ def run_reference(options: ReferenceOptions, tuning: Tuning, progress: Progress 
     device = choose_device(options.device)
     ranks = join(device)
     machine = Machine(device=ranks.device or device, ranks=ranks, max_memory=options.max_memory)
-    progress = told_by(ranks, progress, machine.device)
+    progress = main_progress(ranks, progress, machine.device)
     with ranks.agreed():
         check_shardable(tuning.recipe(seed=1), ranks)
         base = resolve_model(options.base, allow_download=options.allow_download)
