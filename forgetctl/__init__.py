@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.2.0"
 
 if TYPE_CHECKING:
+    from .cli.api import resume_unlearn, run_unlearn, run_verify
     from .recipe.recipe import Recipe, load_recipe
     from .register.store import Register
     from .report.report import run_report
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
     from .seal.purge import PurgeOptions, run_purge
     from .seal.seal import SealOptions, run_seal
     from .train.options import UnlearnOptions, VerifyOptions
-    from .train.unlearn import resume_unlearn, run_unlearn
-    from .verify.verify import run_verify
 
 __all__ = [
     "AuditOptions",
@@ -69,14 +68,14 @@ _HOMES = {
     "UnlearnOptions": "train.options",
     "VerifyOptions": "train.options",
     "load_recipe": "recipe.recipe",
-    "resume_unlearn": "train.unlearn",
+    "resume_unlearn": "cli.api",
     "run_audit": "seal.audit",
     "run_prove": "seal.prove",
     "run_purge": "seal.purge",
     "run_report": "report.report",
     "run_seal": "seal.seal",
-    "run_unlearn": "train.unlearn",
-    "run_verify": "verify.verify",
+    "run_unlearn": "cli.api",
+    "run_verify": "cli.api",
 }
 
 

@@ -40,8 +40,7 @@ def bind(run: Run, parts: Sequence[Part], register: Path | None, method: str) ->
 def bound_register(run: Run, register: Path | None) -> Path | None:
     """The register to write the verdict to, None for a run that is bound to no request.
 
-    register: where it is now, if it was moved; else the run's own. Raises RunError if neither knows the run: better now
-    than after measuring.
+    register: where it is now, if it was moved; else the run's own. Raises RunError if neither knows the run.
     """
     if not run.record.get("requests"):
         return None

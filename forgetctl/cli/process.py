@@ -122,6 +122,11 @@ def _set_offline(value: str | None) -> None:
         setattr(constants, OFFLINE, (value or "").upper() in {"1", "ON", "YES", "TRUE"})
 
 
+def launched() -> bool:
+    """Whether a launcher started several processes, which agree on what is wrong before one of them says it."""
+    return os.environ.get("WORLD_SIZE", "1") != "1"
+
+
 @contextmanager
 def quick_imports() -> Iterator[None]:
     """Import torch and transformers in two thirds of the time: no looking for garbage meanwhile, and no compiler.

@@ -24,16 +24,6 @@ from ..progress import Bar, Pace
 STYLES = {"PASS": "bold green", "FAIL": "bold red", "INCONCLUSIVE": "bold yellow"}
 MARKS = {"pass": "ok", "fail": "FAIL", "unknown": "?", "skipped": "-"}
 MARK_STYLES = {"fail": "bold red", "unknown": "bold yellow"}
-MEASURES = {
-    "forget_probability": "forget probability",
-    "truth_ratio": "forget truth ratio",
-    "rouge": "forget ROUGE-L",
-    "exact_memorisation": "exact memorisation",
-    "extraction_strength": "extraction strength",
-    "retain_probability": "retain probability",
-    "retain_rouge": "retain ROUGE-L",
-    "model_utility": "model utility",
-}
 ALWAYS = ("forget_probability", "truth_ratio", "rouge", "retain_probability", "retain_rouge")
 """Measures that are shown even if no model has them."""
 LOOKING = 1.0
@@ -180,12 +170,14 @@ def show_dry_run(facts: Mapping[str, Any], row: tuple[str, str]) -> None:
 
 def show_verdict(verdict: Mapping[str, Any]) -> None:
     """Print a verdict: the figures, the checks, the outcome."""
+    from ..verify.checks.models import LABELS
+
     console = out()
     models = verdict["models"]
     roles = [role for role in ("start", "unlearned", "reference") if models.get(role)]
-    found = {key: [models[role].get(key) for role in roles] for key in MEASURES}
-    shown = {key: values for key, values in found.items() if key in ALWAYS or set(values) != {None}}
-    console.print(table(["", *roles], [[MEASURES[key], *map(_figure, values)] for key, values in shown.items()]))
+    values_of = {key: [models[role].get(key) for role in roles] for key in LABELS}
+    shown = {key: values for key, values in values_of.items() if key in ALWAYS or set(values) != {None}}
+    console.print(table(["", *roles], [[LABELS[key], *map(_figure, values)] for key, values in shown.items()]))
     if quality := verdict["forget_quality"]:
         console.print(
             f"TOFU forget quality: D = {quality['D']:.4f}, n = {quality['n']}, p = {quality['p']:.3e} "
@@ -204,11 +196,11 @@ AUDIT_STYLES = {"ok": "green", "note": "dim", "broken": "bold red", "malformed":
 AUDIT_WORDS = {0: ("sound", "bold green"), 1: ("broken", "bold red"), 2: ("malformed", "bold red")}
 
 
-def show_audit(found: Sequence[tuple[str, str, str]], code: int) -> None:
+def show_audit(findings: Sequence[tuple[str, str, str]], code: int) -> None:
     """Print an audit's findings (check, status, text) and its end."""
     console = out()
     grid = table(["check", "", "finding"], [])
-    for check, status, text in found:
+    for check, status, text in findings:
         grid.add_row(Text(one_line(check)), Text(AUDIT_MARKS[status], AUDIT_STYLES[status]), Text(one_line(text)))
     console.print(grid)
     console.print(Text.assemble("Bundle: ", AUDIT_WORDS.get(code, ("policy unmet", "bold yellow"))))

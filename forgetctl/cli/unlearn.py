@@ -25,12 +25,13 @@ from .options import (
     row_options,
     training_options,
 )
-from .process import computing
+from .process import computing, launched
 
 if TYPE_CHECKING:
     from ..recipe.recipe import Recipe
     from ..rows.formats import Fields
     from ..runs.run import Run
+    from ..train.inputs import Inputs
     from ..train.options import UnlearnOptions
     from .terminal import TerminalProgress
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 @click.option(
     "--model",
     metavar="DIR|RUN",
-    help="The start model: a Hugging Face directory in safetensors, or an earlier run, whose model it then is.",
+    help="The start model: a Hugging Face directory in safetensors, a GGUF file, or an earlier run, whose model it is.",
 )
 @click.option("--forget", type=PATH, metavar="FILE", help="The request, JSONL.")
 @click.option("--retain", type=PATH, metavar="FILE", help="Rows to keep; may be the whole training set.")
@@ -94,7 +95,7 @@ def unlearn(
         return
     if model is None or forget is None:
         raise click.UsageError("give --model and --forget (or --resume)")
-    from ..train.first_look import look_before_unlearning
+    from ..train.inputs import read
     from ..train.options import UnlearnOptions
 
     options = UnlearnOptions(
@@ -115,17 +116,17 @@ def unlearn(
         keep_adapter=keep_adapter,
         argv=tuple(sys.argv),
     )
-    look_before_unlearning(options)
+    inputs = None if launched() else read(options)  # before torch is imported, which takes seconds
     with computing(device):
-        from ..train.unlearn import run_unlearn
+        from .api import run_unlearn
 
     recipe = chosen.load(calibrated=holdout is not None)
     if holdout is not None:
         progress.say(recipe.description)
     if dry_run:
-        _dry_run(options, recipe, progress, as_json)
+        _dry_run(options, inputs, recipe, progress, as_json)
         return
-    _show(run_unlearn(options, recipe, progress), progress, as_json, named=out is not None)
+    _show(run_unlearn(options, recipe, progress, inputs), progress, as_json, named=out is not None)
 
 
 def _refuse_beside_resume() -> None:
@@ -140,16 +141,16 @@ def _refuse_beside_resume() -> None:
 
 def _resume(path: Path, progress: TerminalProgress, as_json: bool) -> None:
     with computing():
-        from ..train.unlearn import resume_unlearn
+        from .api import resume_unlearn
 
     _show(resume_unlearn(path, progress), progress, as_json, named=True)
 
 
 def _show(run: Run, progress: TerminalProgress, as_json: bool, *, named: bool) -> None:
     """Say where the model is. named: whether the owner chose the run, so that the next command must name it."""
-    from ..train.bystander import speaks
+    from ..train.distributed import is_main_process
 
-    if not speaks():
+    if not is_main_process():
         return
     if as_json:
         click.echo(json.dumps({"run": str(run.path), "model": str(run.model_dir), **run.record["stages"]}, indent=1))
@@ -161,11 +162,13 @@ def _show(run: Run, progress: TerminalProgress, as_json: bool, *, named: bool) -
     )
 
 
-def _dry_run(options: UnlearnOptions, recipe: Recipe, progress: TerminalProgress, as_json: bool) -> None:
-    from ..train.prepare import dry_run
+def _dry_run(
+    options: UnlearnOptions, inputs: Inputs | None, recipe: Recipe, progress: TerminalProgress, as_json: bool
+) -> None:
+    from .api import dry_run
     from .terminal import show_dry_run
 
-    facts, row = dry_run(options, recipe, progress)
+    facts, row = dry_run(options, recipe, progress, inputs)
     if as_json:
         click.echo(json.dumps(facts, indent=1))
     else:

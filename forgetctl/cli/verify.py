@@ -20,7 +20,7 @@ from .options import (
     row_options,
     scoring_options,
 )
-from .process import computing
+from .process import computing, launched
 
 if TYPE_CHECKING:
     from ..rows.formats import Fields
@@ -102,8 +102,8 @@ def verify(
     as_json: bool,
 ) -> None:
     """Check the unlearned model of RUN (default: runs/latest). Exit code 0 PASS, 3 FAIL, 4 INCONCLUSIVE."""
-    from ..train.first_look import look_before_verifying
     from ..train.options import VerifyOptions
+    from ..verify.reading import read
 
     options = VerifyOptions(
         run=run,
@@ -130,13 +130,14 @@ def verify(
         argv=tuple(sys.argv),
     )
     _refuse_conflicts(options, chosen)
-    look_before_verifying(options)
+    files = None if launched() else read(options)  # before torch is imported, which takes seconds
     with computing(device):
-        from ..train.bystander import speaks
-        from ..verify.verify import run_verify
+        from ..train.distributed import is_main_process
+        from .api import run_verify
 
-    verdict = run_verify(options, chosen.load() if options.model or options.scores else None, progress)
-    if not speaks():
+    recipe = chosen.load() if options.model or options.scores else None
+    verdict = run_verify(options, recipe, progress, files)
+    if not is_main_process():
         return
     if as_json:
         click.echo(json.dumps(verdict, indent=1))

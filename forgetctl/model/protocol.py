@@ -76,6 +76,9 @@ class Model(Layers, Protocol):
     def state_dict(self) -> dict[str, Tensor]:
         """What is saved, by name."""
 
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any:
+        """Take all of that."""
+
     def get_parameter_or_buffer(self, name: str) -> Tensor:
         """One of them by its name."""
 
@@ -87,6 +90,12 @@ class Model(Layers, Protocol):
 
     def activation_checkpointing_enable(self, activation_checkpointing_kwargs: dict[str, Any]) -> None:
         """Compute activations again for the backward pass."""
+
+    def get_memory_footprint(self) -> int:
+        """Bytes of its parameters and buffers."""
+
+    def zero_grad(self, set_to_none: bool = ...) -> None:
+        """Forget all gradients."""
 
     def set_attn_implementation(self, name: str) -> None:
         """Compute attention by what is registered under a name."""

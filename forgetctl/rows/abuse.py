@@ -1,4 +1,4 @@
-"""What a request may be flagged for before anything is trained: the rules by name, and what was found."""
+"""What a request may be flagged for before anything is trained: the rules by name, and the flags that they raise."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHOWN = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Flag:
-    """What a rule found. lines: of the rows that it flags, in the request; empty where it is about all of them.
+    """What a rule says of a request. lines: of the rows that it flags, in its file, if it is not about all.
 
     figure: the measured share or count in words, with the limit. stops: whether the owner must approve.
     """
@@ -53,7 +53,7 @@ def check_approved(request: Path, flags: Iterable[Flag], approved: Sequence[str]
     if not open_:
         return
     options = " ".join(f"--approve {flag.rule}" for flag in open_)
-    found = "\n".join(f"  {flag.words()}" for flag in open_)
+    flagged = "\n".join(f"  {flag.words()}" for flag in open_)
     raise NeedsApproval(
-        f"{request}: somebody should look at this request first\n{found}\nTo go on all the same: {options}"
+        f"{request}: somebody should look at this request first\n{flagged}\nTo go on all the same: {options}"
     )

@@ -80,6 +80,7 @@ class RowReader:
 
     def __init__(self) -> None:
         self._known: dict[tuple[Path, Fields], FileRows] = {}
+        self._retain: dict[tuple[Path, Fields, int | None], RowFile] = {}
 
     def read(self, path: Path, fields: Fields) -> FileRows:
         """As `read_file`."""
@@ -87,6 +88,13 @@ class RowReader:
         if key not in self._known:
             self._known[key] = read_file(path, fields)
         return replace(self._known[key], path=path)
+
+    def retain(self, path: Path, fields: Fields, most: int | None = None) -> RowFile:
+        """As `RowFile`."""
+        key = (path.absolute(), fields, most)
+        if key not in self._retain:
+            self._retain[key] = RowFile(path, fields, most)
+        return self._retain[key]
 
 
 class RowFile(Sequence[Row]):
@@ -303,8 +311,8 @@ class _Line:
 
     def first_texts(self, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
-            if found := self.texts(name):
-                return found
+            if texts := self.texts(name):
+                return texts
         return ()
 
 

@@ -11,7 +11,7 @@ from ..errors import InputError
 from .row import Row
 
 FEWEST = 20
-"""Rows below which a distribution cannot be told."""
+"""Rows below which a distribution cannot be estimated."""
 
 
 def check_unseen(path: Path, rows: Sequence[Row], known: Iterable[Row]) -> None:
@@ -31,11 +31,10 @@ def for_calibration(path: Path, rows: Sequence[Row], share: float, seed: int) ->
     keys = sorted({row.key for row in rows})
     order = np.random.default_rng([seed, len(keys)]).permutation(len(keys))
     chosen = {keys[place] for place in order[: round(share * len(keys))]}
-    found = [row for row in rows if row.key in chosen]
     if len(chosen) < FEWEST:
         least = int(np.ceil(FEWEST / share))
         raise InputError(path, f"holds {len(keys)} different rows; calibration needs {least} or more")
-    return found
+    return [row for row in rows if row.key in chosen]
 
 
 def for_verdict(rows: Sequence[Row], calibrated: Iterable[Row]) -> list[Row]:

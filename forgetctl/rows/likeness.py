@@ -45,16 +45,16 @@ class NearDuplicates:
     def among(self, texts: Sequence[str]) -> NDArray[np.bool_]:
         """Which of the texts are near duplicates."""
         where = {text: position for position, text in enumerate(dict.fromkeys(texts))}
-        found = self._distinct(list(where))
-        return found[[where[text] for text in texts]]
+        near = self._distinct(list(where))
+        return near[[where[text] for text in texts]]
 
     def _distinct(self, texts: Sequence[str]) -> NDArray[np.bool_]:
-        found = np.zeros(len(texts), dtype=np.bool_)
+        near = np.zeros(len(texts), dtype=np.bool_)
         lengths = _lengths(texts)
         for known, letters in self.blocks:
             # The similarity is twice the longest common subsequence over both lengths; half a letter is for rounding.
             needed = self.threshold / 200 * (_lengths(known)[:, None] + lengths) - 0.5
-            first, second = np.nonzero((letters.bound(texts) >= needed) & ~found)
+            first, second = np.nonzero((letters.bound(texts) >= needed) & ~near)
             scores = process.cpdist(
                 [known[int(i)] for i in first],
                 [texts[int(i)] for i in second],
@@ -63,8 +63,8 @@ class NearDuplicates:
                 dtype=np.uint8,
                 workers=-1,
             )
-            found[second[scores > 0]] = True
-        return found
+            near[second[scores > 0]] = True
+        return near
 
 
 class Substrings:
@@ -77,12 +77,12 @@ class Substrings:
 
     def among(self, texts: Sequence[str], profiles: Profiles) -> NDArray[np.bool_]:
         """Which of the texts hold one. Who holds a string holds all its pieces, so few have to be searched."""
-        found = np.zeros(len(texts), dtype=np.bool_)
+        holding = np.zeros(len(texts), dtype=np.bool_)
         for block in _blocks(len(self.wanted), BLOCK):
             possible = profiles @ self.profiles[block].T == self.counts[block]
-            for text, wanted in np.argwhere(possible & ~found[:, None]):
-                found[text] |= self.wanted[block][wanted] in texts[text]
-        return found
+            for text, wanted in np.argwhere(possible & ~holding[:, None]):
+                holding[text] |= self.wanted[block][wanted] in texts[text]
+        return holding
 
 
 class Shortlist:
@@ -133,10 +133,10 @@ def descending(scores: NDArray[np.uint8]) -> NDArray[np.intp]:
 
 def pieces(texts: Sequence[str]) -> Profiles:
     """Which three-character pieces each text holds, hashed: (texts, BUCKETS), 0 or 1."""
-    found = np.zeros((len(texts), BUCKETS), dtype=np.float32)
+    profiles = np.zeros((len(texts), BUCKETS), dtype=np.float32)
     points, owners = _points(texts)
     if len(points) < PIECE:
-        return found
+        return profiles
     # Knuth's multiplicative hash, whose upper bits are the good ones.
     hashed = np.zeros(len(points) - PIECE + 1, dtype=np.uint32)
     for offset in range(PIECE):
@@ -146,8 +146,8 @@ def pieces(texts: Sequence[str]) -> Profiles:
     hashed >>= np.uint32(32 - (BUCKETS.bit_length() - 1))
     within = owners[: len(hashed)] == owners[PIECE - 1 :]
     cells = owners[: len(hashed)] * BUCKETS + hashed
-    found.reshape(-1)[cells[within]] = 1
-    return found
+    profiles.reshape(-1)[cells[within]] = 1
+    return profiles
 
 
 class CommonLetters:

@@ -80,13 +80,13 @@ def choose_retain(forget: Sequence[Row], retain: Sequence[Row], settings: Retain
 
 def first_distinct(rankings: Iterable[Sequence[int]], count: int) -> list[int]:
     """The first of each ranking in turn, then the second of each, until there are `count` different ones."""
-    found: dict[int, None] = {}
+    distinct: dict[int, None] = {}
     for position in chain.from_iterable(zip_longest(*rankings)):
-        if len(found) == count:
+        if len(distinct) == count:
             break
         if position is not None:
-            found[position] = None
-    return list(found)
+            distinct[position] = None
+    return list(distinct)
 
 
 def _reasons(forget: Sequence[Row], retain: Sequence[Row], threshold: float, nearness: Nearness) -> NDArray[np.int8]:
@@ -104,9 +104,9 @@ def _reasons(forget: Sequence[Row], retain: Sequence[Row], threshold: float, nea
         profiles = pieces(texts)
         same = np.array([row.key in rows for row in part])
         close = duplicates.among([row.key.response for row in part])
-        found = np.select([same, close, secrets.among(texts, profiles)], [1, 2, 3])
-        reasons[positions] = found
-        free = np.flatnonzero(found == 0)
+        codes = np.select([same, close, secrets.among(texts, profiles)], [1, 2, 3])
+        reasons[positions] = codes
+        free = np.flatnonzero(codes == 0)
         nearness.add([texts[i] for i in free], profiles[free], positions[free])
     return reasons
 

@@ -77,8 +77,8 @@ def known(scores: Sequence[float], unseen: Sequence[float], level: float) -> NDA
     """
     ordered = np.sort(np.asarray(unseen, dtype=np.float64))
     no_less = len(ordered) - np.searchsorted(ordered, np.asarray(scores, dtype=np.float64), side="left")
-    found: NDArray[np.bool_] = (1 + no_less) / (len(ordered) + 1) <= level
-    return found
+    is_known: NDArray[np.bool_] = (1 + no_less) / (len(ordered) + 1) <= level
+    return is_known
 
 
 def fewest_unseen(level: float) -> int:
@@ -101,12 +101,12 @@ def _refusals(forget: Sequence[Row], refusals: Sequence[str]) -> Iterator[Flag]:
 def _common(forget: Sequence[Row], retain: Sequence[Row], quotas: Quotas) -> Iterator[Flag]:
     """Short responses of common words only, which the model needs for everything else."""
     words = {row.line: _words(row.response) for row in forget}
-    short = {line: found for line, found in words.items() if len(found) <= quotas.common_words}
+    short = {line: used for line, used in words.items() if len(used) <= quotas.common_words}
     if not short:
         return
     counts = _holding(retain, set().union(*short.values()))
     fewest = quotas.common_share * len(retain)
-    lines = [line for line, found in short.items() if all(counts[word] >= fewest for word in found)]
+    lines = [line for line, used in short.items() if all(counts[word] >= fewest for word in used)]
     if lines:
         figure = f"up to {quotas.common_words} words, each in {quotas.common_share:.0%} of the retain rows or more"
         yield _flag("common", lines, forget, figure)
@@ -119,7 +119,7 @@ def _overlap(forget: Sequence[Row], retain: Sequence[Row], excluded: tuple[int, 
         return
     counts = Counter(row.key.response for row in retain)
     own = Counter(row.key.response for row in forget)
-    # A row with secrets is named too: which of them stand elsewhere only pairing has looked up.
+    # A row with secrets is named too: which of them stand elsewhere only pairing knows.
     lines = [row.line for row in forget if row.secrets or counts[row.key.response] > max(1, own[row.key.response])]
     figure = f"they exclude {share:.0%} of the retain rows that are not of the request, {quotas.overlap_share:.0%} may"
     yield _flag("overlap", lines, forget, figure)

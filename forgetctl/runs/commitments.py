@@ -40,10 +40,10 @@ def split_requests(rows: Sequence[Row], ids: Sequence[str], file: Path) -> list[
     row belongs to.
     """
     if not ids:
-        found: dict[str | None, list[Row]] = {}
+        by_request: dict[str | None, list[Row]] = {}
         for row in rows:
-            found.setdefault(row.request_id, []).append(row)
-        return [Part(None, tuple(part)) for part in found.values()]
+            by_request.setdefault(row.request_id, []).append(row)
+        return [Part(None, tuple(part)) for part in by_request.values()]
     parts: dict[str, list[Row]] = {name: [] for name in ids}
     for row in rows:
         name = row.request_id if row.request_id is not None else ids[0] if len(ids) == 1 else None
@@ -96,11 +96,19 @@ def find_row(commitments: Mapping[str, Any], key: bytes, row: Row) -> tuple[str 
     return None
 
 
-def commit_file(key: bytes, path: Path) -> str:
-    """The commitment to a whole file, with the algorithm's name. Raises InputError if it cannot be read."""
+def commit_file(key: bytes, path: Path, sha256: str | None = None) -> str:
+    """The commitment to a whole file, with the algorithm's name.
+
+    sha256: of the file as it was read before, if it was. Raises InputError if it cannot be read, or has changed since.
+    """
+    keyed, plain = hmac.new(key, digestmod=hashlib.sha256), hashlib.sha256()
     with opened(path) as file:
-        found = hashlib.file_digest(file, lambda: hmac.new(key, digestmod=hashlib.sha256))
-    return f"hmac-sha256:{found.hexdigest()}"
+        while part := file.read(2**20):
+            keyed.update(part)
+            plain.update(part)
+    if sha256 is not None and plain.hexdigest() != sha256:
+        raise InputError(path, "has changed since its rows were read")
+    return f"hmac-sha256:{keyed.hexdigest()}"
 
 
 def make_key(path: Path) -> bytes:

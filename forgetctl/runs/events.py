@@ -22,7 +22,7 @@ FIRST = "0" * 64
 _KEYS = {"n", "time", "event", "facts", "previous"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Event:
     """One line of the file."""
 

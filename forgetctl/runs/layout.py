@@ -87,7 +87,7 @@ class RunFiles:
 
     @property
     def events_file(self) -> Path:
-        """What happened, in order; see `seal.events`."""
+        """What happened, in order; see `runs.events`."""
         return self.path / "events.jsonl"
 
     @property
@@ -125,8 +125,8 @@ class RunFiles:
 
     def tracked_files(self) -> dict[int, Path]:
         """Those that there are, by step. Raises RunError if their folder is a link."""
-        found = ((file, _STEP.fullmatch(file.name)) for file in _inside(self.tracked_file(0).parent))
-        return {int(match[1]): file for file, match in found if match}
+        matched = ((file, _STEP.fullmatch(file.name)) for file in _inside(self.tracked_file(0).parent))
+        return {int(match[1]): file for file, match in matched if match}
 
     def scores_file(self, name: str) -> Path:
         """Per-row scores of a model: start, unlearned, reference, reference-2, unlearned-int8, unlearned-relearned."""

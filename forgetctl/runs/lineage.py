@@ -1,6 +1,6 @@
 """Runs that begin where an earlier one ended: the earlier run's model, checked, and what had been forgotten before.
 
-Lineage is told by ids, digests, commitments and verdicts, never by text.
+Lineage is made of ids, digests, commitments and verdicts, never by text.
 """
 
 from __future__ import annotations
@@ -10,42 +10,37 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RunError, UsageError
-from ..files.writing import ModelFiles, file_digest
-from ..model.load import resolve_model
+from ..files.writing import file_digest
 from .layout import RunFiles
 from .run import DEFAULT_RUNS, LATEST, Run
 
 
 @dataclass(frozen=True)
-class Start:
-    """The model to begin with.
+class Lineage:
+    """Which runs made a model.
 
-    name: what it is called; a run's model has the name of the model that the first run began with. lineage: what
-    run.json says of the runs that made it, the oldest first; empty for a model that no run made. files: as they were
-    before any was read.
+    model: its directory. name: of the model that the first of them began with. runs: what run.json says of them, the
+    oldest first.
     """
 
-    path: Path
+    model: Path
     name: str
-    files: ModelFiles
-    lineage: tuple[dict[str, Any], ...] = ()
+    runs: tuple[dict[str, Any], ...]
 
 
-def find_start(name: str, *, allow_download: bool) -> Start:
-    """The model that `--model` means: a directory, a hub id, or the unlearned model of an earlier run.
+def find_lineage(path: Path) -> Lineage | None:
+    """The lineage of a run's model, by the directory of either; None for a directory that no run made.
 
-    Raises ModelError if there is no such model, UsageError or RunError for a run that made none, has not finished, or
-    whose model is no longer the one that it recorded.
+    Raises UsageError or RunError for a run that made no model, has not finished, or whose model is no longer the one
+    that it recorded.
     """
-    run = _run_at(Path(name))
+    run = _run_at(path)
     if run is None:
-        path = resolve_model(name, allow_download=allow_download)
-        return Start(path, (path if path.is_file() else path.resolve()).name, ModelFiles.of(path))
+        return None
     _check_model(run)
-    path = run.model_dir.resolve()
     try:
-        lineage = (*run.record.get("lineage", ()), _told(run))
-        return Start(path, run.record["inputs"]["model"]["name"], ModelFiles.of(path), lineage)
+        runs = (*run.record.get("lineage", ()), _summary(run))
+        return Lineage(run.model_dir.resolve(), run.record["inputs"]["model"]["name"], runs)
     except (KeyError, TypeError):
         raise RunError(f"{run.record_file} is damaged: it does not say what was forgotten") from None
 
@@ -67,7 +62,7 @@ def _check_model(run: Run) -> None:
     run.check_model()
 
 
-def _told(run: Run) -> dict[str, Any]:
+def _summary(run: Run) -> dict[str, Any]:
     """What the runs that follow say of a run."""
     record, verified = run.record, run.record["stages"].get("verify", {})
     done = verified.get("status") == "done"

@@ -111,7 +111,7 @@ class Run(RunFiles):
         write_json(self.record_file, self.record)
 
     def stage(self, name: str, status: str, **facts: Any) -> None:
-        """Note how far a stage got, with what it found."""
+        """Note how far a stage got, with its facts."""
         # The event first: a crash in between makes the stage run again, and never leaves it done without an event.
         self.event(name, status=status, **facts)
         stages = self.record.setdefault("stages", {})
@@ -174,19 +174,20 @@ class Run(RunFiles):
                 f"{self.model_dir} has changed since {self.path} made it; copy it elsewhere to use it as it is"
             )
 
-    def commit(self, request: Path) -> str:
+    def commit(self, request: Path, sha256: str | None = None) -> str:
         """HMAC-SHA-256 of a file that holds request text under this run's key, which is made on first use.
 
-        Raises RunError if the key is gone, as after it was destroyed on purpose.
+        sha256: of the file as its rows were read, where that is known. Raises RunError if the key is gone, as after it
+        was destroyed on purpose, InputError for a file that has changed since.
         """
         if self.key_file.exists():
-            return commit_file(read_key(self.key_file), request)
+            return commit_file(read_key(self.key_file), request, sha256)
         if self.record.get("inputs", {}).get("forget", {}).get("commitment"):
             raise RunError(
                 f"{self.key_file} is gone, so it cannot be checked that {request} is the same request; "
                 "a run that is moved must take its key along"
             )
-        return commit_file(make_key(self.key_file), request)
+        return commit_file(make_key(self.key_file), request, sha256)
 
     def commit_rows(self, parts: Sequence[Part]) -> None:
         """Commit to the rows of each request, under new keys that are kept outside the run directory."""
@@ -195,7 +196,10 @@ class Run(RunFiles):
 
     def check_unchanged(self, name: str, path: Path, digest: str, *, field: str = "sha256") -> None:
         """Raise RunError, naming the file, if an input is not what the run was started with."""
-        if self.record["inputs"][name][field] != digest:
+        known = self.record["inputs"].get(name, {}).get(field)
+        if known is None:
+            raise RunError(f"{self.record_file} does not say which {name} it was started with; start a new run")
+        if known != digest:
             raise RunError(f"{path} has changed since {self.path} was started; start a new run")
 
     def check_start(self, path: Path) -> None:

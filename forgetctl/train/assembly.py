@@ -14,6 +14,7 @@ from ..errors import DivergedError, ModelError
 from ..losses.methods import Batch, Role, Rows
 from ..model.encoding import Encoded
 from ..model.fast.output_head import Compared
+from ..model.protocol import Model
 from ..model.scoring import (
     PaddedRows,
     answer_activations,
@@ -52,7 +53,7 @@ class Assembler:
             "micro_batch": micro_batch,
         }
 
-    def batch(self, model: Any, inputs: dict[str, Any]) -> Batch:
+    def batch(self, model: Model, inputs: dict[str, Any]) -> Batch:
         """Score a collated micro-batch with one forward, and a second without gradient where KTO asks for it."""
         padded = PaddedRows(**{name: inputs[name] for name in PaddedRows.__dataclass_fields__})
         micro_batch: MicroBatch = inputs["micro_batch"]
@@ -66,7 +67,7 @@ class Assembler:
             rows["forget"] = self._forget(model, rows["forget"], forward, inputs)
         return Batch(rows)
 
-    def _forget(self, model: Any, rows: Rows, forward: _Forward, inputs: dict[str, Any]) -> Rows:
+    def _forget(self, model: Model, rows: Rows, forward: _Forward, inputs: dict[str, Any]) -> Rows:
         """The forget rows with what terms read of them alone."""
         micro_batch: MicroBatch = inputs["micro_batch"]
         step = micro_batch.step
@@ -91,7 +92,7 @@ class Assembler:
         tokens = sum(alternatives.encoded(row, drawn[row]).tokens for row in micro_batch.step.rows["forget"])
         return [alternatives.encoded(*pair) for pair in pairs], start, tokens
 
-    def _mismatched(self, model: Any, step: Step) -> Tensor | None:
+    def _mismatched(self, model: Model, step: Step) -> Tensor | None:
         """Log ratios of the optimizer step's mismatched pairs, made once a step."""
         pairs: Mismatched | None = self.inputs.mismatched
         if pairs is None:
@@ -116,7 +117,7 @@ class _Forward:
     """One forward of a padded batch, cut into the rows of each role. Logits are kept only where a term reads them."""
 
     def __init__(
-        self, model: Any, padded: PaddedRows, tokens: Tensor, inputs: TermInputs, micro_batch: MicroBatch
+        self, model: Model, padded: PaddedRows, tokens: Tensor, inputs: TermInputs, micro_batch: MicroBatch
     ) -> None:
         self.padded, self.tokens, self.inputs = padded, tokens, inputs
         self.logits: Tensor | None = None

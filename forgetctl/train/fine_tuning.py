@@ -15,6 +15,7 @@ from ..losses.methods import WeightedSum
 from ..model.encoding import Encoded
 from ..model.host import undisturbed
 from ..model.processes import Ranks
+from ..model.protocol import Model
 from ..recipe.recipe import Recipe
 from .callbacks import Figures
 from .plan import ComputePlan
@@ -44,7 +45,7 @@ def unplanned(recipe: Recipe) -> ComputePlan:
 
 
 def fine_tune(
-    model: Any,
+    model: Model,
     rows: Sequence[Encoded],
     recipe: Recipe,
     *,

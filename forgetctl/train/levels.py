@@ -1,7 +1,7 @@
 """Where rows would lie for a model that never saw them, learned from holdout rows: the levels that forgetting ends at.
 
 A model that is driven away from a row does not know where to stop. Rows that it never saw show where: their
-log-probabilities a token have a distribution, and which of them lie high in it can be told in part from the answers
+log-probabilities a token have a distribution, and which of them lie high in it shows in part in the answers
 themselves, from how usual their tokens are after one another. Nothing here sees what a verdict is reached from.
 They are learned once, from the model that has not forgotten yet, and then read from the run.
 """
@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +20,7 @@ from ..files.writing import read_json, write_json
 from ..model.encoding import Encoded
 from ..model.metrics import per_token
 from ..model.processes import Ranks
+from ..model.protocol import Model
 from ..model.shares import shared_scores
 from ..rows.holdout import FEWEST
 from ..runs.run import Run
@@ -52,11 +52,11 @@ class Usage:
         A token that the corpus lacks counts as seen half a time.
         """
         kinds = len(self.singles) + 1
-        found = []
+        shares = []
         for before, token in pairwise(answer):
             single = (self.singles[token] + 0.5) / (self.total + 0.5 * kinds)
-            found.append((self.pairs[before, token] + PRIOR * single) / (self.firsts[before] + PRIOR))
-        return np.log(found)
+            shares.append((self.pairs[before, token] + PRIOR * single) / (self.firsts[before] + PRIOR))
+        return np.log(shares)
 
 
 def unseen_levels(
@@ -86,12 +86,12 @@ def unseen_levels(
 
 def _features(usage: Usage, answers: Sequence[Answer]) -> Floats:
     """(n, 3): one, the mean of the tokens' usage, and that of its square."""
-    found = [usage.logp(answer) for answer in answers]
-    return np.array([(1.0, usual.mean(), (usual**2).mean()) for usual in found])
+    logps = [usage.logp(answer) for answer in answers]
+    return np.array([(1.0, usual.mean(), (usual**2).mean()) for usual in logps])
 
 
 def learn_levels(
-    model: Any,
+    model: Model,
     unseen: Sequence[Encoded],
     forget: Sequence[Encoded],
     retain: Sequence[Encoded],
@@ -106,7 +106,7 @@ def learn_levels(
 
 def levels_of(
     run: Run,
-    model: Any,
+    model: Model,
     unseen: Sequence[Encoded],
     forget: Sequence[Encoded],
     retain: Sequence[Encoded],

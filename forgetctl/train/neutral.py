@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import importlib.resources
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from ..errors import UsageError
 from ..files.writing import text_digest
 from ..model.encoding import THOUGHT, Encoder
 from ..model.generation import Decoding, continuations
+from ..model.protocol import Model
 from ..rows.row import Row
 
 ORIGIN = "the start model's own answers to neutral prompts"
@@ -26,7 +26,7 @@ def neutral_prompts() -> list[Row]:
 
 
 def own_answers(
-    model: Any, encoder: Encoder, answer_tokens: int, context: int | None, advance: Callable[[int], None]
+    model: Model, encoder: Encoder, answer_tokens: int, context: int | None, advance: Callable[[int], None]
 ) -> list[Row]:
     """The shipped prompts with the model's greedy answers, as they will be trained: without a thought before them.
 

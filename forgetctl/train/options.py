@@ -9,7 +9,7 @@ from typing import Any
 from ..rows.formats import Fields
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class UnlearnOptions:
     """What to unlearn from what. Paths are kept as given; `retain` None lets the start model make the sample.
 
@@ -68,7 +68,7 @@ _PLACES = ("forget", "retain", "holdout", "refusals", "register")
 _LISTS = ("requests", "approve", "argv")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class VerifyOptions:
     """What to verify against what.
 
@@ -77,7 +77,7 @@ class VerifyOptions:
     noise floor; a run knows its start. holdout: rows that no model saw. retain: rows that must be kept, scored as
     they are; a run brings its own. real_authors, world_facts: TOFU's, for model utility. rephrased: the request in
     other words or languages. also: earlier runs, whose rows must stay forgotten. precisions: of
-    `engine.models.PRECISIONS`. deep: also the relearning attack. requests: ids in the register whose rows these are,
+    `model.load.PRECISIONS`. deep: also the relearning attack. requests: ids in the register whose rows these are,
     for a model that no run made. register: where the verdict is written, or None for the run's own or the default one.
     """
 

@@ -25,6 +25,7 @@ from ..losses.methods import WeightedSum
 from ..model.encoding import Encoded
 from ..model.load import ModelFacts, frozen_dtype, weight_shapes
 from ..model.processes import Ranks
+from ..model.protocol import Model
 from ..recipe.recipe import Lora, Recipe
 from .schedule import MicroBatchLimits, PairedBatches, RowsByRole
 from .step_memory import MicroBatchShape, StepKind, model_packs, model_width, step_memory
@@ -186,7 +187,7 @@ def memory_limit(most: int | None, device: torch.device, ranks: Ranks) -> Memory
     return MemoryLimit(available, f"the {available / 2**30:.2f} GiB of free memory {place} do not suffice", most)
 
 
-def usable_memory(model: Any, ranks: Ranks) -> int:
+def usable_memory(model: Model, ranks: Ranks) -> int:
     """Bytes that this process may use, the model's weights among them: they are counted in `static_bytes`."""
     users = ranks.neighbours if model.device.type == "cpu" else 1
     return free_memory(model.device) // users + int(model.get_memory_footprint())

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..files.writing import file_digest, model_digest
+from ..files.writing import model_digest
 from ..losses.methods import OBJECTIVES
 from ..model.hardware import describe, versions
 from ..model.load import choose_device
 from ..model.templates import template_date, template_digest
 from ..rows.refusals import refusals_digest
+from .job import Job, Sample
 from .neutral import ORIGIN, rows_digest
-from .prepare import Job, Sample
 
 
 def _holdout(job: Job) -> dict[str, Any]:
     """What calibrated the run. Nobody's rows to forget, so a plain digest tells nothing of them."""
-    file = job.options.holdout
+    file = job.inputs.holdout
     if file is None:
         return {}
-    return {"holdout": {"path": str(file), "rows": len(job.unseen), "sha256": file_digest(file)}}
+    return {"holdout": {"path": str(file.path), "rows": len(job.unseen.rows), "sha256": file.sha256}}
 
 
 def first_record(job: Job, sample: Sample) -> dict[str, Any]:
@@ -43,6 +43,7 @@ def first_record(job: Job, sample: Sample) -> dict[str, Any]:
                     "name": name,
                     "weight": weight,
                     "formula": OBJECTIVES[name].formula,
+                    "summary": OBJECTIVES[name].summary,
                     "source": OBJECTIVES[name].source,
                 }
                 for name, weight in terms.items()
@@ -55,8 +56,8 @@ def first_record(job: Job, sample: Sample) -> dict[str, Any]:
                 "sha256": model_digest(job.facts.path),
                 "bytes": job.facts.bytes,
                 "notes": list(job.facts.notes),
-                "template_sha256": template_digest(job.encoder.tokenizer),
-                "template_date": template_date(job.encoder.tokenizer),
+                "template_sha256": template_digest(job.encode.encoder.tokenizer),
+                "template_date": template_date(job.encode.encoder.tokenizer),
             },
             "forget": {
                 "path": str(job.options.forget),
@@ -64,7 +65,7 @@ def first_record(job: Job, sample: Sample) -> dict[str, Any]:
                 "cut": job.cut,
                 "windows": len(job.encoded),
             },
-            "refusals": {"path": str(job.refusals_file), "sha256": refusals_digest(job.refusals)},
+            "refusals": {"path": str(job.inputs.refusals_file), "sha256": refusals_digest(job.inputs.refusals)},
             "retain": {
                 "path": str(retain_path) if retain_path else None,
                 "rows": len(sample.rows),

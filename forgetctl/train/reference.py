@@ -45,14 +45,15 @@ from ..model.load import (
 from ..model.memory import memory_within
 from ..model.placement import Placement
 from ..model.processes import Ranks, join
+from ..model.protocol import Model
 from ..progress import Bar, Progress
 from ..recipe.recipe import Lora, Recipe
 from ..rows.formats import Fields, RowFile, read_rows
 from ..rows.row import Row
 from ..runs.layout import PROGRESS_LOG
-from .bystander import told_by
 from .callbacks import Figures
 from .checkpoints import checkpoint_step, last_checkpoint
+from .distributed import main_progress
 from .fine_tuning import fine_tuning, fine_tuning_task
 from .plan import ComputePlan, Workload, disk_bytes, make_plan, memory_limit, training_dtype
 from .schedule import MicroBatchLimits
@@ -154,7 +155,7 @@ def run_reference(options: ReferenceOptions, tuning: Tuning, progress: Progress 
     device = choose_device(options.device)
     ranks = join(device)
     machine = Machine(device=ranks.device or device, ranks=ranks, max_memory=options.max_memory)
-    progress = told_by(ranks, progress, machine.device)
+    progress = main_progress(ranks, progress, machine.device)
     with ranks.agreed():
         check_shardable(tuning.recipe(seed=1), ranks)
         base = resolve_model(options.base, allow_download=options.allow_download)
@@ -323,7 +324,7 @@ class _Attempt:
 class _Trained:
     """The model, or, where each process held a part of it, all its weights by name."""
 
-    model: Any
+    model: Model
     weights: dict[str, torch.Tensor] | None
 
 
@@ -373,11 +374,11 @@ def _show(bar: Bar, figures: Figures) -> None:
     bar.advance(1, f"loss {figures['loss']:.3f}")
 
 
-def _load(work: Workload, where: torch.device) -> Any:
+def _load(work: Workload, where: torch.device) -> Model:
     return load_for_training(work.facts, where, work.recipe, training_dtype(work.recipe, work.facts, work.device))
 
 
-def _adapted(model: Any, recipe: Recipe) -> Any:
+def _adapted(model: Model, recipe: Recipe) -> Model:
     return add_lora(model, recipe.lora) if recipe.lora else model
 
 

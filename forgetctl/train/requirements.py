@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import ModelError, RecipeError
+from ..errors import InputError, ModelError, RecipeError
 from ..losses.methods import WeightedSum
 from ..model.adapters import check_lora
+from ..model.encoding import Encoded
 from ..model.export import beside_weights, left_out_words
 from ..model.load import ModelFacts
 from ..model.placement import Placement
 from ..recipe.recipe import Recipe
 from ..rows.row import Row
+from .inputs import Inputs
+from .job import RowEncoder
 
 
 def check_weights(facts: ModelFacts, recipe: Recipe) -> list[str]:
@@ -40,24 +43,25 @@ def check_weights(facts: ModelFacts, recipe: Recipe) -> list[str]:
 
 
 def check_terms(
-    facts: ModelFacts,
-    recipe: Recipe,
-    forget: Sequence[Row],
-    refusals: Sequence[str],
-    encode: Callable[[Sequence[Row], Path], object],
-    refusals_file: Path,
-    forget_file: Path,
+    facts: ModelFacts, recipe: Recipe, inputs: Inputs, encode: RowEncoder, encoded: Sequence[Encoded]
 ) -> None:
     """Check that the layer exists and that the answers that terms add to the longest prompt fit the model.
 
-    encode: raises InputError naming the file it is given if a row does not fit. Raises RecipeError for the layer.
+    encoded: the forget rows, (windows,). Raises RecipeError for the layer, InputError naming a row that does not fit,
+    or the file of a passage in windows: such a one has no question that could get another answer.
     """
     if recipe.layer is not None and facts.layers is not None and recipe.layer > facts.layers:
         raise RecipeError(f"layer: {recipe.layer} of a model with {facts.layers} layers")
     needs = WeightedSum(recipe.weighted_terms(), {}).needs("forget")
+    forget, refusals = inputs.forget.rows, inputs.refusals
     longest = max(forget, key=lambda row: len(row.prompt))
+    others: list[tuple[Row, Path]] = []
     if "alternative" in needs:
         refusal = max(refusals, key=len)
-        encode([replace(longest.answering(refusal), line=1 + refusals.index(refusal))], refusals_file)
+        others.append((replace(longest.answering(refusal), line=1 + refusals.index(refusal)), inputs.refusals_file))
     if "mismatched" in needs:
-        encode([longest.answering(max((row.response for row in forget), key=len))], forget_file)
+        others.append((longest.answering(max((row.response for row in forget), key=len)), inputs.forget.path))
+    for row, origin in others:
+        for windows, file in ((encoded, inputs.forget.path), (encode([row], origin), origin)):
+            if any(item.continues for item in windows):
+                raise InputError(file, f"holds passages longer than a window, which {recipe.name} cannot unlearn")

@@ -98,7 +98,7 @@ def _peak(model: Model, shape: MicroBatchShape, kind: StepKind) -> int:
     return peak
 
 
-def _restricts_logits(model: Any) -> bool:
+def _restricts_logits(model: Model) -> bool:
     """Whether the model can be asked for some positions' logits alone."""
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     return "logits_to_keep" in signature(base.forward).parameters
@@ -138,17 +138,17 @@ def model_packs(path: Path, device: torch.device, dtype: torch.dtype) -> bool:
         return could_pack(empty_model(path, torch.float32), device, dtype)
 
 
-def _with_scores(model: Any, ids: Tensor, kept: Tensor, targets: Tensor) -> Tensor:
+def _with_scores(model: Model, ids: Tensor, kept: Tensor, targets: Tensor) -> Tensor:
     with head_gives_logp(model, targets):
         return _logits(model, ids, kept).sum()
 
 
-def _with_logits(model: Any, ids: Tensor, kept: Tensor, targets: Tensor) -> Tensor:
+def _with_logits(model: Model, ids: Tensor, kept: Tensor, targets: Tensor) -> Tensor:
     now = log_softmax(_logits(model, ids, kept).float().flatten(0, 1), dim=-1)
     return kl_div(now, torch.empty_like(now), reduction="sum", log_target=True) + now.gather(1, targets[:, None]).sum()
 
 
-def _logits(model: Any, ids: Tensor, kept: Tensor) -> Tensor:
+def _logits(model: Model, ids: Tensor, kept: Tensor) -> Tensor:
     mask = torch.ones_like(ids)
     logits: Tensor = model(input_ids=ids, attention_mask=mask, logits_to_keep=kept, use_cache=False).logits
     return logits

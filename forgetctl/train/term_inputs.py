@@ -19,6 +19,7 @@ from ..losses.methods import ROLES, Role, WeightedSum
 from ..model.encoding import Encoded
 from ..model.memory import in_halves
 from ..model.processes import Ranks
+from ..model.protocol import Model
 from ..model.scoring import answer_activations, length_batches, pad_rows, short_input
 from ..model.shares import shared_scores
 from ..model.states import AnswerStates
@@ -112,14 +113,14 @@ class Layer:
     start: Sequence[Tensor]
 
 
-def default_layer(model: Any) -> int:
+def default_layer(model: Model) -> int:
     """The layer at the depth of RMU's choice, 7 of 32."""
     layers: int = model.config.get_text_config().num_hidden_layers
     return max(1, round(layers * 7 / 32))
 
 
 @torch.no_grad()
-def watch_layer(model: Any, retain: Sequence[Encoded], index: int, seed: int) -> Layer:
+def watch_layer(model: Model, retain: Sequence[Encoded], index: int, seed: int) -> Layer:
     """Record the start model's activations; draw the direction uniformly from the unit cube, as RMU does."""
     start: list[Tensor] = [torch.empty(0)] * len(retain)
 
@@ -158,7 +159,7 @@ class StartModel:
     """The model that is trained, as it is before, with the precision that the losses compare in. ranks: the processes
     that ask it together."""
 
-    model: Any
+    model: Model
     recipe: Recipe
     precision: Callable[[], AbstractContextManager[Any]]
     ranks: Ranks = field(default_factory=Ranks)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate.data_loader import prepare_data_loader
@@ -33,6 +33,7 @@ from ..losses.methods import WeightedSum
 from ..model.fast.packing import packs
 from ..model.memory import REFUSALS, out_of_memory
 from ..model.processes import Ranks, shard_on_cpu
+from ..model.protocol import Model
 from ..model.scoring import short_input
 from ..model.states import AnswerStates
 from ..recipe.recipe import Recipe
@@ -188,7 +189,7 @@ class ObjectiveTrainer(Trainer):
             raise DivergedError(f"the loss is not finite at step {self.state.global_step + 1}; lower the learning rate")
         return share.new_tensor(total)
 
-    def _begin_again(self, model: Any, refused: Sequence[MicroBatch]) -> None:
+    def _begin_again(self, model: Model, refused: Sequence[MicroBatch]) -> None:
         """Forget what was added of the step, and compute less at once from now on."""
         if self.ranks.count > 1:
             rows = max(map(len, refused))
@@ -202,7 +203,7 @@ class ObjectiveTrainer(Trainer):
         clear_device_cache(garbage_collection=True)
         self.on_halved(self.batches.limits, self.state.global_step + 1)
 
-    def _add_gradients(self, model: Any, micro_batches: Sequence[MicroBatch]) -> Tensor:
+    def _add_gradients(self, model: Model, micro_batches: Sequence[MicroBatch]) -> Tensor:
         losses = []
         for number, micro_batch in enumerate(micro_batches, start=1):
             last = number == len(micro_batches)
@@ -210,12 +211,12 @@ class ObjectiveTrainer(Trainer):
                 losses.append(self._add_gradient(model, self.assembler.collate(micro_batch)))
         return torch.stack(losses).sum()
 
-    def _alone(self, model: Any) -> AbstractContextManager[None]:
+    def _alone(self, model: Model) -> AbstractContextManager[None]:
         """Gradients are added up within the process and shared once a step; but whole gradients are what FSDP is there
         to avoid, so there each micro-batch's are shared."""
         return nullcontext() if self.is_fsdp_enabled else self.accelerator.no_sync(model)
 
-    def _add_gradient(self, model: Any, collated: dict[str, Any]) -> Tensor:
+    def _add_gradient(self, model: Model, collated: dict[str, Any]) -> Tensor:
         with self.compute_loss_context_manager():
             loss = self.compute_loss(model, self._prepare_inputs(collated))
         self.accelerator.backward(loss * self.ranks.count)
@@ -226,7 +227,8 @@ class ObjectiveTrainer(Trainer):
     ) -> Tensor:
         """A micro-batch's share of the loss."""
         with self.precision():  # the model's own forward is in it anyway, but not what decides whether rows are packed
-            batch = self.assembler.batch(model if model is self.model else Through(model, self.model), inputs)
+            through: Any = model if model is self.model else Through(model, cast(Model, self.model))
+            batch = self.assembler.batch(through, inputs)
         loss = self.loss(batch)
         if not inputs["micro_batch"].counts:
             return loss * 0
@@ -261,7 +263,7 @@ def check_shardable(recipe: Recipe, ranks: Ranks) -> None:
         raise RecipeError(f"{named[0]} works with a whole model in every process (DDP), not with FSDP")
 
 
-def put_together(model: Any, weights: dict[str, Tensor] | None, reload: Callable[[], Any]) -> Any:
+def put_together(model: Model, weights: dict[str, Tensor] | None, reload: Callable[[], Model]) -> Model:
     """The trained model; where each process held a part of it, one put together anew from all weights."""
     if weights is None:
         return model

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -27,6 +27,7 @@ from ..model.export import Shipped, save_model
 from ..model.hardware import peak_memory
 from ..model.load import ModelFacts, add_lora, trainable_parameters
 from ..model.processes import Ranks
+from ..model.protocol import AdaptedModel, Model
 from ..model.scores import Scores
 from ..model.states import AnswerStates
 from ..progress import Bar, Progress
@@ -48,7 +49,7 @@ class ModelFiles:
     model; None to keep none."""
 
     facts: ModelFacts
-    reload: Callable[[], Any]
+    reload: Callable[[], Model]
     check: Callable[[], None] = lambda: None
     adapter_of: str | None = None
 
@@ -63,13 +64,13 @@ class Material:
     looks at the model on the way, made for the number of steps of an epoch. ranks: the processes that do it together.
     """
 
-    model: Any
+    model: Model
     files: ModelFiles
     rows: Mapping[Role, RoleRows]
     answers: OtherAnswers
     plan: ComputePlan
     levels: Sequence[float] | None = None
-    measure: Callable[[Any], Scores] | None = None
+    measure: Callable[[Model], Scores] | None = None
     watch: Callable[[int], Watch] | None = None
     ranks: Ranks = field(default_factory=Ranks)
 
@@ -142,7 +143,7 @@ def _continue(run: Run, ranks: Ranks, progress: Progress) -> tuple[Path | None, 
 
 
 def _finish(
-    run: Run, trainer: ObjectiveTrainer, model: Any, material: Material, recipe: Recipe, facts: dict[str, Any]
+    run: Run, trainer: ObjectiveTrainer, model: Model, material: Material, recipe: Recipe, facts: dict[str, Any]
 ) -> None:
     """Save the model and note that the run is done."""
     ranks = material.ranks
@@ -153,7 +154,7 @@ def _finish(
             return
         whole = put_together(model, weights, lambda: _adapted(material.files.reload(), recipe))
         if material.files.adapter_of is not None:
-            facts |= {"adapter_sha256": _save_adapter(run, whole, material.files.adapter_of)}
+            facts |= {"adapter_sha256": _save_adapter(run, cast(AdaptedModel, whole), material.files.adapter_of)}
         shipped = _save(run, whole, material)
         facts |= {"untouched_weights": shipped.untouched, "left_out": [printable(name) for name in shipped.left_out]}
         digest = model_digest(run.model_dir)
@@ -162,7 +163,7 @@ def _finish(
         shutil.rmtree(run.checkpoints, ignore_errors=False)
 
 
-def _adapted(model: Any, recipe: Recipe) -> Any:
+def _adapted(model: Model, recipe: Recipe) -> Model:
     return add_lora(model, recipe.lora) if recipe.lora else model
 
 
@@ -215,7 +216,7 @@ def _guarded(inputs: TermInputs, material: Material, start: StartModel) -> Answe
     return start.states(RoleRows([retain[i] for i in chosen]))
 
 
-def _track(run: Run, ranks: Ranks, measure: Callable[[Any], Scores], step: int, model: Any) -> None:
+def _track(run: Run, ranks: Ranks, measure: Callable[[Model], Scores], step: int, model: Model) -> None:
     scores = measure(model)
     if ranks.first:
         write_json(run.tracked_file(step), scores.model_dump(mode="json"))
@@ -236,14 +237,14 @@ def _show(run: Run, bar: Bar, figures: Figures) -> None:
     bar.advance(1, "  ".join(parts))
 
 
-def _save(run: Run, model: Any, material: Material) -> Shipped:
+def _save(run: Run, model: Model, material: Material) -> Shipped:
     with whole_folder(run.model_dir, replace=True) as draft:
         shipped = save_model(model, material.files.facts, draft)
         material.files.check()  # parts of it were read again, hours after the first time
     return shipped
 
 
-def _save_adapter(run: Run, model: Any, base: str) -> str:
+def _save_adapter(run: Run, model: AdaptedModel, base: str) -> str:
     """Returns the SHA-256 of the adapter's weights."""
     with whole_folder(run.adapter_dir, replace=True) as draft:
         keep_adapter(model, base, draft)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
 
+from ..model.protocol import Model
 from ..model.scoring import answer_logits, pad_rows
 from ..model.states import AnswerStates
 
@@ -15,7 +16,7 @@ from ..model.states import AnswerStates
 class Through:
     """A model whose forward goes through the wrapper that shares its gradients; all else is the model's own."""
 
-    def __init__(self, wrapper: Any, model: Any) -> None:
+    def __init__(self, wrapper: Any, model: Model) -> None:
         self.wrapper, self.model = wrapper, model
 
     def __call__(self, **inputs: Any) -> Any:
@@ -36,7 +37,7 @@ class WithinForward:
         self.states = states
 
     @torch.no_grad()
-    def divergence_to(self, model: Any) -> float:
+    def divergence_to(self, model: Model) -> float:
         """KL(the states || model), nats per answer token, as `AnswerStates.divergence_to`. All processes must ask."""
         total, tokens = 0.0, 0
         for index, row in enumerate(self.states.rows):
@@ -47,5 +48,5 @@ class WithinForward:
         return total / tokens
 
 
-def _distributions(model: Any, batch: Any) -> Tensor:
+def _distributions(model: Model, batch: Any) -> Tensor:
     return log_softmax(answer_logits(model, batch).float(), dim=-1)

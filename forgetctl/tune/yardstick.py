@@ -12,7 +12,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,14 +21,18 @@ from ..model.encoding import Encoded
 from ..model.load import choose_device, load_model
 from ..model.metrics import per_token, probability
 from ..model.processes import Ranks
+from ..model.protocol import Model
 from ..model.scoring import score
 from ..progress import Progress
 from ..recipe.recipe import Calibration, Recipe
+from ..rows.formats import pick
 from ..runs.run import LATEST, Run
 from ..train.computing import refuse_beyond
+from ..train.inputs import read
+from ..train.job import Job
 from ..train.levels import learn_levels
 from ..train.options import UnlearnOptions
-from ..train.prepare import Job, encode_retain, encode_unseen, prepare
+from ..train.prepare import prepare
 from ..train.unlearn import run_unlearn
 from ..verify.statistics.distances import ks
 from .halving import Trial
@@ -57,10 +60,12 @@ class Yardstick:
         """Unlearn with these settings in the directory `place`, of which nothing is kept, and score what came of it."""
         discard(place)
         recipe = trial_recipe(self.recipe, settings, epochs)
-        options = replace(self.job.options, out=place, holdout=self.job.options.holdout if recipe.calibration else None)
+        options, inputs = replace(self.job.options, out=place), self.job.inputs
+        if recipe.calibration is None:
+            options, inputs = replace(options, holdout=None), replace(inputs, holdout=None)
         started = time.monotonic()
         try:
-            run = run_unlearn(options, recipe, progress)
+            run = run_unlearn(options, recipe, progress, inputs)
         except DivergedError as error:
             progress.say(str(error))
             distance = utility = None
@@ -81,8 +86,9 @@ def make_yardstick(options: UnlearnOptions, recipe: Recipe) -> Yardstick:
     if options.retain is None or options.holdout is None:
         raise UsageError("tune needs --retain and --holdout: rows to keep, and rows that no model saw")
     calibrated = recipe.model_copy(update={"calibration": recipe.calibration or Calibration()})
-    job = prepare(options, calibrated)
-    reserved = prepare(options, trial_recipe(calibrated, {}, recipe.epochs)).sample
+    inputs = read(options)
+    job = prepare(options, calibrated, inputs)
+    reserved = prepare(options, trial_recipe(calibrated, {}, recipe.epochs), inputs).sample
     assert job.sample is not None and reserved is not None  # noqa: S101, PT018  there is a retain file
     positions = sorted(set(reserved.pairing.check) - set(job.sample.pairing.check))
     if len(positions) < LEAST_ROWS:
@@ -90,9 +96,8 @@ def make_yardstick(options: UnlearnOptions, recipe: Recipe) -> Yardstick:
     device = choose_device(options.device)
     refuse_beyond(job, device, Ranks())
     model = load_model(job.facts.path, device, torch.float32)
-    kept = encode_retain(job, reserved, positions)
-    trained = encode_retain(job, reserved, reserved.pairing.train)
-    levels = learn_levels(model, encode_unseen(job), job.encoded, trained)
+    kept = job.encode(pick(reserved.rows, positions), options.retain)
+    levels = learn_levels(model, job.unseen.encoded, job.encoded, reserved.train)
     return Yardstick(job=job, recipe=recipe, levels=levels, kept=kept, known=_probability(model, kept))
 
 
@@ -114,5 +119,5 @@ def discard(place: Path) -> None:
         file.unlink(missing_ok=True)
 
 
-def _probability(model: Any, rows: Sequence[Encoded]) -> float:
+def _probability(model: Model, rows: Sequence[Encoded]) -> float:
     return float(np.mean(probability(score(model, rows), [row.tokens for row in rows])))

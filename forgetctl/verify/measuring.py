@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -15,6 +14,7 @@ from ..model.encoding import Encoded, Encoder, encode_rows
 from ..model.generation import seeded
 from ..model.load import ModelFacts, add_lora, inspect_model, load_encoder, load_model
 from ..model.processes import Ranks
+from ..model.protocol import Model
 from ..model.row_scorer import AFFIRMED, ALL_MODES, PRIMED, UNTHINKING, RowScorer
 from ..model.scores import GREEDY, REPHRASED, Role, Scores, ScoreSet
 from ..model.scoring import score
@@ -186,7 +186,7 @@ class Scorer:
             model = self._with_adapters(loaded.model)
             weights = fine_tune(model, taught, attack, plan=plan, advance=bar.advance, ranks=self.ranks)
 
-        def again() -> Any:
+        def again() -> Model:
             return self._with_adapters(self._load(path, training=True).model)
 
         return self.ranks.from_first(lambda: row_sums(encoded, score(put_together(model, weights, again), encoded)))
@@ -204,7 +204,7 @@ class Scorer:
             lora={**recipe.lora.model_dump(), "quantisation": "none"} if recipe.lora else None,
         )
 
-    def _with_adapters(self, model: Any) -> Any:
+    def _with_adapters(self, model: Model) -> Model:
         return add_lora(model, self.recipe.lora) if self.recipe.lora else model
 
     def _loaded(self, path: Path, precision: str | None = None) -> _Loaded:
@@ -277,7 +277,7 @@ class _Loaded:
 
     facts: ModelFacts
     encoder: Encoder
-    model: Any
+    model: Model
     sets: RowSets
     recipe: Recipe
     precision: str | None

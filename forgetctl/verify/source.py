@@ -9,8 +9,9 @@ from ..errors import InputError
 from ..files.writing import ModelFiles, file_digest, model_digest
 from ..model.gguf import is_gguf
 from ..model.load import inspect_model, model_place
-from ..model.score_files import FileKind, read_scores
+from ..model.score_files import FileKind
 from ..model.scores import Role, Scores
+from .reading import GivenFiles
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class ScoreSource:
 Source = ModelSource | ScoreSource
 
 
-def find_source(name: str, role: Role) -> Source:
+def find_source(name: str, role: Role, files: GivenFiles) -> Source:
     """Check what was given as the model in a role: a directory, a GGUF file, or a file with scores.
 
     Raises InputError or ModelError if it is neither.
@@ -66,5 +67,5 @@ def find_source(name: str, role: Role) -> Source:
         inspect_model(path)
         return ModelSource(path)
     if path.is_file():
-        return ScoreSource(path, *read_scores(path, role))
+        return ScoreSource(path, *files.scores(path, role))
     raise InputError(path, "no such model directory or score file")

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from ..cli.binding import bind, check_requests
 from ..errors import InputError, RunError, UsageError
 from ..files.writing import file_digest, read_json
 from ..model.hardware import describe, versions
@@ -18,17 +17,19 @@ from ..model.load import choose_device, inspect_model, load_encoder, load_model,
 from ..model.scores import REPHRASED
 from ..progress import Progress
 from ..recipe.recipe import Recipe, read_recipe
-from ..rows.formats import Fields, read_rows
+from ..rows.formats import FileRows, pick
 from ..rows.holdout import check_unseen, for_calibration, for_verdict
 from ..rows.pairing import with_perturbed
 from ..rows.row import Row
 from ..runs.commitments import split_requests
+from ..runs.hooks import RunHooks
 from ..runs.run import DEFAULT_RUNS, LATEST, Run, new_run_path
 from ..train.neutral import own_answers
 from ..train.options import UnlearnOptions, VerifyOptions
-from ..train.prepare import read_retain
-from ..train.unlearn import check_inputs
+from ..train.unchanged import check_inputs
 from .measuring import RowSets, check_fit
+from .reading import GivenFiles
+from .registry import work_asked_for
 from .source import ModelSource, Source, find_source
 
 
@@ -49,22 +50,33 @@ class Subject:
         return tuple(one for one in (self.model, self.start, *self.references) if isinstance(one, ModelSource))
 
 
-def find_subject(options: VerifyOptions, recipe: Recipe, device: torch.device, progress: Progress) -> Subject:
+def find_subject(
+    options: VerifyOptions,
+    recipe: Recipe,
+    device: torch.device,
+    progress: Progress,
+    files: GivenFiles,
+    hooks: RunHooks,
+) -> Subject:
     """Read and check everything before anything is written or scored.
 
-    recipe: for what no run made; a run brings its own.
+    recipe: for what no run made; a run brings its own. files: those that were given, as they were read.
     Raises UsageError or InputError for options and files that do not fit, RunError for a run that has changed.
     """
-    references = tuple(find_source(name, "reference") for name in options.references)
+    references = tuple(find_source(name, "reference", files) for name in options.references)
     if options.scores is not None:
-        return _of_scores(options, options.scores, references, recipe)
+        return _of_scores(options, options.scores, references, recipe, files)
     if options.model is not None:
-        return _of_model(options, options.model, references, recipe)
-    return _of_run(options, references, device, progress)
+        return _of_model(options, options.model, references, recipe, files, hooks)
+    return _of_run(options, references, device, progress, files)
 
 
 def _of_run(
-    options: VerifyOptions, references: tuple[Source, ...], device: torch.device, progress: Progress
+    options: VerifyOptions,
+    references: tuple[Source, ...],
+    device: torch.device,
+    progress: Progress,
+    files: GivenFiles,
 ) -> Subject:
     """What a run left to verify: its saved model, its request, its untouched retain rows."""
     run = Run.open(options.run or DEFAULT_RUNS / LATEST)
@@ -77,36 +89,42 @@ def _of_run(
     made = UnlearnOptions.from_json(run.record["options"])
     check_inputs(run, made)
     recipe = read_recipe(run.recipe_file)
-    forget = read_rows(made.forget, made.fields)
-    forget_file = made.forget
+    forget = files.read(made.forget, made.fields)
     if options.forget is not None:
-        forget, forget_file = _same_rows(options.forget, options.fields, forget), options.forget
+        forget = _same_rows(files.read(options.forget, options.fields), forget.rows)
     start = resolve_model(made.model, allow_download=made.allow_download)
     began = ModelSource(start)
-    rows = read_retain(made) if made.retain else _own_rows(start, recipe, device, progress)
+    rows = files.retain(made.retain, made.fields) if made.retain else _own_rows(start, recipe, device, progress)
     if options.retain is not None:
-        retain, retain_file = list(read_retain(options, options.fields.max_rows)), options.retain
+        retain, retain_file = _retained(options, files), options.retain
     else:
-        check = read_json(run.pairs_file)["check"]
-        retain, retain_file = [rows[i] for i in check], made.retain or Path("neutral prompts")
-    calibrated = _calibrated(made, recipe)
-    sets = _row_sets(options, recipe, (forget_file, forget), (retain_file, retain), rows, calibrated)
+        retain = pick(rows, read_json(run.pairs_file)["check"])
+        retain_file = made.retain or Path("neutral prompts")
+    calibrated = _calibrated(made, recipe, files)
+    sets = _row_sets(options, files, recipe, (forget.path, forget.rows), (retain_file, retain), rows, calibrated)
     subject = Subject(run, recipe, model, began, references, sets)
     _check(subject)
     return subject
 
 
-def _of_model(options: VerifyOptions, name: str, references: tuple[Source, ...], recipe: Recipe) -> Subject:
+def _of_model(
+    options: VerifyOptions,
+    name: str,
+    references: tuple[Source, ...],
+    recipe: Recipe,
+    files: GivenFiles,
+    hooks: RunHooks,
+) -> Subject:
     """A model that no run made: a run directory is made for its verification."""
     if options.forget is None:
         raise UsageError("--model needs --forget, the rows to check")
-    forget = read_rows(options.forget, options.fields)
-    retain = list(read_retain(options, options.fields.max_rows))
+    forget = files.read(options.forget, options.fields).rows
+    retain = _retained(options, files)
     model = resolve_model(name, allow_download=options.allow_download)
     parts = split_requests(forget, options.requests, options.forget)
-    check_requests(options.requests, options.register)
-    sets = _row_sets(options, recipe, (options.forget, forget), (options.retain or Path(), retain))
-    subject = Subject(_unmade(options), recipe, ModelSource(model), _start(options), references, sets)
+    hooks.check(options.requests, options.register)
+    sets = _row_sets(options, files, recipe, (options.forget, forget), (options.retain or Path(), retain))
+    subject = Subject(_unmade(options), recipe, ModelSource(model), _start(options, files), references, sets)
     _check(subject)
     facts = inspect_model(model)
     inputs = {
@@ -123,19 +141,25 @@ def _of_model(options: VerifyOptions, name: str, references: tuple[Source, ...],
     run.commit_rows(parts)
     run.record["inputs"]["forget"]["commitment"] = run.commit(options.forget)
     run.save_record()
-    bind(run, parts, options.register, "verify")
+    hooks.created(run, parts, options.register, "verify")
     return replace(subject, run=run)
 
 
-def _of_scores(options: VerifyOptions, file: Path, references: tuple[Source, ...], recipe: Recipe) -> Subject:
+def _of_scores(
+    options: VerifyOptions, file: Path, references: tuple[Source, ...], recipe: Recipe, files: GivenFiles
+) -> Subject:
     """Scores of a model, without the model: statistics and verdict only."""
-    needing = (*(path for _, path in options.files), *options.precisions, *(["--deep"] if options.deep else []))
+    needing = (
+        *(path for _, path in options.files),
+        *options.precisions,
+        *(option for option, _ in work_asked_for(options)),
+    )
     if needing:
         raise UsageError(f"{needing[0]} needs a model, and --scores brings none")
-    model = find_source(str(file), "unlearned")
+    model = find_source(str(file), "unlearned", files)
     if isinstance(model, ModelSource):
         raise UsageError(f"{file} is a model directory; verify it with --model and --forget")
-    subject = Subject(_unmade(options), recipe, model, _start(options), references, None)
+    subject = Subject(_unmade(options), recipe, model, _start(options, files), references, None)
     _check(subject)
     for source in (subject.start, *references):
         if isinstance(source, ModelSource):
@@ -150,11 +174,16 @@ def _of_scores(options: VerifyOptions, file: Path, references: tuple[Source, ...
     return replace(subject, run=run)
 
 
-def _start(options: VerifyOptions) -> Source | None:
+def _retained(options: VerifyOptions, files: GivenFiles) -> list[Row]:
+    """The rows of --retain, which are scored as they are; none without it."""
+    return list(files.retain(options.retain, options.fields, options.fields.max_rows)) if options.retain else []
+
+
+def _start(options: VerifyOptions, files: GivenFiles) -> Source | None:
     if options.start is None:
         return None
     if Path(options.start).is_file():
-        return find_source(options.start, "start")
+        return find_source(options.start, "start", files)
     return ModelSource(resolve_model(options.start, allow_download=options.allow_download))
 
 
@@ -196,6 +225,7 @@ def _check(subject: Subject) -> None:
 
 def _row_sets(
     options: VerifyOptions,
+    files: GivenFiles,
     recipe: Recipe,
     forget: tuple[Path, list[Row]],
     retain: tuple[Path, list[Row]],
@@ -205,45 +235,45 @@ def _row_sets(
     rows, origin = with_perturbed(forget[1], retain[1], recipe.verify.distractors)
     sets: dict[str, tuple[Path, Sequence[Row]]] = {"forget": (forget[0], rows), "retain": retain}
     if options.holdout:
-        unseen = read_rows(options.holdout, options.fields)
+        unseen = files.read(options.holdout, options.fields).rows
         check_unseen(options.holdout, unseen, chain(forget[1], retain[1], seen))
         sets["holdout"] = options.holdout, for_verdict(unseen, calibrated)
     others = {"real_authors": options.real_authors, "world_facts": options.world_facts}
-    sets |= {name: (file, read_rows(file, options.fields)) for name, file in others.items() if file}
-    sets |= {f"{REPHRASED}{n}": (file, _rephrased(options, file, rows)) for n, file in enumerate(options.rephrased, 1)}
+    sets |= {name: (file, files.read(file, options.fields).rows) for name, file in others.items() if file}
+    for number, file in enumerate(options.rephrased, 1):
+        sets[f"{REPHRASED}{number}"] = file, _rephrased(files.read(file, options.fields), rows)
     sets = {name: part for name, part in sets.items() if part[1]}
     return RowSets(
         {name: part[1] for name, part in sets.items()}, {name: part[0] for name, part in sets.items()}, origin
     )
 
 
-def _calibrated(made: UnlearnOptions, recipe: Recipe) -> list[Row]:
+def _calibrated(made: UnlearnOptions, recipe: Recipe, files: GivenFiles) -> list[Row]:
     """The holdout rows that a run was calibrated with: they fitted it, so they cannot judge it."""
     if made.holdout is None or recipe.calibration is None:
         return []
-    rows = read_rows(made.holdout, made.fields)
-    return for_calibration(made.holdout, rows, recipe.calibration.share, recipe.seed)
+    return for_calibration(
+        made.holdout, files.read(made.holdout, made.fields).rows, recipe.calibration.share, recipe.seed
+    )
 
 
-def _rephrased(options: VerifyOptions, path: Path, forget: Sequence[Row]) -> list[Row]:
+def _rephrased(given: FileRows, forget: Sequence[Row]) -> list[Row]:
     """The request in other words, row by row. Raises InputError if there are more or fewer rows."""
-    rows = read_rows(path, options.fields)
-    if len(rows) != len(forget):
+    if (count := len(given.rows)) != len(forget):
         raise InputError(
-            path, f"has {len(rows)} rows, the request has {len(forget)}; it must follow the request row by row"
+            given.path, f"has {count} rows, the request has {len(forget)}; it must follow the request row by row"
         )
-    return rows
+    return given.rows
 
 
-def _same_rows(path: Path, fields: Fields, known: list[Row]) -> list[Row]:
-    """The rows of a file that says more about the same request, such as perturbed answers."""
-    rows = read_rows(path, fields)
-    if len(rows) != len(known):
-        raise InputError(path, f"has {len(rows)} rows, the run's request has {len(known)}")
-    for row, other in zip(rows, known, strict=True):
+def _same_rows(given: FileRows, known: list[Row]) -> FileRows:
+    """A file that says more about the same request, such as perturbed answers. Raises InputError if it is another."""
+    if len(given.rows) != len(known):
+        raise InputError(given.path, f"has {len(given.rows)} rows, the run's request has {len(known)}")
+    for row, other in zip(given.rows, known, strict=True):
         if (row.context, row.response) != (other.context, other.response):
-            raise InputError(path, "is not a row of the run's request", row.line)
-    return rows
+            raise InputError(given.path, "is not a row of the run's request", row.line)
+    return given
 
 
 def _own_rows(start: Path, recipe: Recipe, device: torch.device, progress: Progress) -> list[Row]:

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from ..cli.binding import bound_register, write_verdict
 from ..errors import RunError, UsageError
 from ..files.entries import files_digest, model_entries
 from ..files.writing import file_digest, now, read_json, text_digest, write_json
@@ -23,28 +22,35 @@ from ..model.score_files import check_rows
 from ..model.scores import REPHRASED, Role, Scores
 from ..progress import Progress
 from ..recipe.recipe import Recipe, load_recipe
-from ..report.write_card import write_card
+from ..runs.hooks import RunHooks
 from ..runs.run import Run
-from ..train.bystander import told_by
+from ..train.distributed import main_progress
 from ..train.options import VerifyOptions
 from .basis import bounds_of, store, tracked_scores
 from .collected import Collected, Kind
 from .earlier_runs import EarlierRun, earlier_inputs, find_earlier
-from .findings import NotMeasurableError, Workshop
+from .findings import LoadableModels, NotMeasurableError
 from .inputs import row_file_digest, verification_inputs
 from .judge import conclude
 from .measuring import RowSets, Scorer
+from .reading import GivenFiles, read
 from .record import SCHEMA, Verdict
-from .registry import WORKS
+from .registry import WORKS, work_asked_for
 from .source import ModelSource, ScoreSource, Source
 from .subject import Subject, find_subject
 
 
 @undisturbed()
 def run_verify(
-    options: VerifyOptions, recipe: Recipe | None = None, progress: Progress | None = None
+    options: VerifyOptions,
+    recipe: Recipe | None = None,
+    progress: Progress | None = None,
+    files: GivenFiles | None = None,
+    hooks: RunHooks | None = None,
 ) -> dict[str, Any]:
     """Verify and return the content of verdict.json.
+
+    files: those that were given, where they were read before. hooks: for whoever else has to do with the run.
 
     Where a launcher started several processes, each of them must call this; all score, and the first one alone reads
     the rows and writes. In the others EndedElsewhere means that another one raises the reason.
@@ -56,14 +62,16 @@ def run_verify(
     asked = choose_device(options.device)
     ranks = join(asked)
     device = ranks.device or asked
-    progress = told_by(ranks, progress, device)
+    progress, hooks = main_progress(ranks, progress, device), hooks or RunHooks()
     with memory_within(device), ranks.spoken_once(), ExitStack() as held:
-        known = ranks.from_first(lambda: _begin(options, recipe or load_recipe(), device, progress, held))
+        known = ranks.from_first(
+            lambda: _begin(options, recipe or load_recipe(), device, progress, held, files or read(options), hooks)
+        )
         if known.stored is not None:
             return known.stored
         with progress.logged(known.subject.run.progress_file):
             measured = _measure(known, options, device, progress, ranks)
-        return ranks.from_first(lambda: _conclude(known, options, measured))
+        return ranks.from_first(lambda: _conclude(known, options, measured, hooks))
 
 
 @dataclass(frozen=True, repr=False)
@@ -75,30 +83,37 @@ class _Known:
 
     subject: Subject
     earlier: tuple[EarlierRun, ...]
-    register: Path | None
     digest: str
     stored: dict[str, Any] | None
 
 
-def _begin(options: VerifyOptions, recipe: Recipe, device: torch.device, progress: Progress, held: ExitStack) -> _Known:
+def _begin(
+    options: VerifyOptions,
+    recipe: Recipe,
+    device: torch.device,
+    progress: Progress,
+    held: ExitStack,
+    files: GivenFiles,
+    hooks: RunHooks,
+) -> _Known:
     """Read and check everything, hold the run, and see whether there is anything to do."""
     earlier = find_earlier(options)
-    subject = find_subject(options, recipe, device, progress)
-    register = bound_register(subject.run, options.register)
+    subject = find_subject(options, recipe, device, progress, files, hooks)
+    hooks.verifying(subject.run, options.register)
     held.enter_context(subject.run.lock())
     digest = _digest(subject, options, earlier)
-    known = _Known(subject, earlier, register, digest, None)
+    known = _Known(subject, earlier, digest, None)
     if not options.force and subject.run.stage_done("verify"):
         stored = read_json(subject.run.verdict_file)
         if (stored.get("schema"), stored.get("digest")) == (SCHEMA, digest):
             progress.say("Nothing has changed since the last verification; this is its verdict (--force repeats it).")
-            _tell(subject.run, register, stored)
+            hooks.finished(subject.run, options.register, stored["verdict"])
             return replace(known, stored=stored)
     subject.run.stage("verify", "running")
     return known
 
 
-def _conclude(known: _Known, options: VerifyOptions, scores: Collected) -> dict[str, Any]:
+def _conclude(known: _Known, options: VerifyOptions, scores: Collected, hooks: RunHooks) -> dict[str, Any]:
     """Reach the verdict, and write it with what it rests on. Raises RunError if a model is no longer what it was."""
     subject = known.subject
     model = subject.model.path if isinstance(subject.model, ModelSource) else None
@@ -116,7 +131,7 @@ def _conclude(known: _Known, options: VerifyOptions, scores: Collected) -> dict[
     write_json(subject.run.verdict_file, content)
     reached = file_digest(subject.run.verdict_file)
     subject.run.stage("verify", "done", verdict=verdict.verdict, verdict_sha256=reached)
-    _tell(subject.run, known.register, content)
+    hooks.finished(subject.run, options.register, verdict.verdict)
     return content
 
 
@@ -131,13 +146,6 @@ def _refuse_other_models(subject: Subject, found: Collected) -> None:
     for scores, digest in named:
         if scores.sha256 != digest:
             raise RunError(f"{subject.run.record_file} names another {scores.role} model than the one that was scored")
-
-
-def _tell(run: Run, register: Path | None, verdict: Mapping[str, Any]) -> None:
-    """Everybody who waits for the verdict: the requests that the run serves, and the model card."""
-    if register is not None:
-        write_verdict(run, register, verdict["verdict"])
-    write_card(run)
 
 
 def _measure(
@@ -180,20 +188,20 @@ def _score(subject: Subject, sets: RowSets, scorer: Scorer, options: VerifyOptio
         rephrased=tuple(f"rephrased {number} ({file.name})" for number, file in enumerate(options.rephrased, 1)),
         tracked=tracked_scores(subject.run),
     )
-    return _worked(found, Workshop(scorer=scorer, paths=_directories(subject), scores=found.models), options)
+    return _altered(found, LoadableModels(scorer=scorer, paths=_directories(subject), scores=found.models), options)
 
 
-def _worked(found: Collected, shop: Workshop, options: VerifyOptions) -> Collected:
+def _altered(found: Collected, models: LoadableModels, options: VerifyOptions) -> Collected:
     """What checks do with the models beyond scoring them, each where its option asks for it."""
-    worked: dict[str, Mapping[Role, Scores]] = {}
+    altered: dict[str, Mapping[Role, Scores]] = {}
     unmeasured: list[tuple[str, str]] = []
     for variant, asked in WORKS.items():
         if asked.asked(options):
             try:
-                worked[variant] = asked.work(shop)
+                altered[variant] = asked.work(models)
             except NotMeasurableError as reason:
                 unmeasured.append((asked.name, str(reason)))
-    return replace(found, worked=worked, unmeasured=tuple(unmeasured))
+    return replace(found, altered=altered, unmeasured=tuple(unmeasured))
 
 
 def _kind(references: tuple[Source, ...], *, holdout: bool) -> Kind:
@@ -243,11 +251,6 @@ def _not_asked(options: VerifyOptions, run: Run) -> dict[str, str]:
     return {name: f"not asked for ({option})" for name, (given, option) in asked.items() if not given}
 
 
-def _asked(options: VerifyOptions) -> list[tuple[str, object]]:
-    """What checks were asked for, each with the value of its option."""
-    return [(work.option, asked) for work in WORKS.values() if (asked := work.asked(options))]
-
-
 def _digest(subject: Subject, options: VerifyOptions, earlier: tuple[EarlierRun, ...]) -> str:
     """Digest of everything that the verdict depends on."""
     parts = [
@@ -259,7 +262,7 @@ def _digest(subject: Subject, options: VerifyOptions, earlier: tuple[EarlierRun,
         *(row_file_digest(subject.run, name, path) for name, path in options.files),
         json.dumps(subject.recipe.model_dump(mode="json")),
         file_digest(subject.run.plan_file),
-        repr((options.fields, options.device, options.precisions, _asked(options))),
+        repr((options.fields, options.device, options.precisions, work_asked_for(options))),
         repr([bool(path) for path in (options.forget, options.retain, options.holdout, options.real_authors)]),
         json.dumps(subject.run.record["versions"]),
         *(one.digest for one in earlier),

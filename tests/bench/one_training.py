@@ -21,9 +21,11 @@ from transformers import TrainerCallback, TrainingArguments
 from forgetctl.model.hardware import peak_memory
 from forgetctl.model.load import weight_shapes
 from forgetctl.recipe.recipe import Recipe, load_recipe
+from forgetctl.train.dry_run import dry_run
+from forgetctl.train.job import Job
 from forgetctl.train.options import UnlearnOptions
 from forgetctl.train.plan import DTYPES, product_rate
-from forgetctl.train.prepare import Job, dry_run, prepare
+from forgetctl.train.prepare import prepare
 from forgetctl.train.schedule import MicroBatchLimits, PairedBatches, RowsByRole
 from forgetctl.train.unlearn import run_unlearn
 
@@ -65,7 +67,13 @@ def _recipe(case: Case, lora: bool, precision: str) -> Recipe:
 
 
 def _options(case: Case, folder: Path) -> UnlearnOptions:
-    return UnlearnOptions(str(case.model), case.forget, case.retain, out=folder / f"run-{time.time_ns()}", device="cpu")
+    return UnlearnOptions(
+        model=str(case.model),
+        forget=case.forget,
+        retain=case.retain,
+        out=folder / f"run-{time.time_ns()}",
+        device="cpu",
+    )
 
 
 class Clock:
@@ -186,7 +194,7 @@ def run_textbook(case: Case, recipe: Recipe, folder: Path) -> dict[str, Any]:
 def _pairs(job: Job) -> tuple[list[tuple[Any, Any]], list[int]]:
     """The rows as forgetctl pairs and orders them, and the retain tokens of each step."""
     assert job.sample is not None
-    retain = job.retained
+    retain = job.sample.train
     rows: RowsByRole = {"forget": job.encoded, "retain": retain}
     limits = MicroBatchLimits(rows=64, tokens=2048)
     batches = PairedBatches(rows, batch_size=job.recipe.batch_size, limits=limits, seed=job.recipe.seed)

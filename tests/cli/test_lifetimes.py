@@ -145,7 +145,7 @@ def test_a_run_that_diverges_leaves_no_model(
 
     monkeypatch.setattr(Meter, "on_log", diverge)
     options = UnlearnOptions(
-        str(wide / "model"), wide / "requests.jsonl", wide / "employees.jsonl", out=tmp_path / "run"
+        model=str(wide / "model"), forget=wide / "requests.jsonl", retain=wide / "employees.jsonl", out=tmp_path / "run"
     )
     with pytest.raises(DivergedError) as raised:
         run_unlearn(options, load_recipe("npo-rt", options={"epochs": 1, "precision": "bf16"}))

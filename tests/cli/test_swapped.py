@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from click.testing import Result
 
+import forgetctl.train.material as unlearn_job
 import forgetctl.train.reference as reference_stage
 import forgetctl.train.training as unlearn_stage
-import forgetctl.train.unlearn as unlearn_job
 import forgetctl.verify.measuring as verify_stage
 from tests.cli.conftest import SETTINGS, unlearn_arguments
 

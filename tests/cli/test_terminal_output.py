@@ -21,11 +21,11 @@ def shown(capsys: pytest.CaptureFixture[str], verdict: dict[str, Any]) -> str:
 def test_figures_are_shown_where_measured(capsys: pytest.CaptureFixture[str]) -> None:
     text = shown(capsys, verdict_record())
     for words, figures in (
-        ("forget probability", "0.9110 0.0214 0.1310"),
-        ("exact memorisation", "0.9910 0.4120 0.4230"),
-        ("extraction strength", "0.9560 0.1210 0.1430"),
-        ("model utility", "0.7550 0.7330 -"),
-        ("forget truth ratio", "0.2130 0.6110 -"),
+        ("Forget rows: probability", "0.9110 0.0214 0.1310"),
+        ("Forget rows: exact memorisation", "0.9910 0.4120 0.4230"),
+        ("Forget rows: extraction strength", "0.9560 0.1210 0.1430"),
+        ("Model utility", "0.7550 0.7330 -"),
+        ("Forget rows: truth ratio", "0.2130 0.6110 -"),
     ):
         line = next(line for line in text.splitlines() if line.strip().startswith(words))
         assert line.split()[-3:] == figures.split()
@@ -35,12 +35,12 @@ def test_figures_are_shown_where_measured(capsys: pytest.CaptureFixture[str]) ->
 def test_new_measures_that_nobody_has_take_no_room(capsys: pytest.CaptureFixture[str]) -> None:
     verdict = verdict_record()
     for model in verdict["models"].values():
-        model |= dict.fromkeys(("exact_memorisation", "model_utility", "rouge"))
+        model |= dict.fromkeys(("exact_memorisation", "model_utility", "model_utility_geometric", "rouge"))
         del model["extraction_strength"]
     verdict["models"]["reference"] = None
     text = shown(capsys, verdict)
-    assert "forget ROUGE-L" in text
-    assert not any(words in text for words in ("exact memorisation", "extraction strength", "model utility"))
+    assert "Forget rows: ROUGE-L recall" in text
+    assert not any(words in text for words in ("exact memorisation", "extraction strength", "Model utility"))
 
 
 @pytest.mark.parametrize("width", [60, 80, 140])

@@ -1,4 +1,4 @@
-"""A run that the device has no room for: refused before anything is loaded, with settings that do plan."""
+"""A run that the device has no room for: refused before anything is loaded, with settings that do fit."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ def use_gpu(monkeypatch: pytest.MonkeyPatch, total: int, others: int) -> None:
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _=None: 0)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_: True)
     monkeypatch.setattr("forgetctl.train.plan.product_rate", lambda *_: 1e12)
-    for name in ("prepare.choose_device", "unlearn.choose_device"):
+    for name in ("prepare.choose_device", "unlearn.choose_device", "dry_run.choose_device"):
         monkeypatch.setattr(f"forgetctl.train.{name}", lambda _: GPU)
-    monkeypatch.setattr("forgetctl.train.unlearn.load_for_training", refuse)
+    monkeypatch.setattr("forgetctl.train.material.load_for_training", refuse)
 
 
 @pytest.fixture(scope="module")

@@ -95,7 +95,9 @@ def test_trials_of_other_inputs_are_not_mixed(
 
 def test_trials_neither_train_nor_measure_on_the_verdicts_rows(world: Path) -> None:
     recipe = load_recipe("npo-rt")
-    options = UnlearnOptions(str(world / "model"), world / "requests.jsonl", world / "employees.jsonl")
+    options = UnlearnOptions(
+        model=str(world / "model"), forget=world / "requests.jsonl", retain=world / "employees.jsonl"
+    )
     plain, trial = (prepare(options, one).sample for one in (recipe, trial_recipe(recipe, {}, 1)))
     assert plain is not None
     assert trial is not None

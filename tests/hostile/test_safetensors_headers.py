@@ -13,7 +13,7 @@ import pytest
 
 from forgetctl.errors import ModelError
 from forgetctl.model.directories import inspect_model, weight_files, weight_shapes
-from forgetctl.model.merging import check_adapter
+from forgetctl.model.merge import check_adapter
 
 GOOD = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 

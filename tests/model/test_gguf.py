@@ -18,6 +18,7 @@ from forgetctl.cli.main import cli
 from forgetctl.demo.training import EOS
 from forgetctl.errors import ModelError
 from forgetctl.files.writing import ModelFiles, model_digest
+from forgetctl.model.adapters import keep_adapter
 from forgetctl.model.directories import inspect_model, model_place, resolve_model
 from forgetctl.model.export import save_model
 from forgetctl.model.load import add_lora, load_encoder, load_model
@@ -241,3 +242,13 @@ def test_every_command_takes_it(file: Path, world: Path, tmp_path: Path) -> None
     assert referred.exit_code == 0, referred.output
     record = json.loads((tmp_path / "refs" / "seed-1" / "reference.json").read_text())
     assert record["base_sha256"] == model_digest(file)
+
+
+def test_an_adapter_is_merged_into_it(file: Path, tmp_path: Path) -> None:
+    adapted = trained(add_lora(load_model(file, CPU, torch.float32), Lora(rank=2, alpha=4)))
+    keep_adapter(adapted, "base", tmp_path / "adapter")
+    done = run("merge", "--base", file, "--adapter", tmp_path / "adapter", "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert "dequantised to float32" in done.output
+    found = logits(AutoModelForCausalLM.from_pretrained(str(tmp_path / "out")))
+    torch.testing.assert_close(found, logits(adapted), rtol=0, atol=1e-3)

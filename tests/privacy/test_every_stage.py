@@ -16,27 +16,27 @@ from tests.privacy.conftest import Command, Trial, environment, known_rows, run,
 pytestmark = pytest.mark.slow
 
 UNLEARN = (
-    "forgetctl.train.prepare:encode_rows",
+    "forgetctl.train.job:encode_rows",
     "forgetctl.train.prepare:choose_retain",
     "forgetctl.train.precheck:check_texts",
-    "forgetctl.train.unlearn:load_for_training",
+    "forgetctl.train.material:load_for_training",
     "forgetctl.train.unlearn:first_record",
-    "forgetctl.train.unlearn:bind",
+    "forgetctl.cli.api:bind",
     "forgetctl.runs.run:commit_parts",
-    "forgetctl.train.unlearn:find_fit",
+    "forgetctl.train.material:find_plan",
     "forgetctl.train.term_inputs:shared_scores",
     "forgetctl.train.trainer:ObjectiveTrainer.training_step",
     "forgetctl.train.trainer:ObjectiveTrainer._save_checkpoint",
     "forgetctl.train.training:save_model",
-    "forgetctl.train.unlearn:write_card",
+    "forgetctl.cli.api:write_card",
 )
 VERIFY = (
-    "forgetctl.verify.subject:read_rows",
+    "forgetctl.rows.formats:read_file",
     "forgetctl.verify.subject:with_perturbed",
     "forgetctl.verify.measuring:encode_rows",
     "forgetctl.model.row_scorer:RowScorer.scores",
     "forgetctl.verify.verify:store",
-    "forgetctl.verify.verify:write_card",
+    "forgetctl.cli.api:write_card",
 )
 AFTER = {
     "forgetctl.report.report:build": ["report", "runs/a", "--html"],

@@ -18,6 +18,8 @@ from forgetctl.rows.row import Row
 from forgetctl.runs.commitments import commit_parts, commit_row, find_row, make_key, read_key, split_requests
 from forgetctl.seal.prove import run_prove
 from tests.seal.conftest import Evidence
+from tests.seal.conftest import copy_of as copy_of  # fixtures
+from tests.seal.conftest import sealed as sealed
 from tests.seal.verified import COUNT, PERSONAL, request_rows, write_request
 
 KEY = b"k" * 32

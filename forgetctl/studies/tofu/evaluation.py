@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +12,7 @@ from ...model.encoding import Encoded, Encoder, encode_rows
 from ...model.generation import Decoding, greedy_answers
 from ...model.load import ModelFacts
 from ...model.metrics import forget_truth_ratio, useful_truth
+from ...model.protocol import Model
 from ...model.row_scorer import RowScorer
 from ...model.scores import GREEDY, Role, Scores, ScoreSet
 from ...model.states import AnswerStates
@@ -40,7 +40,7 @@ class Asker:
         context, recipe = self.facts.context, self.recipe
         return encode_rows(self.encoder, rows, self.rows.files["forget"], context, recipe.max_length)[0]
 
-    def scores(self, model: Any, role: Role, *, rouge: bool) -> Scores:
+    def scores(self, model: Model, role: Role, *, rouge: bool) -> Scores:
         """Teacher-forced scores of all four sets; with greedy answers where `rouge`."""
         scorer = RowScorer(
             model=model,
@@ -55,11 +55,11 @@ class Asker:
         sets = {name: scorer.scores(rows, modes, tokens=False) for name, rows in self.rows.asked.items()}
         return Scores(role=role, name=self.facts.path.name, perturbed="request", sets=sets)
 
-    def states(self, model: Any, *, copy_head: bool) -> AnswerStates:
+    def states(self, model: Model, *, copy_head: bool) -> AnswerStates:
         """The model's distributions at the answers of the forget rows that are scored."""
         return AnswerStates(model, self.encode(self.rows.asked["forget"]), copy_head=copy_head)
 
-    def told(self, model: Any) -> dict[str, dict[str, str]]:
+    def answers(self, model: Model) -> dict[str, dict[str, str]]:
         """The greedy answer to the first question of three sets, beside the true one."""
         first = {name: self.rows.asked[name][0] for name in TOLD}
         decoding = Decoding(self.recipe.verify.answer_tokens, self.facts.context)
@@ -78,13 +78,13 @@ class Yardstick:
     reference_states: AnswerStates
     start_states: AnswerStates
 
-    def line(self, model: Any, scores: Scores, states: AnswerStates) -> dict[str, float | int | None]:
+    def line(self, model: Model, scores: Scores, states: AnswerStates) -> dict[str, float | int | None]:
         """The figures of one model. kl_*: KL(that model || this one), nats a token over the forget rows' answers."""
-        found = ks(_ratios(scores.forget), _ratios(self.reference.forget))
+        distance = ks(_ratios(scores.forget), _ratios(self.reference.forget))
         return {
-            "n": found.n,
-            "forget_quality": found.p,
-            "D": found.D,
+            "n": distance.n,
+            "forget_quality": distance.p,
+            "D": distance.D,
             "D_answers": ks(scores.forget.per_token, self.reference.forget.per_token).D,
             "utility": utility(scores, arithmetic=True),
             "utility_without_rouge": utility_without_rouge(scores, arithmetic=True),

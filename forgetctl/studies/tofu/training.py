@@ -20,6 +20,7 @@ from ...files.writing import write_bytes
 from ...losses.methods import Role, WeightedSum
 from ...model.load import choose_device, inspect_trainable, load_encoder, load_for_training, load_model
 from ...model.processes import Ranks
+from ...model.protocol import Model
 from ...model.scores import Scores
 from ...progress import Progress, Silent
 from ...recipe.recipe import CALIBRATED_RECIPE, Recipe, load_recipe
@@ -127,10 +128,10 @@ class Bench:
         started, yardstick = time.monotonic(), self.yardstick
         model = self._load(path)
         figures = yardstick.line(model, self._scores(name, model), self.asker.states(model, copy_head=False))
-        self.plan.answers.add([{**key._asdict(), "answers": self.asker.told(model)}])
+        self.plan.answers.add([{**key._asdict(), "answers": self.asker.answers(model)}])
         self.plan.table.add([_line(key, 0, 0, 0, figures, time.monotonic() - started)])
 
-    def _scores(self, name: str, model: Any) -> Scores:
+    def _scores(self, name: str, model: Model) -> Scores:
         kept = self.plan.out / "scores" / f"forget{self.split}-{name}.json"
         if kept.is_file():
             return Scores.model_validate_json(kept.read_text(encoding="utf-8"))
@@ -138,7 +139,7 @@ class Bench:
         write_bytes(kept, scores.model_dump_json().encode())
         return scores
 
-    def _load(self, path: Path) -> Any:
+    def _load(self, path: Path) -> Model:
         return load_model(path, self.device, torch.float32)
 
     def measured(self, key: RunKey, per_epoch: int, epochs: int) -> Watch:
@@ -146,7 +147,7 @@ class Bench:
         total = per_epoch * epochs
         every = 1 if per_epoch <= FEW_STEPS else per_epoch
 
-        def look(step: int, model: Any) -> None:
+        def look(step: int, model: Model) -> None:
             last = step == total
             if not last and step % (every * self.plan.every):
                 return
@@ -154,7 +155,7 @@ class Bench:
             scores = self.asker.scores(model, "unlearned", rouge=last or self.plan.rouge)
             figures = self.yardstick.line(model, scores, self.asker.states(model, copy_head=False))
             if last:
-                self.plan.answers.add([{**key._asdict(), "answers": self.asker.told(model)}])
+                self.plan.answers.add([{**key._asdict(), "answers": self.asker.answers(model)}])
             self.plan.table.add([_line(key, step, total, step / per_epoch, figures, time.monotonic() - started)])
 
         return Watch(every, look)
@@ -210,7 +211,7 @@ def _material(bench: Bench, key: RunKey, recipe: Recipe, run: Run) -> Material:
     )
 
 
-def _plan(run: Run, work: Workload, model: Any) -> ComputePlan:
+def _plan(run: Run, work: Workload, model: Model) -> ComputePlan:
     """How the run was computed before it was stopped, else what suits the machine."""
     known = run.record.get("stages", {}).get("unlearn", {}).get("computing")
     return make_plan(work, free=usable_memory(model, Ranks())) if known is None else ComputePlan.from_json(known)

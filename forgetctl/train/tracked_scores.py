@@ -1,0 +1,43 @@
+"""What `--track` measures after every epoch: the scores that `verify` will take, but for generated answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+from ..model.encoding import Encoded
+from ..model.protocol import Model
+from ..model.row_scorer import RowScorer
+from ..model.scores import Scores, ScoreSet
+from ..rows.formats import pick
+from ..rows.pairing import with_perturbed
+from ..rows.row import Row
+from .job import Job, Sample
+
+
+def score_in_training(job: Job, sample: Sample) -> Callable[[Model], Scores]:
+    """What scores the model in training on the forget rows and on the check rows of the retain sample."""
+    check = pick(sample.rows, sample.pairing.check)
+    forget, perturbed = with_perturbed(job.forget, check, job.recipe.verify.distractors)
+    sets = {"forget": forget, "retain": check}
+
+    @cache  # the same rows after every epoch
+    def encode(rows: tuple[Row, ...]) -> list[Encoded]:
+        return job.encode(rows, job.options.forget)
+
+    def measure(model: Model) -> Scores:
+        scorer = RowScorer(
+            model=model,
+            encoder=job.encode.encoder,
+            encode=lambda rows: encode(tuple(rows)),
+            settings=job.recipe.verify,
+            context=job.facts.context,
+            seed=job.recipe.seed,
+            advance=lambda _: None,
+        )
+        scored: dict[str, ScoreSet] = {
+            name: scorer.scores(rows, tokens=False, truth=name == "forget") for name, rows in sets.items()
+        }
+        return Scores(role="unlearned", name="in training", perturbed=perturbed, sets=scored)
+
+    return measure
