@@ -44,7 +44,7 @@ FEW_STEPS = 2
 """An epoch of no more steps than this is measured after every step, as the paper's forget01."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """All that decides a study's figures but the keys of its runs.
 
@@ -128,7 +128,7 @@ class Bench:
         started, yardstick = time.monotonic(), self.yardstick
         model = self._load(path)
         figures = yardstick.line(model, self._scores(name, model), self.asker.states(model, copy_head=False))
-        self.plan.answers.add([{**key._asdict(), "answers": self.asker.told(model)}])
+        self.plan.answers.add([{**key._asdict(), "answers": self.asker.answers(model)}])
         self.plan.table.add([_line(key, 0, 0, 0, figures, time.monotonic() - started)])
 
     def _scores(self, name: str, model: Model) -> Scores:
@@ -155,7 +155,7 @@ class Bench:
             scores = self.asker.scores(model, "unlearned", rouge=last or self.plan.rouge)
             figures = self.yardstick.line(model, scores, self.asker.states(model, copy_head=False))
             if last:
-                self.plan.answers.add([{**key._asdict(), "answers": self.asker.told(model)}])
+                self.plan.answers.add([{**key._asdict(), "answers": self.asker.answers(model)}])
             self.plan.table.add([_line(key, step, total, step / per_epoch, figures, time.monotonic() - started)])
 
         return Watch(every, look)
@@ -167,7 +167,7 @@ def _line(key: RunKey, step: int, steps: int, epoch: float, figures: dict[str, A
 
 
 def do_run(bench: Bench, key: RunKey, progress: Progress | None = None) -> None:
-    """Unlearn and measure one run; what is left of it are lines in the table. Raises as `stages.unlearn`, but a run
+    """Unlearn and measure one run; what is left of it are lines in the table. Raises as `training.unlearn`, but a run
     that diverges is a finding."""
     plan, recipe, progress = bench.plan, bench.plan.recipe_of(key), progress or Silent()
     folder = plan.out / "runs" / key.folder
