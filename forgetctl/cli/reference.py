@@ -99,6 +99,7 @@ def reference(
     from ..recipe.recipe import LORA_RECIPE, load_recipe
 
     with computing(device):
+        from ..train.distributed import is_main_process
         from ..train.reference import ReferenceOptions, Tuning, run_reference
 
     options = ReferenceOptions(
@@ -127,6 +128,8 @@ def reference(
         lora=load_recipe(LORA_RECIPE).lora if lora else None,
     )
     made = run_reference(options, tuning, progress)
+    if not is_main_process():
+        return
     if as_json:
         click.echo(json.dumps({"models": [str(path) for path in made]}, indent=1))
         return

@@ -66,7 +66,7 @@ def alone(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("engine", ["ddp", "fsdp2"])
 def test_two_processes_verify_as_one(engine: str, world: Path, tmp_path: Path, alone: Path) -> None:
-    """Whatever the launcher shards with: every process scores with a whole model. `--deep` is the first one's alone."""
+    """Whatever the launcher shards with: all score with whole models, and `--deep` trains in all of them."""
     run = tmp_path / "run"
     _, output, errors = ended(launch(engine, *arguments(world, run, "--deep", "--json")), 500)
     assert (run / "verdict.json").exists(), errors
