@@ -259,9 +259,7 @@ def _asked(options: VerifyOptions) -> list[tuple[str, object]]:
     return [(work.option, asked) for work in WORKS.values() if (asked := work.asked(options))]
 
 
-def _digest(
-    subject: Subject, options: VerifyOptions, earlier: tuple[EarlierRun, ...], rows: Sequence[Given]
-) -> str:
+def _digest(subject: Subject, options: VerifyOptions, earlier: tuple[EarlierRun, ...], rows: Sequence[Given]) -> str:
     """Digest of everything that the verdict depends on."""
     parts = [
         *(files_digest(model_entries(source.path)) for source in subject.models),
