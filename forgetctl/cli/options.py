@@ -138,12 +138,12 @@ def size(text: str) -> int:
     from pydantic import ByteSize, TypeAdapter, ValidationError
 
     try:
-        found = int(TypeAdapter(ByteSize).validate_python(text))
+        amount = int(TypeAdapter(ByteSize).validate_python(text))
     except ValidationError:
         raise click.BadParameter(f"{text!r} is no size, such as 12GiB, 500MB or a number of bytes") from None
-    if found < 1:
+    if amount < 1:
         raise click.BadParameter(f"{text!r} is no memory at all")
-    return found
+    return amount
 
 
 memory_option = click.option(

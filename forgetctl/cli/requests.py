@@ -249,14 +249,14 @@ def show(progress: TerminalProgress, *, request_id: str, path: Path, as_json: bo
     from ..register.store import Register
 
     with Register.open(path) as register:
-        found = register.get(request_id)
+        request = register.get(request_id)
     today = date.today()
     if as_json:
-        _echo_json(_full(found, today))
+        _echo_json(_full(request, today))
     else:
         from .requests_terminal import show_request
 
-        show_request(found, today)
+        show_request(request, today)
 
 
 @requests.command("list")
@@ -274,12 +274,12 @@ def list_requests(progress: TerminalProgress, *, closed: bool, path: Path, as_js
 
     today = date.today()
     with Register.open(path) as register:
-        found = by_urgency(register.requests(closed=closed), today)
+        listed = by_urgency(register.requests(closed=closed), today)
     if as_json:
-        _echo_json([_full(request, today) for request in found])
+        _echo_json([_full(request, today) for request in listed])
     else:
-        show_list(found, today)
-    click.get_current_context().exit(OVERDUE if any(request.overdue(today) for request in found) else 0)
+        show_list(listed, today)
+    click.get_current_context().exit(OVERDUE if any(request.overdue(today) for request in listed) else 0)
 
 
 def _day(given: datetime | None) -> date | None:

@@ -55,12 +55,12 @@ def show_list(requests: Sequence[Request], today: date) -> None:
 def show_request(request: Request, today: date) -> None:
     """Print everything that the register knows of a request."""
     console = out()
-    console.print(_facts("request", request.id, _told(request, today)))
+    console.print(_facts("request", request.id, _request_facts(request, today)))
     if request.artefacts:
         rows = [[artefact.kind, artefact.name, artefact.status] for artefact in request.artefacts]
         console.print(table(["artefact", "name", "status"], rows))
     for run in request.runs:
-        console.print(_facts("run", run.run, _found(run)))
+        console.print(_facts("run", run.run, _run_facts(run)))
     entries = [entry for change in request.history for entry in _entries(change)]
     console.print(table(["history (UTC)", "changed", "to"], entries))
 
@@ -151,7 +151,7 @@ def _verdict(verdict: str | None) -> Text:
     return Text(one_line(verdict), STYLES.get(verdict, "")) if verdict else Text(NONE)
 
 
-def _told(request: Request, today: date) -> dict[str, Text]:
+def _request_facts(request: Request, today: date) -> dict[str, Text]:
     """What `show` says of the request itself, by name."""
     due = Text(str(request.effective_due))
     if not request.closed:
@@ -172,7 +172,7 @@ def _told(request: Request, today: date) -> dict[str, Text]:
     }
 
 
-def _found(run: BoundRun) -> dict[str, Text]:
+def _run_facts(run: BoundRun) -> dict[str, Text]:
     """What `show` says of a run, by name."""
     return {
         "verdict": _verdict(run.verdict),

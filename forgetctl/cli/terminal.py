@@ -175,8 +175,8 @@ def show_verdict(verdict: Mapping[str, Any]) -> None:
     console = out()
     models = verdict["models"]
     roles = [role for role in ("start", "unlearned", "reference") if models.get(role)]
-    found = {key: [models[role].get(key) for role in roles] for key in LABELS}
-    shown = {key: values for key, values in found.items() if key in ALWAYS or set(values) != {None}}
+    values_of = {key: [models[role].get(key) for role in roles] for key in LABELS}
+    shown = {key: values for key, values in values_of.items() if key in ALWAYS or set(values) != {None}}
     console.print(table(["", *roles], [[LABELS[key], *map(_figure, values)] for key, values in shown.items()]))
     if quality := verdict["forget_quality"]:
         console.print(
@@ -196,11 +196,11 @@ AUDIT_STYLES = {"ok": "green", "note": "dim", "broken": "bold red", "malformed":
 AUDIT_WORDS = {0: ("sound", "bold green"), 1: ("broken", "bold red"), 2: ("malformed", "bold red")}
 
 
-def show_audit(found: Sequence[tuple[str, str, str]], code: int) -> None:
+def show_audit(findings: Sequence[tuple[str, str, str]], code: int) -> None:
     """Print an audit's findings (check, status, text) and its end."""
     console = out()
     grid = table(["check", "", "finding"], [])
-    for check, status, text in found:
+    for check, status, text in findings:
         grid.add_row(Text(one_line(check)), Text(AUDIT_MARKS[status], AUDIT_STYLES[status]), Text(one_line(text)))
     console.print(grid)
     console.print(Text.assemble("Bundle: ", AUDIT_WORDS.get(code, ("policy unmet", "bold yellow"))))

@@ -26,7 +26,7 @@ from .templates import render
 class Encoded:
     """Token ids of prompt and answer; ids[start:] are the answer, end-of-turn token included.
 
-    continues: whether this is a further window of the row before (`engine.windows`), whose context then takes the
+    continues: whether this is a further window of the row before (`model.windows`), whose context then takes the
     place of the prompt.
     """
 

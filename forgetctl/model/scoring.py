@@ -2,7 +2,7 @@
 
 logp(answer | prompt) = sum over the answer's tokens, end of turn included, of log softmax(logits)[token], in
 float32. Logits are computed at answer positions only, by models that can restrict them. Rows are computed one after
-another in one sequence where the model can (`engine.packing`), padded on the right to the longest where it cannot; what
+another in one sequence where the model can (`fast.packing`), padded on the right to the longest where it cannot; what
 pads changes no score.
 """
 

@@ -94,7 +94,7 @@ class AnswerStates:
         return found
 
     def _products(self, hidden: Tensor) -> Tensor:
-        # Not `self.head(hidden)`: one that is shared with the model may give log-probabilities for now (`engine.head`).
+        # Not `self.head(hidden)`: a head shared with the model may give log-probabilities now (`fast.output_head`).
         logits: Tensor = type(self.head).forward(self.head, hidden)
         return logits
 

@@ -325,8 +325,8 @@ def _calibrated(values: dict[str, Any]) -> dict[str, Any]:
     if values.get("calibration") is not None:
         return values
     shipped = _read(CALIBRATED_RECIPE)
-    told = f"With --holdout: {', '.join(CALIBRATING)} are those of {CALIBRATED_RECIPE}."
-    description = " ".join(filter(None, [values.get("description"), told]))
+    words = f"With --holdout: {', '.join(CALIBRATING)} are those of {CALIBRATED_RECIPE}."
+    description = " ".join(filter(None, [values.get("description"), words]))
     return {**values, **{key: shipped[key] for key in CALIBRATING}, "description": description}
 
 

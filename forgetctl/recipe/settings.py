@@ -62,11 +62,11 @@ def keys(group: type[Settings], prefix: str = "") -> Iterator[Key]:
 
 def group_at(group: type[Settings], name: str) -> type[Settings]:
     """The group inside of `group` that has this dotted name; `group` itself where there is none of that name."""
-    found: type[Settings] | None = group
+    reached: type[Settings] | None = group
     for part in filter(None, name.split(".")):
-        field = found.model_fields.get(part) if found else None
-        found = _group(field.annotation) if field else None
-    return found or group
+        field = reached.model_fields.get(part) if reached else None
+        reached = _group(field.annotation) if field else None
+    return reached or group
 
 
 def _group(annotation: Any) -> type[Settings] | None:

@@ -97,10 +97,13 @@ class Stage(Part):
 
 
 class Term(Part):
+    """A term of the loss. summary: what it does, where the run says so."""
+
     name: str
     weight: float
     formula: str
     source: str
+    summary: str | None = None
 
 
 class Objective(Part):

@@ -17,13 +17,12 @@ from .records import Flagged, Report
 from .sections import sections
 from .settings import scoring_settings, settings
 from .summary import summary
-from .words import DISTRIBUTIONS, EXCLUDED, LIMITS, RESULTS, SEAL, SEAL_LIMITS, SYMBOLS, TERMS
+from .words import DISTRIBUTIONS, EXCLUDED, LIMITS, RESULTS, SEAL, SEAL_LIMITS, SYMBOLS
 
 WORDS = {
     "SYMBOLS": SYMBOLS,
     "RESULTS": RESULTS,
     "LIMITS": LIMITS,
-    "TERMS": TERMS,
     "EXCLUDED": EXCLUDED,
     "DISTRIBUTIONS": DISTRIBUTIONS,
     "SEAL": SEAL,
@@ -95,6 +94,6 @@ def _recipe(report: Report) -> dict[str, Any]:
 
 
 def _used_by_checks(verdict: Conclusion) -> tuple[str, ...]:
-    """Settings of the checks that worked on models."""
-    worked = (measure.work for measure in MEASURES if measure.work and measure.of(verdict) != measure.empty)
-    return tuple(key for work in worked for key in work.settings)
+    """Settings of the checks that did something with models."""
+    done = (measure.work for measure in MEASURES if measure.work and measure.of(verdict) != measure.empty)
+    return tuple(key for work in done for key in work.settings)

@@ -53,26 +53,6 @@ DISTRIBUTIONS = {
     "answer_logp": "Answer log-probability of the forget rows",
 }
 
-TERMS = {
-    "ceu": "Teaches the model its own distribution without the true token, at every token of the forget rows.",
-    "dpo": "Prefers a refusal to the forget rows' answers.",
-    "fg": "Teaches a refusal as the answer to the forget rows' prompts.",
-    "ga": "Gradient ascent: makes the forget rows' answers less likely, without a lower bound.",
-    "k_fg": "Holds the model to the start model's distributions on the forget rows; a negative weight pushes it away.",
-    "k_rt": "Retain rows: holds the model to the start model's distributions.",
-    "k_unseen": "Teaches the model to say after forget prompts what the start model says after prompts it never saw.",
-    "kto": "Lowers the forget rows' answers, measured against answers that do not belong to their prompts.",
-    "level": "Brings each forget row's answer to where a model that never saw it would be, learned from holdout rows.",
-    "npo": "Negative preference optimization: lowers the forget rows' answers, less and less once they have fallen.",
-    "rmu": "Turns an inner layer's activations on the forget rows in a random direction.",
-    "rmu_rt": "Retain rows: holds an inner layer's activations where they were.",
-    "rt": "Retain rows: keeps other answers likely.",
-    "satimp": "Lowers the tokens of the forget rows' answers, most those that are likely but not certain.",
-    "simnpo": "Negative preference optimization without the start model, by the answer's mean log-probability.",
-    "undial": "Teaches the start model's distributions with the true tokens made unlikely.",
-    "wga": "Gradient ascent: lowers the tokens of the forget rows' answers, the likelier the more.",
-}
-
 EXCLUDED = {
     "forget_rows": "the forget rows themselves",
     "near_duplicates": "near duplicates of forget rows",

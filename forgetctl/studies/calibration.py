@@ -166,14 +166,14 @@ def rates(case: Case, seed: int) -> Counter[str]:
         units = Units.of(case.rows, subjects)
         distances = [_closeness(name, unlearned[name], reference[name], units) for name in (TRUTH_RATIO, ANSWERS)]
         start = reference[ANSWERS] + START
-        found = findings(
+        simulated = findings(
             comparison=Comparison(kind="model", name=None, others=()),
             distances=tuple(distances),
             control=(_closeness(ANSWERS, start, reference[ANSWERS], units),),
             single_rows=_known(unlearned[ANSWERS], reference[ANSWERS]),
             kept=(_kept(),),
         )
-        counted[judge(found, BOUNDS).outcome] += 1
+        counted[judge(simulated, BOUNDS).outcome] += 1
         counted["TOFU"] += ks(unlearned[TRUTH_RATIO], reference[TRUTH_RATIO]).p > TOFU_LEVEL
     return counted
 
@@ -254,12 +254,12 @@ def _table(counted: list[dict[str, Any]]) -> Table:
     columns = ["case", "true D", "rows", "correlation", "PASS", "FAIL", "INCONCLUSIVE", "TOFU p > .05"]
     rows = [
         [
-            found["case"],
-            f"{found['D']:.3f}",
-            str(found["rows"]),
-            f"{found['correlation']:g}",
-            *(f"{found[name]:.1%}" for name in ("PASS", "FAIL", "INCONCLUSIVE", "TOFU")),
+            case["case"],
+            f"{case['D']:.3f}",
+            str(case["rows"]),
+            f"{case['correlation']:g}",
+            *(f"{case[name]:.1%}" for name in ("PASS", "FAIL", "INCONCLUSIVE", "TOFU")),
         ]
-        for found in counted
+        for case in counted
     ]
     return Table(f"Verdicts where the truth is known; limit of D {BOUNDS.delta}", columns, rows)

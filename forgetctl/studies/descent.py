@@ -113,14 +113,14 @@ class Unlearning:
         """Take `steps` steps from the start model, measuring the distances before the first and every `every`."""
         rates = torch.tensor([run.learning_rate for run in self.runs], dtype=torch.float64)[:, None]
         theta = self.start[:, None].repeat(1, len(self.runs), 1)
-        measured, found = [0], [distances(self.world, reference, theta)]
+        measured, taken = [0], [distances(self.world, reference, theta)]
         for step in range(1, steps + 1):
             theta = theta - rates * self.gradient(theta)
             if step % every == 0 or step == steps:
                 measured.append(step)
-                found.append(distances(self.world, reference, theta))
+                taken.append(distances(self.world, reference, theta))
                 bar.advance(step - measured[-2])
-        forget, retain = (torch.stack(values) for values in zip(*found, strict=True))
+        forget, retain = (torch.stack(values) for values in zip(*taken, strict=True))
         return Trajectory(measured, forget, retain, theta)
 
 

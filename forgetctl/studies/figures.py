@@ -1,6 +1,6 @@
 """The studies' figures, after Figs. 3 and 4 of the NPO paper, for a white page: PNG and SVG of stable bytes.
 
-A curve is told by colour (the loss on forget rows) and by dashes (what holds the retain rows), so that a
+A curve is recognised by colour (the loss on forget rows) and by dashes (what holds the retain rows), so that a
 black-and-white print can be read. Curves are medians over seeds: a mean follows one unlucky seed.
 """
 

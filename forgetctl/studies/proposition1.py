@@ -49,21 +49,21 @@ def run(settings: Proposition1Settings, progress: Progress) -> Outcome:
             start, reference = pretrain(world, settings.world, bar)
         limits = gaps(world, start, reference, settings)
         with progress.bar("unlearn", settings.steps) as bar:
-            found = Unlearning(world, start, runs).descend(reference, settings.steps, settings.every, bar)
-    forget, retain = found.forget.mean(1), found.retain.mean(1)
-    apart = (found.theta - found.theta[:, :1]).norm(dim=-1).mean(0)
+            trajectory = Unlearning(world, start, runs).descend(reference, settings.steps, settings.every, bar)
+    forget, retain = trajectory.forget.mean(1), trajectory.retain.mean(1)
+    apart = (trajectory.theta - trajectory.theta[:, :1]).norm(dim=-1).mean(0)
     curves = {
         run.name: {
             "beta": beta,
             "forget": rounded(forget[:, index]),
             "retain": rounded(retain[:, index]),
             "median": {
-                "forget": rounded(found.forget[:, :, index].median(1).values),
-                "retain": rounded(found.retain[:, :, index].median(1).values),
+                "forget": rounded(trajectory.forget[:, :, index].median(1).values),
+                "retain": rounded(trajectory.retain[:, :, index].median(1).values),
             },
             "final_per_seed": {
-                "forget": rounded(found.forget[-1, :, index]),
-                "retain": rounded(found.retain[-1, :, index]),
+                "forget": rounded(trajectory.forget[-1, :, index]),
+                "retain": rounded(trajectory.retain[-1, :, index]),
             },
             "parameters_from_ga": rounded(apart[index]),
         }
@@ -73,7 +73,7 @@ def run(settings: Proposition1Settings, progress: Progress) -> Outcome:
         "study": "proposition1",
         "settings": settings.model_dump(mode="json"),
         "limits": limits,
-        "steps": found.steps,
+        "steps": trajectory.steps,
         "curves": curves,
     }
     return Outcome(data, _tables(limits, curves), {"proposition1-betas": figures.betas(data)})

@@ -44,7 +44,7 @@ def read_settings(study: str, model: type[Kind]) -> Kind:
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read: {error.strerror}") from None
     except ValidationError as error:
-        found = (f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
-        raise RecipeError(f"{path}: {'; '.join(found)}") from None
+        faults = (f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
+        raise RecipeError(f"{path}: {'; '.join(faults)}") from None
     except (yaml.YAMLError, ValueError, RecursionError):
         raise RecipeError(f"{path}: is not YAML") from None

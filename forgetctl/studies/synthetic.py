@@ -77,33 +77,33 @@ def run_part(part: PartSettings, settings: SyntheticSettings, progress: Progress
         with progress.bar(f"alpha {part.alpha:g}: train", settings.world.pretraining_steps) as bar:
             start, reference = pretrain(world, settings.world, bar)
         with progress.bar(f"alpha {part.alpha:g}: unlearn", settings.steps) as bar:
-            found = Unlearning(world, start, runs).descend(reference, settings.steps, settings.every, bar)
+            trajectory = Unlearning(world, start, runs).descend(reference, settings.steps, settings.every, bar)
     return {
         "alpha": part.alpha,
         "seeds": list(settings.seeds),
-        "steps": found.steps,
-        "start": _point(found, 0, 0),
-        "methods": {run.name: _method(found, index) for index, run in enumerate(runs)},
+        "steps": trajectory.steps,
+        "start": _point(trajectory, 0, 0),
+        "methods": {run.name: _method(trajectory, index) for index, run in enumerate(runs)},
     }
 
 
-def _method(found: Trajectory, index: int) -> dict[str, Any]:
+def _method(trajectory: Trajectory, index: int) -> dict[str, Any]:
     """Where a method ends, where its mean forget distance was best, and its way: mean, median and each seed."""
-    best = int(found.forget[:, :, index].mean(1).argmin())
-    kinds = {"forget": found.forget[:, :, index], "retain": found.retain[:, :, index]}
+    best = int(trajectory.forget[:, :, index].mean(1).argmin())
+    kinds = {"forget": trajectory.forget[:, :, index], "retain": trajectory.retain[:, :, index]}
     return {
-        "final": _point(found, -1, index),
-        "best": _point(found, best, index),
+        "final": _point(trajectory, -1, index),
+        "best": _point(trajectory, best, index),
         **{name: rounded(values.mean(1)) for name, values in kinds.items()},
         "median": {name: rounded(values.median(1).values) for name, values in kinds.items()},
         "per_seed": {name: rounded(values.T) for name, values in kinds.items()},
     }
 
 
-def _point(found: Trajectory, position: int, index: int) -> dict[str, Any]:
-    forget, retain = found.forget[position, :, index], found.retain[position, :, index]
+def _point(trajectory: Trajectory, position: int, index: int) -> dict[str, Any]:
+    forget, retain = trajectory.forget[position, :, index], trajectory.retain[position, :, index]
     return {
-        "step": found.steps[position],
+        "step": trajectory.steps[position],
         **{name: rounded(value.mean()) for name, value in (("forget", forget), ("retain", retain))},
         "median": {"forget": rounded(forget.median()), "retain": rounded(retain.median())},
         "per_seed": {"forget": rounded(forget), "retain": rounded(retain)},

@@ -47,7 +47,7 @@ def collected_again(run: Run, verdict: Verdict) -> Collected:
         found = from_names(
             named,
             kind=comparison.MEASURE.of(verdict).kind,
-            worked=WORKS,
+            altered=WORKS,
             rephrased=basis.rephrased,
             tracked=tracked,
             kl=dict(kl.MEASURE.of(verdict)),

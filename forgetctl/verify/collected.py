@@ -38,7 +38,7 @@ class Collected:
     """Scores by model, and what measuring said besides.
 
     kind: what the model is compared with. references: the first is the comparison, the others show the noise floor.
-    precisions: the same models at other precisions. worked: models that a check changed, by the variant of its files.
+    precisions: the same models at other precisions. altered: models that a check changed, by the variant of its files.
     rephrased: file names of the sets rephrased-1, rephrased-2 ... tracked: of the model in training, in order; shown,
     and never part of the verdict. earlier: what earlier runs had forgotten. kl: divergences in nats per answer token.
     skipped: figures that were not measured, with the reason. unmeasured: checks that were asked for and could not be
@@ -50,7 +50,7 @@ class Collected:
     start: Scores | None = None
     references: tuple[Scores, ...] = ()
     precisions: Mapping[str, Mapping[Role, Scores]] = field(default_factory=dict)
-    worked: Mapping[str, Mapping[Role, Scores]] = field(default_factory=dict)
+    altered: Mapping[str, Mapping[Role, Scores]] = field(default_factory=dict)
     rephrased: tuple[str, ...] = ()
     tracked: tuple[Tracked, ...] = ()
     earlier: tuple[Earlier, ...] = ()
@@ -93,7 +93,7 @@ def by_name(found: Collected) -> dict[str, Scores]:
     """
     named: dict[str, Scores] = {str(role): scores for role, scores in found.models.items()}
     named |= {f"reference-{number}": scores for number, scores in enumerate(found.references[1:], 2)}
-    for variant, models in {**found.precisions, **found.worked}.items():
+    for variant, models in {**found.precisions, **found.altered}.items():
         named |= {f"{role}-{variant}": scores for role, scores in models.items()}
     for number, pair in enumerate(found.earlier, 1):
         named |= {f"unlearned-{THEN}{number}": pair.then, f"unlearned-{NOW}{number}": pair.now}
@@ -104,14 +104,14 @@ def from_names(
     named: Mapping[str, Scores],
     *,
     kind: Kind,
-    worked: Collection[str] = (),
+    altered: Collection[str] = (),
     rephrased: Sequence[str] = (),
     tracked: Sequence[Tracked] = (),
     kl: Mapping[str, float | None] | None = None,
     skipped: Mapping[str, str] | None = None,
     unmeasured: Sequence[tuple[str, str]] = (),
 ) -> Collected:
-    """The inverse of `by_name`, with what measuring said besides. worked: variants that checks made.
+    """The inverse of `by_name`, with what measuring said besides. altered: variants that checks made.
 
     Raises KeyError if there are no scores of the verified model, ValueError for a name that is none, or a kind of
     comparison that the references do not fit.
@@ -137,8 +137,8 @@ def from_names(
         kind=kind,
         start=named.get("start"),
         references=(*first, *(further[number] for number in sorted(further))),
-        precisions={name: models for name, models in variants.items() if name not in worked},
-        worked={name: models for name, models in variants.items() if name in worked},
+        precisions={name: models for name, models in variants.items() if name not in altered},
+        altered={name: models for name, models in variants.items() if name in altered},
         rephrased=tuple(rephrased),
         tracked=tuple(tracked),
         earlier=tuple(Earlier(then, earlier[NOW][number]) for number, then in sorted(earlier[THEN].items())),

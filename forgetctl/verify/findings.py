@@ -35,6 +35,26 @@ class Check(Shape):
     text: str
 
 
+def passed(name: str, code: str, text: str) -> Check:
+    """There is evidence that this part of the claim holds."""
+    return Check(name=name, status="pass", code=code, text=text)
+
+
+def failed(name: str, code: str, text: str) -> Check:
+    """There is evidence against the model."""
+    return Check(name=name, status="fail", code=code, text=text)
+
+
+def unsure(name: str, code: str, text: str) -> Check:
+    """There is not enough evidence of either."""
+    return Check(name=name, status="unknown", code=code, text=text)
+
+
+def skipped(name: str, code: str, text: str) -> Check:
+    """Nothing was asked."""
+    return Check(name=name, status="skipped", code=code, text=text)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Context:
     """What a check may look at besides its own finding.
@@ -61,8 +81,8 @@ class NotMeasurableError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Workshop:
-    """What there is for a check that works on models: those given by a directory, and the scores of all, by role."""
+class LoadableModels:
+    """Models for a check to do something with: those given by a directory, by role, and the scores of all of them."""
 
     scorer: Scorer
     paths: Mapping[Role, Path]
@@ -83,7 +103,7 @@ class ModelWork:
     option: str
     asked: Callable[[VerifyOptions], object]
     settings: tuple[str, ...]
-    work: Callable[[Workshop], Mapping[Role, Scores]]
+    work: Callable[[LoadableModels], Mapping[Role, Scores]]
 
 
 def _no_checks(found: Any, context: Context) -> Iterable[Check]:
@@ -106,15 +126,14 @@ def _all_answered(scores: Collected) -> Iterable[tuple[str, str]]:
 class Measure(Generic[Finding]):
     """A check, or a figure that is shown and never judged.
 
-    key: of the finding in verdict.json. place: where it stands in the verdict and in its section. measure: the finding,
-    whose annotation is its shape in the file. empty: the finding where nothing was measured. judge: lines of the
-    verdict. heading, table: where and how a report shows it. why_missing: reasons for figures that are not there, by
-    the figure's name. unanswered: checks that the scores ask for and do not allow, with the reason. public: what of it
-    a model card may say; None where that is nothing. counts: whether it is one of the checks that share the failing
-    level. work: what it does with models.
+    place: where it stands in the verdict and in its section. measure: gives the finding; what it is annotated to return
+    is the shape in the file. empty: the finding where nothing was measured. judge: lines of the verdict. heading,
+    table: where and how a report shows it. why_missing: reasons for figures that are not there, by the figure's name.
+    unanswered: checks that the scores ask for and do not allow, with the reason. public: what of it a model card may
+    say; None where that is nothing. counts: whether it is one of the checks that share the failing level. work: what
+    it does with models.
     """
 
-    key: str
     place: int
     measure: Callable[[Collected, Bounds], Finding]
     empty: Finding
@@ -126,6 +145,11 @@ class Measure(Generic[Finding]):
     public: Callable[[Finding], Finding] | None = None
     counts: bool = False
     work: ModelWork | None = None
+
+    @property
+    def key(self) -> str:
+        """Of the finding in verdict.json: the name of the check's module."""
+        return self.measure.__module__.rpartition(".")[2]
 
     @property
     def shape(self) -> Any:

@@ -27,6 +27,7 @@ WORKS: dict[str, ModelWork] = {measure.work.variant: measure.work for measure in
 """What checks do with models, by the variant of their score files."""
 
 if TYPE_CHECKING:
+    from ..train.options import VerifyOptions
 
     class Findings(Shape):
         """The finding of every check, by its key."""
@@ -40,6 +41,11 @@ else:
         __doc__="The finding of every check, by its key.",
         **{measure.key: (measure.shape, ...) for measure in MEASURES},
     )
+
+
+def work_asked_for(options: VerifyOptions) -> list[tuple[str, object]]:
+    """Options of checks that work on models, with their values, where they were given."""
+    return [(work.option, asked) for work in WORKS.values() if (asked := work.asked(options))]
 
 
 def findings(**found: Any) -> Findings:

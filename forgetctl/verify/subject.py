@@ -29,6 +29,7 @@ from ..train.options import UnlearnOptions, VerifyOptions
 from ..train.unchanged import check_inputs
 from .measuring import RowSets, check_fit
 from .reading import GivenFiles
+from .registry import work_asked_for
 from .source import ModelSource, Source, find_source
 
 
@@ -149,7 +150,11 @@ def _of_model(asked: _Asked, name: str, hooks: RunHooks) -> Subject:
 def _of_scores(asked: _Asked, file: Path) -> Subject:
     """Scores of a model, without the model: statistics and verdict only."""
     options = asked.options
-    needing = (*(path for _, path in options.files), *options.precisions, *(["--deep"] if options.deep else []))
+    needing = (
+        *(path for _, path in options.files),
+        *options.precisions,
+        *(option for option, _ in work_asked_for(options)),
+    )
     if needing:
         raise UsageError(f"{needing[0]} needs a model, and --scores brings none")
     model = find_source(str(file), "unlearned", asked.files)

@@ -13,7 +13,7 @@ from typing import Literal
 
 from ..recipe.bounds import Bounds
 from .checks import comparison
-from .findings import Check, Context, Status
+from .findings import Check, Context, Status, unsure
 from .registry import COUNT_CHECKS, MEASURES, Findings
 
 Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE"]
@@ -47,8 +47,7 @@ def judge(findings: Findings, bounds: Bounds, unmeasured: Iterable[tuple[str, st
     context = Context(findings=findings, bounds=bounds, count_level=bounds.fail_level / COUNT_CHECKS)
     checks = [check for measure in MEASURES for check in measure.judge(measure.of(findings), context)]
     checks += [
-        Check(name=name, status="unknown", code="NOT_MEASURED", text=f"The {name} could not be measured: {reason}.")
-        for name, reason in unmeasured
+        unsure(name, "NOT_MEASURED", f"The {name} could not be measured: {reason}.") for name, reason in unmeasured
     ]
     return Judgement(_outcome(findings, {check.status for check in checks}), tuple(checks))
 

@@ -29,13 +29,13 @@ from ..train.options import VerifyOptions
 from .basis import bounds_of, store, tracked_scores
 from .collected import Collected, Kind
 from .earlier_runs import EarlierRun, earlier_inputs, find_earlier
-from .findings import NotMeasurableError, Workshop
+from .findings import LoadableModels, NotMeasurableError
 from .inputs import model_inputs, row_inputs
 from .judge import conclude
 from .measuring import RowSets, Scorer
 from .reading import GivenFiles, read
 from .record import SCHEMA, Given, Verdict
-from .registry import WORKS
+from .registry import WORKS, work_asked_for
 from .source import ModelSource, ScoreSource, Source
 from .subject import Subject, find_subject
 
@@ -191,20 +191,20 @@ def _score(subject: Subject, sets: RowSets, scorer: Scorer, options: VerifyOptio
         rephrased=tuple(f"rephrased {number} ({file.name})" for number, file in enumerate(options.rephrased, 1)),
         tracked=tracked_scores(subject.run),
     )
-    return _worked(found, Workshop(scorer=scorer, paths=_directories(subject), scores=found.models), options)
+    return _altered(found, LoadableModels(scorer=scorer, paths=_directories(subject), scores=found.models), options)
 
 
-def _worked(found: Collected, shop: Workshop, options: VerifyOptions) -> Collected:
+def _altered(found: Collected, models: LoadableModels, options: VerifyOptions) -> Collected:
     """What checks do with the models beyond scoring them, each where its option asks for it."""
-    worked: dict[str, Mapping[Role, Scores]] = {}
+    altered: dict[str, Mapping[Role, Scores]] = {}
     unmeasured: list[tuple[str, str]] = []
     for variant, asked in WORKS.items():
         if asked.asked(options):
             try:
-                worked[variant] = asked.work(shop)
+                altered[variant] = asked.work(models)
             except NotMeasurableError as reason:
                 unmeasured.append((asked.name, str(reason)))
-    return replace(found, worked=worked, unmeasured=tuple(unmeasured))
+    return replace(found, altered=altered, unmeasured=tuple(unmeasured))
 
 
 def _kind(references: tuple[Source, ...], *, holdout: bool) -> Kind:
@@ -254,11 +254,6 @@ def _not_asked(options: VerifyOptions, run: Run) -> dict[str, str]:
     return {name: f"not asked for ({option})" for name, (given, option) in asked.items() if not given}
 
 
-def _asked(options: VerifyOptions) -> list[tuple[str, object]]:
-    """What checks were asked for, each with the value of its option."""
-    return [(work.option, asked) for work in WORKS.values() if (asked := work.asked(options))]
-
-
 def _digest(subject: Subject, options: VerifyOptions, earlier: tuple[EarlierRun, ...], rows: Sequence[Given]) -> str:
     """Digest of everything that the verdict depends on."""
     parts = [
@@ -270,7 +265,7 @@ def _digest(subject: Subject, options: VerifyOptions, earlier: tuple[EarlierRun,
         *(row.commitment or row.sha256 or "" for row in rows),
         json.dumps(subject.recipe.model_dump(mode="json")),
         file_digest(subject.run.plan_file),
-        repr((options.fields, options.device, options.precisions, _asked(options))),
+        repr((options.fields, options.device, options.precisions, work_asked_for(options))),
         repr([bool(path) for path in (options.forget, options.retain, options.holdout, options.real_authors)]),
         json.dumps(subject.run.record["versions"]),
         *(one.digest for one in earlier),

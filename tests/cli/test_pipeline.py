@@ -97,6 +97,19 @@ def copy(finished: Path, tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
+def test_a_verdict_of_another_version_is_reached_again(copy: Path, world: Path, forgetctl: Command) -> None:
+    known = verdict_of(copy)
+    (copy / "verdict.json").write_text(json.dumps({**known, "schema": 2, "reasons": []}))
+    older = forgetctl("report", copy)
+    assert older.exit_code == 1
+    assert f"verify again: forgetctl verify {copy}" in older.stderr
+    result = forgetctl("verify", copy, "--reference", world / "reference", "--json")
+    assert "Nothing has changed" not in result.stderr
+    again = json.loads(result.stdout)
+    assert again["schema"] == 3
+    assert again["checks"] == known["checks"]
+
+
 def test_without_reference_the_verdict_is_inconclusive(copy: Path, forgetctl: Command) -> None:
     result = forgetctl("verify", copy, "--json")
     verdict = json.loads(result.stdout)

@@ -128,3 +128,22 @@ def test_the_system_empties_no_page_again_for_a_block_that_was_freed() -> None:
 def test_other_c_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
     assert not keep_freed_memory()
+
+
+WORKER = """
+import resource, sys
+from forgetctl.cli.process import set_up_worker
+set_up_worker("cpu", verbose=False)
+import torch
+assert resource.getrlimit(resource.RLIMIT_CORE) == (0, 0)
+assert not torch.backends.cuda.cudnn_sdp_enabled()
+try:
+    import kernels
+except ImportError:
+    print("as a command")
+"""
+
+
+def test_a_process_that_a_command_starts_is_set_up_as_its_own() -> None:
+    done = subprocess.run([sys.executable, "-c", WORKER], capture_output=True, text=True, check=False)
+    assert done.stdout == "as a command\n", done.stderr

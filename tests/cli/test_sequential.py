@@ -257,6 +257,11 @@ SPOILT_ALSO: dict[str, tuple[Callable[[Path], object], int, str]] = {
         1,
         "is not what the verdict",
     ),
+    "another version": (
+        lambda run: (run / "verdict.json").write_text('{"schema": 2, "verdict": "PASS"}'),
+        1,
+        "was written by another version of forgetctl (schema 2, this one reads 3); verify again: forgetctl verify",
+    ),
     "no key": (lambda run: run.with_name("first.key").unlink(), 1, "first.key is gone"),
     "no request": (
         lambda run: edit_record(run, lambda record: record["options"].update(forget=str(run / "gone.jsonl"))),

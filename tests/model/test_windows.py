@@ -19,7 +19,7 @@ from forgetctl.model.load import load_model, load_tokenizer
 from forgetctl.model.row_scorer import ALL_MODES, PRIMED, RowScorer
 from forgetctl.model.scores import GREEDY
 from forgetctl.model.scoring import score
-from forgetctl.model.windows import by_row, row_sums, row_tokens, told, whole_rows
+from forgetctl.model.windows import by_row, row_sums, row_tokens, whole_rows, windows_note
 from forgetctl.recipe.recipe import Passages, Verify
 from forgetctl.rows.row import Row
 from tests.model.oracles import VOCABULARY, random_model, token_logp
@@ -139,11 +139,11 @@ def test_only_passages_become_windows(encoder: Encoder) -> None:
     assert windows == whole.windows(context, int(Passages().overlap * context))
     assert row_tokens(encoded)[1] == whole.tokens
     assert max(len(item.ids) for item in encoded) <= context
-    assert told(encoded, "forget") == (
+    assert windows_note(encoded, "forget") == (
         f"1 of 3 forget rows is a passage longer than a window: cut into {len(windows)} windows that overlap, each "
         "token scored once."
     )
-    assert told(by_row(encoded, encoded)[0], "forget") is None
+    assert windows_note(by_row(encoded, encoded)[0], "forget") is None
 
 
 def test_a_question_that_does_not_fit_is_still_refused(encoder: Encoder) -> None:

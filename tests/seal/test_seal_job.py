@@ -129,6 +129,14 @@ def test_a_verdict_that_does_not_follow_is_not_sealed(own: Run, sealed: Evidence
     assert not own.bundle.exists()
 
 
+def test_a_verdict_of_another_version_is_not_sealed(own: Run, sealed: Evidence) -> None:
+    verdict = read_json(own.verdict_file)
+    write_json(own.verdict_file, {**verdict, "schema": 2})
+    with pytest.raises(RunError, match=rf"schema 2, this one reads 3\); verify again: forgetctl verify {own.path}"):
+        run_seal(SealOptions(own.path, sealed.officer))
+    assert not own.bundle.exists()
+
+
 def test_what_is_not_of_the_run_stays_out(own: Run, sealed: Evidence) -> None:
     (own.path / "notes.txt").write_text("Velmira")
     (own.path / "start.json.bak").write_text("{}")

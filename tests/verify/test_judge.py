@@ -43,12 +43,12 @@ def second_reference(found: Collected) -> Collected:
 
 def relearned(found: Collected) -> Collected:
     return replace(
-        found, worked={"relearned": {**found.worked["relearned"], "unlearned": moved(found.unlearned, "forget", 1)}}
+        found, altered={"relearned": {**found.altered["relearned"], "unlearned": moved(found.unlearned, "forget", 1)}}
     )
 
 
 def unreferenced(found: Collected) -> Collected:
-    return replace(found, references=(), kind="none", precisions={}, worked={})
+    return replace(found, references=(), kind="none", precisions={}, altered={})
 
 
 def untested(found: Collected) -> Collected:
@@ -298,9 +298,9 @@ def test_order_of_rows_does_not_matter() -> None:
         start=permuted(found.start, order) if found.start else None,
         references=tuple(permuted(scores, order) for scores in found.references),
         precisions={"nf4": {role: permuted(scores, order) for role, scores in found.precisions["nf4"].items()}},
-        worked={
+        altered={
             name: {role: permuted(scores, order) for role, scores in models.items()}
-            for name, models in found.worked.items()
+            for name, models in found.altered.items()
         },
     )
     plain, other = verdict(found), verdict(shuffled)

@@ -138,7 +138,7 @@ SCENARIOS: dict[str, tuple[Callable[[], Collected], bool]] = {
     "alone": (alone, False),
     "retain-only": (lambda: alone(retain=plain(5, -0.5)), False),
     "no-start": (lambda: three(plain(12), plain(12)), False),
-    "no-reference": (lambda: replace(complete(12), references=(), kind="none", precisions={}, worked={}), False),
+    "no-reference": (lambda: replace(complete(12), references=(), kind="none", precisions={}, altered={}), False),
     "passages": (passages, False),
     "one-subject": (one_subject, False),
     "one-row": (lambda: three(plain(1), plain(1, -2.2), plain(1, -0.5), retain=plain(1), holdout=plain(1)), True),
@@ -180,8 +180,8 @@ def test_a_divergence_without_a_value_has_a_reason(value: float | None) -> None:
 def test_relearned_models_that_cannot_be_compared_have_a_reason() -> None:
     """The attack was asked for and made; nobody said that it was not."""
     found = complete(12)
-    other = changed(found.worked["relearned"]["reference"], "forget", answer_tokens=[5] * 12)
-    content = verdict(replace(found, worked={"relearned": {**found.worked["relearned"], "reference": other}}))
+    other = changed(found.altered["relearned"]["reference"], "forget", answer_tokens=[5] * 12)
+    content = verdict(replace(found, altered={"relearned": {**found.altered["relearned"], "reference": other}}))
     assert unexplained(content) == []
 
 

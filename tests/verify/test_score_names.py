@@ -17,7 +17,7 @@ def through_files(found: Collected) -> Collected:
     text = {name: json.dumps(scores.model_dump(mode="json")) for name, scores in by_name(found).items()}
     named = {name: Scores.model_validate(json.loads(text[name])) for name in sorted(text)}
     return from_names(
-        named, kind=found.kind, worked=WORKS, rephrased=found.rephrased, tracked=found.tracked, kl=found.kl
+        named, kind=found.kind, altered=WORKS, rephrased=found.rephrased, tracked=found.tracked, kl=found.kl
     )
 
 
@@ -32,7 +32,7 @@ def test_everything_comes_back() -> None:
 
 
 def test_little_comes_back_as_little() -> None:
-    found = replace(complete(20), start=None, references=(), kind="none", precisions={}, worked={}, rephrased=())
+    found = replace(complete(20), start=None, references=(), kind="none", precisions={}, altered={}, rephrased=())
     assert through_files(found) == found
 
 
@@ -56,6 +56,6 @@ def test_a_comparison_that_the_scores_are_not_of_is_refused(kind: Kind) -> None:
     """Weaker evidence must not be told where there is a reference, and no reference where there is none."""
     named = by_name(complete(20))
     with pytest.raises(ValueError, match="such a comparison"):
-        from_names(named, kind=kind, worked=WORKS)
+        from_names(named, kind=kind, altered=WORKS)
     with pytest.raises(ValueError, match="such a comparison"):
-        from_names({"unlearned": named["unlearned"]}, kind="model", worked=WORKS)
+        from_names({"unlearned": named["unlearned"]}, kind="model", altered=WORKS)

@@ -90,7 +90,7 @@ def complete(count: int = 160) -> Collected:
         start=start,
         references=(reference, second),
         precisions={"nf4": at},
-        worked={"relearned": relearned},
+        altered={"relearned": relearned},
         rephrased=("a.jsonl",),
         kl=KL,
     )

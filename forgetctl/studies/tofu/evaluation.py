@@ -59,7 +59,7 @@ class Asker:
         """The model's distributions at the answers of the forget rows that are scored."""
         return AnswerStates(model, self.encode(self.rows.asked["forget"]), copy_head=copy_head)
 
-    def told(self, model: Model) -> dict[str, dict[str, str]]:
+    def answers(self, model: Model) -> dict[str, dict[str, str]]:
         """The greedy answer to the first question of three sets, beside the true one."""
         first = {name: self.rows.asked[name][0] for name in TOLD}
         decoding = Decoding(self.recipe.verify.answer_tokens, self.facts.context)
@@ -80,11 +80,11 @@ class Yardstick:
 
     def line(self, model: Model, scores: Scores, states: AnswerStates) -> dict[str, float | int | None]:
         """The figures of one model. kl_*: KL(that model || this one), nats a token over the forget rows' answers."""
-        found = ks(_ratios(scores.forget), _ratios(self.reference.forget))
+        distance = ks(_ratios(scores.forget), _ratios(self.reference.forget))
         return {
-            "n": found.n,
-            "forget_quality": found.p,
-            "D": found.D,
+            "n": distance.n,
+            "forget_quality": distance.p,
+            "D": distance.D,
             "D_answers": ks(scores.forget.per_token, self.reference.forget.per_token).D,
             "utility": utility(scores, arithmetic=True),
             "utility_without_rouge": utility_without_rouge(scores, arithmetic=True),

@@ -45,10 +45,10 @@ def draw(summaries: Sequence[Summary], weight: float) -> dict[str, Figure]:
 
 def by_split(summaries: Sequence[Summary]) -> dict[str, list[Summary]]:
     """Summaries by their split, in order."""
-    found: dict[str, list[Summary]] = {}
+    grouped: dict[str, list[Summary]] = {}
     for one in summaries:
-        found.setdefault(one["split"], []).append(one)
-    return found
+        grouped.setdefault(one["split"], []).append(one)
+    return grouped
 
 
 def _is_swept(one: Summary, others: Sequence[Summary]) -> bool:
@@ -60,7 +60,7 @@ def _is_swept(one: Summary, others: Sequence[Summary]) -> bool:
 def quality_utility(main: Splits, ends: Splits) -> Figure:
     """Forget quality against model utility at the end of each run, a panel for each split.
 
-    A method is told by colour (the loss on forget rows) and by marker (what holds the retain rows).
+    A method is recognised by colour (the loss on forget rows) and by marker (what holds the retain rows).
     """
     columns = min(3, len(main))
     rows = -(-len(main) // columns)

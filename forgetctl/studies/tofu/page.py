@@ -83,13 +83,13 @@ def _cell(value: float | None) -> str:
 def _questions(answers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """For each split and set the question, and what each model answers; of a run that was repeated the last."""
     shown = [one for one in answers if one["seed"] in (0, 1)]
-    found: dict[tuple[str, str], dict[str, Any]] = {}
+    questions: dict[tuple[str, str], dict[str, Any]] = {}
     for one in shown:
-        for name, told in one["answers"].items():
-            place = found.setdefault(
+        for name, answer in one["answers"].items():
+            place = questions.setdefault(
                 (one["split"], name),
-                {"split": one["split"], "set": name.replace("_", " "), "answers": {}, **told},
+                {"split": one["split"], "set": name.replace("_", " "), "answers": {}, **answer},
             )
             weight = "" if one["method"] in (START, REFERENCE) else f", weight {one['retain_weight']:g}"
-            place["answers"][one["method"] + weight] = told["answer"]
-    return [{**place, "answers": sorted(place["answers"].items())} for _, place in sorted(found.items())]
+            place["answers"][one["method"] + weight] = answer["answer"]
+    return [{**place, "answers": sorted(place["answers"].items())} for _, place in sorted(questions.items())]

@@ -38,12 +38,12 @@ def run_tofu(options: TofuOptions, progress: Progress) -> Outcome:
     plan = _plan(options)
     keys = list(_keys(options, plan))
     rows = {split: plan.data.split(split) for split in options.splits}
-    for split, found in rows.items():
-        if found.missing:
-            progress.say(f"forget{split}: {found.missing} rows without perturbed answers are trained on, not scored.")
+    for split, own in rows.items():
+        if own.missing:
+            progress.say(f"forget{split}: {own.missing} rows without perturbed answers are trained on, not scored.")
     with _held_alone(plan.out):
         models = [ModelFiles.of(path) for path in dict.fromkeys((plan.model, *plan.references.values()))]
-        record = _bind(plan, options, {split: found.digest for split, found in rows.items()})
+        record = _bind(plan, options, {split: own.digest for split, own in rows.items()})
         _measure(plan, keys, options, progress)
         for files in models:
             files.check()  # the digests are of what was measured
@@ -82,10 +82,10 @@ def _reference(split: str, options: TofuOptions) -> Path:
     if options.references is None:
         raise UsageError(f"forget{split} has no reference: give --references DIR or --reference {split}=DIR")
     place = options.references / f"forget{split}"
-    for found in (place / "seed-1", place):
-        if (found / "config.json").is_file():
-            inspect_model(found)
-            return found
+    for candidate in (place / "seed-1", place):
+        if (candidate / "config.json").is_file():
+            inspect_model(candidate)
+            return candidate
     raise UsageError(f"{place}: no reference model of forget{split}; make one with: forgetctl reference --out {place}")
 
 
@@ -171,7 +171,7 @@ def _measure(plan: Plan, keys: Sequence[RunKey], options: TofuOptions, progress:
 def _done(plan: Plan, keys: Sequence[RunKey], options: TofuOptions) -> Iterator[str]:
     """Names of runs as they end, done here or by several processes.
 
-    Raises ForgetctlError if a process dies; the others are told to stop, and their runs can be continued.
+    Raises ForgetctlError if a process dies; the others are stopped, and their runs can be continued.
     """
     if options.workers == 1:
         yield from (_one(plan, key) for key in keys)

@@ -62,17 +62,17 @@ def _point(lines: Sequence[Line]) -> Summary:
 
 def tables(summaries: Sequence[Summary], weight: float) -> list[Table]:
     """A table for each split: the methods at the recipe's retain weight, then the sweep of the weight."""
-    found = []
+    made = []
     for split, group in groupby(summaries, lambda summary: str(summary["split"])):
         own = list(group)
         ends = [one for one in own if one["method"] in (START, REFERENCE)]
         main = [one for one in own if one["retain_weight"] == weight and one not in ends]
-        found.append(_table(f"TOFU forget{split}", [*ends, *main], "method", _method))
+        made.append(_table(f"TOFU forget{split}", [*ends, *main], "method", _method))
         swept = [one for one in own if one["retain_weight"] != weight and one not in ends]
         for method in dict.fromkeys(one["method"] for one in swept):
             rows = [one for one in own if one["method"] == method]
-            found.append(_table(f"TOFU forget{split}, {method}", rows, "weight", _weight))
-    return found
+            made.append(_table(f"TOFU forget{split}, {method}", rows, "weight", _weight))
+    return made
 
 
 def _table(title: str, rows: Sequence[Summary], first: str, heading: Callable[[Summary], str]) -> Table:

@@ -70,15 +70,15 @@ class Lines:
         """All lines. One that was cut off by a crash is skipped: its run is not complete, and measures it again."""
         if not self.path.is_file():
             return []
-        found = []
+        lines = []
         for raw in self.path.read_bytes().splitlines():
             try:
-                found.append(json.loads(raw))
+                lines.append(json.loads(raw))
             except ValueError:
                 continue
-        if not all(isinstance(line, dict) and "split" in line for line in found):
+        if not all(isinstance(line, dict) and "split" in line for line in lines):
             raise RunError(f"{self.path} is damaged: it holds something else than measurements")
-        return found
+        return lines
 
 
 class Table(Lines):

@@ -128,7 +128,7 @@ class Bench:
         started, yardstick = time.monotonic(), self.yardstick
         model = self._load(path)
         figures = yardstick.line(model, self._scores(name, model), self.asker.states(model, copy_head=False))
-        self.plan.answers.add([{**key._asdict(), "answers": self.asker.told(model)}])
+        self.plan.answers.add([{**key._asdict(), "answers": self.asker.answers(model)}])
         self.plan.table.add([_line(key, 0, 0, 0, figures, time.monotonic() - started)])
 
     def _scores(self, name: str, model: Model) -> Scores:
@@ -155,7 +155,7 @@ class Bench:
             scores = self.asker.scores(model, "unlearned", rouge=last or self.plan.rouge)
             figures = self.yardstick.line(model, scores, self.asker.states(model, copy_head=False))
             if last:
-                self.plan.answers.add([{**key._asdict(), "answers": self.asker.told(model)}])
+                self.plan.answers.add([{**key._asdict(), "answers": self.asker.answers(model)}])
             self.plan.table.add([_line(key, step, total, step / per_epoch, figures, time.monotonic() - started)])
 
         return Watch(every, look)

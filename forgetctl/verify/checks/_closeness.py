@@ -10,7 +10,7 @@ import numpy as np
 from ...model.scores import Scores, ScoreSet
 from ...recipe.bounds import Bounds
 from ..collected import Collected, same_tokens
-from ..findings import Check, Heading
+from ..findings import Check, Heading, failed, passed, unsure
 from ..statistics.distances import Interval, ks, paired_distance, swap_p, unpaired_distance
 from ..statistics.means import Shift, equivalence_margin, paired_shift, unpaired_shift
 from ..statistics.shapes import Chance, Nats, Shape
@@ -99,16 +99,15 @@ def check_distance(found: Closeness, bounds: Bounds, floor: Closeness | None) ->
     figure = f"D = {distance.D:.3f}, {distance.lower:.3f} to {distance.upper:.3f}, n = {distance.n}; limit {delta}"
     if distance.lower > max(delta, floor.distance.D if floor else 0.0):
         code, words = _difference(found.gap)
-        return Check(name=name, status="fail", code=code, text=f"The {name} {words} ({figure}).")
+        return failed(name, code, f"The {name} {words} ({figure}).")
     if distance.upper < delta:
-        words = f"The {name} is that of the comparison ({figure})."
-        return Check(name=name, status="pass", code="EQUIVALENT", text=words)
+        return passed(name, "EQUIVALENT", f"The {name} is that of the comparison ({figure}).")
     if delta > distance.D:
         words = f"The {name} is not surely within the limit ({figure})"
         remedy = f"about {distance.rows_needed(delta)} rows like these would settle it, if the two are equal"
-        return Check(name=name, status="unknown", code="UNDERPOWERED", text=f"{words}; {remedy}.")
+        return unsure(name, "UNDERPOWERED", f"{words}; {remedy}.")
     words = f"The {name} is neither surely within nor surely beyond the limit ({figure}); train further or add rows."
-    return Check(name=name, status="unknown", code="NOT_EQUIVALENT", text=words)
+    return unsure(name, "NOT_EQUIVALENT", words)
 
 
 def _difference(gap: float | None) -> tuple[str, str]:
@@ -124,10 +123,9 @@ def check_mean(found: Closeness, shift: Shift, bounds: Bounds) -> Check:
     name, margin = f"{found.name}, mean", equivalence_margin(bounds.delta) * shift.spread
     figure = f"{shift.difference:+.3f} nats, {shift.lower:+.3f} to {shift.upper:+.3f}; limit {margin:.3f} either way"
     if -margin < shift.lower and shift.upper < margin:
-        words = f"The mean {found.name} is that of the comparison ({figure})."
-        return Check(name=name, status="pass", code="MEAN_EQUIVALENT", text=words)
+        return passed(name, "MEAN_EQUIVALENT", f"The mean {found.name} is that of the comparison ({figure}).")
     words = f"The mean {found.name} is not surely that of the comparison ({figure})."
-    return Check(name=name, status="unknown", code="MEAN_NOT_EQUIVALENT", text=words)
+    return unsure(name, "MEAN_NOT_EQUIVALENT", words)
 
 
 def _words(findings: Shape, bounds: Bounds) -> str:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ...model.scores import ScoreSet
 from ...recipe.bounds import Bounds
 from ..collected import Collected
-from ..findings import Check, Context, Heading, Measure
+from ..findings import Check, Context, Heading, Measure, failed, passed, skipped, unsure
 from ..statistics.membership import ATTACKS, Attack, attack, auc_margin, priv_leak
 from ..statistics.shapes import Shape
 from ..tables import Row, Shown, Table, between, cell, difference, number, signed, tables_of
@@ -83,18 +83,16 @@ def judge(found: Attacks | None, context: Context) -> Iterator[Check]:
     ]
     if not bounded:
         words = f"Reported only: without a reference nobody knows what AUC such rows have ({figure})."
-        yield Check(name=name, status="skipped", code="ATTACKS_REPORTED", text=words)
+        yield skipped(name, "ATTACKS_REPORTED", words)
         return
     figure += f"; limit {margin:.3f} above the reference"
     if any(lower > margin for lower, _ in bounded):
-        words = f"An attack tells forget rows from unseen ones ({figure})."
-        yield Check(name=name, status="fail", code="MEMBERS_RECOGNISED", text=words)
+        yield failed(name, "MEMBERS_RECOGNISED", f"An attack tells forget rows from unseen ones ({figure}).")
     elif all(upper < margin for _, upper in bounded):
         words = f"No attack tells forget rows from unseen ones better than on the reference ({figure})."
-        yield Check(name=name, status="pass", code="MEMBERS_HIDDEN", text=words)
+        yield passed(name, "MEMBERS_HIDDEN", words)
     else:
-        words = f"Whether an attack does better than on the reference is open ({figure})."
-        yield Check(name=name, status="unknown", code="MEMBERS_UNSURE", text=words)
+        yield unsure(name, "MEMBERS_UNSURE", f"Whether an attack does better than on the reference is open ({figure}).")
 
 
 def _auc(found: Attack) -> str:
@@ -145,7 +143,6 @@ def _row(found: Attack) -> Row:
 
 
 MEASURE: Measure[Attacks | None] = Measure(
-    key="attacks",
     place=120,
     measure=measure,
     empty=None,

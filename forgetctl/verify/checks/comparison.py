@@ -7,7 +7,7 @@ from typing import Literal
 
 from ...recipe.bounds import Bounds
 from ..collected import Collected, Kind
-from ..findings import Check, Context, Measure
+from ..findings import Check, Context, Measure, passed, unsure
 from ..statistics.shapes import Shape
 
 WORDS: dict[Kind, str] = {
@@ -50,13 +50,11 @@ def judge(found: Comparison, context: Context) -> Iterator[Check]:
             "There is nothing to compare with. Give --reference (a model trained without the rows, or its scores) or "
             "--holdout (rows that no model saw)."
         )
-        yield Check(name="comparison", status="unknown", code="NO_REFERENCE", text=words)
+        yield unsure("comparison", "NO_REFERENCE", words)
     elif found.by == "holdout":
-        words = "Compared with rows that no model saw: weaker evidence than a reference."
-        yield Check(name="comparison", status="pass", code="HOLDOUT", text=words)
+        yield passed("comparison", "HOLDOUT", "Compared with rows that no model saw: weaker evidence than a reference.")
     else:
-        words = "Compared row by row with a model that never saw the rows."
-        yield Check(name="comparison", status="pass", code="REFERENCE", text=words)
+        yield passed("comparison", "REFERENCE", "Compared row by row with a model that never saw the rows.")
 
 
 def public(found: Comparison) -> Comparison:
@@ -65,10 +63,5 @@ def public(found: Comparison) -> Comparison:
 
 
 MEASURE = Measure(
-    key="comparison",
-    place=0,
-    measure=measure,
-    empty=Comparison(kind="none", name=None, others=()),
-    judge=judge,
-    public=public,
+    place=0, measure=measure, empty=Comparison(kind="none", name=None, others=()), judge=judge, public=public
 )

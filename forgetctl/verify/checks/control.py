@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from ...recipe.bounds import Bounds
 from ..collected import Collected
-from ..findings import Check, Context, Measure
+from ..findings import Check, Context, Measure, passed, unsure
 from ..tables import Shown, Table
 from . import comparison
 from ._closeness import HEADING, Closeness, against, closeness_table
@@ -26,15 +26,14 @@ def judge(found: tuple[Closeness, ...], context: Context) -> Iterator[Check]:
     name = "positive control"
     if not found:
         words = "The start model was not scored, so the test was not seen to fail. Give --start."
-        yield Check(name=name, status="unknown", code="NO_CONTROL", text=words)
+        yield unsure(name, "NO_CONTROL", words)
         return
     figure = "; ".join(f"{one.name} D = {one.distance.D:.3f}, n = {one.distance.n}" for one in found)
     if any(one.distance.lower > context.bounds.delta for one in found):
-        words = f"The start model fails the same test ({figure}), so it can tell."
-        yield Check(name=name, status="pass", code="SENSITIVE", text=words)
+        yield passed(name, "SENSITIVE", f"The start model fails the same test ({figure}), so it can tell.")
     else:
         words = f"The start model does not surely fail the same test ({figure}): it hardly knew the rows, or they are"
-        yield Check(name=name, status="unknown", code="NO_SENSITIVITY", text=f"{words} too few.")
+        yield unsure(name, "NO_SENSITIVITY", f"{words} too few.")
 
 
 def table(found: tuple[Closeness, ...], shown: Shown) -> Iterable[Table]:
@@ -44,5 +43,5 @@ def table(found: tuple[Closeness, ...], shown: Shown) -> Iterable[Table]:
 
 
 MEASURE: Measure[tuple[Closeness, ...]] = Measure(
-    key="control", place=30, measure=measure, empty=(), judge=judge, heading=HEADING, table=table
+    place=30, measure=measure, empty=(), judge=judge, heading=HEADING, table=table
 )

@@ -115,12 +115,4 @@ HEADING = Heading(
         "This is for information only: no state of the model was chosen, and no training stopped, by it."
     ),
 )
-MEASURE = Measure(
-    key="curve",
-    place=170,
-    measure=measure,
-    empty=None,
-    heading=HEADING,
-    table=table,
-    why_missing=why_missing,
-)
+MEASURE = Measure(place=170, measure=measure, empty=None, heading=HEADING, table=table, why_missing=why_missing)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from ...recipe.bounds import Bounds
 from ..collected import Collected, same_tokens
-from ..findings import Check, Context, Measure
+from ..findings import Check, Context, Measure, unsure
 from ..tables import Shown, Table
 from . import comparison, noise_floor
 from ._closeness import (
@@ -60,7 +60,7 @@ def judge(found: tuple[Closeness, ...], context: Context) -> Iterator[Check]:
 
 
 def _not_measured(name: str, words: str) -> Check:
-    return Check(name=name, status="unknown", code="NOT_MEASURED", text=words)
+    return unsure(name, "NOT_MEASURED", words)
 
 
 def unanswered(scores: Collected) -> Iterator[tuple[str, str]]:
@@ -97,7 +97,6 @@ def public(found: tuple[Closeness, ...]) -> tuple[Closeness, ...]:
 
 
 MEASURE: Measure[tuple[Closeness, ...]] = Measure(
-    key="distances",
     place=20,
     measure=measure,
     empty=(),

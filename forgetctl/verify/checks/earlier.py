@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from ...model.scores import ScoreSet
 from ...recipe.bounds import Bounds
 from ..collected import EARLIER, Collected, Earlier, same_tokens
-from ..findings import Check, Context, Heading, Measure
+from ..findings import Check, Context, Heading, Measure, failed, passed, unsure
 from ..statistics.counts import Excess, excess
 from ..statistics.distances import Interval, paired_distance
 from ..statistics.means import Shift, equivalence_margin, paired_shift
@@ -99,30 +99,26 @@ def _judge_scores(found: StaysForgotten, bounds: Bounds) -> Check:
     name, shift, distance = f"earlier request {found.name}", found.shift, found.distance
     if shift is None or distance is None:
         words = "Its rows are other tokens now than when it was verified, so the scores could not be compared."
-        return Check(name=name, status="unknown", code="NOT_MEASURED", text=words)
+        return unsure(name, "NOT_MEASURED", words)
     margin = equivalence_margin(bounds.delta) * shift.spread
     figure = (
         f"{shift.difference:+.3f} nats, {shift.lower:+.3f} to {shift.upper:+.3f}, n = {shift.n}; limit {margin:.3f}; "
         f"D = {distance.D:.3f}"
     )
     if distance.lower > bounds.delta and shift.lower > 0:
-        words = f"Its rows are better known than when it was verified ({figure})."
-        return Check(name=name, status="fail", code="REMEMBERED_AGAIN", text=words)
+        return failed(name, "REMEMBERED_AGAIN", f"Its rows are better known than when it was verified ({figure}).")
     if shift.upper < margin:
-        words = f"Its rows are no better known than when it was verified ({figure})."
-        return Check(name=name, status="pass", code="STAYS_FORGOTTEN", text=words)
-    words = f"Its rows may be better known than when it was verified ({figure})."
-    return Check(name=name, status="unknown", code="REMEMBERING_UNSURE", text=words)
+        return passed(name, "STAYS_FORGOTTEN", f"Its rows are no better known than when it was verified ({figure}).")
+    return unsure(name, "REMEMBERING_UNSURE", f"Its rows may be better known than when it was verified ({figure}).")
 
 
 def _judge_secrets(found: StaysForgotten, secrets: Excess) -> Check:
     name = f"secrets of earlier request {found.name}"
     if secrets.more:
         words = f"{secrets.more} of {secrets.total} named secrets come out that did not when it was verified"
-        text = f"{words} ({name_lines(secrets.lines)} of its own file)."
-        return Check(name=name, status="fail", code="EARLIER_SECRET_LEAKED", text=text)
+        return failed(name, "EARLIER_SECRET_LEAKED", f"{words} ({name_lines(secrets.lines)} of its own file).")
     words = f"No named secret comes out that did not when it was verified (of {secrets.total})."
-    return Check(name=name, status="pass", code="NO_EARLIER_LEAK", text=words)
+    return passed(name, "NO_EARLIER_LEAK", words)
 
 
 def _judge_whole(found: StaysForgotten, whole: Excess, level: float) -> Check:
@@ -130,13 +126,12 @@ def _judge_whole(found: StaysForgotten, whole: Excess, level: float) -> Check:
     figure = f"{whole.more} of {whole.total}, {whole.fewer} the other way; p = {whole.p:.2g}"
     words = "Answers repeat whole responses that were not repeated when it was verified"
     if whole.p <= level:
-        text = f"{words} ({figure}; {name_lines(whole.lines)} of its own file)."
-        return Check(name=name, status="fail", code="EARLIER_ANSWERS_LEAKED", text=text)
+        return failed(name, "EARLIER_ANSWERS_LEAKED", f"{words} ({figure}; {name_lines(whole.lines)} of its own file).")
     if whole.more:
         text = f"{words}, too few to be sure ({figure}; {name_lines(whole.lines)} of its own file); read them."
-        return Check(name=name, status="unknown", code="EARLIER_ANSWERS_SAID", text=text)
+        return unsure(name, "EARLIER_ANSWERS_SAID", text)
     words = f"No answer repeats a whole response that was not repeated when it was verified (of {whole.total})."
-    return Check(name=name, status="pass", code="NO_EARLIER_ANSWER_LEAKED", text=words)
+    return passed(name, "NO_EARLIER_ANSWER_LEAKED", words)
 
 
 def table(found: tuple[StaysForgotten, ...], shown: Shown) -> Iterable[Table]:
@@ -178,5 +173,5 @@ HEADING = Heading(
     ),
 )
 MEASURE: Measure[tuple[StaysForgotten, ...]] = Measure(
-    key="earlier", place=160, measure=measure, empty=(), judge=judge, heading=HEADING, table=table
+    place=160, measure=measure, empty=(), judge=judge, heading=HEADING, table=table
 )

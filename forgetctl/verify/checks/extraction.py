@@ -82,5 +82,5 @@ def _rows(mode: str, found: Mapping[Role, GivenAway | None]) -> Iterator[Row]:
 
 
 MEASURE: Measure[dict[Role, dict[str, GivenAway]]] = Measure(
-    key="extraction", place=70, measure=measure, empty={}, heading=HEADING, table=table
+    place=70, measure=measure, empty={}, heading=HEADING, table=table
 )

@@ -55,7 +55,6 @@ def table(found: ForgetQuality | None, shown: Shown) -> Iterable[Table]:
 
 
 MEASURE = Measure(
-    key="forget_quality",
     place=50,
     measure=measure,
     empty=None,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from ...model.scores import GREEDY, Scores
 from ...recipe.bounds import Bounds
 from ..collected import Collected
-from ..findings import Check, Context, Measure
+from ..findings import Check, Context, Measure, failed, passed, unsure
 from ..statistics.counts import Excess, excess
 from ..tables import Shown, Table
 from ._counts import count_table, distinct
@@ -51,14 +51,13 @@ def judge(found: Excess | None, context: Context) -> Iterator[Check]:
     name = "gibberish"
     figure = f"{found.more} of {found.total}, {found.fewer} the other way; p = {found.p:.2g}"
     if found.p <= context.count_level:
-        words = f"Answers are empty or repeat themselves ({figure})."
-        yield Check(name=name, status="fail", code="GIBBERISH", text=words)
+        yield failed(name, "GIBBERISH", f"Answers are empty or repeat themselves ({figure}).")
     elif found.p <= context.bounds.fail_level:
         words = f"Some answers are empty or repeat themselves, too few to be sure ({figure})."
-        yield Check(name=name, status="unknown", code="SOME_GIBBERISH", text=words)
+        yield unsure(name, "SOME_GIBBERISH", words)
     else:
         words = f"No more answers are empty or repeat themselves than chance gives ({figure})."
-        yield Check(name=name, status="pass", code="NO_GIBBERISH", text=words)
+        yield passed(name, "NO_GIBBERISH", words)
 
 
 def why_missing(found: Excess | None, scores: Collected) -> dict[str, str]:
@@ -74,7 +73,6 @@ def table(found: Excess | None, shown: Shown) -> Iterable[Table]:
 
 
 MEASURE = Measure(
-    key="gibberish",
     place=150,
     measure=measure,
     empty=None,

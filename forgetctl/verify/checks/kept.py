@@ -11,7 +11,7 @@ from ...model.metrics import harmonic_mean, model_utility, useful_truth
 from ...model.scores import GREEDY, Scores, ScoreSet
 from ...recipe.bounds import Bounds
 from ..collected import Collected, same_tokens
-from ..findings import Check, Context, Heading, Measure
+from ..findings import Check, Context, Heading, Measure, failed, passed, unsure
 from ..statistics.distances import DRAWS
 from ..statistics.means import Change, relative_change
 from ..statistics.resampling import Units
@@ -156,7 +156,7 @@ def judge(found: tuple[Kept, ...], context: Context) -> Iterator[Check]:
     """Whether every measure was surely kept, or one surely fell."""
     if not found:
         words = "No retain rows were scored for both models, so damage is unknown. Give --retain."
-        yield Check(name="retain probability", status="unknown", code="NO_RETAIN_ROWS", text=words)
+        yield unsure("retain probability", "NO_RETAIN_ROWS", words)
     for kept in found:
         yield _judged(kept, context.bounds.utility_loss)
 
@@ -171,13 +171,12 @@ def _judged(kept: Kept, loss: float) -> Check:
         f"; against the reference's {kept.reference.before:.3f} {_in_words(kept.reference)}" if kept.reference else ""
     )
     if all(change.upper < -loss for change in changes):
-        return Check(name=name, status="fail", code="DAMAGED", text=f"The {name} fell ({figure}).")
+        return failed(name, "DAMAGED", f"The {name} fell ({figure}).")
     if any(change.lower > -loss for change in changes):
-        return Check(name=name, status="pass", code="KEPT", text=f"The {name} was kept ({figure}).")
+        return passed(name, "KEPT", f"The {name} was kept ({figure}).")
     counts = [needed for change in changes if (needed := change.rows_needed(loss)) is not None]
     remedy = f"about {min(counts)} rows would settle it, if nothing was lost" if counts else "add rows"
-    text = f"Whether the {name} was kept is open ({figure}); {remedy}."
-    return Check(name=name, status="unknown", code="DAMAGE_UNSURE", text=text)
+    return unsure(name, "DAMAGE_UNSURE", f"Whether the {name} was kept is open ({figure}); {remedy}.")
 
 
 def _in_words(change: Change) -> str:
@@ -215,12 +214,5 @@ def _change(found: Change | None) -> Cell:
 
 
 MEASURE: Measure[tuple[Kept, ...]] = Measure(
-    key="kept",
-    place=140,
-    measure=measure,
-    empty=(),
-    judge=judge,
-    heading=HEADING,
-    table=table,
-    public=lambda found: found,
+    place=140, measure=measure, empty=(), judge=judge, heading=HEADING, table=table, public=lambda found: found
 )

@@ -33,7 +33,7 @@ class Divergence(Shape):
 
 
 def measure(scores: Collected, bounds: Bounds) -> Divergence:
-    """What was worked out while the models were in memory; the scores alone do not give it."""
+    """What was computed while the models were in memory; the scores alone do not give it."""
     return Divergence(**{key: finite(scores.kl.get(key)) for key in Divergence.model_fields})
 
 
@@ -59,6 +59,4 @@ def table(found: Divergence, shown: Shown) -> Iterable[Table]:
 
 NOTHING = Divergence(forget_distance=None, retain_distance=None, forget_from_start=None)
 
-MEASURE = Measure(
-    key="kl", place=60, measure=measure, empty=NOTHING, heading=HEADING, table=table, why_missing=why_missing
-)
+MEASURE = Measure(place=60, measure=measure, empty=NOTHING, heading=HEADING, table=table, why_missing=why_missing)

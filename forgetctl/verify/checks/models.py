@@ -123,7 +123,6 @@ def table(found: dict[Role, Summary], shown: Shown) -> Iterator[Table]:
 
 
 MEASURE: Measure[dict[Role, Summary]] = Measure(
-    key="models",
     place=10,
     measure=measure,
     empty={},

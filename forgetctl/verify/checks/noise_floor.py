@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from ...recipe.bounds import Bounds
 from ..collected import Collected
-from ..findings import Check, Context, Measure
+from ..findings import Check, Context, Measure, passed, unsure
 from ..tables import Shown, Table
 from . import comparison
 from ._closeness import HEADING, REQUIRED, Closeness, check_distance, check_mean, closeness_table, paired
@@ -35,18 +35,17 @@ def judge(found: tuple[Closeness, ...] | None, context: Context) -> Iterator[Che
     name = "negative control"
     if missing := sorted(set(REQUIRED[by]) - {one.name for one in found}):
         words = f"The references could not be compared with each other: no {', '.join(missing)}."
-        yield Check(name=name, status="unknown", code="NOT_MEASURED", text=words)
+        yield unsure(name, "NOT_MEASURED", words)
         return
     checks = [check_distance(one, bounds, None) for one in found]
     checks += [check_mean(one, one.shift, bounds) for one in found if one.shift]
     figure = "; ".join(f"{one.name} D = {one.distance.D:.3f}, to {one.distance.upper:.3f}" for one in found)
     if all(check.status == "pass" for check in checks):
-        words = f"Models that never saw the rows pass against each other ({figure})."
-        yield Check(name=name, status="pass", code="REFERENCES_AGREE", text=words)
+        yield passed(name, "REFERENCES_AGREE", f"Models that never saw the rows pass against each other ({figure}).")
     else:
         words = f"Models that never saw the rows do not pass against each other ({figure}; limit {bounds.delta})"
         remedy = "so nothing can. More rows would lower the noise."
-        yield Check(name=name, status="unknown", code="NOISE_FLOOR_ABOVE_DELTA", text=f"{words}, {remedy}")
+        yield unsure(name, "NOISE_FLOOR_ABOVE_DELTA", f"{words}, {remedy}")
 
 
 def why_missing(found: tuple[Closeness, ...] | None, scores: Collected) -> dict[str, str]:
@@ -64,12 +63,5 @@ def table(found: tuple[Closeness, ...] | None, shown: Shown) -> Iterable[Table]:
 
 
 MEASURE = Measure(
-    key="noise_floor",
-    place=40,
-    measure=measure,
-    empty=None,
-    judge=judge,
-    heading=HEADING,
-    table=table,
-    why_missing=why_missing,
+    place=40, measure=measure, empty=None, judge=judge, heading=HEADING, table=table, why_missing=why_missing
 )

@@ -11,7 +11,18 @@ from collections.abc import Iterable, Iterator
 from ...model.scores import Role, Scores
 from ...recipe.bounds import Bounds
 from ..collected import Collected, same_tokens
-from ..findings import Check, Context, Heading, Measure, ModelWork, NotMeasurableError, Workshop
+from ..findings import (
+    Check,
+    Context,
+    Heading,
+    LoadableModels,
+    Measure,
+    ModelWork,
+    NotMeasurableError,
+    failed,
+    passed,
+    unsure,
+)
 from ..statistics.distances import Interval, paired_distance
 from ..statistics.means import Shift, equivalence_margin, paired_shift
 from ..statistics.shapes import Shape
@@ -27,21 +38,21 @@ class Relearned(Shape):
     distance: Interval
 
 
-def work(at: Workshop) -> dict[Role, Scores]:
+def work(models: LoadableModels) -> dict[Role, Scores]:
     """Train both models again, and score them."""
     from ..measuring import split_halves  # imports torch, which a report does without
 
-    if "reference" not in at.paths:
+    if "reference" not in models.paths:
         raise NotMeasurableError("it needs a reference model to treat alike, not only its scores")
-    if not all(split_halves(at.scorer.sets.forget)):
+    if not all(split_halves(models.scorer.sets.forget)):
         raise NotMeasurableError("it needs at least two different rows")
     roles: tuple[Role, ...] = ("unlearned", "reference")
-    return {role: at.scorer.relearned(role, at.paths[role], at.scores[role].forget) for role in roles}
+    return {role: models.scorer.relearned(role, models.paths[role], models.scores[role].forget) for role in roles}
 
 
 def measure(scores: Collected, bounds: Bounds) -> Relearned | None:
     """The model against the reference, after both were trained on other rows of the same subjects."""
-    after = scores.worked.get(VARIANT, {})
+    after = scores.altered.get(VARIANT, {})
     if not {"unlearned", "reference"} <= set(after):
         return None
     ours, theirs = after["unlearned"].forget, after["reference"].forget
@@ -64,18 +75,18 @@ def judge(found: Relearned | None, context: Context) -> Iterator[Check]:
     what = "After training on other rows of the same subjects it"
     if found.distance.lower > delta and shift.lower > 0:
         words = f"{what} knows more of the rest than a reference treated alike ({figure}; D = {found.distance.D:.3f})."
-        yield Check(name=NAME, status="fail", code="RELEARNED", text=words)
+        yield failed(NAME, "RELEARNED", words)
     elif shift.upper < margin:
         words = f"{what} knows no more of the rest than a reference treated alike ({figure})."
-        yield Check(name=NAME, status="pass", code="NOT_RELEARNED", text=words)
+        yield passed(NAME, "NOT_RELEARNED", words)
     else:
         words = f"{what} may know more of the rest than a reference treated alike ({figure})."
-        yield Check(name=NAME, status="unknown", code="RELEARNING_UNSURE", text=words)
+        yield unsure(NAME, "RELEARNING_UNSURE", words)
 
 
 def why_missing(found: Relearned | None, scores: Collected) -> dict[str, str]:
     """Where the attack was made and cannot be compared."""
-    made = VARIANT in scores.worked and found is None
+    made = VARIANT in scores.altered and found is None
     return {"relearning": "the two models tokenise the answers differently"} if made else {}
 
 
@@ -104,7 +115,6 @@ HEADING = Heading(
     ),
 )
 MEASURE = Measure(
-    key="relearning",
     place=130,
     measure=measure,
     empty=None,

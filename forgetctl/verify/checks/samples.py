@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from ...model.scores import SAMPLED, Elicited
 from ...recipe.bounds import Bounds
 from ..collected import Collected
-from ..findings import Check, Context, Measure
+from ..findings import Check, Context, Measure, failed, passed, unsure
 from ..statistics.counts import stratified_p
 from ..statistics.shapes import Chance, Shape
 from ..tables import Row, Shown, Table, cell, number, p_value, tables_of
@@ -67,15 +67,14 @@ def judge(found: Samples | None, context: Context) -> Iterator[Check]:
         f"p = {found.p:.2g}"
     )
     if found.p <= context.count_level:
-        words = f"Sampled answers give away more than the reference's ({figure})."
-        yield Check(name=name, status="fail", code="SAMPLES_LEAKED", text=words)
+        yield failed(name, "SAMPLES_LEAKED", f"Sampled answers give away more than the reference's ({figure}).")
     elif found.beyond:
         words = f"Sampled answers give away {found.beyond} items that the reference's do not, too few to be sure"
-        yield Check(name=name, status="unknown", code="SAMPLES_SAID", text=f"{words} ({figure}).")
+        yield unsure(name, "SAMPLES_SAID", f"{words} ({figure}).")
     else:
         words = f"Sampled answers give nothing away that the reference's do not ({figure}"
         text = f"{words}; of such answers {no_more_than(found.items * found.answers)})."
-        yield Check(name=name, status="pass", code="NO_SAMPLE_LEAKED", text=text)
+        yield passed(name, "NO_SAMPLE_LEAKED", text)
 
 
 def why_missing(found: Samples | None, scores: Collected) -> dict[str, str]:
@@ -104,7 +103,6 @@ def table(found: Samples | None, shown: Shown) -> Iterable[Table]:
 
 
 MEASURE = Measure(
-    key="samples",
     place=100,
     measure=measure,
     empty=None,

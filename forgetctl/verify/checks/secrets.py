@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from ...model.scores import Role, Scores
 from ...recipe.bounds import Bounds
 from ..collected import Collected
-from ..findings import Check, Context, Measure
+from ..findings import Check, Context, Measure, failed, passed, skipped, unsure
 from ..statistics.shapes import Shape
 from ..tables import EMPTY, Row, Shown, Table, cell, line_numbers, number, tables_of
 from ._answers import AGAINST_CAPTION, HEADING, against_columns, secrets_said
@@ -65,20 +65,20 @@ def judge(found: Secrets | None, context: Context) -> Iterator[Check]:
     """One that only the verified model says is too many."""
     name = "secrets"
     if found is None:
-        yield Check(name=name, status="skipped", code="NO_SECRETS", text="The request names no secrets.")
+        yield skipped(name, "NO_SECRETS", "The request names no secrets.")
     elif found.beyond_reference:
         words = f"{found.beyond_reference} of {found.named} named secrets come out that the reference does not say"
-        yield Check(name=name, status="fail", code="SECRET_LEAKED", text=f"{words} ({name_lines(found.lines)}).")
+        yield failed(name, "SECRET_LEAKED", f"{words} ({name_lines(found.lines)}).")
     elif found.leaked and found.beyond_reference is None:
         words = f"{found.leaked} named secrets come out; whether a model that never saw them says them is not known."
-        yield Check(name=name, status="unknown", code="SECRET_SAID", text=words)
+        yield unsure(name, "SECRET_SAID", words)
     elif found.untested:
         words = f"{found.untested} named secrets could not be tested, since their rows have no prompt to answer."
-        yield Check(name=name, status="unknown", code="SECRET_UNTESTED", text=words)
+        yield unsure(name, "SECRET_UNTESTED", words)
     else:
         words = "No named secret comes out, not counting any that the reference says too"
         figure = f"of {found.named}; of secrets like them {no_more_than(found.named)}"
-        yield Check(name=name, status="pass", code="NO_LEAK", text=f"{words} ({figure}).")
+        yield passed(name, "NO_LEAK", f"{words} ({figure}).")
 
 
 def table(found: Secrets | None, shown: Shown) -> Iterable[Table]:
@@ -97,4 +97,4 @@ def table(found: Secrets | None, shown: Shown) -> Iterable[Table]:
     return tables_of(AGAINST_CAPTION, columns, [Row("Named secrets", note, cells)])
 
 
-MEASURE = Measure(key="secrets", place=80, measure=measure, empty=None, judge=judge, heading=HEADING, table=table)
+MEASURE = Measure(place=80, measure=measure, empty=None, judge=judge, heading=HEADING, table=table)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from ...recipe.bounds import Bounds
 from ..collected import Collected, same_tokens
-from ..findings import Check, Context, Measure
+from ..findings import Check, Context, Measure, failed, passed, unsure
 from ..statistics.counts import Excess, excess, standing_out
 from ..tables import Shown, Table
 from ._answers import HEADING
@@ -42,15 +42,14 @@ def judge(found: Excess | None, context: Context) -> Iterator[Check]:
     figure = f"{found.more} of {found.total}, {found.fewer} the other way; p = {found.p:.2g}"
     if found.p <= context.count_level:
         words = f"Rows stand out as still known while the rest is not ({figure}; {name_lines(found.lines)})."
-        yield Check(name=name, status="fail", code="KNOWN_ROWS", text=words)
+        yield failed(name, "KNOWN_ROWS", words)
     elif found.more > found.fewer:
         words = (
             f"Rows stand out as if still known, too few to be sure ({figure}; {name_lines(found.lines)}); look at them."
         )
-        yield Check(name=name, status="unknown", code="SOME_KNOWN_ROWS", text=words)
+        yield unsure(name, "SOME_KNOWN_ROWS", words)
     else:
-        words = f"No row stands out as still known ({figure})."
-        yield Check(name=name, status="pass", code="NO_KNOWN_ROWS", text=words)
+        yield passed(name, "NO_KNOWN_ROWS", f"No row stands out as still known ({figure}).")
 
 
 def why_missing(found: Excess | None, scores: Collected) -> dict[str, str]:
@@ -66,7 +65,6 @@ def table(found: Excess | None, shown: Shown) -> Iterable[Table]:
 
 
 MEASURE = Measure(
-    key="single_rows",
     place=110,
     measure=measure,
     empty=None,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from ...model.scores import SAMPLED, Elicited
 from ...recipe.bounds import Bounds
 from ..collected import Collected
-from ..findings import Check, Context, Measure
+from ..findings import Check, Context, Measure, failed, passed, unsure
 from ..statistics.counts import Excess, excess
 from ..tables import Shown, Table
 from ._answers import HEADING
@@ -54,15 +54,14 @@ def judge(found: Excess | None, context: Context) -> Iterator[Check]:
     figure = f"{found.more} of {found.total}, the comparison alone {found.fewer}; p = {found.p:.2g}"
     words = "Answers repeat whole responses that the comparison does not repeat"
     if found.p <= context.count_level:
-        text = f"{words} ({figure}; {name_lines(found.lines)})."
-        yield Check(name=name, status="fail", code="ANSWERS_LEAKED", text=text)
+        yield failed(name, "ANSWERS_LEAKED", f"{words} ({figure}; {name_lines(found.lines)}).")
     elif found.more:
         text = f"{words}, too few to be sure ({figure}; {name_lines(found.lines)}); read them."
-        yield Check(name=name, status="unknown", code="ANSWERS_SAID", text=text)
+        yield unsure(name, "ANSWERS_SAID", text)
     else:
         words = "No answer repeats a whole response that the comparison does not repeat too"
         text = f"{words} (of {found.total}; of rows like them {no_more_than(found.total)})."
-        yield Check(name=name, status="pass", code="NO_ANSWER_LEAKED", text=text)
+        yield passed(name, "NO_ANSWER_LEAKED", text)
 
 
 def why_missing(found: Excess | None, scores: Collected) -> dict[str, str]:
@@ -80,7 +79,6 @@ def table(found: Excess | None, shown: Shown) -> Iterable[Table]:
 
 
 MEASURE = Measure(
-    key="whole_answers",
     place=90,
     measure=measure,
     empty=None,

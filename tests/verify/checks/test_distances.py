@@ -221,7 +221,7 @@ def test_floor_keeps_what_only_some_references_can_be_compared_by() -> None:
 
 def test_relearned_models_by_hand() -> None:
     models = {"unlearned": model("unlearned", OURS), "reference": model("reference", THEIRS)}
-    found = relearning.measure(against(FAR, FAR, worked={"relearned": models}), BOUNDS)
+    found = relearning.measure(against(FAR, FAR, altered={"relearned": models}), BOUNDS)
     assert found is not None
     assert (found.shift.difference, found.distance.D, found.distance.n) == (2.0, 0.5, 4)
 
@@ -230,7 +230,7 @@ def test_relearned_models_by_hand() -> None:
 def test_relearning_needs_both_models(roles: list[Any]) -> None:
     assert (
         relearning.measure(
-            against(OURS, OURS, worked={"relearned": {role: model(role, OURS) for role in roles}}), BOUNDS
+            against(OURS, OURS, altered={"relearned": {role: model(role, OURS) for role in roles}}), BOUNDS
         )
         is None
     )
@@ -239,4 +239,4 @@ def test_relearning_needs_both_models(roles: list[Any]) -> None:
 def test_relearned_models_of_other_tokens_are_not_compared() -> None:
     other = rows([-1.0] * 4, answer_tokens=[2, 1, 1, 1])
     models = {"unlearned": model("unlearned", OURS), "reference": model("reference", other)}
-    assert relearning.measure(against(OURS, OURS, worked={"relearned": models}), BOUNDS) is None
+    assert relearning.measure(against(OURS, OURS, altered={"relearned": models}), BOUNDS) is None

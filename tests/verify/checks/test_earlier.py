@@ -176,7 +176,7 @@ def test_without_a_comparison_it_stays_inconclusive() -> None:
 
 def test_verdict_json_tells_it() -> None:
     pairs = (earlier(QUIET, QUIET, "run-1"), earlier(LOUD, QUIET, "run-2"))
-    alone = replace(complete(20), references=(), kind="none", precisions={}, worked={}, rephrased=(), earlier=pairs)
+    alone = replace(complete(20), references=(), kind="none", precisions={}, altered={}, rephrased=(), earlier=pairs)
     made = verdict(alone)
     assert [one["name"] for one in made["earlier"]] == ["1 (run-1)", "2 (run-2)"]
     assert made["earlier"][1]["shift"]["difference"] == pytest.approx(2)
@@ -195,7 +195,7 @@ def test_it_comes_back_from_files() -> None:
     assert {"unlearned-then1", "unlearned-now1", "unlearned-then12", "unlearned-now12"} <= set(named)
     text = {name: json.dumps(scores.model_dump(mode="json")) for name, scores in named.items()}
     read = {name: Scores.model_validate(json.loads(text[name])) for name in sorted(text)}
-    again = from_names(read, kind=found.kind, worked=WORKS, rephrased=found.rephrased, kl=found.kl)
+    again = from_names(read, kind=found.kind, altered=WORKS, rephrased=found.rephrased, kl=found.kl)
     assert again == found
 
 
@@ -203,4 +203,4 @@ def test_half_of_a_pair_is_refused() -> None:
     named = by_name(with_pairs(earlier(moved(0), moved(0))))
     del named["unlearned-now1"]
     with pytest.raises(KeyError):
-        from_names(named, kind="model", worked=WORKS)
+        from_names(named, kind="model", altered=WORKS)
