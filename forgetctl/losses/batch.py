@@ -33,7 +33,7 @@ Need = Literal[
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Rows:
     """Scores of the n rows of one role in a micro-batch, with t answer tokens in all; tensors (n,) unless said.
 
@@ -112,7 +112,7 @@ class Batch:
         return next(iter(self.rows.values())).logp.device
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Objective:
     """A registered loss: its function, what it is called in papers, and what it needs."""
 
@@ -145,7 +145,9 @@ def objective(
 
     def register(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         name = function.__name__
-        OBJECTIVES[name] = Objective(name, function, formula, source, role, frozenset(needs))
+        OBJECTIVES[name] = Objective(
+            name=name, function=function, formula=formula, source=source, role=role, needs=frozenset(needs)
+        )
         return function
 
     return register

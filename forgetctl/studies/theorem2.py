@@ -109,7 +109,7 @@ def descend(
 def _batch(logp: Tensor, start_logp: Tensor, signed: Tensor) -> Batch:
     """Rows of all seeds, with the size of one seed's batch: the loss is a sum over seeds."""
     rows = signed.shape[1]
-    scores = Rows(logp, torch.ones_like(logp), batch_rows=rows, batch_tokens=rows, start_logp=start_logp)
+    scores = Rows(logp=logp, tokens=torch.ones_like(logp), batch_rows=rows, batch_tokens=rows, start_logp=start_logp)
     return Batch({"forget": scores})
 
 

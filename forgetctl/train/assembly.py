@@ -128,25 +128,25 @@ class _Forward:
         elif inputs.logits:
             self.logits = answer_logits(model, padded)
         elif (compared := self._compared(micro_batch)) is not None:
-            found = answer_logp_and_kl(model, padded, compared)
-            if found is not None:
-                self.logp, self.kl = found
+            scored = answer_logp_and_kl(model, padded, compared)
+            if scored is not None:
+                self.logp, self.kl = scored
                 return
             self.logits = answer_logits(model, padded)
         self.logp = answer_logp(model, padded) if self.logits is None else logp_of(self.logits, padded)
 
     def _compared(self, micro_batch: MicroBatch) -> Compared | None:
         """The positions of roles whose start distributions a term reads, with those distributions."""
-        there, found, offset = torch.zeros_like(self.padded.row, dtype=torch.bool), [], 0
+        there, states, offset = torch.zeros_like(self.padded.row, dtype=torch.bool), [], 0
         for role, positions in micro_batch.rows.items():
             if role in self.inputs.states and positions:
                 there |= self._positions(offset, len(positions))
-                found.append((self.inputs.states[role], positions))
+                states.append((self.inputs.states[role], positions))
             offset += len(positions)
-        if not found:
+        if not states:
             return None
-        hidden = torch.cat([states.states_of(positions) for states, positions in found])
-        distributions = found[0][0].distributions  # all are of the start model
+        hidden = torch.cat([start.states_of(positions) for start, positions in states])
+        distributions = states[0][0].distributions  # all are of the start model
         return Compared(there, lambda where: distributions(hidden[where]))
 
     def _positions(self, offset: int, count: int) -> Tensor:
@@ -156,7 +156,7 @@ class _Forward:
     def scores(self, offset: int, count: int, size: Size) -> Rows:
         """Scores of `count` rows from `offset`."""
         chosen = slice(offset, offset + count)
-        return Rows(self.logp[chosen], self.tokens[chosen], size.rows, size.tokens)
+        return Rows(logp=self.logp[chosen], tokens=self.tokens[chosen], batch_rows=size.rows, batch_tokens=size.tokens)
 
     def rows(self, role: Role, positions: Sequence[int], offset: int, size: Size) -> Rows:
         """Scores of the rows of a role with what the loss's terms need beside them."""

@@ -1,4 +1,4 @@
-"""What listens to the trainer: the figures of every step, signals that ask it to stop, and scores on the way."""
+"""What listens to the trainer: the figures of every step, signals that ask it to stop, and scores in between."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ class Meter(TrainerCallback):
     def _logp_per_token(self) -> Figures:
         sums = [(float(logp), float(tokens)) for logp, tokens in (self.sums.get(role, (0, 0)) for role in LOGGED)]
         totals = self.ranks.totals([value for pair in sums for value in pair])
-        found = zip(LOGGED, totals[::2], totals[1::2], strict=True)
-        return {f"{role}_logp_per_token": logp / tokens for role, logp, tokens in found if tokens}
+        roles = zip(LOGGED, totals[::2], totals[1::2], strict=True)
+        return {f"{role}_logp_per_token": logp / tokens for role, logp, tokens in roles if tokens}
 
 
 class StopOnSignal(TrainerCallback):

@@ -297,17 +297,17 @@ def _tokens_for(facts: ModelFacts, device: torch.device, precision: str) -> Micr
 
 def largest_micro_batch(batches: PairedBatches, epochs: int) -> MicroBatchShape:
     """The largest one of the epochs' first steps: its rows and length, with as many scored tokens as any has."""
-    found = []
+    computed = []
     for epoch in range(min(epochs, -(-LOOKED_AT // len(batches)))):
         batches.set_epoch(epoch)
         for step in itertools.islice(batches.steps(), LOOKED_AT):
-            found += [batches.rows_of(micro_batch) for micro_batch in batches.micro_batches(step)]
+            computed += [batches.rows_of(micro_batch) for micro_batch in batches.micro_batches(step)]
     taken = _padded if batches.limits.padded else _together
-    largest = max(found, key=taken)
+    largest = max(computed, key=taken)
     return MicroBatchShape(
         rows=len(largest),
         length=-(-taken(largest) // len(largest)),
-        scored=max(sum(row.tokens for row in rows) for rows in found),
+        scored=max(sum(row.tokens for row in rows) for rows in computed),
     )
 
 
@@ -418,7 +418,7 @@ def left_to_group(root: Path = CONTROL_GROUP) -> list[int]:
         except OSError:  # of the other version, or a system without
             continue
         if most.strip().isdigit():  # else "max"
-            files = sum(int(found) for found in re.findall(r"^inactive_file (\d+)$", details, re.MULTILINE))
+            files = sum(int(size) for size in re.findall(r"^inactive_file (\d+)$", details, re.MULTILINE))
             left.append(max(0, int(most) - int(now) + files))
     return left
 
@@ -427,7 +427,7 @@ def left_to_group(root: Path = CONTROL_GROUP) -> list[int]:
 
 
 def _what_fits(work: Workload, most: int) -> str:
-    """Which settings fit into `most` bytes, found by planning with each of them, in words."""
+    """Which settings fit into `most` bytes, known from planning with each of them, in words."""
     fitting: list[tuple[int, str]] = []
     others: list[tuple[int, str]] = []
     longest = max(len(row.ids) for row in work.all_rows)

@@ -60,7 +60,7 @@ from .schedule import MicroBatchLimits
 from .trainer import ObjectiveTrainer, TrainingHooks, TrainingSetup, check_shardable, put_together
 
 OPTIONS = frozenset({"--optimizer", "--max-length", "--lora"})
-"""What the command can be told to make do with less memory."""
+"""Options of the command that make do with less memory."""
 RECORD = "reference.json"
 BEGUN = "begun.json"
 PROMPT_FORMAT = "Question: {prompt}\nAnswer:"

@@ -1,4 +1,4 @@
-"""How much memory a training step takes beside weights and optimizer, found by running it on tensors without values.
+"""How much memory a training step takes beside weights and optimizer, counted by running it on tensors without values.
 
 The forward and backward pass of the model's own code runs on fake tensors, which have shapes and no storage, while
 the birth and death of every tensor is counted. So any architecture, adapter, precision and checkpointing is counted

@@ -48,7 +48,7 @@ class OtherAnswers:
     encode: Callable[[Sequence[Row]], list[Encoded]]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Alternatives:
     """Uninformed answers to the forget prompts.
 
@@ -220,7 +220,7 @@ def _alternatives(answers: OtherAnswers, recipe: Recipe) -> Alternatives:
     def encode(row: int, refusal: int) -> Encoded:
         return answers.encode([answers.rows[row].answering(answers.refusals[refusal])])[0]
 
-    return Alternatives(encode, len(answers.rows), len(answers.refusals), recipe.seed)
+    return Alternatives(encode=encode, rows=len(answers.rows), refusals=len(answers.refusals), seed=recipe.seed)
 
 
 def _mismatched(answers: OtherAnswers, start: StartModel) -> Mismatched:

@@ -79,7 +79,7 @@ class TrainingSetup:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingHooks:
-    """Who is told what. on_step: the figures of every optimizer step, the same in every process. on_halved: what is
+    """Who receives what. on_step: the figures of every optimizer step, the same in every process. on_halved: what is
     computed at once, and the optimizer step, when memory did not suffice for more."""
 
     on_step: Callable[[Figures], None] = lambda _figures: None
@@ -126,7 +126,7 @@ class ObjectiveTrainer(Trainer):
         )
         self.remove_callback(PrinterCallback)
         if self.is_fsdp_enabled:
-            # Whole, whatever the launcher was told: checkpoints are then the same for any number of processes.
+            # Whole, whatever the launcher says: checkpoints are then the same for any number of processes.
             self.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
         if self.ranks.count > 1:
             set_seed(recipe.seed, device_specific=True)  # the processes' rows differ, and so must their dropout
@@ -319,7 +319,7 @@ def _arguments(setup: TrainingSetup, batches: PairedBatches, folder: Path, devic
         ddp_broadcast_buffers=False,  # they never change
     )
     if plan.precision == "fp32":
-        arguments.mixed_precision = "no"  # else what the launcher was told would count, and the start scores differ
+        arguments.mixed_precision = "no"  # else what the launcher says would count, and the start scores differ
     if device.type == "cuda" and arguments.parallel_mode != ParallelMode.DISTRIBUTED:
         _stay_on(device, arguments)
     return arguments

@@ -67,7 +67,10 @@ def assembler(world: Path, start: Any, stand_ins: RoleRows) -> Assembler:
     forget = [encoder.encode(row) for row in rows]
     retain = [encoder.encode(row) for row in read_rows(world / "remaining.jsonl")]
     alternatives = Alternatives(
-        lambda row, refusal: encoder.encode(rows[row].answering(REFUSALS[refusal])), len(rows), len(REFUSALS), seed=3
+        encode=lambda row, refusal: encoder.encode(rows[row].answering(REFUSALS[refusal])),
+        rows=len(rows),
+        refusals=len(REFUSALS),
+        seed=3,
     )
     alternatives.score_start(EPOCH + 1, partial(score, start))
     pairs = [
@@ -433,7 +436,7 @@ def test_uninformed_answers_without_start_scores(assembler: Assembler, moved: An
     """As for idk-rt, which compares with nothing."""
     known = assembler.inputs.alternatives
     assert known is not None
-    unscored = Alternatives(known.encode, known.rows, known.refusals, known.seed)
+    unscored = Alternatives(encode=known.encode, rows=known.rows, refusals=known.refusals, seed=known.seed)
     plain = Assembler(assembler.rows, TermInputs(alternatives=unscored))
     (part,) = parts_of(first_step(assembler, 4), 8)
     found = plain.batch(moved, plain.collate(part)).role("forget").alternative

@@ -41,7 +41,9 @@ def encoded(world: Path, encoder: Any) -> list[Encoded]:
 
 
 def alternatives(rows: int = 20, refusals: int = 100, seed: int = 1) -> Alternatives:
-    return Alternatives(lambda row, refusal: Encoded((row, refusal, 0), 1), rows, refusals, seed)
+    return Alternatives(
+        encode=lambda row, refusal: Encoded((row, refusal, 0), 1), rows=rows, refusals=refusals, seed=seed
+    )
 
 
 # Mismatched pairs
@@ -100,7 +102,7 @@ def test_a_pair_is_encoded_once() -> None:
         asked.append((row, refusal))
         return Encoded((row, refusal, 0), 1)
 
-    found = Alternatives(encode, 5, 7, seed=1)
+    found = Alternatives(encode=encode, rows=5, refusals=7, seed=1)
     assert found.encoded(2, 6).ids == (2, 6, 0)
     assert found.encoded(2, 6) is found.encoded(2, 6)
     assert found.encoded(2, 5).ids == (2, 5, 0)
@@ -114,7 +116,7 @@ def test_start_scores_of_the_drawn_pairs_are_those_of_score(world: Path, model: 
         found: Encoded = encoder.encode(rows[row].answering(REFUSALS[refusal]))
         return found
 
-    found = Alternatives(encode, len(rows), len(REFUSALS), seed=5)
+    found = Alternatives(encode=encode, rows=len(rows), refusals=len(REFUSALS), seed=5)
     found.score_start(3, partial(score, model))
     drawn = {(row, refusal) for epoch in range(3) for row, refusal in enumerate(found.drawn(epoch))}
     assert found.start_logp.keys() == drawn

@@ -35,7 +35,8 @@ def tensor(values: list[float] | list[list[float]]) -> Tensor:
 def rows(logp: Tensor, tokens: list[float] | None = None, start: Tensor | None = None) -> Rows:
     """The rows of a whole batch."""
     counts = tensor(tokens) if tokens else torch.ones_like(logp)
-    return Rows(logp, counts, float(len(logp)), float(counts.sum()), start)
+    size = {"batch_rows": float(len(logp)), "batch_tokens": float(counts.sum())}
+    return Rows(logp=logp, tokens=counts, start_logp=start, **size)
 
 
 def tokens_only(logits: list[list[float]], targets: list[int], **more: Tensor) -> Rows:
@@ -43,7 +44,8 @@ def tokens_only(logits: list[list[float]], targets: list[int], **more: Tensor) -
     count = len(logits)
     ones = torch.ones(count, dtype=torch.float64)
     there = tensor([0.0] * count)
-    return Rows(there, ones, count, count, logits=tensor(logits), targets=torch.tensor(targets), **more)  # type: ignore[arg-type]
+    size = {"logp": there, "tokens": ones, "batch_rows": count, "batch_tokens": count}
+    return Rows(**size, logits=tensor(logits), targets=torch.tensor(targets), **more)  # type: ignore[arg-type]
 
 
 def complete(seed: int = 0) -> Rows:
@@ -63,7 +65,13 @@ def complete(seed: int = 0) -> Rows:
         batch_tokens=float(t),
         start_logp=-20 * normal(n).abs(),
         kl=normal(n).square(),
-        alternative=Rows(-9 * normal(n).abs(), other, float(n), float(other.sum()), -9 * normal(n).abs()),
+        alternative=Rows(
+            logp=-9 * normal(n).abs(),
+            tokens=other,
+            batch_rows=float(n),
+            batch_tokens=float(other.sum()),
+            start_logp=-9 * normal(n).abs(),
+        ),
         mismatched_ratio=normal(n) + 1,
         logits=2 * normal(t, VOCABULARY),
         start_logits=2 * normal(t, VOCABULARY),

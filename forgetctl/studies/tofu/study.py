@@ -63,15 +63,15 @@ def _plan(options: TofuOptions) -> Plan:
     data = TofuData(folder, options.retain, options.questions, options.kept_questions or options.questions)
     references = {split: _reference(split, options) for split in options.splits}
     return Plan(
-        model,
-        data,
-        references,
-        options.recipe,
-        options.out,
-        options.every,
-        options.rouge,
-        options.device,
-        options.holdout,
+        model=model,
+        data=data,
+        references=references,
+        recipe=options.recipe,
+        out=options.out,
+        every=options.every,
+        rouge=options.rouge,
+        device=options.device,
+        holdout=options.holdout,
     )
 
 

@@ -44,7 +44,7 @@ FEW_STEPS = 2
 """An epoch of no more steps than this is measured after every step, as the paper's forget01."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """All that decides a study's figures but the keys of its runs.
 
@@ -167,7 +167,7 @@ def _line(key: RunKey, step: int, steps: int, epoch: float, figures: dict[str, A
 
 
 def do_run(bench: Bench, key: RunKey, progress: Progress | None = None) -> None:
-    """Unlearn and measure one run; what is left of it are lines in the table. Raises as `stages.unlearn`, but a run
+    """Unlearn and measure one run; what is left of it are lines in the table. Raises as `training.unlearn`, but a run
     that diverges is a finding."""
     plan, recipe, progress = bench.plan, bench.plan.recipe_of(key), progress or Silent()
     folder = plan.out / "runs" / key.folder
