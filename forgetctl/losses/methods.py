@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from . import levels as _levels  # noqa: F401  registers its objective
-from . import newer as _newer  # noqa: F401  registers its objectives
+from . import newer
 from .batch import OBJECTIVES, ROLES, Batch, Need, Objective, Role, Rows
 from .npo_paper import NPO_PAPER
 
