@@ -1,4 +1,4 @@
-# make demo: the main job on invented data.  make test: all quick tests.  make studies: the paper's studies in full.
+# make demo: the main job on invented data.  make test: all tests but the long ones.  make studies: the paper's studies in full.
 # make study-tofu: the paper's section 5 on a small model, hours on two cores; can be stopped and continued (docs/tofu.md).
 # make calibrate: how often the verdict is right.  make browser: the report in Chromium (needs it, node and npm).
 # make bench: time and memory beside a textbook implementation.  make bench-gpu: the same questions for 1B and 7B models.
@@ -9,11 +9,12 @@
 # make docs: docs/ as a site in build/docs, links checked.
 # make real: a real 135M model learns TOFU and LUME, kept in FORGETCTL_REAL (~/.cache/forgetctl-real); an hour, resumable.
 # make fuzz: ten minutes of hostile input for every reader (FUZZ_SECONDS=600).  make hostile: 2 GB files, every command.
+# make quick: the tests that start no process and train nothing, three minutes: for whoever changes code.
 # Each sets up .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test studies study-tofu calibrate browser bench bench-gpu test-gpu architectures faults distributed privacy fuzz hostile real docs lint clean
+.PHONY: demo quick test studies study-tofu calibrate browser bench bench-gpu test-gpu architectures faults distributed privacy fuzz hostile real docs lint clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -26,6 +27,9 @@ demo: .venv/installed
 
 test: .venv/installed
 	$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile --durations=20
+
+quick: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow' --quick -n 2 -r fE --durations=10
 
 studies: .venv/installed
 	$(BIN)/python -m pytest -m slow tests/studies

@@ -130,7 +130,7 @@ def test_records_and_pages_hold_no_name_that_breaks_a_line(tmp_path: Path) -> No
     run = verified_run(tmp_path, NAME)
     key = tmp_path / "key"
     generate_key(key)
-    bundle = run_seal(SealOptions(run.path, key))
+    bundle = run_seal(SealOptions(path=run.path, key=key))
     for name in ("events.jsonl", "run.json", "manifest.json", "seal.json", "report.html", "report.md", "report.json"):
         text = (bundle / name).read_text()
         assert [line for line in text.splitlines() if line.strip().startswith(FORGED)] == [], name

@@ -1,6 +1,10 @@
 """JSON that everybody reads alike: no key twice, no NaN, no number beyond a computer's, no lone surrogates.
 
 How deep it nests is bounded too, so that nothing that walks through it later can run out of stack.
+
+jiter 0.19 was tried in its place. It parses rows in .24 of the time, but accepts infinity (1e999), whole numbers of any
+size and a depth of 200, quotes a key that stands twice, and refuses lone surrogates, which records of ours may hold.
+With the checks that this takes, a file of 200,000 rows (64 MB) is read in .9 of the time, and this parser stays too.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from ..files.outside import is_gguf as is_gguf  # part of this module's own inte
 from ..files.outside import opened
 from ..files.writing import Stamp, stamp
 from .host import no_progress_bars
-from .panics import panics_unheard
+from .panics import tokenizer_loading
 from .protocol import Tokenizer
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ MOST_DIMENSIONS, LARGEST_TENSOR = 4, 2**40
 """The format's own limit, and numbers in a tensor."""
 LARGEST_ALIGNMENT = 2**16
 ARCHITECTURE, ALIGNMENT, PARTS = "general.architecture", "general.alignment", "split.count"
+TEMPLATE = "tokenizer.chat_template"
 STOPS = ("tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id")
 """Keys of the tokens at which llama.cpp ends an answer."""
 _FORMATS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
@@ -331,7 +332,8 @@ def _config(path: Path, _: Stamp) -> dict[str, Any]:
 
 def gguf_tokenizer(path: Path) -> Tokenizer:
     """The tokenizer of a file. Raises ModelError if transformers cannot make it, ForgetctlError where it panics."""
-    read_gguf(path)
+    if not isinstance(read_gguf(path).values.get(TEMPLATE, ""), str):
+        raise ModelError(f"{path}: its chat template is no text")
     return _tokenizer(path, stamp(path))
 
 
@@ -339,14 +341,11 @@ def gguf_tokenizer(path: Path) -> Tokenizer:
 def _tokenizer(path: Path, _: Stamp) -> Tokenizer:
     from transformers import AutoTokenizer
 
-    try:
-        with _from_transformers() as alone, panics_unheard(f"{path}: its tokenizer"):
-            tokenizer = AutoTokenizer.from_pretrained(
-                alone, gguf_file=str(path.absolute()), local_files_only=True, trust_remote_code=False
-            )
-            return cast(Tokenizer, tokenizer)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise ModelError(f"{path}: its tokenizer cannot be loaded ({type(error).__name__})") from None
+    with tokenizer_loading(path), _from_transformers() as alone:
+        tokenizer = AutoTokenizer.from_pretrained(
+            alone, gguf_file=str(path.absolute()), local_files_only=True, trust_remote_code=False
+        )
+    return cast(Tokenizer, tokenizer)
 
 
 def dequantised(path: Path, config: PreTrainedConfig, dtype: torch.dtype) -> tuple[Any, dict[str, torch.Tensor]]:

@@ -32,7 +32,7 @@ from .fast.packing import enable_packing
 from .gguf import dequantised, gguf_tokenizer, is_gguf
 from .host import no_progress_bars, repeat_sums
 from .memory import REFUSALS, out_of_memory
-from .panics import panics_unheard
+from .panics import tokenizer_loading
 from .protocol import Layers, Model, Tokenizer
 from .quantisation import NF4_BLOCK, QUANTISED, narrowest_input, quantisation_options, settle_four_bit_layers
 from .quantisation import PRECISIONS as PRECISIONS
@@ -70,12 +70,9 @@ def load_tokenizer(path: Path) -> Tokenizer:
         return gguf_tokenizer(path)
     from transformers import AutoTokenizer
 
-    try:
-        with panics_unheard(f"{path}: its tokenizer"):
-            own = AutoTokenizer.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
-            return cast(Tokenizer, own)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{path}: its tokenizer cannot be loaded ({type(error).__name__})") from None
+    with tokenizer_loading(path):
+        tokenizer = AutoTokenizer.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
+    return cast(Tokenizer, tokenizer)
 
 
 def load_encoder(facts: ModelFacts, prompt_format: str) -> Encoder:

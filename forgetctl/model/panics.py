@@ -9,12 +9,14 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-from ..errors import ForgetctlError
+from ..errors import ForgetctlError, ModelError
 
 PANIC = "PanicException"
 """The name of the class; every library that pyo3 binds has one of its own, which cannot be imported."""
 _STDERR = 2
+_FAULTS = (OSError, ValueError, LookupError, TypeError, AttributeError)
 _ONE_AT_A_TIME = threading.RLock()
 """Standard error is one for all threads."""
 
@@ -32,6 +34,21 @@ def panics_unheard(what: str = "the model's tokenizer") -> Iterator[None]:
         raise ForgetctlError(
             f"{what} gives up (a panic of its library); the message is not shown, since it may hold rows of a request"
         ) from None
+
+
+@contextmanager
+def tokenizer_loading(path: Path) -> Iterator[None]:
+    """Raise ModelError where a model's tokenizer cannot be made of its files, ForgetctlError where the library panics.
+
+    It raises bare Exceptions itself, whose words may quote the files.
+    """
+    try:
+        with panics_unheard(f"{path}: its tokenizer"):
+            yield
+    except Exception as error:
+        if type(error) is not Exception and not isinstance(error, _FAULTS):
+            raise
+        raise ModelError(f"{path}: its tokenizer cannot be loaded ({type(error).__name__})") from None
 
 
 @contextmanager

@@ -28,7 +28,7 @@ class Artefact:
         return asdict(self)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BoundRun:
     """A run that unlearned rows of the request, and what its verification found."""
 
@@ -57,7 +57,7 @@ class Change:
         return {"at": self.at, "changes": dict(self.changes)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Request:
     """A deletion request. `due` is the date before any extension."""
 

@@ -14,7 +14,7 @@ from .records import Artefact, Request
 from .words import DECISIONS, IDENTITY_RESULTS, IDENTITY_SETTLED, JURISDICTIONS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Details:
     """What the owner says of a request, on arrival or later; None is not said."""
 
@@ -36,7 +36,7 @@ def begin(request_id: str, jurisdiction: str, details: Details, today: date) -> 
     if jurisdiction not in PERIODS and details.due is None:
         raise UsageError("--jurisdiction other needs --due: no law is known here that gives the date")
     due = details.due or due_date(jurisdiction, received)
-    return amend(Request(request_id, jurisdiction, received, due), details, today)
+    return amend(Request(id=request_id, jurisdiction=jurisdiction, received=received, due=due), details, today)
 
 
 def amend(request: Request, details: Details, today: date) -> Request:

@@ -69,7 +69,7 @@ def save(db: sqlite3.Connection, before: Request | None, after: Request) -> None
 
 def differences(before: Request | None, after: Request) -> dict[str, Any]:
     """The fields that changed and their new values, as the history keeps them."""
-    old = before or Request("", "", date.min, date.min, identity_result="")
+    old = before or Request(id="", jurisdiction="", received=date.min, due=date.min, identity_result="")
     changes = {name: plain(getattr(after, name)) for name in COLUMNS if getattr(after, name) != getattr(old, name)}
     if artefacts := [f"{a.label}={a.status}" for a in after.artefacts if a not in old.artefacts]:
         changes["artefacts"] = artefacts

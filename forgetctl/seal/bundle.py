@@ -34,7 +34,7 @@ MODEL = "model/"
 """What the names of the model's files begin with where they are subjects of the statement."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Bundle:
     """A bundle that was read: its shape is right, nothing else has been checked. raw: the manifest's bytes."""
 
@@ -57,7 +57,7 @@ class BadFileError(MalformedError):
         super().__init__(f"{name} {why}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Contents:
     """What goes into a bundle: files of the run directory, the model's entries, and what the statement says."""
 
@@ -76,7 +76,13 @@ def copy_files(contents: Contents, draft: Path) -> Manifest:
         copy = draft / file.relative_to(contents.root)
         write_bytes(copy, read_bytes(file))
     copied = [draft / file.relative_to(contents.root) for file in contents.files]
-    manifest = Manifest(contents.run, contents.created, contents.forgetctl, entries(draft, copied), contents.model)
+    manifest = Manifest(
+        run=contents.run,
+        created=contents.created,
+        forgetctl=contents.forgetctl,
+        files=entries(draft, copied),
+        model=contents.model,
+    )
     write_bytes(draft / MANIFEST, manifest.to_bytes())
     return manifest
 
@@ -114,7 +120,7 @@ def read_bundle(path: Path) -> Bundle:
         subjects, predicate = read_statement(envelope)
     except MalformedError as error:
         raise BadFileError(SEAL, error) from None
-    return Bundle(path, manifest, raw, envelope, subjects, predicate)
+    return Bundle(path=path, manifest=manifest, raw=raw, envelope=envelope, subjects=subjects, predicate=predicate)
 
 
 def walk(root: Path) -> Iterator[tuple[str, Path]]:

@@ -15,7 +15,7 @@ _TEXTS = ("run", "created", "forgetctl")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """What a bundle holds.
 
@@ -46,7 +46,7 @@ class Manifest:
         files, model = tuple(_entries(value["files"])), tuple(_entries(value["model"]))
         if large := [entry.path for entry in files if entry.size > MAX_BYTES]:
             raise MalformedError(f"lists {large[0]} as larger than {MAX_BYTES // 2**20} MiB")
-        return cls(run, created, version, files, model)
+        return cls(run=run, created=created, forgetctl=version, files=files, model=model)
 
     def digests(self) -> dict[str, str]:
         """Digests of the bundle's files by path."""

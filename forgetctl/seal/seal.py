@@ -28,7 +28,7 @@ from .timestamp import request_timestamp
 from .weights import sign_weights
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SealOptions:
     """What to seal, and with which private key.
 

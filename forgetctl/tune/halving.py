@@ -13,7 +13,7 @@ KEEP = 3
 RUNGS = 3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Trial:
     """What came of one setting on one rung.
 

@@ -40,7 +40,7 @@ from .halving import Trial
 LEAST_ROWS = 10
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Yardstick:
     """job: of the recipe, calibrated, for the rows and the model. recipe: as it is tuned, calibrated or not.
 
@@ -76,7 +76,9 @@ class Yardstick:
             utility = _probability(model, self.kept) / self.known
         seconds = time.monotonic() - started
         discard(place)
-        return Trial(number, rung, settings, distance, utility, round(seconds, 1))
+        return Trial(
+            number=number, rung=rung, settings=settings, distance=distance, utility=utility, seconds=round(seconds, 1)
+        )
 
 
 def make_yardstick(options: UnlearnOptions, recipe: Recipe) -> Yardstick:
@@ -96,7 +98,7 @@ def make_yardstick(options: UnlearnOptions, recipe: Recipe) -> Yardstick:
     model = load_model(job.facts.path, device, torch.float32)
     kept = job.encode(pick(reserved.rows, positions), options.retain)
     levels = learn_levels(model, job.unseen.encoded, job.encoded, reserved.train)
-    return Yardstick(job, recipe, levels, kept, _probability(model, kept))
+    return Yardstick(job=job, recipe=recipe, levels=levels, kept=kept, known=_probability(model, kept))
 
 
 def trial_recipe(recipe: Recipe, settings: Mapping[str, float], epochs: int) -> Recipe:

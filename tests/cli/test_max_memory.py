@@ -10,16 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from click.testing import Result
-from transformers import LlamaConfig, LlamaForCausalLM
 
-from forgetctl.demo.people import invent, requests, rows
-from forgetctl.demo.training import make_tokenizer, save
 from forgetctl.runs.run import Run
 from forgetctl.train.training import Material
 from tests.cli.conftest import unlearn_arguments
-from tests.world import write_lines
+from tests.world import build_wide_world
 
 MIB = 2**20
 Forgetctl = Callable[..., Result]
@@ -28,18 +24,7 @@ Forgetctl = Callable[..., Result]
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Arguments for an untrained model of little weights with much to keep of every token."""
-    folder = tmp_path_factory.mktemp("wide")
-    random = np.random.default_rng(3)
-    people = invent(30, random)
-    write_lines(folder / "requests.jsonl", requests(people[:12], random))
-    texts = list(rows(people))
-    write_lines(folder / "employees.jsonl", texts)
-    tokenizer = make_tokenizer(" ".join(map(str, row.values())) for row in texts)
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "intermediate_size": 8192, "num_hidden_layers": 2, "num_attention_heads": 4}
-    ids = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
-    config = LlamaConfig(vocab_size=len(tokenizer), max_position_embeddings=256, **sizes, **ids)
-    save(LlamaForCausalLM(config), tokenizer, folder / "model")
+    folder = build_wide_world(tmp_path_factory.mktemp("wide"), 30, 12)
     files = {"--model": "model", "--forget": "requests.jsonl", "--retain": "employees.jsonl"}
     return [part for option, name in files.items() for part in (option, str(folder / name))]
 

@@ -39,10 +39,10 @@ def check_harmless(text: str) -> None:
 def request(text: str) -> Request:
     at = datetime(2026, 1, 2, tzinfo=UTC).isoformat()
     return Request(
-        text, "gdpr", date(2026, 1, 2), date(2026, 2, 2),
+        id=text, jurisdiction="gdpr", received=date(2026, 1, 2), due=date(2026, 2, 2),
         channel=text, identity_method=text, approver=text, exceptions=(text,), extension_reason=text,
         extended_until=date(2026, 3, 2), artefacts=(Artefact("index", text, "pending"),),
-        runs=(BoundRun(text, text, text, 3, at, text, at),),
+        runs=(BoundRun(run=text, path=text, method=text, rows=3, bound_at=at, verdict=text, verdict_at=at),),
         history=(Change(at, {text: text, "a": [text]}),),
     )  # fmt: skip
 

@@ -109,7 +109,7 @@ def test_diverged_trials_are_noted_and_all_of_them_are_an_error(
     world: Path, strangers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forgetctl: Command
 ) -> None:
     def diverge(_: object, number: int, rung: int, settings: Any, *_more: object) -> Trial:
-        return Trial(number, rung, settings, None, None, 1.0)
+        return Trial(number=number, rung=rung, settings=settings, distance=None, utility=None, seconds=1.0)
 
     monkeypatch.setattr(tuning.Yardstick, "measure", diverge)
     result = forgetctl(*arguments(world, strangers, tmp_path / "tune"))
@@ -129,6 +129,6 @@ def test_plain_methods_can_be_tuned_too(world: Path, strangers: Path, tmp_path: 
     [(0.2, 0.98, None), (0.2, 0.9, "this one kept 90%"), (0.9, 0.99, "brought the rows near"), (0.9, 0.9, "kept 90%")],
 )
 def test_a_choice_that_does_not_do_says_so(distance: float, kept: float, words: str | None) -> None:
-    best = Trial(0, 0, {}, distance, kept, 1.0)
+    best = Trial(number=0, rung=0, settings={}, distance=distance, utility=kept, seconds=1.0)
     said = tuning.Tuned((best,), best, load_recipe(), True).shortfall(tuning.Budget())
     assert said is None if words is None else said is not None and words in said

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file
 
+from tests.world import build_wide_world
+
 from .breakage import At, clock, die, little_memory
 from .processes import forgetctl
 from .trial import STAGES, VERDICTS, Workshop
@@ -89,7 +91,7 @@ def test_an_audit_only_notes_that_the_clock_went_back(workshop: Workshop, stoppe
 
 def test_a_step_that_does_not_fit_the_memory_is_begun_again_in_halves(tmp_path: Path) -> None:
     """The allocator itself refuses, because the kernel gives the process no more."""
-    world = _wide_world(tmp_path / "world")
+    world = build_wide_world(tmp_path / "world")
     free, tight = tmp_path / "free", tmp_path / "tight"
     settings = ("--set", "epochs=1", "--set", "batch_size=16", "--set", "learning_rate=1e-3", "--set", "precision=fp32")
     files = ("--model", world / "model", "--forget", world / "requests.jsonl", "--retain", world / "employees.jsonl")
@@ -107,7 +109,7 @@ def test_a_step_that_does_not_fit_the_memory_is_begun_again_in_halves(tmp_path: 
 
 @pytest.fixture(scope="module")
 def verifying(tmp_path_factory: pytest.TempPathFactory) -> list[object]:
-    world = _wide_world(tmp_path_factory.mktemp("wide") / "world")
+    world = build_wide_world(tmp_path_factory.mktemp("wide") / "world")
     files = ("--model", world / "model", "--forget", world / "requests.jsonl", "--retain", world / "employees.jsonl")
     return ["verify", *files, "--set", "verify.answer_tokens=8", "--set", "verify.samples=2", "--out"]
 
@@ -132,37 +134,3 @@ def test_a_model_that_does_not_fit_the_memory_is_one_line(verifying: list[object
     assert "memory" in ended.err
     assert "Traceback" not in ended.err
     assert ended.err.count("Error: ") == 1
-
-
-def _wide_world(folder: Path) -> Path:
-    """Little weights, and much to keep of every token: 160 kB."""
-    import numpy as np
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    from forgetctl.demo.people import invent, requests, rows
-    from forgetctl.demo.training import make_tokenizer, save
-    from tests.world import write_lines
-
-    folder.mkdir()
-    random = np.random.default_rng(3)
-    people = invent(16, random)
-    write_lines(folder / "requests.jsonl", requests(people[:4], random))
-    texts = list(rows(people))
-    write_lines(folder / "employees.jsonl", texts)
-    tokenizer = make_tokenizer(" ".join(map(str, row.values())) for row in texts)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=8192,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=4,
-        max_position_embeddings=256,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-    )
-    save(LlamaForCausalLM(config), tokenizer, folder / "model")
-    return folder

@@ -26,7 +26,7 @@ from forgetctl.files.writing import write_bytes, write_new, writing
 from forgetctl.model.load import inspect_model
 from forgetctl.recipe.recipe import load_recipe
 from forgetctl.train.plan import disk_bytes
-from tests.world import write_lines
+from tests.world import untrained_model, write_lines
 
 WEIGHTS = {"weight": torch.zeros(300_000)}
 SIZE = 512 * 1024
@@ -146,12 +146,7 @@ def test_what_cannot_fit_is_refused_where_it_would_go(tmp_path: Path, monkeypatc
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from forgetctl.demo.training import make_tokenizer, save, tiny_llama
-
-    directory = tmp_path_factory.mktemp("small") / "model"
-    tokenizer = make_tokenizer(["Who is she? a b c"] * 3, vocabulary=300)
-    save(tiny_llama(len(tokenizer), 1, width=16), tokenizer, directory)
-    return directory
+    return untrained_model(tmp_path_factory.mktemp("small") / "model")
 
 
 @pytest.mark.parametrize(

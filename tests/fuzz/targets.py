@@ -119,7 +119,7 @@ def sealed() -> tuple[Path, list[str]]:
     """A sealed run, and the names of its records but for the reports, which are only compared."""
     run = verified_run(folder(), count=12)
     generate_key(folder() / "officer")
-    bundle = run_seal(SealOptions(run.path, folder() / "officer"))
+    bundle = run_seal(SealOptions(path=run.path, key=folder() / "officer"))
     names = sorted(path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file())
     return bundle, [name for name in names if not name.startswith("report.")]
 

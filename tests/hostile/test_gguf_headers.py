@@ -12,6 +12,7 @@ import pytest
 from forgetctl.errors import ModelError
 from forgetctl.model.directories import inspect_model
 from forgetctl.model.gguf import read_gguf
+from forgetctl.model.load import load_tokenizer
 from tests.model.gguf_files import ARCHITECTURE, header, key, tensor, text
 
 LONG = struct.pack("<Q", 2**62)
@@ -112,6 +113,46 @@ def test_an_architecture_that_transformers_lacks(tmp_path: Path) -> None:
     keys = (key("general.architecture", 8, text("abacus")),)
     place = stored(tmp_path, header(tensor(), keys=keys))
     assert "transformers cannot read GGUF files of the architecture 'abacus'" in refusal(place)
+
+
+def texts(*values: str) -> bytes:
+    return struct.pack("<IQ", 8, len(values)) + b"".join(map(text, values))
+
+
+LLAMA = (
+    ARCHITECTURE,
+    *(key(f"llama.{name}", 4, struct.pack("<I", 32)) for name in ("context_length", "embedding_length", "block_count")),
+    *(key(f"llama.attention.{name}", 4, struct.pack("<I", 2)) for name in ("head_count", "head_count_kv")),
+    key("general.name", 8, text("tiny")),
+)
+VOCABULARY = (key("tokenizer.ggml.model", 8, text("gpt2")), key("tokenizer.ggml.tokens", 9, texts("a", "b")))
+TOKENIZERS = {
+    "none": (),
+    "of an unknown kind": (key("tokenizer.ggml.model", 8, text("abacus")), VOCABULARY[1]),
+    "no merges": VOCABULARY,
+    "merges of tokens that are none": (*VOCABULARY, key("tokenizer.ggml.merges", 9, texts("q z"))),
+    "merges of one token": (*VOCABULARY, key("tokenizer.ggml.merges", 9, texts("a"))),
+    "an end that is no token": (
+        *VOCABULARY,
+        key("tokenizer.ggml.merges", 9, texts()),
+        key("tokenizer.ggml.eos_token_id", 4, struct.pack("<I", 99)),
+    ),
+    "tokens that are a number": (VOCABULARY[0], key("tokenizer.ggml.tokens", 4, bytes(4))),
+}
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_a_tokenizer_that_is_none(name: str, tmp_path: Path) -> None:
+    place = stored(tmp_path, header(tensor(), keys=(*LLAMA, *TOKENIZERS[name])))
+    with pytest.raises(ModelError, match="its tokenizer cannot be loaded") as caught:
+        load_tokenizer(place)
+    assert caught.value.__suppress_context__
+
+
+def test_a_template_that_is_no_text(tmp_path: Path) -> None:
+    place = stored(tmp_path, header(tensor(), keys=(*LLAMA, *VOCABULARY, key("tokenizer.chat_template", 4, bytes(4)))))
+    with pytest.raises(ModelError, match="its chat template is no text"):
+        load_tokenizer(place)
 
 
 def test_a_part_of_several(tmp_path: Path) -> None:

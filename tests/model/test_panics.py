@@ -15,7 +15,7 @@ import pytest
 
 from forgetctl.errors import ForgetctlError
 from forgetctl.model.panics import panics_unheard
-from tests.world import write_lines
+from tests.world import untrained_model, write_lines
 
 NAME = "Velmira Oskandt"
 CATASTROPHE = "a" * 40 + "!"
@@ -37,12 +37,7 @@ def cannot_be_read(parts: dict[str, Any]) -> None:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from forgetctl.demo.training import make_tokenizer, save, tiny_llama
-
-    directory = tmp_path_factory.mktemp("panicking") / "model"
-    tokenizer = make_tokenizer(["Who is she? a b c"] * 3, vocabulary=300)
-    save(tiny_llama(len(tokenizer), 1, width=16), tokenizer, directory)
-    return directory
+    return untrained_model(tmp_path_factory.mktemp("panicking") / "model")
 
 
 @pytest.mark.parametrize("change", [gives_up_on_words, gives_up_on_normalising, cannot_be_read])

@@ -401,7 +401,7 @@ def test_a_model_that_knows_its_rows_gives_them_away(make: Make, rows: list[Row]
     assert list(found) == list(ALL_MODES)
     assert [mode.answers for mode in found.values()] == [1, 1, 1, 1, 3]
     recall = {name: [value or 0 for value in mode.recall] for name, mode in found.items()}
-    assert min(recall[GREEDY]) > 0.5
+    assert min(recall[GREEDY]) >= 0.5
     assert max(recall[GREEDY]) == 1
     assert np.mean(recall[SAMPLED]) > 0.5
     assert found[GREEDY].traits == {"gibberish": [False] * len(rows)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 import stat
 import subprocess
@@ -22,6 +23,7 @@ from forgetctl.register.rules import Details, begin
 from forgetctl.register.store import Register
 
 TODAY = date(2026, 3, 10)
+RELEASED = Path(__file__).with_name("forgetctl-0.1.sqlite")
 
 VERSION_1 = """
 CREATE TABLE requests (id TEXT PRIMARY KEY NOT NULL, jurisdiction TEXT NOT NULL, received TEXT NOT NULL,
@@ -177,6 +179,31 @@ def test_a_register_of_the_first_version_is_brought_up_to_date(old: Path, tmp_pa
         pass
     assert schema(old) == schema(tmp_path / "new.sqlite")
     assert ask(old, "PRAGMA user_version") == ask(tmp_path / "new.sqlite", "PRAGMA user_version") == len(MIGRATIONS)
+
+
+def test_a_register_of_0_1_is_read_and_written_on(tmp_path: Path) -> None:
+    """Made by the commands of forgetctl 0.1.0: three requests, two of them closed, one run of two, one unbound."""
+    path = Path(shutil.copyfile(RELEASED, tmp_path / "requests.sqlite"))
+    with Register.open(path) as register:
+        first, second, third = register.requests(closed=True)
+        assert [len(request.history) for request in (first, second, third)] == [6, 5, 4]
+        assert (first.decision, first.approver, first.artefacts[0].status) == ("granted", "A. Officer", "done")
+        assert (second.extended_until, second.extension_reason) == (date(2026, 5, 31), "many requests")
+        assert (third.exceptions, third.runs, third.history[2].changes["unbound"]) == (
+            ("legal claims",),
+            (),
+            "the run was deleted",
+        )
+        assert [(run.run, run.rows, run.verdict) for run in (*first.runs, *second.runs)] == [
+            ("20260305-npo", 5, "PASS"),
+            ("20260305-npo", 3, "PASS"),
+        ]
+        assert register.record_verdict("20260305-npo", "FAIL") == ["REQ-1", "REQ-2"]
+        assert register.close("REQ-2", "granted", "A", [], date(2026, 12, 1)).closed
+        assert register.get("REQ-2").history[:5] == second.history
+    with Register.open(tmp_path / "new.sqlite", create=True):
+        pass
+    assert schema(path) == schema(tmp_path / "new.sqlite")
 
 
 def test_a_migration_that_fails_leaves_the_register_as_it_was(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,15 @@ def ready() -> Request:
 
 
 def run(verdict: str | None) -> BoundRun:
-    return BoundRun("r1", "/runs/r 1", "npo-rt", 3, "2026-03-09T08:00:00+00:00", verdict, None)
+    return BoundRun(
+        run="r1",
+        path="/runs/r 1",
+        method="npo-rt",
+        rows=3,
+        bound_at="2026-03-09T08:00:00+00:00",
+        verdict=verdict,
+        verdict_at=None,
+    )
 
 
 def test_a_request_came_in_today_unless_said() -> None:

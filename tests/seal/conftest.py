@@ -45,14 +45,14 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
     officer, engineer = folder / "officer", folder / "engineer"
     for key in (officer, engineer):
         generate_key(key)
-    return Evidence(folder, run, run_seal(SealOptions(run.path, officer)), officer, engineer)
+    return Evidence(folder, run, run_seal(SealOptions(path=run.path, key=officer)), officer, engineer)
 
 
 @pytest.fixture(scope="session")
 def other(tmp_path_factory: pytest.TempPathFactory, sealed: Evidence) -> Path:
     """The bundle of another run, sealed with the same key."""
     run = verified_run(tmp_path_factory.mktemp("other"), "two", COUNT + 4)
-    return run_seal(SealOptions(run.path, sealed.officer))
+    return run_seal(SealOptions(path=run.path, key=sealed.officer))
 
 
 @pytest.fixture

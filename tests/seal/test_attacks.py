@@ -174,10 +174,10 @@ def test_what_a_link_leads_to_is_sealed_and_a_change_of_it_is_named(tmp_path: Pa
     template.write_text(TEMPLATE)
     (run.model_dir / "additional_chat_templates").symlink_to(template.parent)
     with pytest.raises(RunError, match="files of the model have changed since it was verified"):
-        run_seal(SealOptions(run.path, key))
+        run_seal(SealOptions(path=run.path, key=key))
     digest = model_digest(run.model_dir)
     (run.model_dir / "additional_chat_templates").unlink()
-    bundle = run_seal(SealOptions(run.path, key))
+    bundle = run_seal(SealOptions(path=run.path, key=key))
     assert model_digest(run.model_dir) == digest  # of weights and config, as runs have recorded it ever since
     assert Evidence(tmp_path, run, bundle, key, key).audit(model=run.model_dir)[0] == 0
 
@@ -422,13 +422,13 @@ def test_a_signature_that_nobody_verified_is_called_so(sealed: Evidence, copy_of
 def test_a_forged_signature_keeps_nobody_from_signing(sealed: Evidence, copy_of: Copy) -> None:
     bundle = copy_of(sealed.bundle)
     with_signature(bundle, forged_by(sealed.engineer))
-    run_seal(SealOptions(bundle, sealed.engineer))
+    run_seal(SealOptions(path=bundle, key=sealed.engineer))
     both = (sealed.public(sealed.officer), sealed.public(sealed.engineer))
     code, found = sealed.audit(bundle, keys=both, threshold=2)
     assert code == 0
     assert len([one for one in found if one.check == "signatures" and one.status == "ok"]) == 2
     with pytest.raises(UsageError, match="is signed with this key already"):
-        run_seal(SealOptions(bundle, sealed.engineer))
+        run_seal(SealOptions(path=bundle, key=sealed.engineer))
 
 
 @pytest.mark.parametrize("keyid", ["", "a\nBundle: sound", "\x1b[2K", "\u202e", "x" * 129])

@@ -61,18 +61,18 @@ def test_the_purge_is_recorded_and_can_be_repeated(run: Run) -> None:
 
 def test_report_and_audit_work_afterwards(run: Run, sealed: Evidence) -> None:
     public = (sealed.public(sealed.officer),)
-    before = run_seal(SealOptions(run.path, sealed.officer))
+    before = run_seal(SealOptions(path=run.path, key=sealed.officer))
     purge(PurgeOptions(run.path, keys=True))
     assert exit_code(run_audit(AuditOptions(before, public))) == 0
     assert "INCONCLUSIVE" in run_report(run.path, "html")[1]
-    after = run_seal(SealOptions(run.path, sealed.officer, out=run.path.parent / "after"))
+    after = run_seal(SealOptions(path=run.path, key=sealed.officer, out=run.path.parent / "after"))
     assert exit_code(run_audit(AuditOptions(after, public))) == 0
 
 
 def test_a_verdict_whose_scores_were_purged_is_policy_unmet(run: Run, sealed: Evidence) -> None:
     purge(PurgeOptions(run.path, scores=True))
     assert not run.score_files()
-    bundle = run_seal(SealOptions(run.path, sealed.officer))
+    bundle = run_seal(SealOptions(path=run.path, key=sealed.officer))
     found = run_audit(AuditOptions(bundle, (sealed.public(sealed.officer),)))
     assert exit_code(found) == 3
     assert "were purged" in next(finding.text for finding in found if finding.status == "policy")
@@ -81,7 +81,7 @@ def test_a_verdict_whose_scores_were_purged_is_policy_unmet(run: Run, sealed: Ev
 def test_scores_that_vanished_without_a_purge_are_broken(run: Run, sealed: Evidence) -> None:
     run.scores_file("reference").unlink()
     with pytest.raises(RunError, match=r"scores/reference\.json belongs to such a run"):
-        run_seal(SealOptions(run.path, sealed.officer))
+        run_seal(SealOptions(path=run.path, key=sealed.officer))
 
 
 def test_links_are_never_followed(run: Run, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_folder_that_is_a_link_is_not_ours(run: Run, tmp_path: Path, folder: s
 def test_files_in_our_folders_that_are_not_ours_stay(run: Run, sealed: Evidence) -> None:
     mine = run.scores_file("mine")
     mine.write_text('{"text": "Velmira"}')
-    bundle = run_seal(SealOptions(run.path, sealed.officer))
+    bundle = run_seal(SealOptions(path=run.path, key=sealed.officer))
     assert not (bundle / "scores" / "mine.json").exists()
     verify_again(run)
     purge(PurgeOptions(run.path, scores=True))
@@ -185,7 +185,7 @@ def test_an_unfinished_run_is_purged_only_on_demand(run: Run) -> None:
 
 
 def test_what_the_owner_must_delete_is_listed(run: Run, sealed: Evidence) -> None:
-    run_seal(SealOptions(run.path, sealed.officer))
+    run_seal(SealOptions(path=run.path, key=sealed.officer))
     listed = dict(plan_purge(PurgeOptions(run.path)).remaining)
     inputs = run.record["inputs"]
     assert {inputs["forget"]["path"], inputs["model"]["path"], inputs["retain"]["path"]} < set(listed)

@@ -47,13 +47,13 @@ def test_officer_and_engineer_sign_the_same_bundle(sealed: Evidence, copy_of: Co
     code, found = sealed.audit(bundle, keys=both, threshold=2)
     assert code == 3
     assert {"verdict", "report"} <= {finding.check for finding in found if finding.status == "ok"}
-    assert run_seal(SealOptions(bundle, sealed.engineer)) == bundle
+    assert run_seal(SealOptions(path=bundle, key=sealed.engineer)) == bundle
     code, found = sealed.audit(bundle, keys=both, threshold=2)
     assert code == 0
     assert sum(finding.check == "signatures" for finding in found) == 2
     assert sealed.audit(bundle)[0] == 0
     with pytest.raises(UsageError, match="signed with this key already"):
-        run_seal(SealOptions(bundle, sealed.engineer))
+        run_seal(SealOptions(path=bundle, key=sealed.engineer))
 
 
 def test_one_key_given_twice_is_one_signature(sealed: Evidence) -> None:
@@ -66,7 +66,7 @@ def test_nobody_signs_a_broken_bundle(sealed: Evidence, copy_of: Copy) -> None:
     before = (bundle / "seal.json").read_bytes()
     (bundle / "plan.json").write_text("{}")
     with pytest.raises(RunError, match=r"plan\.json has 2 bytes"):
-        run_seal(SealOptions(bundle, sealed.engineer))
+        run_seal(SealOptions(path=bundle, key=sealed.engineer))
     assert (bundle / "seal.json").read_bytes() == before
 
 
@@ -99,33 +99,33 @@ def test_a_run_that_was_not_verified_is_not_sealed(own: Run, sealed: Evidence) -
     own.record["stages"]["verify"]["status"] = "running"
     own.save_record()
     with pytest.raises(RunError, match="not verified"):
-        run_seal(SealOptions(own.path, sealed.officer))
+        run_seal(SealOptions(path=own.path, key=sealed.officer))
 
 
 def test_a_run_of_before_evidence_was_kept_is_not_sealed(own: Run, sealed: Evidence) -> None:
     own.commitments_file.unlink()
     with pytest.raises(RunError, match="earlier forgetctl"):
-        run_seal(SealOptions(own.path, sealed.officer))
+        run_seal(SealOptions(path=own.path, key=sealed.officer))
 
 
 def test_a_model_changed_after_its_verification_is_not_sealed(own: Run, sealed: Evidence) -> None:
     write_model(own.model_dir, "other weights")
     with pytest.raises(RunError, match="about another model"):
-        run_seal(SealOptions(own.path, sealed.officer))
+        run_seal(SealOptions(path=own.path, key=sealed.officer))
     assert not own.bundle.exists()
 
 
 def test_a_tokenizer_changed_after_the_verification_is_noticed(own: Run, sealed: Evidence) -> None:
     (own.model_dir / "tokenizer.json").write_text('{"other": 1}')
     with pytest.raises(RunError, match="files of the model have changed since it was verified"):
-        run_seal(SealOptions(own.path, sealed.officer))
+        run_seal(SealOptions(path=own.path, key=sealed.officer))
 
 
 def test_a_verdict_that_does_not_follow_is_not_sealed(own: Run, sealed: Evidence) -> None:
     verdict = read_json(own.verdict_file)
     write_json(own.verdict_file, {**verdict, "verdict": "PASS"})
     with pytest.raises(RunError, match="not the verdict that was reached last"):
-        run_seal(SealOptions(own.path, sealed.officer))
+        run_seal(SealOptions(path=own.path, key=sealed.officer))
     assert not own.bundle.exists()
 
 
@@ -140,21 +140,21 @@ def test_a_verdict_of_another_version_is_not_sealed(own: Run, sealed: Evidence) 
 def test_what_is_not_of_the_run_stays_out(own: Run, sealed: Evidence) -> None:
     (own.path / "notes.txt").write_text("Velmira")
     (own.path / "start.json.bak").write_text("{}")
-    bundle = run_seal(SealOptions(own.path, sealed.officer))
+    bundle = run_seal(SealOptions(path=own.path, key=sealed.officer))
     there = {path.name for path in bundle.rglob("*")}
     assert not there & {"notes.txt", "start.json.bak", "checkpoints", "model.safetensors", ".lock", "optimizer.pt"}
     assert "start.json" not in {path.name for path in bundle.iterdir()}
     assert {path.stat().st_mode & 0o777 for path in bundle.rglob("*") if path.is_file()} == {0o600}
     with pytest.raises(UsageError, match="never overwritten"):
-        run_seal(SealOptions(own.path, sealed.officer))
-    again = run_seal(SealOptions(own.path, sealed.officer, out=own.path.parent / "second"))
+        run_seal(SealOptions(path=own.path, key=sealed.officer))
+    again = run_seal(SealOptions(path=own.path, key=sealed.officer, out=own.path.parent / "second"))
     assert sealed.audit(again)[0] == 0
 
 
 def test_a_seal_that_failed_leaves_nothing(own: Run, sealed: Evidence) -> None:
     before = {path.name for path in own.path.parent.iterdir()}
     with pytest.raises(ForgetctlError, match="no time stamp"):
-        run_seal(SealOptions(own.path, sealed.officer, timestamp="http://127.0.0.1:9/"))
+        run_seal(SealOptions(path=own.path, key=sealed.officer, timestamp="http://127.0.0.1:9/"))
     assert {path.name for path in own.path.parent.iterdir()} == before
 
 
@@ -162,7 +162,7 @@ def test_other_folders_are_left_alone(own: Run, sealed: Evidence) -> None:
     mine = own.path.parent / f".{own.bundle.name}.draft"
     mine.mkdir()
     (mine / "precious").write_text("kept")
-    assert sealed.audit(run_seal(SealOptions(own.path, sealed.officer)))[0] == 0
+    assert sealed.audit(run_seal(SealOptions(path=own.path, key=sealed.officer)))[0] == 0
     assert (mine / "precious").read_text() == "kept"
 
 
@@ -211,7 +211,7 @@ def test_signed_weights(own: Run, sealed: Evidence, tmp_path: Path) -> None:
     key = tmp_path / "weights"
     public = generate_weights_key(key, PASSPHRASE)
     other = generate_weights_key(tmp_path / "other")
-    bundle = run_seal(SealOptions(own.path, sealed.officer, weights_key=key, weights_passphrase=PASSPHRASE))
+    bundle = run_seal(SealOptions(path=own.path, key=sealed.officer, weights_key=key, weights_passphrase=PASSPHRASE))
     assert sealed.audit(bundle)[0] == 0
     assert sealed.audit(bundle, model=own.model_dir, weights_key=public)[0] == 0
     assert sealed.audit(bundle, model=own.model_dir, weights_key=other)[0] == 1
@@ -222,7 +222,7 @@ def test_signed_weights(own: Run, sealed: Evidence, tmp_path: Path) -> None:
     assert {finding.check for finding in found if finding.status == "broken"} == {"model", "weights"}
     assert sealed.audit(model=own.model_dir, weights_key=public)[0] == 1  # this bundle's weights are not signed
     with pytest.raises(InputError, match="P-256"):
-        run_seal(SealOptions(own.path, sealed.officer, out=tmp_path / "b", weights_key=sealed.engineer))
+        run_seal(SealOptions(path=own.path, key=sealed.officer, out=tmp_path / "b", weights_key=sealed.engineer))
 
 
 # Keys

@@ -119,7 +119,7 @@ def stamped(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     run = verified_run(tmp_path_factory.mktemp("stamped"))
-    return run_seal(SealOptions(run.path, sealed.officer, timestamp=address(authority.answer)))
+    return run_seal(SealOptions(path=run.path, key=sealed.officer, timestamp=address(authority.answer)))
 
 
 def test_a_stamped_bundle(stamped: Path, authority: Authority, sealed: Evidence) -> None:

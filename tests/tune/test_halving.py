@@ -13,7 +13,7 @@ FIRST = {"learning_rate": 1e-5}
 
 
 def trial(number: int, distance: float | None, utility: float | None = 1.0) -> Trial:
-    return Trial(number, 0, FIRST, distance, utility, 1.0)
+    return Trial(number=number, rung=0, settings=FIRST, distance=distance, utility=utility, seconds=1.0)
 
 
 def test_draws_begin_with_the_recipes_own_and_stay_when_more_are_asked_for() -> None:
