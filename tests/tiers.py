@@ -21,6 +21,7 @@ HEAVY = (
     *("architectures", "browser", "calibration", "distributed", "faults", "gpu", "hostile/test_memory.py", "privacy"),
     *("real", "studies/test_tofu_study.py", "studies/test_synthetic.py"),
     *(f"cli/test_{name}.py" for name in ("calibration", "digests_once", "evidence", "interruption", "lifetimes")),
+    *(f"cli/test_{name}.py" for name in ("max_memory", "methods", "pipeline")),
     *(f"cli/test_{name}.py" for name in ("offline", "passages", "process", "reference", "reference_resumed")),
     *(f"cli/test_{name}.py" for name in ("sequential", "shipping", "swapped", "tune", "verify_options")),
 )
