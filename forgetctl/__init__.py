@@ -10,8 +10,8 @@ The tour, in the order of the work:
     run = run_unlearn(UnlearnOptions(model="./llama", forget=Path("requests.jsonl")), recipe)
     verdict = run_verify(VerifyOptions(run=run.path, references=("./retrained",)))
     page, _ = run_report(run.path, "html")
-    bundle = run_seal(SealOptions(run.path, key=Path("officer.key")))
-    findings = run_audit(AuditOptions(bundle, keys=(Path("officer.key.pub"),)))
+    bundle = run_seal(SealOptions(path=run.path, key=Path("officer.key")))
+    findings = run_audit(AuditOptions(bundle=bundle, keys=(Path("officer.key.pub"),)))
 
 Words: *start* is the model before, *unlearned* our output, *reference* a model that never saw the forget rows,
 *holdout* rows that no model saw; a *verdict* is PASS, FAIL or INCONCLUSIVE. Errors: `forgetctl.errors`.

@@ -1,5 +1,6 @@
 """The command line, one module a command: options, one call, what is shown, the exit code.
 
-Belongs here: click, the terminal, what a process is set up with, what is said of a crash, and the ties between a run
-and the owner's register. Does not belong here: logic that a library user needs too, and torch at import.
+Belongs here: click, the terminal, what a process is set up with, what is said of a crash. `api` ties a run to the
+owner's register and writes the model's card, for commands and for `import forgetctl` alike; of this room it alone
+imports torch, and commands import it when they run. Does not belong here: any other logic.
 """

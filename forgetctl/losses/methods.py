@@ -12,33 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import levels as calibrated
+from . import levels as _levels  # noqa: F401  registers its objective
 from . import newer
 from .batch import OBJECTIVES, ROLES, Batch, Need, Objective, Role, Rows
-from .npo_paper import NPO_PAPER, dpo, fg, ga, k_fg, k_rt, kto, npo, rt
+from .npo_paper import NPO_PAPER
 
-__all__ = [
-    "METHODS",
-    "OBJECTIVES",
-    "ROLES",
-    "Batch",
-    "Method",
-    "Need",
-    "Objective",
-    "Role",
-    "Rows",
-    "WeightedSum",
-    "calibrated",
-    "dpo",
-    "fg",
-    "ga",
-    "k_fg",
-    "k_rt",
-    "kto",
-    "newer",
-    "npo",
-    "rt",
-]
+__all__ = ["METHODS", "OBJECTIVES", "ROLES", "Batch", "Method", "Need", "Objective", "Role", "Rows", "WeightedSum"]
 
 
 @dataclass(frozen=True)

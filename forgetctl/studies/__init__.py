@@ -1,5 +1,5 @@
-"""Studies that run on a laptop: the paper's theory, with the very objectives that unlearn language models, and a
-check of forgetctl's own verdict.
+"""The paper's studies, with the very objectives that unlearn language models, and a check of forgetctl's own verdict.
+All but that of TOFU run on a laptop in minutes.
 
 Each of the small ones is one module with `study(progress) -> Outcome`; its hyperparameters are in recipes/paper/.
 """

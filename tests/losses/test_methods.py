@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from forgetctl.losses.methods import METHODS, OBJECTIVES, Batch, Rows, WeightedSum, ga, npo, rt
+from forgetctl.losses.methods import METHODS, OBJECTIVES, Batch, Rows, WeightedSum
+from forgetctl.losses.npo_paper import ga, npo, rt
 from tests.verify.complete import complete, cut, gradient, only, rows, tensor
 
 Loss = Callable[[Tensor], Tensor]

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from forgetctl.losses.methods import OBJECTIVES, Rows, dpo, fg, k_fg, k_rt, kto, npo
+from forgetctl.losses.methods import OBJECTIVES, Rows
+from forgetctl.losses.npo_paper import dpo, fg, k_fg, k_rt, kto, npo
 from tests.verify.complete import complete, cut, gradient, rows, slope, tensor
 
 SIZES = [[1] * 6, [2, 2, 2], [1, 5], [4, 0, 2]]
