@@ -19,7 +19,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The pages, made in a process of their own: click keeps the help option that a command had when it was first run."""
+    """The pages, made in a process of their own: click keeps a help option as it was first asked for."""
     folder = tmp_path_factory.mktemp("docs")
     subprocess.run([sys.executable, "-m", "forgetctl.cli.manual", str(folder)], check=True)
     return folder
