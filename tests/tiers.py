@@ -1,7 +1,7 @@
 """The quick tier: the tests that start no process and train nothing. `make quick` finds out by itself which these are.
 
-Under --quick a test that is about to do either is skipped at that moment, and the folders and tests that are marked
-`heavy` at once. So no list can be out of date: without --quick all of them run.
+Under --quick a test that is about to do either is skipped at that moment, and what is listed here or marked `heavy`
+is left out at once. So nobody has to keep a list for the tier to stay quick; without --quick all tests run.
 """
 
 from __future__ import annotations
@@ -17,8 +17,14 @@ from typing import Any
 import pytest
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-FOLDERS = ("architectures", "browser", "calibration", "distributed", "faults", "gpu", "privacy", "real")
-"""Of which hardly a test is quick."""
+HEAVY = (
+    *("architectures", "browser", "calibration", "distributed", "faults", "gpu", "hostile/test_memory.py", "privacy"),
+    *("real", "studies/test_tofu_study.py", "studies/test_synthetic.py"),
+    *(f"cli/test_{name}.py" for name in ("calibration", "digests_once", "evidence", "interruption", "lifetimes")),
+    *(f"cli/test_{name}.py" for name in ("offline", "passages", "process", "reference", "reference_resumed")),
+    *(f"cli/test_{name}.py" for name in ("sequential", "shipping", "swapped", "tune", "verify_options")),
+)
+"""Of which hardly a test is quick: left out at once, since it takes seconds to find out."""
 STARTS = ("subprocess.Popen", "os.posix_spawn", "os.fork", "os.forkpty", "os.system", "os.exec")
 TRAINER = "transformers/trainer.py"
 """Who steps an optimizer that trains a model; a test of an optimizer steps it by itself."""
@@ -27,8 +33,7 @@ HERE = Path(__file__).parent
 
 def is_heavy(item: pytest.Item) -> bool:
     """Whether a test is none of the quick ones, whatever it does."""
-    place = item.path.relative_to(HERE) if item.path.is_relative_to(HERE) else item.path
-    return place.parts[0] in FOLDERS or item.get_closest_marker("heavy") is not None
+    return item.get_closest_marker("heavy") is not None or any(item.path.is_relative_to(HERE / name) for name in HEAVY)
 
 
 class Watch:

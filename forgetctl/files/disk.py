@@ -36,15 +36,15 @@ def wrapped_refusal(error: BaseException, place: Path) -> str | None:
     """The same for what safetensors or torch raise while `place` is written; None for an error about something else.
     Their messages are searched and never shown."""
     text = str(error)
-    if told := _RUST.search(text):
-        return _word(int(told[1]))
+    if match := _RUST.search(text):
+        return _word(int(match[1]))
     if not isinstance(error, RuntimeError):
         return None
     if code := next((code for code in _CODES if os.strerror(code) in text), None):
         return _word(code)
     if not any(word in text for word in _TORCH):
         return None
-    if isinstance(error.__context__, OSError):  # what torch was told by the file that it wrote to
+    if isinstance(error.__context__, OSError):  # of the file that torch wrote to
         return refusal(error.__context__)
     return FULL if free_bytes(place) < _NEARLY_FULL else "the file system refused"
 

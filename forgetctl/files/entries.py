@@ -31,16 +31,16 @@ def entries(root: Path, files: Iterable[Path]) -> tuple[Entry, ...]:
 
 
 def model_entries(model: Path) -> tuple[Entry, ...]:
-    """Entries of a model's files but its card, which says what was found later.
+    """Entries of a model's files but its card, which says what was measured later.
 
     Raises InputError as `model_files`, and for a name that no record can hold.
     """
-    found, root = list(model_files(model)), model.parent if model.is_file() else model
-    for path in found:
+    paths, root = list(model_files(model)), model.parent if model.is_file() else model
+    for path in paths:
         if not all(map(can_be_recorded, path.relative_to(root).parts)):
             raise InputError(path, "has a name that no record can hold")
     return tuple(
-        sorted(Entry(path.relative_to(root).as_posix(), path.stat().st_size, known_digest(path)) for path in found)
+        sorted(Entry(path.relative_to(root).as_posix(), path.stat().st_size, known_digest(path)) for path in paths)
     )
 
 

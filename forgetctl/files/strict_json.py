@@ -72,10 +72,10 @@ def read_object(path: Path, largest: int = LARGEST_WHOLE, *, surrogates: bool = 
 
 def _refuse_deep(text: str) -> None:
     depth = 0
-    for found in _BRACKETS.finditer(text):
-        depth += (found[0] in "[{") - (found[0] in "]}")
+    for bracket in _BRACKETS.finditer(text):
+        depth += (bracket[0] in "[{") - (bracket[0] in "]}")
         if depth > DEEPEST:
-            raise LooseJSONError("is nested too deeply", _line_at(text, found.start()))
+            raise LooseJSONError("is nested too deeply", _line_at(text, bracket.start()))
 
 
 def _line_at(text: str, place: int) -> int:
@@ -96,10 +96,10 @@ def _decoder(largest: int) -> json.JSONDecoder:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    value = dict(pairs)
+    if len(value) != len(pairs):
         raise LooseJSONError("has a key twice in one object")
-    return found
+    return value
 
 
 def _finite(text: str) -> float:

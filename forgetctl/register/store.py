@@ -45,8 +45,8 @@ class Register:
     def requests(self, *, closed: bool = False) -> list[Request]:
         """All requests, those that are closed only if asked for, in the order in which they were added."""
         with self._reading():
-            found = self._db.execute("SELECT id FROM requests WHERE closed IS NULL OR ? ORDER BY rowid", [closed])
-            return [self._known(row["id"]) for row in found]
+            ids = self._db.execute("SELECT id FROM requests WHERE closed IS NULL OR ? ORDER BY rowid", [closed])
+            return [self._known(row["id"]) for row in ids]
 
     def add(self, request: Request) -> Request:
         """Add a request that `rules.begin` made. Raises UsageError if its id is taken."""
@@ -139,10 +139,10 @@ class Register:
             return self._known(request_id)
 
     def _known(self, request_id: str) -> Request:
-        found = tables.load(self._db, checked_id(request_id))
-        if found is None:
+        request = tables.load(self._db, checked_id(request_id))
+        if request is None:
             raise UsageError(f"no request {request_id} in {self.path}")
-        return found
+        return request
 
     def _refuse_closed(self, request_id: str) -> None:
         rules.refuse_closed(self._known(request_id))

@@ -30,8 +30,8 @@ ON CONFLICT (request, kind, name) DO UPDATE SET status = excluded.status
 
 def load(db: sqlite3.Connection, request_id: str) -> Request | None:
     """The request with everything that belongs to it, if there is one. Raises RunError if its rows make no sense."""
-    found = db.execute("SELECT * FROM requests WHERE id = ?", [request_id]).fetchone()
-    if found is None:
+    row = db.execute("SELECT * FROM requests WHERE id = ?", [request_id]).fetchone()
+    if row is None:
         return None
     exceptions = db.execute("SELECT text FROM exceptions WHERE request = ? ORDER BY rowid", [request_id])
     artefacts = db.execute("SELECT kind, name, status FROM artefacts WHERE request = ? ORDER BY rowid", [request_id])
@@ -42,7 +42,7 @@ def load(db: sqlite3.Connection, request_id: str) -> Request | None:
     )
     try:
         return Request(
-            **{name: _value(name, found[name]) for name in COLUMNS},
+            **{name: _value(name, row[name]) for name in COLUMNS},
             exceptions=tuple(row["text"] for row in exceptions),
             artefacts=tuple(Artefact(**row) for row in artefacts),
             runs=tuple(BoundRun(**row) for row in runs),
@@ -101,8 +101,8 @@ def unbind(db: sqlite3.Connection, request_id: str, run: str, reason: str) -> No
 
 def verdict(db: sqlite3.Connection, request_id: str, run: str) -> str | None:
     """The verdict of a run as it is noted at a request."""
-    found = db.execute("SELECT verdict FROM runs WHERE request = ? AND run = ?", [request_id, run]).fetchone()
-    kept: str | None = found["verdict"]
+    row = db.execute("SELECT verdict FROM runs WHERE request = ? AND run = ?", [request_id, run]).fetchone()
+    kept: str | None = row["verdict"]
     return kept
 
 
@@ -115,8 +115,8 @@ def judge(db: sqlite3.Connection, request_id: str, run: str, verdict: str) -> No
 
 def bound(db: sqlite3.Connection, run: str) -> dict[str, tuple[str, str, int]]:
     """The requests that a run is bound to, each with path, method and rows."""
-    found = db.execute("SELECT request, path, method, rows FROM runs WHERE run = ? ORDER BY rowid", [run])
-    return {row["request"]: (row["path"], row["method"], row["rows"]) for row in found}
+    rows = db.execute("SELECT request, path, method, rows FROM runs WHERE run = ? ORDER BY rowid", [run])
+    return {row["request"]: (row["path"], row["method"], row["rows"]) for row in rows}
 
 
 def _value(column: str, kept: str | None) -> Any:

@@ -37,16 +37,16 @@ def check_files(bundle: Bundle) -> Iterator[Finding]:
     """Exactly the files of the manifest are there, as regular files, with their sizes and digests."""
     listed = {entry.path: entry for entry in bundle.manifest.files}
     beside = {name for name in OPTIONAL if name in bundle.subjects}
-    found: set[str] = set()
+    present: set[str] = set()
     for name, path in walk(bundle.path):
-        found.add(name)
+        present.add(name)
         if path.is_symlink() or not path.is_file():
             yield Finding("files", "broken", f"{name} is a link, an empty folder or a special file")
         elif name in listed:
             yield from _differs(bundle, listed[name])
         elif name not in {MANIFEST, SEAL, *beside}:
             yield Finding("files", "broken", f"{name} is not in the manifest")
-    for name in sorted({*listed, *beside} - found):
+    for name in sorted({*listed, *beside} - present):
         yield Finding("files", "broken", f"{name} is missing")
 
 

@@ -62,10 +62,10 @@ class Manifest:
 def _entries(values: object) -> Iterable[Entry]:
     if not isinstance(values, list):
         raise MalformedError("lists no files")
-    found = [_entry(value) for value in values]
-    if found != sorted(found) or len({entry.path for entry in found}) != len(found):
+    listed = [_entry(value) for value in values]
+    if listed != sorted(listed) or len({entry.path for entry in listed}) != len(listed):
         raise MalformedError("lists files twice or out of order")
-    return found
+    return listed
 
 
 def _entry(value: object) -> Entry:

@@ -115,11 +115,11 @@ def _refuse_faults(bundle_dir: Path) -> None:
     """Nobody's signature goes on what contradicts itself. Raises RunError with the first fault."""
     try:
         bundle = read_bundle(bundle_dir)
-        found = [*check_files(bundle), *check_statement(bundle)]
+        findings = [*check_files(bundle), *check_statement(bundle)]
     except MalformedError as error:
         raise RunError(f"not sealed: {error}") from None
-    found = found or audit_contents(bundle)
-    faults = [finding for finding in found if finding.status in ("broken", "malformed")]
+    findings = findings or audit_contents(bundle)
+    faults = [finding for finding in findings if finding.status in ("broken", "malformed")]
     if faults:
         raise RunError(f"not sealed, since no audit would hold: {faults[0].check}: {faults[0].text}")
 

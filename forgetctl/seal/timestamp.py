@@ -36,12 +36,15 @@ def request_timestamp(url: str, data: bytes) -> bytes:
     server = _server(url)
     try:
         token = _post(url, asked.as_bytes())
-        found = read_timestamp(token)
+        response = read_timestamp(token)
     except MalformedError as error:
         raise ForgetctlError(f"{server}: no time stamp: the answer {error}") from None
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise ForgetctlError(f"{server}: no time stamp: {type(error).__name__}") from None
-    if found.tst_info.nonce != asked.nonce or found.tst_info.message_imprint.message != asked.message_imprint.message:
+    if (
+        response.tst_info.nonce != asked.nonce
+        or response.tst_info.message_imprint.message != asked.message_imprint.message
+    ):
         raise ForgetctlError(f"{server}: the answer is a time stamp of something else")
     return token
 
@@ -63,27 +66,27 @@ def _post(url: str, body: bytes) -> bytes:
     query = urllib.request.Request(  # noqa: S310  the scheme was checked
         url, data=body, headers={"Content-Type": "application/timestamp-query"}
     )
-    end, told = time.monotonic() + TIMEOUT_SECONDS, b""
+    end, received = time.monotonic() + TIMEOUT_SECONDS, b""
     with urllib.request.urlopen(query, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310
-        while len(told) < MOST_BYTES and (part := answer.read1(MOST_BYTES)):
-            told += part
+        while len(received) < MOST_BYTES and (part := answer.read1(MOST_BYTES)):
+            received += part
             if time.monotonic() > end:
                 raise TimeoutError
-    return told
+    return received
 
 
 def read_timestamp(token: bytes) -> TimeStampResponse:
     """A granted response. Raises MalformedError for anything else."""
     try:
-        found = decode_timestamp_response(token)
-        if found.status != 0:
+        response = decode_timestamp_response(token)
+        if response.status != 0:
             raise MalformedError("is no time stamp: the server refused")
-        found.tst_info.gen_time  # noqa: B018  a response without a token has none, and says so here
+        response.tst_info.gen_time  # noqa: B018  a response without a token has none, and says so here
     except MalformedError:
         raise
     except ValueError:
         raise MalformedError("is no RFC 3161 time stamp") from None
-    return found
+    return response
 
 
 def check_timestamp(token: bytes, data: bytes, root: Path) -> datetime:
@@ -95,10 +98,10 @@ def check_timestamp(token: bytes, data: bytes, root: Path) -> datetime:
         certificates = x509.load_pem_x509_certificates(read_bytes(root, MOST_BYTES))
     except ValueError:
         raise InputError(root, "holds no certificate in PEM") from None
-    found = read_timestamp(token)
+    response = read_timestamp(token)
     verifier = VerifierBuilder(roots=list(certificates)).build()
     try:
-        verifier.verify_message(found, data)
+        verifier.verify_message(response, data)
     except ValueError as error:
         raise VerificationError(str(error)) from None
-    return found.tst_info.gen_time
+    return response.tst_info.gen_time

@@ -35,10 +35,10 @@ def draw(count: int, ranges: Mapping[str, tuple[float, float]], first: Settings,
     The first settings of a longer list are those of a shorter one.
     """
     random = np.random.default_rng(seed)
-    found: list[Settings] = [first]
-    while len(found) < count:
-        found.append({name: _rounded(_between(random, *ends)) for name, ends in ranges.items()})
-    return found[:count]
+    drawn: list[Settings] = [first]
+    while len(drawn) < count:
+        drawn.append({name: _rounded(_between(random, *ends)) for name, ends in ranges.items()})
+    return drawn[:count]
 
 
 def _between(random: np.random.Generator, low: float, high: float) -> float:

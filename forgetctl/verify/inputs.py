@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-from ..files.writing import file_digest
+from ..rows.formats import FileRows, RowFile
 from ..runs.run import Run
 from ..train.options import VerifyOptions
+from .reading import GivenFiles
 from .record import Given
 from .source import ModelSource, Source
 from .subject import Subject
@@ -16,16 +14,17 @@ PERSONAL = ("forget", "rephrased", "retain")
 """Files that hold the request, or may: a plain digest would let anybody test guesses about their text."""
 
 
-def verification_inputs(subject: Subject, options: VerifyOptions) -> list[Given]:
-    """Models, scores and files of rows besides the run's own request, each with its role, name and digest."""
+def model_inputs(subject: Subject) -> list[Given]:
+    """Models and scores, each with its role, name and digest."""
     models: list[tuple[str, Source]] = [("start", subject.start)] if subject.start else []
     models += [("reference", reference) for reference in subject.references]
-    return [*(_model(role, source) for role, source in models), *_files(subject.run, options)]
+    return [_model(role, source) for role, source in models]
 
 
-def row_file_digest(run: Run, name: str, path: Path) -> str:
-    """SHA-256 of a file of rows, or the run's keyed commitment to one that holds the request."""
-    return run.commit(path) if name in PERSONAL else file_digest(path)
+def row_inputs(run: Run, options: VerifyOptions, files: GivenFiles) -> list[Given]:
+    """Files of rows besides the run's own request: the SHA-256 of what was read, or the run's keyed commitment to a
+    file that holds the request. Raises InputError for such a one that has changed since it was read."""
+    return [_rows(run, name, files.given(name, path, options)) for name, path in options.files]
 
 
 def _model(role: str, source: Source) -> Given:
@@ -33,7 +32,7 @@ def _model(role: str, source: Source) -> Given:
     return Given(role=role, name=source.path.resolve().name, kind=kind, sha256=source.content)
 
 
-def _files(run: Run, options: VerifyOptions) -> Iterator[Given]:
-    for name, path in options.files:
-        field = "commitment" if name in PERSONAL else "sha256"
-        yield Given(role=name, name=path.name, kind="rows", **{field: row_file_digest(run, name, path)})
+def _rows(run: Run, name: str, file: FileRows | RowFile) -> Given:
+    if name in PERSONAL:
+        return Given(role=name, name=file.path.name, kind="rows", commitment=run.commit(file.path, file.sha256))
+    return Given(role=name, name=file.path.name, kind="rows", sha256=file.sha256)

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..files.outside import is_gguf
 from ..model.score_files import FileKind, read_scores
 from ..model.scores import Role, Scores
-from ..rows.formats import RowReader
+from ..rows.formats import FileRows, RowFile, RowReader
 from ..train.options import VerifyOptions
 
 
@@ -28,16 +28,19 @@ class GivenFiles(RowReader):
             self._scores[key] = read_scores(path, role)
         return self._scores[key]
 
+    def given(self, name: str, path: Path, options: VerifyOptions) -> FileRows | RowFile:
+        """A file of rows that was given as `name`."""
+        if name == "retain":
+            return self.retain(path, options.fields, options.fields.max_rows)
+        return self.read(path, options.fields)
+
 
 def read(options: VerifyOptions) -> GivenFiles:
     """Read every file of rows or scores that was given. Raises InputError as their readers do."""
     files = GivenFiles()
     if options.scores is None:  # with scores, files of rows are refused whatever they hold
         for name, path in options.files:
-            if name == "retain":
-                files.retain(path, options.fields, options.fields.max_rows)
-            else:
-                files.read(path, options.fields)
+            files.given(name, path, options)
     named: list[tuple[str | Path | None, Role]] = [(options.scores, "unlearned"), (options.start, "start")]
     named += [(name, "reference") for name in options.references]
     for given, role in named:

@@ -33,7 +33,7 @@ from .registry import work_asked_for
 from .source import ModelSource, Source, find_source
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Subject:
     """A run with everything that its verification reads. sets: None where the model is given by scores."""
 
@@ -50,6 +50,23 @@ class Subject:
         return tuple(one for one in (self.model, self.start, *self.references) if isinstance(one, ModelSource))
 
 
+@dataclass(frozen=True, repr=False)
+class _Asked:
+    """What is to be verified, and what was given for it."""
+
+    options: VerifyOptions
+    recipe: Recipe
+    files: GivenFiles
+    references: tuple[Source, ...]
+
+    def subject(self, run: Run, model: Source, sets: RowSets | None, start: Source | None) -> Subject:
+        """All of it together. Raises InputError for a reference that is no reference, UsageError for rows that do not
+        fit a model."""
+        subject = Subject(run=run, recipe=self.recipe, model=model, start=start, references=self.references, sets=sets)
+        _check(subject)
+        return subject
+
+
 def find_subject(
     options: VerifyOptions,
     recipe: Recipe,
@@ -63,22 +80,17 @@ def find_subject(
     recipe: for what no run made; a run brings its own. files: those that were given, as they were read.
     Raises UsageError or InputError for options and files that do not fit, RunError for a run that has changed.
     """
-    references = tuple(find_source(name, "reference", files) for name in options.references)
+    asked = _Asked(options, recipe, files, tuple(find_source(name, "reference", files) for name in options.references))
     if options.scores is not None:
-        return _of_scores(options, options.scores, references, recipe, files)
+        return _of_scores(asked, options.scores)
     if options.model is not None:
-        return _of_model(options, options.model, references, recipe, files, hooks)
-    return _of_run(options, references, device, progress, files)
+        return _of_model(asked, options.model, hooks)
+    return _of_run(asked, device, progress)
 
 
-def _of_run(
-    options: VerifyOptions,
-    references: tuple[Source, ...],
-    device: torch.device,
-    progress: Progress,
-    files: GivenFiles,
-) -> Subject:
+def _of_run(asked: _Asked, device: torch.device, progress: Progress) -> Subject:
     """What a run left to verify: its saved model, its request, its untouched retain rows."""
+    options, files = asked.options, asked.files
     run = Run.open(options.run or DEFAULT_RUNS / LATEST)
     if run.record["kind"] == "verify":
         raise UsageError(f"{run.path} verified a model that no run made; repeat it with --model and --forget")
@@ -88,44 +100,34 @@ def _of_run(
     model = ModelSource(run.model_dir)
     made = UnlearnOptions.from_json(run.record["options"])
     check_inputs(run, made)
-    recipe = read_recipe(run.recipe_file)
+    asked = replace(asked, recipe=(recipe := read_recipe(run.recipe_file)))
     forget = files.read(made.forget, made.fields)
     if options.forget is not None:
         forget = _same_rows(files.read(options.forget, options.fields), forget.rows)
     start = resolve_model(made.model, allow_download=made.allow_download)
-    began = ModelSource(start)
     rows = files.retain(made.retain, made.fields) if made.retain else _own_rows(start, recipe, device, progress)
     if options.retain is not None:
-        retain, retain_file = _retained(options, files), options.retain
+        retain, retain_file = _retained(asked), options.retain
     else:
         retain = pick(rows, read_json(run.pairs_file)["check"])
         retain_file = made.retain or Path("neutral prompts")
     calibrated = _calibrated(made, recipe, files)
-    sets = _row_sets(options, files, recipe, (forget.path, forget.rows), (retain_file, retain), rows, calibrated)
-    subject = Subject(run, recipe, model, began, references, sets)
-    _check(subject)
-    return subject
+    sets = _row_sets(asked, (forget.path, forget.rows), (retain_file, retain), rows, calibrated)
+    return asked.subject(run, model, sets, ModelSource(start))
 
 
-def _of_model(
-    options: VerifyOptions,
-    name: str,
-    references: tuple[Source, ...],
-    recipe: Recipe,
-    files: GivenFiles,
-    hooks: RunHooks,
-) -> Subject:
+def _of_model(asked: _Asked, name: str, hooks: RunHooks) -> Subject:
     """A model that no run made: a run directory is made for its verification."""
+    options = asked.options
     if options.forget is None:
         raise UsageError("--model needs --forget, the rows to check")
-    forget = files.read(options.forget, options.fields).rows
-    retain = _retained(options, files)
+    forget = asked.files.read(options.forget, options.fields).rows
+    retain = _retained(asked)
     model = resolve_model(name, allow_download=options.allow_download)
     parts = split_requests(forget, options.requests, options.forget)
     hooks.check(options.requests, options.register)
-    sets = _row_sets(options, files, recipe, (options.forget, forget), (options.retain or Path(), retain))
-    subject = Subject(_unmade(options), recipe, ModelSource(model), _start(options, files), references, sets)
-    _check(subject)
+    sets = _row_sets(asked, (options.forget, forget), (options.retain or Path(), retain))
+    subject = asked.subject(_unmade(options), ModelSource(model), sets, _start(asked))
     facts = inspect_model(model)
     inputs = {
         "model": {
@@ -137,7 +139,7 @@ def _of_model(
         },
         "forget": {"path": str(options.forget), "rows": len(forget)},
     }
-    run = _create(options, recipe, subject.run.path, inputs)
+    run = _create(asked, subject.run.path, inputs)
     run.commit_rows(parts)
     run.record["inputs"]["forget"]["commitment"] = run.commit(options.forget)
     run.save_record()
@@ -145,10 +147,9 @@ def _of_model(
     return replace(subject, run=run)
 
 
-def _of_scores(
-    options: VerifyOptions, file: Path, references: tuple[Source, ...], recipe: Recipe, files: GivenFiles
-) -> Subject:
+def _of_scores(asked: _Asked, file: Path) -> Subject:
     """Scores of a model, without the model: statistics and verdict only."""
+    options = asked.options
     needing = (
         *(path for _, path in options.files),
         *options.precisions,
@@ -156,12 +157,11 @@ def _of_scores(
     )
     if needing:
         raise UsageError(f"{needing[0]} needs a model, and --scores brings none")
-    model = find_source(str(file), "unlearned", files)
+    model = find_source(str(file), "unlearned", asked.files)
     if isinstance(model, ModelSource):
         raise UsageError(f"{file} is a model directory; verify it with --model and --forget")
-    subject = Subject(_unmade(options), recipe, model, _start(options, files), references, None)
-    _check(subject)
-    for source in (subject.start, *references):
+    subject = asked.subject(_unmade(options), model, None, _start(asked))
+    for source in (subject.start, *asked.references):
         if isinstance(source, ModelSource):
             raise UsageError(f"{source.path} is a model directory; against --scores it must be given by scores too")
     inputs = {
@@ -169,21 +169,23 @@ def _of_scores(
         "scores": {"name": file.name, "path": str(file), "sha256": file_digest(file)},
         "forget": {"rows": len(model.scores.forget.lines)},
     }
-    run = _create(options, recipe, subject.run.path, inputs)
+    run = _create(asked, subject.run.path, inputs)
     run.commit_rows([])  # nobody knows the rows
     return replace(subject, run=run)
 
 
-def _retained(options: VerifyOptions, files: GivenFiles) -> list[Row]:
+def _retained(asked: _Asked) -> list[Row]:
     """The rows of --retain, which are scored as they are; none without it."""
-    return list(files.retain(options.retain, options.fields, options.fields.max_rows)) if options.retain else []
+    options = asked.options
+    return list(asked.files.retain(options.retain, options.fields, options.fields.max_rows)) if options.retain else []
 
 
-def _start(options: VerifyOptions, files: GivenFiles) -> Source | None:
+def _start(asked: _Asked) -> Source | None:
+    options = asked.options
     if options.start is None:
         return None
     if Path(options.start).is_file():
-        return find_source(options.start, "start", files)
+        return find_source(options.start, "start", asked.files)
     return ModelSource(resolve_model(options.start, allow_download=options.allow_download))
 
 
@@ -192,7 +194,8 @@ def _unmade(options: VerifyOptions) -> Run:
     return Run(options.out or new_run_path(DEFAULT_RUNS, "verify"))
 
 
-def _create(options: VerifyOptions, recipe: Recipe, path: Path, inputs: dict[str, Any]) -> Run:
+def _create(asked: _Asked, path: Path, inputs: dict[str, Any]) -> Run:
+    options, recipe = asked.options, asked.recipe
     record = {
         "kind": "verify",
         "versions": versions(),
@@ -224,15 +227,14 @@ def _check(subject: Subject) -> None:
 
 
 def _row_sets(
-    options: VerifyOptions,
-    files: GivenFiles,
-    recipe: Recipe,
+    asked: _Asked,
     forget: tuple[Path, list[Row]],
     retain: tuple[Path, list[Row]],
     seen: Sequence[Row] = (),
     calibrated: Sequence[Row] = (),
 ) -> RowSets:
-    rows, origin = with_perturbed(forget[1], retain[1], recipe.verify.distractors)
+    options, files = asked.options, asked.files
+    rows, origin = with_perturbed(forget[1], retain[1], asked.recipe.verify.distractors)
     sets: dict[str, tuple[Path, Sequence[Row]]] = {"forget": (forget[0], rows), "retain": retain}
     if options.holdout:
         unseen = files.read(options.holdout, options.fields).rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,11 +30,11 @@ from .basis import bounds_of, store, tracked_scores
 from .collected import Collected, Kind
 from .earlier_runs import EarlierRun, earlier_inputs, find_earlier
 from .findings import LoadableModels, NotMeasurableError
-from .inputs import row_file_digest, verification_inputs
+from .inputs import model_inputs, row_inputs
 from .judge import conclude
 from .measuring import RowSets, Scorer
 from .reading import GivenFiles, read
-from .record import SCHEMA, Verdict
+from .record import SCHEMA, Given, Verdict
 from .registry import WORKS, work_asked_for
 from .source import ModelSource, ScoreSource, Source
 from .subject import Subject, find_subject
@@ -74,15 +74,17 @@ def run_verify(
         return ranks.from_first(lambda: _conclude(known, options, measured, hooks))
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class _Known:
     """What the first process found out before anything is scored.
 
-    digest: of everything that the verdict depends on. stored: the verdict that was reached on the same before.
+    rows: the files of rows that were given. digest: of everything that the verdict depends on. stored: the verdict that
+    was reached on the same before.
     """
 
     subject: Subject
     earlier: tuple[EarlierRun, ...]
+    rows: list[Given]
     digest: str
     stored: dict[str, Any] | None
 
@@ -101,8 +103,9 @@ def _begin(
     subject = find_subject(options, recipe, device, progress, files, hooks)
     hooks.verifying(subject.run, options.register)
     held.enter_context(subject.run.lock())
-    digest = _digest(subject, options, earlier)
-    known = _Known(subject, earlier, digest, None)
+    rows = row_inputs(subject.run, options, files)
+    digest = _digest(subject, options, earlier, rows)
+    known = _Known(subject=subject, earlier=earlier, rows=rows, digest=digest, stored=None)
     if not options.force and subject.run.stage_done("verify"):
         stored = read_json(subject.run.verdict_file)
         if (stored.get("schema"), stored.get("digest")) == (SCHEMA, digest):
@@ -122,7 +125,7 @@ def _conclude(known: _Known, options: VerifyOptions, scores: Collected, hooks: R
     _refuse_other_models(subject, scores)
     verdict = Verdict(
         **dict(conclude(scores, bounds_of(subject.run))),
-        inputs=(*verification_inputs(subject, options), *earlier_inputs(known.earlier)),
+        inputs=(*model_inputs(subject), *known.rows, *earlier_inputs(known.earlier)),
         basis=store(subject.run, scores, model),
         created=now(),
         digest=known.digest,
@@ -251,7 +254,7 @@ def _not_asked(options: VerifyOptions, run: Run) -> dict[str, str]:
     return {name: f"not asked for ({option})" for name, (given, option) in asked.items() if not given}
 
 
-def _digest(subject: Subject, options: VerifyOptions, earlier: tuple[EarlierRun, ...]) -> str:
+def _digest(subject: Subject, options: VerifyOptions, earlier: tuple[EarlierRun, ...], rows: Sequence[Given]) -> str:
     """Digest of everything that the verdict depends on."""
     parts = [
         *(files_digest(model_entries(source.path)) for source in subject.models),
@@ -259,7 +262,7 @@ def _digest(subject: Subject, options: VerifyOptions, earlier: tuple[EarlierRun,
         subject.start.content if subject.start else "",
         *(reference.content for reference in subject.references),
         subject.run.record["inputs"]["forget"].get("commitment", ""),
-        *(row_file_digest(subject.run, name, path) for name, path in options.files),
+        *(row.commitment or row.sha256 or "" for row in rows),
         json.dumps(subject.recipe.model_dump(mode="json")),
         file_digest(subject.run.plan_file),
         repr((options.fields, options.device, options.precisions, work_asked_for(options))),

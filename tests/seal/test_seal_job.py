@@ -158,14 +158,6 @@ def test_a_seal_that_failed_leaves_nothing(own: Run, sealed: Evidence) -> None:
     assert {path.name for path in own.path.parent.iterdir()} == before
 
 
-def test_other_folders_are_left_alone(own: Run, sealed: Evidence) -> None:
-    mine = own.path.parent / f".{own.bundle.name}.draft"
-    mine.mkdir()
-    (mine / "precious").write_text("kept")
-    assert sealed.audit(run_seal(SealOptions(path=own.path, key=sealed.officer)))[0] == 0
-    assert (mine / "precious").read_text() == "kept"
-
-
 def test_two_people_may_sign_at_once(sealed: Evidence, copy_of: Copy, tmp_path: Path) -> None:
     bundle = copy_of(sealed.bundle)
     keys = [tmp_path / f"key-{number}" for number in range(4)]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import itertools
 import shutil
-import weakref
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -340,29 +338,6 @@ def test_the_attack_shows_its_steps(world: Path, sets: RowSets) -> None:
     scoring.relearned("reference", world / "model", known(sets.forget))
     assert isinstance(scoring.progress, Counting)
     assert scoring.progress.bars == [["Teaching the reference model again", 1, 1]] * 2
-
-
-# Memory
-
-
-def test_there_are_never_two_models_in_memory(world: Path, sets: RowSets, monkeypatch: pytest.MonkeyPatch) -> None:
-    alive: list[weakref.ref[Any]] = []
-
-    def load(*args: Any, **options: Any) -> Any:
-        gc.collect()
-        assert [ref for ref in alive if ref() is not None] == [], "a model is still there when the next is loaded"
-        model = load_model(*args, **options)
-        alive.append(weakref.ref(model))
-        return model
-
-    monkeypatch.setattr(stage, "load_model", load)
-    scoring = scorer(only(sets, "forget"))
-    unlearned = scoring.unlearned(world / "model")
-    scoring.reference(world / "reference")
-    scoring.start(world / "model")
-    scoring.at_precision("unlearned", world / "model", "bf16")
-    scoring.relearned("unlearned", world / "model", unlearned.forget)
-    assert len(alive) == 6
 
 
 # Halves
