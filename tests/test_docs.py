@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import inspect
 import re
 import runpy
 import shlex
@@ -212,6 +213,16 @@ def test_snippets_import_what_is_there(page: Path, block: str) -> None:
             assert node.module
             module = importlib.import_module(node.module)
             assert [alias.name for alias in node.names if not hasattr(module, alias.name)] == []
+
+
+@pytest.mark.parametrize(("page", "block"), list(blocks("python")), ids=lambda value: getattr(value, "name", ""))
+def test_snippets_call_what_takes_such_arguments(page: Path, block: str) -> None:
+    """The package's own tour among them, which is the first snippet of library.md."""
+    tour = textwrap.dedent((forgetctl.__doc__ or "").partition("work:")[2].partition("Words:")[0])
+    for node in [*ast.walk(ast.parse(block)), *ast.walk(ast.parse(tour))]:
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in forgetctl.__all__:
+            taken = inspect.signature(getattr(forgetctl, node.func.id))
+            taken.bind(*node.args, **{str(keyword.arg): None for keyword in node.keywords})
 
 
 def test_the_snippet_of_the_readme_runs(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

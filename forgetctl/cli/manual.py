@@ -51,22 +51,23 @@ def methods_page() -> str:
 
 def commands_page() -> str:
     """The help of every command."""
-    parts = [part for name, command in _commands(cli, "forgetctl") for part in (f"## {name}", _help(name, command))]
+    root = click.Context(
+        cli, info_name="forgetctl", terminal_width=WIDTH, max_content_width=WIDTH, **cli.context_settings
+    )
+    parts = [part for each in _contexts(root) for part in (f"## {each.command_path}", _help(each))]
     return _page("# Commands", "What `--help` says, of every command.", *parts)
 
 
-def _commands(group: click.Group, name: str) -> Iterator[tuple[str, click.Command]]:
-    yield name, group
-    for own, command in group.commands.items():
-        if isinstance(command, click.Group):
-            yield from _commands(command, f"{name} {own}")
-        else:
-            yield f"{name} {own}", command
+def _contexts(context: click.Context) -> Iterator[click.Context]:
+    """The context, and those of every command below it, as they are where it is called."""
+    yield context
+    if isinstance(context.command, click.Group):
+        for name, command in context.command.commands.items():
+            yield from _contexts(click.Context(command, parent=context, info_name=name, **command.context_settings))
 
 
-def _help(name: str, command: click.Command) -> str:
-    settings = {**command.context_settings, "terminal_width": WIDTH, "max_content_width": WIDTH}
-    return f"```text\n{command.get_help(click.Context(command, info_name=name, **settings))}\n```"
+def _help(context: click.Context) -> str:
+    return f"```text\n{context.command.get_help(context)}\n```"
 
 
 def _page(title: str, *parts: str) -> str:
