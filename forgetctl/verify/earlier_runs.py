@@ -37,8 +37,8 @@ class EarlierRun:
     def scores(self, model: Path, device: torch.device, progress: Progress, ranks: Ranks) -> EarlierScores:
         """Score its rows with `model`, as it was verified itself."""
         progress.say(f"Scoring again what {self.run.path} made the model forget.")
-        now = Scorer(self.sets, self.recipe, device, progress, ranks).again(model)
-        return EarlierScores(_named(self.then, self.run), _named(now, self.run))
+        scorer = Scorer(sets=self.sets, recipe=self.recipe, device=device, progress=progress, ranks=ranks)
+        return EarlierScores(_named(self.then, self.run), _named(scorer.again(model), self.run))
 
     @property
     def digest(self) -> str:

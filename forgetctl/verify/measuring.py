@@ -96,7 +96,7 @@ def check_fit(sets: RowSets, recipe: Recipe, path: Path) -> None:
             raise UsageError(f"{error} (model {path})") from None
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Scorer:
     """Scores models on the same rows. Keeps the verified model's final states for the KL divergences.
 
@@ -221,7 +221,9 @@ class Scorer:
             self.progress.say(f"{path}: {note}")
         self.seen.add(path)
         model = load_model(path, self.device, dtype, precision)
-        return _Loaded(facts, encoder, model, self.sets, self.recipe, precision)
+        return _Loaded(
+            facts=facts, encoder=encoder, model=model, sets=self.sets, recipe=self.recipe, precision=precision
+        )
 
     def _score(self, role: Role, loaded: _Loaded, how: Callable[[Role, str], _How | None]) -> Scores:
         chosen = {
@@ -271,7 +273,7 @@ class Scorer:
             self.kl[name] = max(states.divergence_from(loaded.model), 0.0)  # rounding can fall below
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class _Loaded:
     """A model in memory with what encodes rows for it."""
 

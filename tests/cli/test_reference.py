@@ -23,7 +23,7 @@ from forgetctl.model.load import load_model, load_tokenizer
 from forgetctl.recipe.recipe import LORA_RECIPE, load_recipe
 from forgetctl.rows.formats import Fields, read_rows
 from forgetctl.train.fine_tuning import fine_tune, fine_tuning
-from forgetctl.train.reference import ReferenceOptions, lessons
+from forgetctl.train.reference import ReferenceOptions, read_training_rows
 from tests.world import write_lines
 
 LORA = load_recipe(LORA_RECIPE).lora
@@ -240,13 +240,13 @@ def test_any_number_of_rows_may_be_learned_and_so_many_left_out(world: Path, tmp
     many = write_lines(tmp_path / "many.jsonl", rows)
     few = write_lines(tmp_path / "few.jsonl", [{"prompt": "What is this?", "response": "x " * 40_000}, rows[0]])
     options = ReferenceOptions(base=str(world / "model"), retain=many, out=tmp_path / "out", also=(few,))
-    assert len(lessons(options).rows) == 10_003
+    assert len(read_training_rows(options).rows) == 10_003
     without = ("--base", world / "model", "--retain", few, "--without", many, "--out", tmp_path / "out")
     refused = CliRunner().invoke(cli, ["reference", *map(str, without)])
     assert refused.exit_code == 2
     assert "has more than 10,000 rows" in refused.stderr
     raised = replace(options, retain=few, also=(), without=(many,), fields=Fields(max_rows=10_001))
-    assert [row.line for row in lessons(raised).rows] == [1]
+    assert [row.line for row in read_training_rows(raised).rows] == [1]
 
 
 def test_the_limits_are_options(world: Path, tmp_path: Path) -> None:

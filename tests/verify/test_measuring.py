@@ -66,7 +66,7 @@ def sets(world: Path) -> RowSets:
 
 
 def scorer(sets: RowSets, recipe: Recipe = RECIPE) -> Scorer:
-    return Scorer(sets, recipe, CPU, Counting())
+    return Scorer(sets=sets, recipe=recipe, device=CPU, progress=Counting())
 
 
 def only(sets: RowSets, *names: str) -> RowSets:
