@@ -159,7 +159,7 @@ def _measure(
     if isinstance(subject.model, ScoreSource):
         return replace(_from_files(subject, subject.model), skipped=skipped)
     assert subject.sets is not None  # noqa: S101  every model comes with rows
-    scorer = Scorer(sets=subject.sets, recipe=subject.recipe, device=device, progress=progress, ranks=ranks)
+    scorer = Scorer(subject.sets, subject.recipe, device, progress, ranks)
     found = _score(subject, subject.sets, scorer, options)
     scored = tuple(one.scores(subject.model.path, device, progress, ranks) for one in known.earlier)
     return replace(found, earlier=scored, kl=scorer.kl, skipped={**skipped, **scorer.skipped})
