@@ -151,7 +151,7 @@ class ComputePlan:
         limits = values.get("limits") if isinstance(values, dict) else None
         if not isinstance(values, dict) or not isinstance(limits, dict):
             raise OtherPlanError
-        if (values.keys(), limits.keys()) != (_names(cls), _names(MicroBatchLimits)):
+        if (set(values), set(limits)) != (_names(cls), _names(MicroBatchLimits)):
             raise OtherPlanError
         return cls(**{**values, "limits": MicroBatchLimits(**limits)})
 
