@@ -19,7 +19,8 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 HEAVY = (
     *("architectures", "browser", "calibration", "distributed", "faults", "gpu", "hostile/test_memory.py", "privacy"),
-    *("real", "studies/test_tofu_study.py", "studies/test_synthetic.py"),
+    *("real", "report/test_report_verdict.py", "seal/test_purge.py", "seal/test_seal_job.py"),
+    *("studies/test_tofu_study.py", "studies/test_synthetic.py"),
     *(f"cli/test_{name}.py" for name in ("calibration", "digests_once", "evidence", "interruption", "lifetimes")),
     *(f"cli/test_{name}.py" for name in ("max_memory", "methods", "pipeline")),
     *(f"cli/test_{name}.py" for name in ("offline", "passages", "process", "reference", "reference_resumed")),
