@@ -18,9 +18,7 @@ from .companions import ADAPTER_WEIGHTS as ADAPTER_WEIGHTS
 from .companions import wanted_from_hub
 from .configs import ignored_choices_notes, load_config
 from .gguf import describe, is_gguf, lone_gguf, read_gguf, stop_ids
-from .weights import dequantised_layout, opened, refuse_strange_types, stored_dtype
-from .weights import weight_files as weight_files
-from .weights import weight_shapes as weight_shapes
+from .weights import dequantised_layout, opened, refuse_strange_types, stored_dtype, weight_files
 
 NO_LIMIT = int(1e30)
 """What transformers writes for the length of a tokenizer that has none."""

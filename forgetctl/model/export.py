@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -29,10 +29,6 @@ from .placement import Part, Placement
 from .protocol import AdaptedModel, Model
 from .split_weights import is_split, join, low_half
 from .weights import FLOATS, INDEX, Layout, Stored, dequantised_layout, read_header, weight_files
-
-if TYPE_CHECKING:
-    pass
-
 
 CHUNK = 2**24
 """Bytes that are copied at once."""

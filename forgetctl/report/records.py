@@ -97,13 +97,12 @@ class Stage(Part):
 
 
 class Term(Part):
-    """A term of the loss. summary: what it does, where the run says so."""
+    """A term of the loss. What it does is told by `losses.summaries`, since nothing attests what a run says of it."""
 
     name: str
     weight: float
     formula: str
     source: str
-    summary: str | None = None
 
 
 class Objective(Part):

@@ -17,11 +17,12 @@ from ..progress import Progress
 from ..recipe.recipe import Recipe, read_recipe
 from ..rows.formats import read_rows
 from ..runs.run import DEFAULT_RUNS, LATEST, Run
-from ..train.options import UnlearnOptions, VerifyOptions
+from ..train.options import UnlearnOptions
 from .basis import read_scores_file, verdict_of
 from .collected import EARLIER
 from .collected import Earlier as EarlierScores
 from .measuring import RowSets, Scorer, check_length
+from .options import VerifyOptions
 from .record import Given
 
 

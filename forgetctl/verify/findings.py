@@ -19,8 +19,8 @@ from .statistics.shapes import Shape
 from .tables import Shown, Table
 
 if TYPE_CHECKING:
-    from ..train.options import VerifyOptions
     from .measuring import Scorer
+    from .options import VerifyOptions
 
 Status = Literal["pass", "fail", "unknown", "skipped"]
 Finding = TypeVar("Finding")

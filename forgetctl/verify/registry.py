@@ -27,7 +27,7 @@ WORKS: dict[str, ModelWork] = {measure.work.variant: measure.work for measure in
 """What checks do with models, by the variant of their score files."""
 
 if TYPE_CHECKING:
-    from ..train.options import VerifyOptions
+    from .options import VerifyOptions
 
     class Findings(Shape):
         """The finding of every check, by its key."""

@@ -25,9 +25,10 @@ from ..runs.commitments import split_requests
 from ..runs.hooks import RunHooks
 from ..runs.run import DEFAULT_RUNS, LATEST, Run, new_run_path
 from ..train.neutral import own_answers
-from ..train.options import UnlearnOptions, VerifyOptions
+from ..train.options import UnlearnOptions
 from ..train.unchanged import check_inputs
 from .measuring import RowSets, check_length
+from .options import VerifyOptions
 from .reading import GivenFiles
 from .registry import work_asked_for
 from .source import ModelSource, Source, find_source
