@@ -199,7 +199,7 @@ def read_records(folder: Path) -> Report:
     run = _load(Run, place.record_file)
     if run is None:
         raise RunError(f"{place.record_file}: is missing, so this is not a run directory")
-    verdict = _verdict(place.verdict_file)  # first: of another version it says what to do
+    verdict = _verdict(place.verdict_file, run.kind)  # first: of another version it says what to do
     found = {role: _load(Scores, place.scores_file(role)) for role in ROLES}
     scores = {role: score for role, score in found.items() if score is not None}
     recipe = _text(place.recipe_file)
@@ -241,9 +241,9 @@ def _parse(text: str, where: Path | str, *, is_yaml: bool = False) -> dict[str, 
     return values
 
 
-def _verdict(path: Path) -> Verdict | None:
+def _verdict(path: Path, kind: str) -> Verdict | None:
     text = _text(path)
-    return None if text is None else parse_verdict(_parse(text, path), path)
+    return None if text is None else parse_verdict(_parse(text, path), path, kind)
 
 
 Record = TypeVar("Record", bound=BaseModel)

@@ -86,7 +86,7 @@ def load_records(bundle: Bundle) -> Records:
     try:
         run.load_record()
         stored = parse_object(bundle.data(run.verdict_file.name))
-        verdict = parse_verdict(stored, run.verdict_file)
+        verdict = parse_verdict(stored, run.verdict_file, run.record.get("kind"))
         _shaped(bundle, run.commitments_file.name, Commitments)
         if run.record.get("kind") == "unlearn":
             _shaped(bundle, run.pairs_file.name, Pairs)

@@ -14,7 +14,7 @@ from ..model.processes import Ranks
 from ..model.protocol import Model
 from ..runs.run import DEFAULT_RUNS, Run
 from .job import Job, Sample
-from .plan import ComputePlan, Workload, asked_limit, disk_bytes, make_plan, memory_limit
+from .plan import ComputePlan, OtherPlanError, Workload, asked_limit, disk_bytes, make_plan, memory_limit
 from .schedule import RowsByRole
 from .term_inputs import RoleRows
 
@@ -34,16 +34,27 @@ def refuse_full_disk(job: Job) -> None:
 def find_plan(run: Run, job: Job, sample: Sample, model: Model, free: int, ranks: Ranks) -> ComputePlan:
     """How the run was computed before it was interrupted, else what suits the machine and its owner.
 
-    free: bytes that may be used. Raises RunError for a record that is damaged, MemoryExceeded as `make_plan`.
+    free: bytes that may be used. Raises RunError as `known_plan`, MemoryExceeded as `make_plan`.
     """
-    known = run.record.get("stages", {}).get("unlearn", {}).get("computing")
-    if known is not None:
-        try:
-            return ComputePlan.from_json(known)
-        except (TypeError, KeyError):
-            raise RunError(f"{run.record_file} is damaged: it does not say how the run was computed") from None
+    if (known := known_plan(run)) is not None:
+        return known
     work = _workload(job, sample.train, model.device, ranks)
     return make_plan(work, free=free, limit=asked_limit(job.options.max_memory))
+
+
+def known_plan(run: Run, remedy: str = "start a new run") -> ComputePlan | None:
+    """How the run was computed so far, None if it was not.
+
+    Raises RunError, ending with the remedy, for a run that another version of forgetctl began.
+    """
+    known = run.record.get("stages", {}).get("unlearn", {}).get("computing")
+    if known is None:
+        return None
+    try:
+        return ComputePlan.from_json(known)
+    except OtherPlanError:
+        why = "was begun by another version of forgetctl, and this one cannot continue it exactly"
+        raise RunError(f"{run.path} {why}; {remedy}") from None
 
 
 def expected_work(job: Job, device: torch.device, ranks: Ranks) -> Workload:

@@ -11,7 +11,7 @@ import itertools
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from math import prod
 from pathlib import Path
@@ -109,6 +109,10 @@ class Workload:
         return static_bytes(self.facts, self.recipe, self.device) // self.holders
 
 
+class OtherPlanError(Exception):
+    """A training was begun by a version of forgetctl that computed it otherwise, so this one cannot go on with it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ComputePlan:
     """limits: of what is computed at once. precision: fp32, bf16 or fp16, with float32 weights. checkpointing: of
@@ -142,9 +146,18 @@ class ComputePlan:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> ComputePlan:
-        """Back from `as_json`. Raises TypeError or KeyError for what it did not write."""
-        return cls(**{**values, "limits": MicroBatchLimits(**values["limits"])})
+    def from_json(cls, values: object) -> ComputePlan:
+        """Back from `as_json`. Raises OtherPlanError for what another version wrote."""
+        limits = values.get("limits") if isinstance(values, dict) else None
+        if not isinstance(values, dict) or not isinstance(limits, dict):
+            raise OtherPlanError
+        if (set(values), set(limits)) != (_names(cls), _names(MicroBatchLimits)):
+            raise OtherPlanError
+        return cls(**{**values, "limits": MicroBatchLimits(**limits)})
+
+
+def _names(kind: type[ComputePlan] | type[MicroBatchLimits]) -> set[str]:
+    return {field.name for field in fields(kind)}
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ from .callbacks import Figures
 from .checkpoints import checkpoint_bytes
 from .distributed import main_progress
 from .fine_tuning import fine_tuning, fine_tuning_task
-from .plan import ComputePlan, Workload, disk_bytes, make_plan, memory_limit, training_dtype
+from .plan import ComputePlan, OtherPlanError, Workload, disk_bytes, make_plan, memory_limit, training_dtype
 from .resuming import Resumption, say_halved
 from .schedule import MicroBatchLimits
 from .trainer import (
@@ -318,7 +318,11 @@ class _Attempt:
             return None
         begun = read_json(self.folder / BEGUN)
         if begun.get("wanted") == self.wanted and begun.get("sharded") == self.ranks.sharded:
-            return ComputePlan.from_json(begun["computing"])
+            try:
+                return ComputePlan.from_json(begun.get("computing"))
+            except OtherPlanError:
+                progress.say(f"{self.out.name} was begun by another version of forgetctl: beginning again.")
+                return None
         progress.say(f"{self.out.name} was begun with other inputs or settings: beginning again.")
         return None
 

@@ -14,10 +14,10 @@ from ..progress import Progress
 from ..rows.refusals import SHIPPED, read_refusals, refusals_digest
 from ..runs.run import Run
 from .checkpoints import last_checkpoint
+from .computing import known_plan
 from .job import Job, Sample
 from .neutral import rows_digest
 from .options import UnlearnOptions
-from .plan import ComputePlan
 
 
 def check_inputs(run: Run, options: UnlearnOptions) -> None:
@@ -33,11 +33,13 @@ def check_inputs(run: Run, options: UnlearnOptions) -> None:
 
 
 def check_resumable(run: Run, ranks: Ranks) -> None:
-    """Raise RunError for a run that has nothing to go on from, or whose checkpoints these processes cannot read."""
+    """Raise RunError for a run that has nothing to go on from, that another version of forgetctl began, or whose
+    checkpoints these processes cannot read."""
     if run.stage_done("unlearn"):
         raise RunError(f"{run.path} was finished meanwhile")
     if not run.stage_done("pairing"):
         raise RunError(f"{run.path} was stopped before it had begun; start a new run")
+    known_plan(run)
     sharded = run.record.get("stages", {}).get("unlearn", {}).get("sharded", False)
     if sharded != ranks.sharded and last_checkpoint(run.checkpoints) is not None:
         before, now = (("with" if spread else "without") for spread in (sharded, ranks.sharded))
@@ -64,8 +66,8 @@ def check_sample(run: Run, job: Job, sample: Sample) -> None:
 
 def say_if_inexact(run: Run, device: torch.device, progress: Progress) -> None:
     """Warn the owner of a device on which the run cannot go on bit by bit."""
-    known = run.record.get("stages", {}).get("unlearn", {}).get("computing")
-    if known is not None and not ComputePlan.from_json(known).repeats(device):
+    known = known_plan(run)
+    if known is not None and not known.repeats(device):
         progress.say("On this device weights may end apart by rounding from those of a run that was not stopped.")
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -11,7 +13,7 @@ from ..errors import RunError
 from ..files.entries import files_digest, model_entries
 from ..files.writing import file_digest, read_json
 from ..model.score_files import check_rows
-from ..model.scores import Scores
+from ..model.scores import SCHEMA, Scores
 from ..recipe.bounds import Bounds
 from ..runs.run import Run
 from .checks import comparison, kl
@@ -28,7 +30,7 @@ def store(run: Run, scores: Collected, model: Path | None) -> Basis:
     run.write_scores({name: found.model_dump(mode="json") for name, found in by_name(scores).items()})
     return Basis(
         scores={name: file_digest(file) for name, file in run.score_files().items()},
-        tracked={str(step): file_digest(file) for step, file in run.tracked_files().items()},
+        tracked={str(point.step): file_digest(run.tracked_file(point.step)) for point in scores.tracked},
         rephrased=scores.rephrased,
         unmeasured=scores.unmeasured,
         model=files_digest(model_entries(model)) if model else None,
@@ -41,8 +43,8 @@ def collected_again(run: Run, verdict: Verdict) -> Collected:
     named = {name: _named(run.scores_file(name), digest) for name, digest in basis.scores.items()}
     try:
         tracked = [
-            Tracked(step, epoch, _named(run.tracked_file(step), basis.tracked[str(step)]))
-            for step, epoch in tracked_steps(run)
+            Tracked(step, _epoch(run, step), _named(run.tracked_file(step), basis.tracked[str(step)]))
+            for step in sorted(map(int, basis.tracked))
         ]
         found = from_names(
             named,
@@ -63,7 +65,7 @@ def collected_again(run: Run, verdict: Verdict) -> Collected:
 
 def verdict_of(run: Run) -> Verdict:
     """The verdict of a run. Raises RunError as `parse_verdict`."""
-    return parse_verdict(read_json(run.verdict_file), run.verdict_file)
+    return parse_verdict(read_json(run.verdict_file), run.verdict_file, run.record.get("kind"))
 
 
 def bounds_of(run: Run) -> Bounds:
@@ -79,22 +81,43 @@ def bounds_of(run: Run) -> Bounds:
         raise RunError(f"{run.plan_file} holds bounds outside their range") from None
 
 
-def tracked_scores(run: Run) -> tuple[Tracked, ...]:
-    """Scores of the model in training, where they were kept."""
-    return tuple(Tracked(step, epoch, read_scores_file(run.tracked_file(step))) for step, epoch in tracked_steps(run))
+@dataclass(frozen=True)
+class TrackedScores:
+    """Scores of the model in training, in order. left_out: why there are none though some were kept, else empty."""
+
+    points: tuple[Tracked, ...]
+    left_out: str = ""
 
 
-def tracked_steps(run: Run) -> Iterable[tuple[int, float]]:
-    """Tracked steps with their epochs."""
+def tracked_scores(run: Run) -> TrackedScores:
+    """Those that `--track` kept. Raises RunError if they are damaged.
+
+    What another version of forgetctl kept cannot be measured again, since the model in training is gone, so it is left
+    out, and the verdict says so.
+    """
+    files = {step: (file, read_json(file)) for step, file in run.tracked_files().items()}
+    for _, values in files.values():
+        if type(schema := values.get("schema_version")) is int and schema != SCHEMA:
+            version = f"(schema {schema}, this one reads {SCHEMA})"
+            return TrackedScores((), f"the scores tracked in training are of another version of forgetctl {version}")
+    return TrackedScores(
+        tuple(Tracked(step, _epoch(run, step), _scores(file, values)) for step, (file, values) in files.items())
+    )
+
+
+def _epoch(run: Run, step: int) -> float:
     made = run.record.get("stages", {}).get("unlearn", {})
-    for step in run.tracked_files():
-        yield step, round(step * made["epochs"] / made["steps"], 4)
+    return round(float(step * made["epochs"] / made["steps"]), 4)
 
 
 def read_scores_file(file: Path) -> Scores:
     """Scores of a run. Raises RunError if they are damaged."""
+    return _scores(file, read_json(file))
+
+
+def _scores(file: Path, values: Mapping[str, Any]) -> Scores:
     try:
-        return Scores.model_validate(read_json(file))
+        return Scores.model_validate(values)
     except ValidationError:
         raise RunError(f"{file} is damaged: it holds no scores") from None
 

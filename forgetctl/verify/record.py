@@ -108,16 +108,39 @@ class Verdict(Conclusion):
     digest: Digest
 
 
-def parse_verdict(values: Mapping[str, Any], file: Path) -> Verdict:
-    """Raises RunError for a verdict of another version of forgetctl, which must be reached again, and for damage."""
-    if (schema := values.get("schema")) != SCHEMA:
-        found = f"schema {schema}" if type(schema) is int else "no schema"
-        run = "the run again, and seal it again" if is_bundle(file.parent) else f"again: forgetctl verify {file.parent}"
-        why = f"was written by another version of forgetctl ({found}, this one reads {SCHEMA})"
-        raise RunError(f"{file}: {why}; verify {run}")
+class OtherVersionError(RunError):
+    """A verdict was written by another version of forgetctl, so it must be reached again."""
+
+
+def parse_verdict(values: Mapping[str, Any], file: Path, kind: object) -> Verdict:
+    """The verdict in a file of a run. kind: of that run, by which the error says how to verify it again.
+
+    Raises OtherVersionError, also where its checks are not those that there are here, and RunError for damage.
+    """
+    if other := _other_version(values):
+        why = f"was written by another version of forgetctl ({other})"
+        raise OtherVersionError(f"{file}: {why}; {_remedy(file.parent, kind)}")
     try:
         return Verdict.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise RunError(f"{file}: is damaged: {where}: {first['msg']}") from None
+
+
+def _other_version(values: Mapping[str, Any]) -> str:
+    """In what a verdict is of another version than this one, empty if it is of this one."""
+    if (schema := values.get("schema")) != SCHEMA:
+        return f"{f'schema {schema}' if type(schema) is int else 'no schema'}, this one reads {SCHEMA}"
+    if missing := sorted(Findings.model_fields.keys() - values.keys()):
+        return f"it has no {missing[0]}, which this one checks"
+    known = {field.alias or name for name, field in Verdict.model_fields.items()}
+    return "it has checks that this one does not know" if values.keys() - known else ""
+
+
+def _remedy(run: Path, kind: object) -> str:
+    if is_bundle(run):
+        return "verify the run again, and seal it again"
+    if kind == "verify":
+        return "verify the model or its scores anew: forgetctl verify, with --model or --scores as before"
+    return f"verify again: forgetctl verify {run}"

@@ -13,7 +13,7 @@ import torch
 
 from ..errors import RunError, UsageError
 from ..files.entries import files_digest, model_entries
-from ..files.writing import file_digest, now, read_json, text_digest, write_json
+from ..files.writing import file_digest, now, text_digest, write_json
 from ..model.host import undisturbed
 from ..model.load import PRECISIONS, choose_device
 from ..model.memory import memory_within
@@ -26,7 +26,7 @@ from ..runs.hooks import RunHooks
 from ..runs.run import Run
 from ..train.distributed import main_progress
 from ..train.options import VerifyOptions
-from .basis import bounds_of, store, tracked_scores
+from .basis import TrackedScores, bounds_of, store, tracked_scores, verdict_of
 from .collected import Collected, Kind
 from .earlier_runs import EarlierRun, earlier_inputs, find_earlier
 from .findings import LoadableModels, NotMeasurableError
@@ -34,7 +34,7 @@ from .inputs import model_inputs, row_inputs
 from .judge import conclude
 from .measuring import RowSets, Scorer
 from .reading import GivenFiles, read
-from .record import SCHEMA, Given, Verdict
+from .record import Given, OtherVersionError, Verdict
 from .registry import WORKS, work_asked_for
 from .source import ModelSource, ScoreSource, Source
 from .subject import Subject, find_subject
@@ -78,13 +78,14 @@ def run_verify(
 class _Known:
     """What the first process found out before anything is scored.
 
-    rows: the files of rows that were given. digest: of everything that the verdict depends on. stored: the verdict that
-    was reached on the same before.
+    rows: the files of rows that were given. tracked: scores of the model in training. digest: of everything that the
+    verdict depends on. stored: the verdict that was reached on the same before.
     """
 
     subject: Subject
     earlier: tuple[EarlierRun, ...]
     rows: list[Given]
+    tracked: TrackedScores
     digest: str
     stored: dict[str, Any] | None
 
@@ -105,15 +106,30 @@ def _begin(
     held.enter_context(subject.run.lock())
     rows = row_inputs(subject.run, options, files)
     digest = _digest(subject, options, earlier, rows)
-    known = _Known(subject=subject, earlier=earlier, rows=rows, digest=digest, stored=None)
-    if not options.force and subject.run.stage_done("verify"):
-        stored = read_json(subject.run.verdict_file)
-        if (stored.get("schema"), stored.get("digest")) == (SCHEMA, digest):
-            progress.say("Nothing has changed since the last verification; this is its verdict (--force repeats it).")
-            hooks.finished(subject.run, options.register, stored["verdict"])
-            return replace(known, stored=stored)
+    tracked = tracked_scores(subject.run)
+    known = _Known(subject=subject, earlier=earlier, rows=rows, tracked=tracked, digest=digest, stored=None)
+    if not options.force and (stored := _stored(subject.run)) is not None and stored.digest == digest:
+        progress.say("Nothing has changed since the last verification; this is its verdict (--force repeats it).")
+        hooks.finished(subject.run, options.register, stored.verdict)
+        return replace(known, stored=stored.content())
     subject.run.stage("verify", "running")
     return known
+
+
+def _stored(run: Run) -> Verdict | None:
+    """The verdict that was reached last, None where there is none or another version of forgetctl reached it.
+
+    Raises RunError for one that is missing, damaged or not the one that was reached.
+    """
+    if not run.stage_done("verify"):
+        return None
+    try:
+        stored = verdict_of(run)
+    except OtherVersionError:
+        return None
+    if file_digest(run.verdict_file) != run.record["stages"]["verify"].get("verdict_sha256"):
+        raise RunError(f"{run.verdict_file} is not the verdict that was reached; verify again with --force")
+    return stored
 
 
 def _conclude(known: _Known, options: VerifyOptions, scores: Collected, hooks: RunHooks) -> dict[str, Any]:
@@ -156,13 +172,16 @@ def _measure(
 ) -> Collected:
     subject = known.subject
     skipped = _not_asked(options, subject.run)
+    if known.tracked.left_out:
+        skipped["curve"] = known.tracked.left_out
     if isinstance(subject.model, ScoreSource):
         return replace(_from_files(subject, subject.model), skipped=skipped)
     assert subject.sets is not None  # noqa: S101  every model comes with rows
     scorer = Scorer(subject.sets, subject.recipe, device, progress, ranks)
     found = _score(subject, subject.sets, scorer, options)
     scored = tuple(one.scores(subject.model.path, device, progress, ranks) for one in known.earlier)
-    return replace(found, earlier=scored, kl=scorer.kl, skipped={**skipped, **scorer.skipped})
+    skipped |= scorer.skipped
+    return replace(found, tracked=known.tracked.points, earlier=scored, kl=scorer.kl, skipped=skipped)
 
 
 def _score(subject: Subject, sets: RowSets, scorer: Scorer, options: VerifyOptions) -> Collected:
@@ -189,7 +208,6 @@ def _score(subject: Subject, sets: RowSets, scorer: Scorer, options: VerifyOptio
         references=tuple(references),
         precisions={precision: _at_precision(subject, scorer, precision) for precision in options.precisions},
         rephrased=tuple(f"rephrased {number} ({file.name})" for number, file in enumerate(options.rephrased, 1)),
-        tracked=tracked_scores(subject.run),
     )
     return _altered(found, LoadableModels(scorer=scorer, paths=_directories(subject), scores=found.models), options)
 

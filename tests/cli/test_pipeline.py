@@ -100,6 +100,8 @@ def copy(finished: Path, tmp_path: Path) -> Path:
 def test_a_verdict_of_another_version_is_reached_again(copy: Path, world: Path, forgetctl: Command) -> None:
     known = verdict_of(copy)
     (copy / "verdict.json").write_text(json.dumps({**known, "schema": 2, "reasons": []}))
+    for file in (copy / "tracked").iterdir():  # which cannot be scored again
+        file.write_text(json.dumps({**json.loads(file.read_text()), "schema_version": 2}))
     older = forgetctl("report", copy)
     assert older.exit_code == 1
     assert f"verify again: forgetctl verify {copy}" in older.stderr
@@ -108,6 +110,25 @@ def test_a_verdict_of_another_version_is_reached_again(copy: Path, world: Path, 
     again = json.loads(result.stdout)
     assert again["schema"] == 3
     assert again["checks"] == known["checks"]
+    assert (again["curve"], again["basis"]["tracked"]) == (None, {})
+    why = "the scores tracked in training are of another version of forgetctl (schema 2, this one reads 3)"
+    assert {"check": "curve", "reason": why, "source": "measuring"} in again["skipped"]
+    assert forgetctl("report", copy, "--md").exit_code == 0
+    assert why in (copy / "report.md").read_text()
+    assert forgetctl("keygen", "--out", copy.parent / "key").exit_code == 0
+    assert forgetctl("seal", copy, "--key", copy.parent / "key").exit_code == 0
+    audited = forgetctl("audit", copy.with_name("run.bundle"), "--key", copy.parent / "key.pub")
+    assert audited.exit_code == 0, audited.output
+
+
+def test_a_verdict_that_was_edited_is_refused(copy: Path, world: Path, forgetctl: Command) -> None:
+    other = "FAIL" if verdict_of(copy)["verdict"] == "PASS" else "PASS"
+    (copy / "verdict.json").write_text(json.dumps({**verdict_of(copy), "verdict": other}))
+    edited = forgetctl("verify", copy, "--reference", world / "reference")
+    assert edited.exit_code == 1
+    assert "verdict.json is not the verdict that was reached; verify again with --force" in edited.stderr
+    again = forgetctl("verify", copy, "--reference", world / "reference", "--force", "--json")
+    assert json.loads(again.stdout)["verdict"] != other
 
 
 def test_without_reference_the_verdict_is_inconclusive(copy: Path, forgetctl: Command) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from pathlib import Path
@@ -84,6 +85,20 @@ def test_one_begun_with_other_settings_begins_again(world: Path, tmp_path: Path,
     command.wait()
     resumed = made(forgetctl(*arguments(world, tmp_path)))
     assert "seed-1 was begun with other inputs or settings: beginning again." in resumed.err
+    assert "Continuing" not in resumed.err
+    check_same(tmp_path, uninterrupted)
+
+
+def test_one_begun_by_another_version_begins_again(world: Path, tmp_path: Path, uninterrupted: Path) -> None:
+    command = begin(world, tmp_path, 2)
+    command.signal(signal.SIGKILL)
+    command.wait()
+    file = training(tmp_path) / "begun.json"
+    begun = json.loads(file.read_text())
+    begun["computing"]["limits"]["parts"] = begun["computing"]["limits"].pop("tokens")
+    file.write_text(json.dumps(begun))
+    resumed = made(forgetctl(*arguments(world, tmp_path)))
+    assert "seed-1 was begun by another version of forgetctl: beginning again." in resumed.err
     assert "Continuing" not in resumed.err
     check_same(tmp_path, uninterrupted)
 

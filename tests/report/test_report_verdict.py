@@ -18,13 +18,14 @@ from forgetctl.report.render import build, render_json, render_markdown
 from forgetctl.runs.run import Run
 from forgetctl.verify.basis import verdict_of
 from forgetctl.verify.judge import conclude
-from forgetctl.verify.record import Verdict
+from forgetctl.verify.record import OtherVersionError, Verdict
 from forgetctl.verify.registry import MEASURES
 from tests.report.report_records import (
     BOUNDS,
     HELD_OUT,
     html,
     interval,
+    run_record,
     scores_record,
     unmeasured_record,
     verdict_record,
@@ -295,6 +296,38 @@ def test_another_version_must_be_verified_again(run_dir: Path, schema: Any) -> N
     assert f"this one reads 3); verify again: forgetctl verify {run_dir}" in str(caught.value)
 
 
+def test_a_model_that_no_run_made_is_verified_anew(run_dir: Path) -> None:
+    """`forgetctl verify RUN` would be refused."""
+    write(run_dir, "run.json", run_record(kind="verify"))
+    write(run_dir, "verdict.json", {"schema": 2})
+    with pytest.raises(RunError) as caught:
+        build(run_dir)
+    assert str(caught.value).endswith(
+        "verify the model or its scores anew: forgetctl verify, with --model or --scores as before"
+    )
+
+
+@pytest.mark.parametrize("measure", MEASURES, ids=lambda measure: measure.key)
+def test_a_verdict_of_fewer_checks_is_of_another_version(measure: Any, run_dir: Path) -> None:
+    changes = verdict_record()
+    del changes[measure.key]
+    write(run_dir, "verdict.json", changes)
+    with pytest.raises(OtherVersionError) as caught:
+        build(run_dir)
+    assert f"(it has no {measure.key}, which this one checks); verify again: forgetctl verify {run_dir}" in str(
+        caught.value
+    )
+
+
+def test_a_verdict_of_more_checks_is_of_another_version(run_dir: Path) -> None:
+    write(run_dir, "verdict.json", {**verdict_record(), "prompt": "a secret of the request"})
+    with pytest.raises(
+        OtherVersionError, match=r"\(it has checks that this one does not know\); verify again"
+    ) as caught:
+        build(run_dir)
+    assert "a secret" not in str(caught.value)
+
+
 @pytest.mark.parametrize("kind", ["model", "holdout", "none"])
 def test_a_verdict_made_of_scores_is_read(run_dir: Path, kind: Any) -> None:
     models = [Scores.model_validate(scores_record(role, seed)) for seed, role in enumerate(("start", "unlearned"))]
@@ -316,11 +349,11 @@ def test_the_models_behind_the_scores_have_their_digests(run_dir: Path) -> None:
     assert render_json(build(run_dir))["scored"]["reference"] == {"name": IMAGE, "sha256": "12" * 32}
 
 
-@pytest.mark.parametrize("place", ["", "secrets", "attacks", "gibberish"])
+@pytest.mark.parametrize("place", ["secrets", "attacks", "gibberish"])
 def test_keys_that_nobody_knows_are_damage(run_dir: Path, place: str) -> None:
     """They might hold anything, and nothing could be said of them."""
     changes = verdict_record()
-    (changes[place] if place else changes)["prompt"] = "a secret of the request"
+    changes[place]["prompt"] = "a secret of the request"
     write(run_dir, "verdict.json", changes)
     with pytest.raises(RunError, match=r"verdict\.json: is damaged: .*prompt") as caught:
         build(run_dir)

@@ -30,6 +30,7 @@ from ...rows.refusals import read_refusals
 from ...rows.row import Row
 from ...runs.run import Run
 from ...train.callbacks import Watch
+from ...train.computing import known_plan
 from ...train.levels import learn_levels
 from ...train.plan import ComputePlan, Workload, make_plan, training_dtype, usable_memory
 from ...train.stand_ins import NO_STAND_INS, make_stand_ins
@@ -213,5 +214,5 @@ def _material(bench: Bench, key: RunKey, recipe: Recipe, run: Run) -> Material:
 
 def _plan(run: Run, work: Workload, model: Model) -> ComputePlan:
     """How the run was computed before it was stopped, else what suits the machine."""
-    known = run.record.get("stages", {}).get("unlearn", {}).get("computing")
-    return make_plan(work, free=usable_memory(model, Ranks())) if known is None else ComputePlan.from_json(known)
+    known = known_plan(run, f"remove {run.path}, and the same command begins it anew")
+    return make_plan(work, free=usable_memory(model, Ranks())) if known is None else known
