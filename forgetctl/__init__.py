@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from .seal.prove import run_prove
     from .seal.purge import PurgeOptions, run_purge
     from .seal.seal import SealOptions, run_seal
-    from .train.options import UnlearnOptions, VerifyOptions
+    from .train.options import UnlearnOptions
+    from .verify.options import VerifyOptions
 
 __all__ = [
     "AuditOptions",
@@ -66,7 +67,7 @@ _HOMES = {
     "Run": "runs.run",
     "SealOptions": "seal.seal",
     "UnlearnOptions": "train.options",
-    "VerifyOptions": "train.options",
+    "VerifyOptions": "verify.options",
     "load_recipe": "recipe.recipe",
     "resume_unlearn": "cli.api",
     "run_audit": "seal.audit",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import cache
 from graphlib import TopologicalSorter
@@ -132,3 +134,9 @@ def test_a_library_has_one_home(package: str, homes: set[str]) -> None:
 def test_every_room_says_what_belongs_in_it(folder: Path) -> None:
     notes = (folder / "__init__.py").read_text()
     assert ast.get_docstring(ast.parse(notes))
+
+
+def test_reports_are_made_without_torch() -> None:
+    modules = [f"forgetctl.{name}" for name in NAMES if room(name) == "report"]
+    script = f"import sys, {', '.join(modules)}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

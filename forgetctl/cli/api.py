@@ -19,8 +19,9 @@ from ..runs.run import Run
 from ..train import dry_run as rehearsal
 from ..train import unlearn as training
 from ..train.inputs import Inputs
-from ..train.options import UnlearnOptions, VerifyOptions
+from ..train.options import UnlearnOptions
 from ..verify import verify as verification
+from ..verify.options import VerifyOptions
 from ..verify.reading import GivenFiles
 from .binding import bind, bound_register, check_requests, write_verdict
 

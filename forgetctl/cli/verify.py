@@ -24,7 +24,7 @@ from .process import computing, launched
 
 if TYPE_CHECKING:
     from ..rows.formats import Fields
-    from ..train.options import VerifyOptions
+    from ..verify.options import VerifyOptions
     from .terminal import TerminalProgress
 
 EXIT_CODES = {"PASS": 0, "FAIL": 3, "INCONCLUSIVE": 4}
@@ -102,7 +102,7 @@ def verify(
     as_json: bool,
 ) -> None:
     """Check the unlearned model of RUN (default: runs/latest). Exit code 0 PASS, 3 FAIL, 4 INCONCLUSIVE."""
-    from ..train.options import VerifyOptions
+    from ..verify.options import VerifyOptions
     from ..verify.reading import read
 
     options = VerifyOptions(

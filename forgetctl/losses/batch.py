@@ -15,6 +15,8 @@ from typing import Literal, TypeVar, get_args
 import torch
 from torch import Tensor
 
+from .summaries import first_paragraph
+
 Role = Literal["forget", "retain", "unseen"]
 """Kinds of rows. Unseen rows stand for what no model saw: see `train/stand_ins.py`."""
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -126,7 +128,7 @@ class Objective:
     @property
     def summary(self) -> str:
         """What it does: the first paragraph of its docstring."""
-        return " ".join((inspect.getdoc(self.function) or "").split("\n\n")[0].split())
+        return first_paragraph(inspect.getdoc(self.function) or "")
 
     @property
     def hyperparameters(self) -> dict[str, float]:

@@ -18,9 +18,7 @@ from .companions import ADAPTER_WEIGHTS as ADAPTER_WEIGHTS
 from .companions import wanted_from_hub
 from .configs import ignored_choices_notes, load_config
 from .gguf import describe, is_gguf, lone_gguf, read_gguf, stop_ids
-from .weights import dequantised_layout, opened, refuse_strange_types, stored_dtype
-from .weights import weight_files as weight_files
-from .weights import weight_shapes as weight_shapes
+from .weights import dequantised_layout, opened, refuse_strange_types, stored_dtype, weight_files
 
 NO_LIMIT = int(1e30)
 """What transformers writes for the length of a tokenizer that has none."""
@@ -200,13 +198,13 @@ def _text_config(path: Path) -> Any:
 
 def _count(path: Path, config: Any, *names: str) -> int | None:
     """The first of these that a config has. Raises ModelError if it is no number of anything."""
-    name, found = next(((n, v) for n in names if (v := getattr(config, n, None)) is not None), ("", None))
-    if found is None:
+    name, count = next(((n, v) for n in names if (v := getattr(config, n, None)) is not None), ("", None))
+    if count is None:
         return None
-    if type(found) is not int or not 0 < found < 2**31:
+    if type(count) is not int or not 0 < count < 2**31:
         where = path if is_gguf(path) else path / "config.json"
         raise ModelError(f"{where}: has no usable {name}")
-    return found
+    return count
 
 
 def _stop_ids(path: Path, config: Any) -> tuple[int, ...]:

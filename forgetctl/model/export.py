@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -29,10 +29,6 @@ from .placement import Part, Placement
 from .protocol import AdaptedModel, Model
 from .split_weights import is_split, join, low_half
 from .weights import FLOATS, INDEX, Layout, Stored, dequantised_layout, read_header, weight_files
-
-if TYPE_CHECKING:
-    pass
-
 
 CHUNK = 2**24
 """Bytes that are copied at once."""
@@ -146,12 +142,12 @@ def _write_weights(trained: Trained, placement: Placement, directory: Path) -> N
         for name in placement.untouched:
             _copy(stored[name], files)
         for part in placement.parts:
-            found = trained(part, lambda part=part: start_weights(placement, part))  # type: ignore[misc]
-            if found is None:
+            weights = trained(part, lambda part=part: start_weights(placement, part))  # type: ignore[misc]
+            if weights is None:
                 for name in part.stored:
                     _copy(stored[name], files)
                 continue
-            for name, weight in placement.to_files(part, found).items():
+            for name, weight in placement.to_files(part, weights).items():
                 _write(weight, stored[name], files)
 
 

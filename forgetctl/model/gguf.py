@@ -51,6 +51,8 @@ ARCHITECTURE, ALIGNMENT, PARTS = "general.architecture", "general.alignment", "s
 TEMPLATE = "tokenizer.chat_template"
 STOPS = ("tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id")
 """Keys of the tokens at which llama.cpp ends an answer."""
+ROPE_FACTORS = ("rope_freqs.", "rope_factors_long.", "rope_factors_short.")
+"""Tensors by which llama.cpp scales RoPE, as Llama 3.1's and Phi-3's."""
 _FORMATS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _TEXT, _ARRAY = 8, 9
 _PLAIN = {0: "F32", 1: "F16", 30: "BF16"}
@@ -112,11 +114,11 @@ def lone_gguf(folder: Path) -> Path | None:
     """
     if (folder / "config.json").exists() or any(folder.glob("*.safetensors")):
         return None
-    found = sorted(path for path in folder.iterdir() if is_gguf(path))
-    if len(found) > 1:
-        names = ", ".join(path.name for path in found[:3]) + (" ..." if len(found) > 3 else "")
-        raise ModelError(f"{folder}: holds {len(found)} GGUF files ({names}); name the one that is meant")
-    return found[0] if found else None
+    files = sorted(path for path in folder.iterdir() if is_gguf(path))
+    if len(files) > 1:
+        names = ", ".join(path.name for path in files[:3]) + (" ..." if len(files) > 3 else "")
+        raise ModelError(f"{folder}: holds {len(files)} GGUF files ({names}); name the one that is meant")
+    return files[0] if files else None
 
 
 def read_gguf(path: Path) -> GgufHeader:
@@ -159,7 +161,9 @@ class _Reader:
                 raise self._refused(f"it counts {count} {what}")
         values = self._values(keys)
         entries = [self._entry() for _ in range(tensors)]
-        return GgufHeader(values, self._placed(entries, _alignment(self, values)))
+        header = GgufHeader(values, self._placed(entries, _alignment(self, values)))
+        _check_rope(self.path, header)
+        return header
 
     def _values(self, count: int) -> dict[str, Any]:
         values: dict[str, Any] = {}
@@ -256,11 +260,23 @@ class _Reader:
         return ModelError(f"{self.path}: is not a whole GGUF file: {why}")
 
 
+def _check_rope(path: Path, header: GgufHeader) -> None:
+    """transformers reads the base of RoPE from a file, and, but for gpt-oss, leaves its scaling out without a word: the
+    model would answer otherwise than the one that is served. Raises ModelError for a file that has any."""
+    scaling = header.values.get(f"{header.architecture}.rope.scaling.type", "none")
+    scaled = scaling != "none" and header.architecture != "gpt-oss"
+    if scaled or any(tensor.name.startswith(ROPE_FACTORS) for tensor in header.tensors):
+        raise ModelError(
+            f"{path}: scales RoPE, which transformers does not read from GGUF files; use the model's directory of "
+            "safetensors"
+        )
+
+
 def _alignment(reader: _Reader, values: Mapping[str, Any]) -> int:
-    found = values.get(ALIGNMENT, 32)
-    if type(found) is not int or not 0 < found <= LARGEST_ALIGNMENT or found & (found - 1):
+    alignment = values.get(ALIGNMENT, 32)
+    if type(alignment) is not int or not 0 < alignment <= LARGEST_ALIGNMENT or alignment & (alignment - 1):
         raise reader._refused(f"its {ALIGNMENT} is no power of two")
-    return found
+    return alignment
 
 
 def _block(path: Path, number: int) -> tuple[str, int, int]:

@@ -17,7 +17,6 @@ from ..recipe.recipe import Recipe
 from .adapters import add_lora as add_lora  # these are part of this module's own interface
 from .adapters import merged as merged
 from .adapters import put_on as put_on
-from .adapters import unknown_targets as unknown_targets
 from .configs import load_config
 from .directories import ModelFacts as ModelFacts
 from .directories import inspect_model as inspect_model
@@ -26,7 +25,6 @@ from .directories import model_place as model_place
 from .directories import quantisation_method
 from .directories import resolve_model as resolve_model
 from .encoding import Encoder
-from .export import save_model as save_model
 from .fast.fused_layers import fuse_layers
 from .fast.packing import enable_packing
 from .gguf import dequantised, gguf_tokenizer, is_gguf
@@ -38,8 +36,6 @@ from .quantisation import NF4_BLOCK, QUANTISED, narrowest_input, quantisation_op
 from .quantisation import PRECISIONS as PRECISIONS
 from .split_weights import split_weights
 from .stored_types import hold_stored_types, most_stored, restore_stored
-from .weights import weight_files as weight_files
-from .weights import weight_shapes as weight_shapes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig

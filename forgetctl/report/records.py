@@ -97,13 +97,12 @@ class Stage(Part):
 
 
 class Term(Part):
-    """A term of the loss. summary: what it does, where the run says so."""
+    """A term of the loss. What it does is told by `losses.summaries`, since nothing attests what a run says of it."""
 
     name: str
     weight: float
     formula: str
     source: str
-    summary: str | None = None
 
 
 class Objective(Part):
@@ -173,7 +172,7 @@ class Event(Part):
     previous: Digest
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """Everything a report says.
 
@@ -276,8 +275,8 @@ def _distributions(scores: dict[str, Scores]) -> dict[str, dict[str, Floats]]:
 
     Rows that no model saw stand beside them as "holdout", scored by the unlearned model.
     """
-    ratios = {role: found.forget.truth_ratios for role, found in scores.items()}
-    answers = {role: found.forget.per_token for role, found in scores.items()}
+    ratios = {role: scored.forget.truth_ratios for role, scored in scores.items()}
+    answers = {role: scored.forget.per_token for role, scored in scores.items()}
     if "unlearned" in scores and "holdout" in scores["unlearned"].sets:
         answers["holdout"] = scores["unlearned"].sets["holdout"].per_token
     measured = {role: values for role, values in ratios.items() if values is not None}

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..files.plain_text import one_line
+from ..losses.summaries import summaries
 from ..rows.abuse import RULES
 from ..verify.record import Conclusion
 from ..verify.registry import MEASURES
@@ -48,6 +49,7 @@ def view(report: Report) -> dict[str, Any]:
         "history": history(report.events),
         "older_events": max(0, len(report.events) - MOST_EVENTS),
         "digests": list(digests(report)),
+        "summaries": summaries(),
         "lineage": list(lineage(report)),
         "began_with": began_with(report),
         "command": one_line(shlex.join(report.run.argv)),

@@ -9,9 +9,8 @@ from typing import Any
 import yaml
 
 from ..errors import InputError
-from ..files.outside import read_text
+from ..files.outside import is_gguf, read_text
 from ..files.writing import write_bytes
-from ..model.gguf import is_gguf, licence
 from ..recipe.recipe import load_yaml
 from ..runs.run import Run
 from .card import card
@@ -34,6 +33,8 @@ def write_card(run: Run) -> None:
 def _license(start: Path) -> str | None:
     """The licence that the start model's own card states, or its GGUF file, if there is one."""
     if is_gguf(start):
+        from ..model.gguf import licence  # imports torch, which no other card needs
+
         return licence(start)
     file = start / "README.md"
     if not file.is_file():

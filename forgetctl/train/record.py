@@ -43,7 +43,6 @@ def first_record(job: Job, sample: Sample) -> dict[str, Any]:
                     "name": name,
                     "weight": weight,
                     "formula": OBJECTIVES[name].formula,
-                    "summary": OBJECTIVES[name].summary,
                     "source": OBJECTIVES[name].source,
                 }
                 for name, weight in terms.items()

@@ -133,7 +133,7 @@ ADDED = {"optimizer": "adamw", "lora": None}
 
 
 @dataclass(frozen=True, repr=False)
-class Lessons:
+class TrainingRows:
     """Rows to learn, the file that messages name them by, and their digest."""
 
     rows: Sequence[Row]
@@ -166,7 +166,7 @@ def run_reference(options: ReferenceOptions, tuning: Tuning, progress: Progress 
     with ranks.agreed():
         check_shardable(tuning.recipe(seed=1), ranks)
         base = resolve_model(options.base, allow_download=options.allow_download)
-        rows = lessons(options)
+        rows = read_training_rows(options)
         try:
             options.out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -180,7 +180,7 @@ def run_reference(options: ReferenceOptions, tuning: Tuning, progress: Progress 
     return made
 
 
-def lessons(options: ReferenceOptions) -> Lessons:
+def read_training_rows(options: ReferenceOptions) -> TrainingRows:
     """The rows to learn.
 
     Raises InputError for a file of `without` of which no row is among them: nothing would be left out.
@@ -195,11 +195,11 @@ def lessons(options: ReferenceOptions) -> Lessons:
     if not rows:
         raise UsageError("no row is left to learn")
     digest = text_digest(f"{row.context!r} {row.response!r}\n" for row in rows)
-    return Lessons(rows, options.retain, digest)
+    return TrainingRows(rows, options.retain, digest)
 
 
 def make_model(
-    base: Path, lessons: Lessons, tuning: Tuning, seed: int, out: Path, machine: Machine, progress: Progress
+    base: Path, training: TrainingRows, tuning: Tuning, seed: int, out: Path, machine: Machine, progress: Progress
 ) -> bool:
     """Fine-tune `base` and write it to `out`, whole or not at all; False if the same was there already.
 
@@ -210,13 +210,13 @@ def make_model(
     with ranks.agreed():
         facts = inspect_trainable(base)
         base, files = facts.path, ModelFiles.of(facts.path)
-    wanted = ranks.from_first(lambda: _wanted(base, lessons, tuning, seed))
+    wanted = ranks.from_first(lambda: _wanted(base, training, tuning, seed))
     if ranks.from_first(lambda: _made(out, wanted)):
         progress.say(f"{out} is there already, of the same base, rows and settings.")
         return False
     recipe = tuning.recipe(seed)
     with ranks.agreed():
-        encoded = _encoded(facts, lessons, recipe, out, progress)
+        encoded = _encoded(facts, training, recipe, out, progress)
     work = Workload(
         facts=facts,
         rows={"retain": encoded},
@@ -236,11 +236,11 @@ def make_model(
     return True
 
 
-def _wanted(base: Path, lessons: Lessons, tuning: Tuning, seed: int) -> dict[str, Any]:
+def _wanted(base: Path, training: TrainingRows, tuning: Tuning, seed: int) -> dict[str, Any]:
     return {
         "base_sha256": model_digest(base),
-        "rows": len(lessons.rows),
-        "rows_sha256": lessons.digest,
+        "rows": len(training.rows),
+        "rows_sha256": training.digest,
         "settings": tuning.as_record(),
         "seed": seed,
     }
@@ -260,14 +260,14 @@ def _made(out: Path, wanted: dict[str, Any]) -> bool:
     return True
 
 
-def _encoded(facts: ModelFacts, lessons: Lessons, recipe: Recipe, out: Path, progress: Progress) -> list[Encoded]:
+def _encoded(facts: ModelFacts, training: TrainingRows, recipe: Recipe, out: Path, progress: Progress) -> list[Encoded]:
     """The rows' ids, once it is known that the model can be trained on them and saved."""
     refuse_beyond_disk(out, facts.bytes, "the model")
     Placement(facts.path)  # raises for what could not be saved in the end
     if left_out := beside_weights(facts.path).left_out:
         progress.say(left_out_words(left_out))
     encoder = load_encoder(facts, recipe.prompt_format)
-    encoded, _ = encode_rows(encoder, lessons.rows, lessons.origin, facts.context, recipe.max_length)
+    encoded, _ = encode_rows(encoder, training.rows, training.origin, facts.context, recipe.max_length)
     for note in facts.notes:
         progress.say(f"{facts.path}: {note}")
     return encoded

@@ -81,5 +81,5 @@ def _commitment(run: Run, path: Path) -> str:
 def _digest(path: Path) -> str:
     try:
         return file_digest(path)
-    except OSError:
+    except InputError:
         raise InputError(path, "cannot be read, but the run needs it") from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..rows.formats import FileRows, RowFile
 from ..runs.run import Run
-from ..train.options import VerifyOptions
+from .options import VerifyOptions
 from .reading import GivenFiles
 from .record import Given
 from .source import ModelSource, Source

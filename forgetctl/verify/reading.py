@@ -11,7 +11,7 @@ from ..files.outside import is_gguf
 from ..model.score_files import FileKind, read_scores
 from ..model.scores import Role, Scores
 from ..rows.formats import FileRows, RowFile, RowReader
-from ..train.options import VerifyOptions
+from .options import VerifyOptions
 
 
 class GivenFiles(RowReader):

@@ -25,7 +25,6 @@ from ..recipe.recipe import Recipe, load_recipe
 from ..runs.hooks import RunHooks
 from ..runs.run import Run
 from ..train.distributed import main_progress
-from ..train.options import VerifyOptions
 from .basis import TrackedScores, bounds_of, store, tracked_scores, verdict_of
 from .collected import Collected, Kind
 from .earlier_runs import EarlierRun, earlier_inputs, find_earlier
@@ -33,6 +32,7 @@ from .findings import LoadableModels, NotMeasurableError
 from .inputs import model_inputs, row_inputs
 from .judge import conclude
 from .measuring import RowSets, Scorer
+from .options import VerifyOptions
 from .reading import GivenFiles, read
 from .record import Given, OtherVersionError, Verdict
 from .registry import WORKS, work_asked_for

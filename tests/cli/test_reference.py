@@ -26,7 +26,7 @@ from forgetctl.train.callbacks import StopOnSignal
 from forgetctl.train.checkpoints import checkpoint_bytes
 from forgetctl.train.fine_tuning import fine_tune, fine_tuning
 from forgetctl.train.plan import disk_bytes
-from forgetctl.train.reference import ReferenceOptions, Tuning, lessons
+from forgetctl.train.reference import ReferenceOptions, Tuning, read_training_rows
 from forgetctl.train.trainer import ObjectiveTrainer
 from tests.world import write_lines
 
@@ -289,13 +289,13 @@ def test_any_number_of_rows_may_be_learned_and_so_many_left_out(world: Path, tmp
     many = write_lines(tmp_path / "many.jsonl", rows)
     few = write_lines(tmp_path / "few.jsonl", [{"prompt": "What is this?", "response": "x " * 40_000}, rows[0]])
     options = ReferenceOptions(base=str(world / "model"), retain=many, out=tmp_path / "out", also=(few,))
-    assert len(lessons(options).rows) == 10_003
+    assert len(read_training_rows(options).rows) == 10_003
     without = ("--base", world / "model", "--retain", few, "--without", many, "--out", tmp_path / "out")
     refused = CliRunner().invoke(cli, ["reference", *map(str, without)])
     assert refused.exit_code == 2
     assert "has more than 10,000 rows" in refused.stderr
     raised = replace(options, retain=few, also=(), without=(many,), fields=Fields(max_rows=10_001))
-    assert [row.line for row in lessons(raised).rows] == [1]
+    assert [row.line for row in read_training_rows(raised).rows] == [1]
 
 
 def test_the_limits_are_options(world: Path, tmp_path: Path) -> None:

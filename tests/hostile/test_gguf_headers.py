@@ -109,6 +109,19 @@ def test_a_type_that_nobody_knows(kind: int, tmp_path: Path) -> None:
     assert refusal(place) == f"{place}: holds weights of the unknown type {kind}"
 
 
+SCALED = key("llama.rope.scaling.type", 8, text("yarn"))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [header(tensor("rope_freqs.weight")), header(tensor(), keys=(ARCHITECTURE, SCALED))],
+    ids=["factors", "type"],
+)
+def test_scaled_rope_that_would_be_left_out(data: bytes, tmp_path: Path) -> None:
+    place = stored(tmp_path, data)
+    assert refusal(place).startswith(f"{place}: scales RoPE, which transformers does not read")
+
+
 def test_an_architecture_that_transformers_lacks(tmp_path: Path) -> None:
     keys = (key("general.architecture", 8, text("abacus")),)
     place = stored(tmp_path, header(tensor(), keys=keys))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from forgetctl.losses.methods import METHODS, OBJECTIVES, Batch, Rows, WeightedSum
 from forgetctl.losses.npo_paper import ga, npo, rt
+from forgetctl.losses.summaries import summaries
 from tests.verify.complete import complete, cut, gradient, only, rows, tensor
 
 Loss = Callable[[Tensor], Tensor]
@@ -353,3 +354,8 @@ def test_hyperparameters_of_the_terms() -> None:
 
 def test_roles_of_the_terms() -> None:
     assert {name for name, term in OBJECTIVES.items() if term.role == "retain"} == {"rt", "k_rt", "rmu_rt"}
+
+
+def test_what_objectives_do_is_told_without_torch() -> None:
+    assert summaries() == {name: term.summary for name, term in OBJECTIVES.items()}
+    assert all(summaries().values())

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from forgetctl.demo.training import encoder_for
 from forgetctl.errors import ModelError
+from forgetctl.model.export import save_model
 from forgetctl.model.load import (
     add_lora,
     choose_device,
@@ -22,7 +23,6 @@ from forgetctl.model.load import (
     load_tokenizer,
     merged,
     resolve_model,
-    save_model,
     trainable_parameters,
 )
 from forgetctl.model.scoring import score

@@ -17,8 +17,9 @@ from safetensors.torch import load_file, save_file
 from forgetctl.cli.main import cli
 from forgetctl.errors import ModelError
 from forgetctl.files.writing import file_digest, model_digest
+from forgetctl.model.adapters import unknown_targets
 from forgetctl.model.directories import inspect_model
-from forgetctl.model.load import load_model, load_tokenizer, unknown_targets
+from forgetctl.model.load import load_model, load_tokenizer
 from forgetctl.model.merge import run_merge
 from forgetctl.model.scoring import score
 from tests.model.oracles import plain_logp, random_rows

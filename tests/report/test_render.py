@@ -88,10 +88,14 @@ def test_plots_are_labelled_unique_and_reproducible(run_dir: Path) -> None:
 def test_a_term_of_the_loss_is_shown_with_what_it_does(run_dir: Path) -> None:
     record = run_record()
     (term,) = record["objective"]["terms"]
-    assert term["source"] in html(run_dir).text  # a run that does not say what the term does
-    term["summary"] = OBJECTIVES["npo"].summary
+    assert f"{OBJECTIVES['npo'].summary} {term['source']}" in " ".join(html(run_dir).text.split())
+    term["summary"] = "What the signer would like it to be."  # nothing attests it
     write(run_dir, "run.json", record)
     assert f"{OBJECTIVES['npo'].summary} {term['source']}" in " ".join(html(run_dir).text.split())
+    assert term["summary"] not in html(run_dir).text
+    term["name"] = "a term of another version"
+    write(run_dir, "run.json", record)
+    assert term["source"] in html(run_dir).text
 
 
 def test_a_page_is_told_apart_into_its_plots_and_all_around_them(run_dir: Path) -> None:

@@ -34,23 +34,23 @@ def measure(scores: Collected, bounds: Bounds) -> ForgetQuality | None:
     ours, theirs = scores.unlearned.forget.truth_ratios, scores.reference.forget.truth_ratios
     if ours is None or theirs is None:
         return None
-    found = ks(ours, theirs)
+    compared = ks(ours, theirs)
     perturbed = scores.unlearned.perturbed
-    return ForgetQuality(D=found.D, p=found.p, n=found.n, variant=TRUTH_RATIO_VARIANT, perturbed=perturbed)
+    return ForgetQuality(D=compared.D, p=compared.p, n=compared.n, variant=TRUTH_RATIO_VARIANT, perturbed=perturbed)
 
 
-def why_missing(found: ForgetQuality | None, scores: Collected) -> dict[str, str]:
+def why_missing(finding: ForgetQuality | None, scores: Collected) -> dict[str, str]:
     """Without truth ratios those have a reason of their own."""
     return {"forget_quality": "there is no reference"} if scores.reference is None else {}
 
 
-def table(found: ForgetQuality | None, shown: Shown) -> Iterable[Table]:
+def table(finding: ForgetQuality | None, shown: Shown) -> Iterable[Table]:
     """D, p and n."""
-    if found is None:
+    if finding is None:
         return ()
-    how = f"{found.variant} mean" + (f", wrong answers from: {found.perturbed}" if found.perturbed else "")
+    how = f"{finding.variant} mean" + (f", wrong answers from: {finding.perturbed}" if finding.perturbed else "")
     words = f"Two-sample KS test of the truth ratios ({how})."
-    values = cell(found.D, f"p = {p_value(found.p)}", f"n = {number(found.n)}")
+    values = cell(finding.D, f"p = {p_value(finding.p)}", f"n = {number(finding.n)}")
     return tables_of(CAPTION, COLUMNS, [Row("TOFU forget quality", words, (values,))])
 
 
@@ -61,5 +61,5 @@ MEASURE = Measure(
     heading=HEADING,
     table=table,
     why_missing=why_missing,
-    public=lambda found: found,
+    public=lambda finding: finding,
 )
