@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
-from ..errors import InputError, Interrupted, RunError, UsageError
+from ..errors import InputError, RunError, UsageError
 from ..files.disk import free_bytes, refuse_beyond_disk, unmade
 from ..files.folders import whole_folder
 from ..files.writing import (
@@ -35,7 +35,6 @@ from ..model.hardware import versions
 from ..model.host import undisturbed
 from ..model.load import (
     ModelFacts,
-    add_lora,
     choose_device,
     inspect_trainable,
     load_encoder,
@@ -52,12 +51,20 @@ from ..rows.formats import Fields, RowFile, read_rows
 from ..rows.row import Row
 from ..runs.layout import PROGRESS_LOG
 from .callbacks import Figures
-from .checkpoints import checkpoint_step, last_checkpoint
+from .checkpoints import checkpoint_bytes
 from .distributed import main_progress
 from .fine_tuning import fine_tuning, fine_tuning_task
 from .plan import ComputePlan, OtherPlanError, Workload, disk_bytes, make_plan, memory_limit, training_dtype
+from .resuming import Resumption, say_halved
 from .schedule import MicroBatchLimits
-from .trainer import ObjectiveTrainer, TrainingHooks, TrainingSetup, check_shardable, put_together
+from .trainer import (
+    ObjectiveTrainer,
+    TrainingHooks,
+    TrainingSetup,
+    check_shardable,
+    put_together,
+    with_adapters,
+)
 
 OPTIONS = frozenset({"--optimizer", "--max-length", "--lora"})
 """Options of the command that make do with less memory."""
@@ -339,39 +346,42 @@ def _train(attempt: _Attempt, work: Workload, files: ModelFiles, plan: ComputePl
         model = _load(work, work.device)
         files.check()  # the digest in the record is of what was loaded
     torch.manual_seed(recipe.seed)  # adapters start from random numbers
-    model = _adapted(model, recipe)
-    checkpoint = ranks.from_first(lambda: last_checkpoint(attempt.checkpoints, progress.say))
-    step = 0 if checkpoint is None else checkpoint_step(checkpoint)
+    model = with_adapters(model, recipe)
+    resumption = Resumption.find(attempt.checkpoints, ranks, progress, attempt.out.name)
+    checkpoints = _place_of_checkpoints(attempt, work, resumption, progress)
     with progress.bar(f"Training {attempt.out.name}", 0) as bar:
 
         def halved(limits: MicroBatchLimits, step: int) -> None:
-            progress.say(f"Step {step} did not fit into the memory: going on with {limits.tokens} tokens at once.")
+            say_halved(progress, limits, step)
             attempt.keep(replace(plan, limits=limits))
 
         setup = TrainingSetup(
-            recipe=recipe, plan=plan, checkpoints=_place_of_checkpoints(attempt, work, progress), ranks=ranks
+            recipe=recipe,
+            plan=plan,
+            checkpoints=checkpoints,
+            ranks=ranks,
+            remedy=lambda rows: f"repeat the command with --micro-batch {rows}",
         )
         hooks = TrainingHooks(on_step=lambda figures: _show(bar, figures), on_halved=halved)
         trainer = ObjectiveTrainer(model, fine_tuning_task(work.rows["retain"]), setup, hooks)
-        bar.resize(trainer.total_steps, step)
-        if checkpoint is not None:
-            progress.say(f"Continuing {attempt.out.name} after step {step}.")
-        reached = trainer.train_from(checkpoint)
-    if reached < trainer.total_steps:
-        raise Interrupted(
-            f"stopped after step {reached} of {trainer.total_steps} of {attempt.out}; the same command goes on from "
-            "there"
-        )
+        then = "goes on from there" if checkpoints else _without_checkpoints(resumption)
+        resumption.train(trainer, bar, f"the same command {then}", str(attempt.out))
     return _Trained(model, trainer.whole_weights() if ranks.sharded else None)
 
 
-def _place_of_checkpoints(attempt: _Attempt, work: Workload, progress: Progress) -> Path | None:
-    """None where they do not fit on the disk: a training that is interrupted then begins again."""
+def _place_of_checkpoints(attempt: _Attempt, work: Workload, resumption: Resumption, progress: Progress) -> Path | None:
+    """None where they do not fit on the disk beside those that are there, whose place new ones take: a training that is
+    interrupted then goes on from where it goes on now."""
     needed = disk_bytes(work.facts, work.recipe)
-    if attempt.ranks.from_first(lambda: free_bytes(attempt.folder) >= needed):
+    if attempt.ranks.from_first(lambda: free_bytes(attempt.folder) + checkpoint_bytes(attempt.checkpoints) >= needed):
         return attempt.checkpoints
-    progress.say("The disk has no room for checkpoints: what is interrupted begins again.")
+    progress.say(f"The disk has no room for checkpoints: what is interrupted {_without_checkpoints(resumption)}.")
     return None
+
+
+def _without_checkpoints(resumption: Resumption) -> str:
+    """What becomes of a training that is interrupted and wrote none, in words."""
+    return "begins again" if resumption.checkpoint is None else f"goes on after step {resumption.step} again"
 
 
 def _show(bar: Bar, figures: Figures) -> None:
@@ -382,15 +392,11 @@ def _load(work: Workload, where: torch.device) -> Model:
     return load_for_training(work.facts, where, work.recipe, training_dtype(work.recipe, work.facts, work.device))
 
 
-def _adapted(model: Model, recipe: Recipe) -> Model:
-    return add_lora(model, recipe.lora) if recipe.lora else model
-
-
 def _save(trained: _Trained, work: Workload, attempt: _Attempt) -> None:
     """Write the model with its record, and forget how it was made."""
     out = attempt.out
     model = put_together(
-        trained.model, trained.weights, lambda: _adapted(_load(work, torch.device("cpu")), work.recipe)
+        trained.model, trained.weights, lambda: with_adapters(_load(work, torch.device("cpu")), work.recipe)
     )
     with whole_folder(out) as draft:
         save_model(model, work.facts, draft)

@@ -19,11 +19,15 @@ from forgetctl.cli import terminal as console
 from forgetctl.cli.main import cli
 from forgetctl.files.writing import model_digest
 from forgetctl.model.encoding import Encoder
-from forgetctl.model.load import load_model, load_tokenizer
+from forgetctl.model.load import inspect_trainable, load_model, load_tokenizer
 from forgetctl.recipe.recipe import LORA_RECIPE, load_recipe
 from forgetctl.rows.formats import Fields, read_rows
+from forgetctl.train.callbacks import StopOnSignal
+from forgetctl.train.checkpoints import checkpoint_bytes
 from forgetctl.train.fine_tuning import fine_tune, fine_tuning
-from forgetctl.train.reference import ReferenceOptions, read_training_rows
+from forgetctl.train.plan import disk_bytes
+from forgetctl.train.reference import ReferenceOptions, Tuning, read_training_rows
+from forgetctl.train.trainer import ObjectiveTrainer
 from tests.world import write_lines
 
 LORA = load_recipe(LORA_RECIPE).lora
@@ -184,6 +188,51 @@ def test_where_checkpoints_have_no_room_there_are_none(
     done = train(world, tmp_path)
     assert done.exit_code == 0, done.output
     assert "The disk has no room for checkpoints: what is interrupted begins again." in done.stderr
+    assert same(weights(tmp_path / "seed-1"), weights(made / "seed-1"))
+
+
+def stopped(world: Path, out: Path, *more: str) -> Result:
+    """A command that a signal stops after its third step."""
+
+    def stop(self: StopOnSignal, args: Any, state: Any, control: Any, **others: Any) -> None:
+        self.asked = self.asked or state.global_step >= 3
+        plain(self, args, state, control, **others)
+
+    plain = StopOnSignal.on_step_end
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StopOnSignal, "on_step_end", stop)
+        done = train(world, out, *more)
+    assert done.exit_code == 130, done.output
+    assert "stopped after step 3 of " in done.stderr
+    return done
+
+
+def test_stopped_without_room_for_checkpoints_it_begins_again(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("forgetctl.train.reference.free_bytes", lambda _: 10_000)
+    done = stopped(world, tmp_path)
+    assert f"of {tmp_path / 'seed-1'}; the same command begins again" in done.stderr
+    assert not list((tmp_path / ".seed-1-training").glob("checkpoints/*"))
+
+
+def test_checkpoints_that_are_there_count_as_room_for_new_ones(
+    made: Path, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "the same command goes on from there" in stopped(world, tmp_path).stderr
+    needed = disk_bytes(inspect_trainable(world / "model"), Tuning(epochs=2).recipe(seed=1))
+    there = checkpoint_bytes(tmp_path / ".seed-1-training" / "checkpoints")
+    assert 0 < there < needed
+    with monkeypatch.context() as patch:
+        patch.setattr("forgetctl.train.reference.free_bytes", lambda _: 10_000)
+        patch.setattr(ObjectiveTrainer, "train_from", lambda *_: 3)  # as if it were stopped at once
+        done = train(world, tmp_path)
+    assert "what is interrupted goes on after step 3 again." in done.stderr
+    assert "the same command goes on after step 3 again" in done.stderr
+    monkeypatch.setattr("forgetctl.train.reference.free_bytes", lambda _: needed - there)
+    done = train(world, tmp_path)
+    assert "Continuing seed-1 after step 3." in done.stderr
+    assert "no room" not in done.stderr
     assert same(weights(tmp_path / "seed-1"), weights(made / "seed-1"))
 
 
