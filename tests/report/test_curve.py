@@ -25,8 +25,8 @@ def curve(*points: dict[str, Any]) -> Curve:
     return Curve.model_validate({"score": "answer log-prob", "points": points})
 
 
-def tables(found: Curve | None) -> tuple[Table, ...]:
-    return tuple(table(found, Shown(Bounds(), {})))
+def tables(finding: Curve | None) -> tuple[Table, ...]:
+    return tuple(table(finding, Shown(Bounds(), {})))
 
 
 def panels(svg: str | None) -> set[str]:
