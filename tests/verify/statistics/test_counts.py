@@ -190,7 +190,7 @@ def test_rows_of_an_equal_model_stand_out_either_way_alike() -> None:
     assert stats.binomtest(more, more + fewer).pvalue > 1e-3
 
 
-@pytest.mark.parametrize(("moved", "way"), [([], []), ([1.0], [1.0, 2.0]), ([1.0, 2.0], [1.0])])
+@pytest.mark.parametrize(("moved", "to_start"), [([], []), ([1.0], [1.0, 2.0]), ([1.0, 2.0], [1.0])])
 def test_standing_out_of_different_lengths(moved: list[float], to_start: list[float]) -> None:
     with pytest.raises(ValueError, match="differences, but"):
         standing_out(moved, to_start)
