@@ -199,8 +199,8 @@ def read_records(folder: Path) -> Report:
     if run is None:
         raise RunError(f"{place.record_file}: is missing, so this is not a run directory")
     verdict = _verdict(place.verdict_file, run.kind)  # first: of another version it says what to do
-    found = {role: _load(Scores, place.scores_file(role)) for role in ROLES}
-    scores = {role: score for role, score in found.items() if score is not None}
+    stored = {role: _load(Scores, place.scores_file(role)) for role in ROLES}
+    scores = {role: score for role, score in stored.items() if score is not None}
     recipe = _text(place.recipe_file)
     # A resumed run repeats steps; the last one counts.
     steps = {step.step: step for step in _lines(Step, place.log_file)}

@@ -96,7 +96,7 @@ def check_length(sets: RowSets, recipe: Recipe, path: Path) -> None:
             raise UsageError(f"{error} (model {path})") from None
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Scorer:
     """Scores models on the same rows. Keeps the verified model's final states for the KL divergences.
 
