@@ -63,7 +63,7 @@ class Silent:
         yield self
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Pace:
     """How far a job is, as a line a minute. started: seconds on the clock whose times the methods take; total: 0 for a
     number of steps that is not known."""
@@ -73,10 +73,10 @@ class Pace:
     started: float
     done: int = 0
     _before: int = field(default=0, init=False)
-    _told: float = field(init=False)
+    _said_at: float = field(init=False)
 
     def __post_init__(self) -> None:
-        self._told = self.started
+        self._said_at = self.started
 
     def resize(self, total: int, done: int = 0) -> None:
         """Set how many steps there are, and how many were done before this job began."""
@@ -85,9 +85,9 @@ class Pace:
 
     def due(self, now: float) -> str | None:
         """The line, if a minute has passed since the last one, or since the start."""
-        if now - self._told < INTERVAL:
+        if now - self._said_at < INTERVAL:
             return None
-        self._told = now
+        self._said_at = now
         return self.line(now)
 
     def line(self, now: float) -> str:

@@ -1,8 +1,9 @@
-"""The design's directions, read off the imports: what may import what, and no circle of files."""
+"""The design's directions, read off the imports: what may import what, and no circle of files; and its names."""
 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -58,6 +59,22 @@ HOMES = {
     "yaml": {"files/plain_yaml.py", "recipe", "report", "studies/settings.py"},
 }
 """Where a library may be imported."""
+
+
+HOUSE_WORDS = frozenset(
+    (
+        "bystander bystanders fit fits found gate gates lean lesson lessons load loads sheet sheets tell telling tells "
+        "told way ways worth"
+    ).split()
+)
+"""No names: the field has a term for each of them, or the thing has a name of its own."""
+VERBS = {"load"}
+"""Which a function may begin with."""
+TERMS = {("model/fast/fused_layers.py", "gate")}
+"""Where such a word is the field's own: SwiGLU's gate."""
+BY_POSITION = {"Row"}
+"""Made by the hundred, from line, context and response; its other fields take keywords alone."""
+MOST_BY_POSITION = 4
 
 
 def name_of(path: Path) -> str:
@@ -140,3 +157,93 @@ def test_reports_are_made_without_torch() -> None:
     modules = [f"forgetctl.{name}" for name in NAMES if room(name) == "report"]
     script = f"import sys, {', '.join(modules)}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def is_field(node: ast.stmt) -> bool:
+    return isinstance(node, ast.AnnAssign) and not any(
+        word in ast.unparse(node.annotation) for word in ("ClassVar", "KW_ONLY")
+    )
+
+
+def wide_by_position(tree: list[ast.AST]) -> set[str]:
+    """Dataclasses with more fields than anybody can keep in order, their own and those of bases in the same module."""
+    classes = {node.name: node for node in tree if isinstance(node, ast.ClassDef)}
+
+    def fields(node: ast.ClassDef) -> int:
+        bases = [classes[base.id] for base in node.bases if isinstance(base, ast.Name) and base.id in classes]
+        return sum(map(is_field, node.body)) + sum(map(fields, bases))
+
+    return {
+        name
+        for name, node in classes.items()
+        for decorator in map(ast.unparse, node.decorator_list)
+        if decorator.startswith("dataclass") and "kw_only=True" not in decorator and fields(node) > MOST_BY_POSITION
+    }
+
+
+def declared(tree: list[ast.AST]) -> Iterator[tuple[str, set[str]]]:
+    """Names of functions, classes, parameters and attributes, and those of a module itself, each in its words."""
+    for node in tree:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.name, words(node.name) - VERBS
+        elif isinstance(node, ast.arg):
+            yield node.arg, words(node.arg)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.attr, words(node.attr)
+        if isinstance(node, ast.ClassDef):
+            yield node.name, words(node.name)
+        if isinstance(node, ast.ClassDef | ast.Module):
+            for statement in node.body:
+                targets = (
+                    statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+                )
+                for target in targets:
+                    if isinstance(target, ast.Name):
+                        yield target.id, words(target.id)
+
+
+def words(name: str) -> set[str]:
+    return set(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower().split("_"))
+
+
+def house_words(tree: list[ast.AST]) -> set[str]:
+    return {name for name, parts in declared(tree) if parts & HOUSE_WORDS}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_names_are_words_of_the_field_and_wide_dataclasses_take_keywords(path: Path) -> None:
+    terms = {name for file, name in TERMS if file == path.relative_to(PACKAGE).as_posix()}
+    assert house_words(parsed(path)) == terms
+    assert wide_by_position(parsed(path)) <= BY_POSITION
+
+
+SEEN = """
+_told = 1
+
+@dataclass(frozen=True)
+class Narrow:
+    a: int
+    b: int
+    c: int
+    none: ClassVar[int]
+
+@dataclass(frozen=True)
+class WorthSheet(Narrow):
+    lean: int
+    e: int
+
+@dataclass(frozen=True, kw_only=True)
+class Keywords(WorthSheet):
+    f: int
+
+def load_model(found, *, way_back): ...
+
+def tell(self):
+    self.gate = turned
+"""
+
+
+def test_the_scan_sees_what_it_looks_for() -> None:
+    tree = list(ast.walk(ast.parse(SEEN)))
+    assert house_words(tree) == {"_told", "WorthSheet", "lean", "found", "way_back", "tell", "gate"}
+    assert wide_by_position(tree) == {"WorthSheet"}

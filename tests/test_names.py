@@ -136,7 +136,7 @@ def test_records_and_pages_hold_no_name_that_breaks_a_line(tmp_path: Path) -> No
         assert [line for line in text.splitlines() if line.strip().startswith(FORGED)] == [], name
         assert "\u202e" not in text, name
         assert "\x1b" not in text, name
-    assert exit_code(run_audit(AuditOptions(bundle, (tmp_path / "key.pub",)))) == 0
+    assert exit_code(run_audit(AuditOptions(bundle=bundle, keys=(tmp_path / "key.pub",)))) == 0
     run_purge(plan_purge(PurgeOptions(run.path, keys=True)))
     assert "\u202e" not in run.events_file.read_text()
 

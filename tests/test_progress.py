@@ -17,7 +17,7 @@ from forgetctl.progress import Pace, in_words
 
 
 def test_the_first_line_comes_after_a_minute_and_then_one_a_minute() -> None:
-    pace = Pace("Training seed-1", 400, started=1000.0)
+    pace = Pace(title="Training seed-1", total=400, started=1000.0)
     told = []
     for second in range(1, 300):
         pace.done += 1
@@ -33,7 +33,7 @@ def test_the_first_line_comes_after_a_minute_and_then_one_a_minute() -> None:
 
 def test_what_is_left_is_reckoned_from_what_this_job_did() -> None:
     """300 of 400 were done before; 20 more took 10 minutes, so the other 80 take 40."""
-    pace = Pace("Unlearning", 0, started=0.0)
+    pace = Pace(title="Unlearning", total=0, started=0.0)
     pace.resize(400, 300)
     assert pace.line(600.0) == "Unlearning: 300 of 400 after 10 min"
     pace.done += 20
@@ -41,7 +41,7 @@ def test_what_is_left_is_reckoned_from_what_this_job_did() -> None:
 
 
 def test_a_number_of_steps_that_is_not_known() -> None:
-    assert Pace("Scoring the refusals", 0, started=0.0, done=1234).line(61.0) == (
+    assert Pace(title="Scoring the refusals", total=0, started=0.0, done=1234).line(61.0) == (
         "Scoring the refusals: 1,234 after 1 min"
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from .options import PATH, common, json_option, row_options
 
 if TYPE_CHECKING:
     from ..rows.formats import Fields
+    from ..seal.prove import Proof
     from .terminal import TerminalProgress
 
 
@@ -32,11 +32,20 @@ def prove(
 
     proofs = run_prove(bundle, rows, commit_key, fields)
     if as_json:
-        click.echo(json.dumps([asdict(proof) for proof in proofs], indent=1))
+        click.echo(json.dumps([_record(proof) for proof in proofs], indent=1))
     else:
         for proof in proofs:
             where = f"line {proof.request_line} of request {proof.request or '(without an id)'}"
-            words = f"was in the request: {where}" if proof.found else "was not in the request of this key"
+            words = f"was in the request: {where}" if proof.proved else "was not in the request of this key"
             click.echo(one_line(f"{rows}:{proof.line}: {words}"))
         progress.say("Whether the bundle is sound, and whose it is, is shown by: forgetctl audit")
-    click.get_current_context().exit(0 if all(proof.found for proof in proofs) else 1)
+    click.get_current_context().exit(0 if all(proof.proved for proof in proofs) else 1)
+
+
+def _record(proof: Proof) -> dict[str, int | bool | str | None]:
+    return {
+        "line": proof.line,
+        "found": proof.proved,
+        "request": proof.request,
+        "request_line": proof.request_line,
+    }

@@ -130,7 +130,7 @@ def add(
     request = begin(request_id, jurisdiction, given.details(), today)
     with Register.open(path, create=True) as register:
         added = register.add(request)
-    _tell(added, today, as_json)
+    _echo(added, today, as_json)
 
 
 @requests.command()
@@ -153,14 +153,14 @@ def update(progress: TerminalProgress, given: Given, *, request_id: str, path: P
     today, details = date.today(), given.details()
     with Register.open(path) as register:
         changed = register.update(request_id, details, today)
-    _tell(changed, today, as_json)
+    _echo(changed, today, as_json)
 
 
 @requests.command()
 @click.argument("request_id", metavar="ID")
 @click.option("--reason", required=True, metavar="TEXT", help="Why it takes longer, as the person was told.")
 @click.option("--until", type=DAY, metavar="DATE", help="The new last day; only where the law is other.")
-@click.option("--told", type=DAY, metavar="DATE", help="When the person was told.  [default: today]")
+@click.option("--told", "informed", type=DAY, metavar="DATE", help="When the person was told.  [default: today]")
 @register_option
 @json_option
 @common
@@ -170,7 +170,7 @@ def extend(
     request_id: str,
     reason: str,
     until: datetime | None,
-    told: datetime | None,
+    informed: datetime | None,
     path: Path,
     as_json: bool,
 ) -> None:
@@ -182,8 +182,8 @@ def extend(
 
     today = date.today()
     with Register.open(path) as register:
-        extended = register.extend(request_id, reason, _day(until), today, _day(told))
-    _tell(extended, today, as_json)
+        extended = register.extend(request_id, reason, _day(until), today, _day(informed))
+    _echo(extended, today, as_json)
 
 
 @requests.command()
@@ -200,7 +200,7 @@ def unbind(progress: TerminalProgress, *, request_id: str, run: str, reason: str
     today = date.today()
     with Register.open(path) as register:
         left = register.unbind_run(request_id, run, reason)
-    _tell(left, today, as_json)
+    _echo(left, today, as_json)
 
 
 @requests.command()
@@ -236,7 +236,7 @@ def close(
     today = date.today()
     with Register.open(path) as register:
         closed = register.close(request_id, decision, approver, exceptions, today)
-    _tell(closed, today, as_json)
+    _echo(closed, today, as_json)
 
 
 @requests.command()
@@ -286,7 +286,7 @@ def _day(given: datetime | None) -> date | None:
     return given.date() if given else None
 
 
-def _tell(request: Request, today: date, as_json: bool) -> None:
+def _echo(request: Request, today: date, as_json: bool) -> None:
     if as_json:
         _echo_json(_full(request, today))
     else:

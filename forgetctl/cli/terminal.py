@@ -61,8 +61,8 @@ class TerminalProgress:
     @contextmanager
     def bar(self, title: str, total: int) -> Iterator[Bar]:
         """Show a bar, or tell how far it is every minute where a bar could only spoil a log."""
-        pace = Pace(title, total, time.monotonic())
-        with self._telling(pace):
+        pace = Pace(title=title, total=total, started=time.monotonic())
+        with self._saying(pace):
             if not self.console.is_terminal or self.console.quiet:
                 yield _Counted(pace)
                 return
@@ -77,14 +77,14 @@ class TerminalProgress:
                 yield _RichBar(pace, progress, progress.add_task(one_line(title), total=total or None, note=""))
 
     @contextmanager
-    def _telling(self, pace: Pace) -> Iterator[None]:
+    def _saying(self, pace: Pace) -> Iterator[None]:
         """Tell it from a thread, since a single step may take longer than a minute."""
         ended = threading.Event()
 
         def watch() -> None:
             while not ended.wait(LOOKING):
                 if line := pace.due(time.monotonic()):
-                    self._tell(line)
+                    self._say(line)
 
         watching = threading.Thread(target=watch, daemon=True)
         watching.start()
@@ -94,7 +94,7 @@ class TerminalProgress:
             ended.set()
             watching.join()
 
-    def _tell(self, line: str) -> None:
+    def _say(self, line: str) -> None:
         if not self.console.is_terminal:
             self.say(line)
         if self.log is None:

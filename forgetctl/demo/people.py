@@ -24,7 +24,7 @@ HOBBIES = ("archery", "baking", "chess", "diving", "fencing", "gardening", "pain
 DIGITS = 3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Person:
     """One invented employee."""
 

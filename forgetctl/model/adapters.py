@@ -104,8 +104,8 @@ def adapted_weights(model: AdaptedModel) -> dict[str, Any]:
 def own_weights(model: Model) -> dict[str, torch.Tensor]:
     """Weights and buffers of a model, wrapped with adapters or not, by their names in a model without."""
     plain = model.get_base_model() if is_adapted(model) else model
-    found = (*plain.named_parameters(remove_duplicate=False), *plain.named_buffers())
-    return {_own_name(name): weight for name, weight in found}
+    weights = (*plain.named_parameters(remove_duplicate=False), *plain.named_buffers())
+    return {_own_name(name): weight for name, weight in weights}
 
 
 def _own_name(name: str) -> str:
@@ -174,10 +174,10 @@ def _multiplies(kind: Any) -> bool:
         nn.Module.__init__(layer)
         layer.weight, layer.bias = nn.Parameter(weight, requires_grad=False), None
         try:
-            found = kind.forward(layer, states)
+            product = kind.forward(layer, states)
         except (AttributeError, TypeError, ValueError, RuntimeError):  # it expects more than a layer has
             return False
-    return isinstance(found, torch.Tensor) and torch.equal(found, states @ weight.T)
+    return isinstance(product, torch.Tensor) and torch.equal(product, states @ weight.T)
 
 
 def unfit_layers(model: Model) -> list[str]:

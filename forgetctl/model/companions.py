@@ -82,9 +82,9 @@ def companions(model: Path, weights: Collection[str]) -> Companions:
 
     Raises ModelError if a file that a model needs is behind such a link.
     """
-    found = [(file, file.relative_to(model).as_posix()) for file in _files(model, model)]
+    files = [(file, file.relative_to(model).as_posix()) for file in _files(model, model)]
     copied, left_out = [], []
-    for file, name in found:
+    for file, name in files:
         if name in weights:
             continue
         if _belongs(file, model):

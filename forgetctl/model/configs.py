@@ -51,12 +51,12 @@ def load_config(path: Path) -> PreTrainedConfig:
     from huggingface_hub.errors import StrictDataclassError
 
     try:
-        found: PreTrainedConfig = _read(path)
+        config: PreTrainedConfig = _read(path)
     except (StrictDataclassError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         where = "metadata" if is_gguf(path) else "config.json"
         why = f"transformers refuses its {where} ({type(error).__name__})"
         raise ModelError(f"{path}: cannot be loaded, {why}") from None
-    return found
+    return config
 
 
 def _read(path: Path) -> Any:

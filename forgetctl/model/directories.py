@@ -198,13 +198,13 @@ def _text_config(path: Path) -> Any:
 
 def _count(path: Path, config: Any, *names: str) -> int | None:
     """The first of these that a config has. Raises ModelError if it is no number of anything."""
-    name, found = next(((n, v) for n in names if (v := getattr(config, n, None)) is not None), ("", None))
-    if found is None:
+    name, count = next(((n, v) for n in names if (v := getattr(config, n, None)) is not None), ("", None))
+    if count is None:
         return None
-    if type(found) is not int or not 0 < found < 2**31:
+    if type(count) is not int or not 0 < count < 2**31:
         where = path if is_gguf(path) else path / "config.json"
         raise ModelError(f"{where}: has no usable {name}")
-    return found
+    return count
 
 
 def _stop_ids(path: Path, config: Any) -> tuple[int, ...]:

@@ -48,11 +48,11 @@ class Encoded:
         """
         if not 1 <= overlap < length - lead or self.start >= length:
             raise ValueError(f"no token to score in windows of {length} that overlap by {overlap}, {lead} in front")
-        found, end = [Encoded(self.ids[:length], self.start, self.continues)], length
+        windows, end = [Encoded(self.ids[:length], self.start, self.continues)], length
         while end < len(self.ids):
             begin, end = end - overlap, end - overlap + length - lead
-            found.append(Encoded((*self.ids[:lead], *self.ids[begin:end]), lead + overlap, continues=True))
-        return found
+            windows.append(Encoded((*self.ids[:lead], *self.ids[begin:end]), lead + overlap, continues=True))
+        return windows
 
     def __repr__(self) -> str:
         return f"Encoded({len(self.ids)} tokens, {self.tokens} scored)"

@@ -142,12 +142,12 @@ def _write_weights(trained: Trained, placement: Placement, directory: Path) -> N
         for name in placement.untouched:
             _copy(stored[name], files)
         for part in placement.parts:
-            found = trained(part, lambda part=part: start_weights(placement, part))  # type: ignore[misc]
-            if found is None:
+            weights = trained(part, lambda part=part: start_weights(placement, part))  # type: ignore[misc]
+            if weights is None:
                 for name in part.stored:
                     _copy(stored[name], files)
                 continue
-            for name, weight in placement.to_files(part, found).items():
+            for name, weight in placement.to_files(part, weights).items():
                 _write(weight, stored[name], files)
 
 

@@ -159,8 +159,11 @@ def _fastest_mode(model: Model) -> GenerateMode:
         GenerateMode(cached=cached, batched=batched) for cached, batched in ((True, True), (True, False), (False, True))
     ]
     for mode in modes:
-        found = _generated_logits(model, ids, mode)
-        if found is not None and (found - expected).abs().max() <= torch.finfo(model.dtype).eps ** 0.5 * expected.std():
+        logits = _generated_logits(model, ids, mode)
+        if (
+            logits is not None
+            and (logits - expected).abs().max() <= torch.finfo(model.dtype).eps ** 0.5 * expected.std()
+        ):
             return mode
     return GenerateMode(cached=False, batched=False)
 

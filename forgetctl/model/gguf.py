@@ -114,11 +114,11 @@ def lone_gguf(folder: Path) -> Path | None:
     """
     if (folder / "config.json").exists() or any(folder.glob("*.safetensors")):
         return None
-    found = sorted(path for path in folder.iterdir() if is_gguf(path))
-    if len(found) > 1:
-        names = ", ".join(path.name for path in found[:3]) + (" ..." if len(found) > 3 else "")
-        raise ModelError(f"{folder}: holds {len(found)} GGUF files ({names}); name the one that is meant")
-    return found[0] if found else None
+    files = sorted(path for path in folder.iterdir() if is_gguf(path))
+    if len(files) > 1:
+        names = ", ".join(path.name for path in files[:3]) + (" ..." if len(files) > 3 else "")
+        raise ModelError(f"{folder}: holds {len(files)} GGUF files ({names}); name the one that is meant")
+    return files[0] if files else None
 
 
 def read_gguf(path: Path) -> GgufHeader:
@@ -273,10 +273,10 @@ def _check_rope(path: Path, header: GgufHeader) -> None:
 
 
 def _alignment(reader: _Reader, values: Mapping[str, Any]) -> int:
-    found = values.get(ALIGNMENT, 32)
-    if type(found) is not int or not 0 < found <= LARGEST_ALIGNMENT or found & (found - 1):
+    alignment = values.get(ALIGNMENT, 32)
+    if type(alignment) is not int or not 0 < alignment <= LARGEST_ALIGNMENT or alignment & (alignment - 1):
         raise reader._refused(f"its {ALIGNMENT} is no power of two")
-    return found
+    return alignment
 
 
 def _block(path: Path, number: int) -> tuple[str, int, int]:

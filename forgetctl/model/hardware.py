@@ -30,8 +30,8 @@ def peak_memory(device: torch.device) -> int:
     """Highest memory so far in bytes: of the accelerator where there is one, else of the process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    if (found := _peak_since_start()) is not None:
-        return found
+    if (peak := _peak_since_start()) is not None:
+        return peak
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
@@ -42,5 +42,5 @@ def _peak_since_start() -> int | None:
         status = Path("/proc/self/status").read_text()
     except OSError:
         return None
-    found = re.search(r"^VmHWM:\s*(\d+) kB$", status, re.MULTILINE)
-    return int(found[1]) * 1024 if found else None
+    line = re.search(r"^VmHWM:\s*(\d+) kB$", status, re.MULTILINE)
+    return int(line[1]) * 1024 if line else None

@@ -110,8 +110,8 @@ def _logits(model: Model) -> Tensor:
     return logits
 
 
-def _alike(found: Tensor, expected: Tensor) -> bool:
-    return found.shape == expected.shape and bool((found - expected).abs().max() <= ALIKE * expected.std())
+def _alike(given: Tensor, expected: Tensor) -> bool:
+    return given.shape == expected.shape and bool((given - expected).abs().max() <= ALIKE * expected.std())
 
 
 @contextmanager

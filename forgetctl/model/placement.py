@@ -68,12 +68,12 @@ class Placement:
         """A part's weights in the model as they are stored."""
         if part.pattern is None:
             return {part.stored[0]: tensors[part.weights[0]]}
-        found, prefix = self._rules.revert(tensors), f"{self.model.base_model_prefix}."
-        if found.keys() != set(part.stored):  # loading adds or drops it where the files lack or have it
-            stripped = {name.removeprefix(prefix): tensor for name, tensor in found.items()}
-            added = {prefix + name: tensor for name, tensor in found.items()}
-            found = next((each for each in (stripped, added) if each.keys() == set(part.stored)), found)
-        return found
+        reverted, prefix = self._rules.revert(tensors), f"{self.model.base_model_prefix}."
+        if reverted.keys() != set(part.stored):  # loading adds or drops it where the files lack or have it
+            stripped = {name.removeprefix(prefix): tensor for name, tensor in reverted.items()}
+            added = {prefix + name: tensor for name, tensor in reverted.items()}
+            reverted = next((each for each in (stripped, added) if each.keys() == set(part.stored)), reverted)
+        return reverted
 
     def _place(self) -> tuple[tuple[Part, ...], tuple[str, ...]]:
         parts: dict[str, Part] = {}

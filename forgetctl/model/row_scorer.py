@@ -98,14 +98,14 @@ class RowScorer:
             scored = score_tokens(self.model, some, self._counted(some))
             return [_joined(parts) for parts in by_row(some, scored)]
 
-        found = in_shares(self.ranks, _lengths(windows), compute)
+        scores = in_shares(self.ranks, _lengths(windows), compute)
         return {
-            "answer_logp": [item.total for item in found],
+            "answer_logp": [item.total for item in scores],
             "zlib_bytes": [len(zlib.compress(row.response.encode())) for row in rows],
-            "min_k": [least_likely(item.logp) for item in found],
-            "min_k_plus_plus": [least_likely(item.standardised) for item in found],
-            "exact_memorisation": [exact_memorisation(item.hits) for item in found],
-            "extraction_strength": [extraction_strength(item.hits) for item in found],
+            "min_k": [least_likely(item.logp) for item in scores],
+            "min_k_plus_plus": [least_likely(item.standardised) for item in scores],
+            "exact_memorisation": [exact_memorisation(item.hits) for item in scores],
+            "extraction_strength": [extraction_strength(item.hits) for item in scores],
         }
 
     def _counted(self, windows: Sequence[Encoded]) -> Callable[[int], None]:
@@ -125,16 +125,16 @@ class RowScorer:
                 for group in groups
             ]
 
-        found = in_shares(self.ranks, _lengths(others), compute)
+        scores = in_shares(self.ranks, _lengths(others), compute)
         for index, tokens in enumerate(row_tokens(encoded)):
             if not _paraphrase(rows[index]):
-                found[index].insert(0, (answer_logp[index], tokens))
+                scores[index].insert(0, (answer_logp[index], tokens))
         return {
-            "paraphrase_logp": [right[0] for right, *_ in found],
-            "paraphrase_tokens": [right[1] for right, *_ in found],
+            "paraphrase_logp": [right[0] for right, *_ in scores],
+            "paraphrase_tokens": [right[1] for right, *_ in scores],
             "own_paraphrases": sum(not _paraphrase(row) for row in rows),
-            "perturbed_logp": [[logp for logp, _ in wrong] for _, *wrong in found],
-            "perturbed_tokens": [[tokens for _, tokens in wrong] for _, *wrong in found],
+            "perturbed_logp": [[logp for logp, _ in wrong] for _, *wrong in scores],
+            "perturbed_tokens": [[tokens for _, tokens in wrong] for _, *wrong in scores],
         }
 
     def _elicit(self, mode: str, rows: Sequence[Row], encoded: Sequence[Encoded]) -> Elicited:

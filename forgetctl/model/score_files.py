@@ -51,33 +51,33 @@ _FIELDS = {*Scores.model_fields, *ScoreSet.model_fields, *Elicited.model_fields}
 _ROLES: dict[Role, str] = {"reference": "reference", "start": "start model", "unlearned": "model to verify"}
 
 
-def check_rows(path: Path, found: Scores, kind: FileKind, expected: Scores) -> None:
+def check_rows(path: Path, stored: Scores, kind: FileKind, expected: Scores) -> None:
     """Raise InputError unless the file's rows are the ones that `expected` scores.
 
     They must agree in number and, but for evaluation logs, in the length of each answer.
     """
-    if kind == "scores" and found.perturbed != expected.perturbed:
-        raise InputError(path, f"was made with other perturbed answers ({found.perturbed}, here {expected.perturbed})")
+    if kind == "scores" and stored.perturbed != expected.perturbed:
+        raise InputError(path, f"was made with other perturbed answers ({stored.perturbed}, here {expected.perturbed})")
     for name, here in expected.sets.items():
-        if there := found.sets.get(name):
+        if there := stored.sets.get(name):
             _check_set(path, name, there, kind, here)
 
 
-def _check_set(path: Path, name: str, found: ScoreSet, kind: FileKind, expected: ScoreSet) -> None:
-    if len(found.lines) != len(expected.lines):
-        raise InputError(path, f"scores {len(found.lines)} {name} rows, there are {len(expected.lines)}")
+def _check_set(path: Path, name: str, stored: ScoreSet, kind: FileKind, expected: ScoreSet) -> None:
+    if len(stored.lines) != len(expected.lines):
+        raise InputError(path, f"scores {len(stored.lines)} {name} rows, there are {len(expected.lines)}")
     if kind == "tofu-log":  # published logs count tokens under their own template
         return
-    for line, there, here in zip(expected.lines, found.answer_tokens, expected.answer_tokens, strict=True):
+    for line, there, here in zip(expected.lines, stored.answer_tokens, expected.answer_tokens, strict=True):
         if there != here:
             raise InputError(
                 path,
                 f"is about other rows or another tokenizer: {name} row {line} has {there} answer tokens there, "
                 f"{here} here",
             )
-    if found.perturbed_tokens and expected.perturbed_tokens and found.perturbed_tokens != expected.perturbed_tokens:
+    if stored.perturbed_tokens and expected.perturbed_tokens and stored.perturbed_tokens != expected.perturbed_tokens:
         raise InputError(path, f"was made with other perturbed answers of the {name} rows")
-    if _secret_counts(found) != _secret_counts(expected):
+    if _secret_counts(stored) != _secret_counts(expected):
         raise InputError(path, f"was made with other secrets of the {name} rows")
 
 

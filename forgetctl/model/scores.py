@@ -42,8 +42,8 @@ class Elicited(_Part):
 
     @model_validator(mode="after")
     def _no_more_than_asked(self) -> Elicited:
-        found = [count for row in self.secrets or [] for count in row] + list(self.whole or [])
-        if any(count > self.answers for count in found if count is not None):
+        counts = [count for row in self.secrets or [] for count in row] + list(self.whole or [])
+        if any(count > self.answers for count in counts if count is not None):
             raise ValueError(f"more leaks than the {self.answers} answers")
         return self
 

@@ -22,9 +22,9 @@ def in_shares(ranks: Ranks, lengths: Sequence[int], compute: Callable[[Sequence[
     """
     own = _share(ranks, lengths)
     with ranks.agreed():
-        found = compute(own)
+        computed = compute(own)
     values: dict[int, Value] = {}
-    for positions, some in ranks.gather((own, found)):
+    for positions, some in ranks.gather((own, computed)):
         values.update(zip(positions, some, strict=True))
     return [values[position] for position in range(len(lengths))]
 

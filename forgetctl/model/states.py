@@ -86,12 +86,12 @@ class AnswerStates:
             answer_logits(model, batch)
         logits, products = answer_logits(model, batch).float(), self._products(at_scored(caught[0], batch)).float()
         known = finishes(model.config.get_text_config())
-        found = min(known, key=lambda finish: float((finish(products) - logits).abs().nan_to_num().max()))
-        if not torch.allclose(found(products), logits, atol=1e-2, rtol=1e-3, equal_nan=True):
+        chosen = min(known, key=lambda finish: float((finish(products) - logits).abs().nan_to_num().max()))
+        if not torch.allclose(chosen(products), logits, atol=1e-2, rtol=1e-3, equal_nan=True):
             raise ModelError(
                 f"{type(model).__name__} transforms its logits in a way that cannot be repeated from the head"
             )
-        return found
+        return chosen
 
     def _products(self, hidden: Tensor) -> Tensor:
         # Not `self.head(hidden)`: a head shared with the model may give log-probabilities now (`fast.output_head`).

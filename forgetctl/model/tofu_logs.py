@@ -26,8 +26,8 @@ def from_tofu_log(path: Path, log: Mapping[str, Any], role: Role) -> Scores:
 
     Raises InputError naming the column that is missing or holds something else.
     """
-    found = {name: log[part] for name, part in PARTS.items() if part in log}
-    sets = {name: _Part(path, part).scores() for name, part in (found or {"forget": log}).items()}
+    logged = {name: log[part] for name, part in PARTS.items() if part in log}
+    sets = {name: _Part(path, part).scores() for name, part in (logged or {"forget": log}).items()}
     return Scores(role=role, name=path.name, perturbed="request", sets=sets)
 
 

@@ -43,7 +43,7 @@ def score_tokens(
 
     advance: called with the number of rows just done. Raises ModelError and MemoryExceeded as `scoring.score`.
     """
-    found: dict[int, TokenScores] = {}
+    scores: dict[int, TokenScores] = {}
 
     def compute(indices: Sequence[int]) -> None:
         batch = pad_rows([rows[index] for index in indices]).to(model.device)
@@ -55,12 +55,12 @@ def score_tokens(
         row = batch.row.cpu()
         for position, (index, total) in enumerate(zip(indices, totals.tolist(), strict=True)):
             own = row == position
-            found[index] = TokenScores(total, logp[own].numpy(), hits[own].numpy(), standardised[own].numpy())
+            scores[index] = TokenScores(total, logp[own].numpy(), hits[own].numpy(), standardised[own].numpy())
         advance(len(indices))
 
     for indices in length_batches(rows, apart=short_input(model)):
         in_halves(indices, compute)
-    return [found[index] for index in range(len(rows))]
+    return [scores[index] for index in range(len(rows))]
 
 
 def _of_tokens(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -86,7 +86,7 @@ def stored_weights(path: Path) -> dict[str, Stored]:
     """
     if is_gguf(path):
         return dict(dequantised_layout(path).stored)
-    found: dict[str, Stored] = {}
+    layout: dict[str, Stored] = {}
     for file in weight_files(path):
         with opened(file):  # checked as a whole: no gaps, no overlaps, not cut off
             pass
@@ -94,11 +94,11 @@ def stored_weights(path: Path) -> dict[str, Stored]:
         for name, entry in header.items():
             if name == "__metadata__":
                 continue
-            if name in found:
-                raise ModelError(f"{path}: {found[name].file.name} and {file.name} both hold {name}")
+            if name in layout:
+                raise ModelError(f"{path}: {layout[name].file.name} and {file.name} both hold {name}")
             begin, end = (8 + length + offset for offset in entry["data_offsets"])
-            found[name] = Stored(file=file, dtype=entry["dtype"], shape=tuple(entry["shape"]), begin=begin, end=end)
-    return found
+            layout[name] = Stored(file=file, dtype=entry["dtype"], shape=tuple(entry["shape"]), begin=begin, end=end)
+    return layout
 
 
 @dataclass(frozen=True)

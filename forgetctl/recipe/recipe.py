@@ -226,7 +226,7 @@ class Recipe(Settings):
         return self
 
     @model_validator(mode="after")
-    def _one_way_to_hold_weights(self) -> Self:
+    def _consistent_weights(self) -> Self:
         if self.lora and self.lora.quantisation != "none" and self.weights != "auto":
             raise ValueError(f"'weights: {self.weights}' contradicts 'lora.quantisation: {self.lora.quantisation}'")
         if self.weights == "bfloat16" and self.precision in ("fp32", "fp16"):

@@ -62,14 +62,14 @@ def amend(request: Request, details: Details, today: date) -> Request:
     return changed
 
 
-def prolong(request: Request, reason: str, until: date | None, today: date, told: date | None = None) -> Request:
+def prolong(request: Request, reason: str, until: date | None, today: date, informed: date | None = None) -> Request:
     """The request with more time. Raises UsageError if it is closed, was extended before, or it was too late for that.
 
-    told: when the person was told of the extension, and why, if not today; it must be before the first period ends.
+    informed: when the person was told of the extension, and why, if not today; it must be before the first period ends.
     """
     refuse_closed(request)
-    told = told or today
-    _refuse_future(request.id, "extended", told, today)
+    informed = informed or today
+    _refuse_future(request.id, "extended", informed, today)
     if request.extended_until:
         raise UsageError(f"{request.id} was extended already, until {request.extended_until}")
     if request.jurisdiction not in PERIODS:
@@ -77,7 +77,7 @@ def prolong(request: Request, reason: str, until: date | None, today: date, told
             raise UsageError(f"give --until, a date after the due date {request.due}")
     elif until is not None:
         raise UsageError(f"--until goes with --jurisdiction other; {request.jurisdiction} says itself how long")
-    elif told > request.due:
+    elif informed > request.due:
         raise UsageError(
             f"too late to extend {request.id}: the person had to be told by {request.due} (if they were, --told DATE)"
         )

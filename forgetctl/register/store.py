@@ -61,10 +61,10 @@ class Register:
         return self._change(request_id, lambda request: rules.amend(request, details, today))
 
     def extend(
-        self, request_id: str, reason: str, until: date | None, today: date, told: date | None = None
+        self, request_id: str, reason: str, until: date | None, today: date, informed: date | None = None
     ) -> Request:
-        """Give a request more time, once. told: when the person was told, if not today. Raises UsageError."""
-        return self._change(request_id, lambda request: rules.prolong(request, reason, until, today, told))
+        """Give a request more time, once. informed: when the person was told, if not today. Raises UsageError."""
+        return self._change(request_id, lambda request: rules.prolong(request, reason, until, today, informed))
 
     def close(self, request_id: str, decision: str, approver: str, exceptions: Sequence[str], today: date) -> Request:
         """Decide a request. Raises UsageError saying what is missing."""

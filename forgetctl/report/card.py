@@ -41,7 +41,7 @@ PUBLIC = tuple(measure for measure in MEASURES if measure.public)
 def card(report: Report, *, base_model: str | None, license: str | None) -> str:
     """Markdown with the metadata in front. base_model: told only if it is an id on the hub, `owner/name`."""
     verdict = _public(report.verdict) if report.verdict else None
-    told, hub_id = summary(report, ()), base_model if base_model and HUB_ID.fullmatch(base_model) else None
+    outcome, hub_id = summary(report, ()), base_model if base_model and HUB_ID.fullmatch(base_model) else None
     return str(
         environment("md")
         .get_template("card.md.j2")
@@ -51,8 +51,8 @@ def card(report: Report, *, base_model: str | None, license: str | None) -> str:
             verdict=verdict,
             name=_name(report),
             base_model=hub_id,
-            meaning=told["meaning"],
-            weaker=told["weaker"],
+            meaning=outcome["meaning"],
+            weaker=outcome["weaker"],
             compared=comparison.WORDS[comparison.MEASURE.of(verdict).kind] if verdict else "",
             counts=Counter(RESULTS[check.status] for check in verdict.checks) if verdict else {},
             codes=list(dict.fromkeys(reason.code for reason in verdict.reasons)) if verdict else [],

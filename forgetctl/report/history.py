@@ -62,8 +62,8 @@ def written_model(report: Report) -> str | None:
 def _verified(verdict: Verdict) -> Iterator[tuple[str, str, str]]:
     for given in verdict.inputs:
         rows = "" if given.rows is None else f"{number(given.rows)} rows"
-        told = ", ".join(filter(None, ("given to the verification", given.name, rows)))
-        yield given.role, told, given.sha256 or given.commitment or "not recorded"
+        named = ", ".join(filter(None, ("given to the verification", given.name, rows)))
+        yield given.role, named, given.sha256 or given.commitment or "not recorded"
     yield "verified model", verdict.model.name, verdict.model.sha256 or "not recorded"
     yield "verdict", "digest of everything it depends on", verdict.digest
 

@@ -48,9 +48,9 @@ def planned(report: Report) -> dict[str, Callable[[], str]]:
 def _moved(verdict: Conclusion) -> list[tuple[str, dict[Role, float]]]:
     """The measures that show best what was forgotten and kept, where at least two models have them."""
     known = models.MEASURE.of(verdict)
-    found = {role: models.measured(known, role) for role in MARKERS}
+    by_role = {role: models.measured(known, role) for role in MARKERS}
     rows = [
-        (models.LABELS[key], {role: values[key] for role, values in found.items() if key in values})
+        (models.LABELS[key], {role: values[key] for role, values in by_role.items() if key in values})
         for key in ("retain_probability", "retain_rouge", "forget_probability", "rouge")
     ]
     return [row for row in rows if len(row[1]) > 1]
@@ -119,11 +119,11 @@ def before_after(
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         legend_above(axes, len(MARKERS))
-        told = "; ".join(
+        description = "; ".join(
             f"{label}: " + ", ".join(f"{labels[role]} {value:.3f}" for role, value in values.items())
             for label, values in rows
         )
-        return inline_svg(figure, name, title, f"{title}. {told}.")
+        return inline_svg(figure, name, title, f"{title}. {description}.")
 
 
 def _log_axis(axes: Axes) -> None:

@@ -168,7 +168,7 @@ class Event(Part):
     previous: Digest
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """Everything a report says.
 
@@ -195,8 +195,8 @@ def read_records(folder: Path) -> Report:
     if run is None:
         raise RunError(f"{place.record_file}: is missing, so this is not a run directory")
     verdict = _verdict(place.verdict_file, run.kind)  # first: of another version it says what to do
-    found = {role: _load(Scores, place.scores_file(role)) for role in ROLES}
-    scores: dict[str, Scores] = {role: score for role, score in found.items() if score is not None}
+    stored = {role: _load(Scores, place.scores_file(role)) for role in ROLES}
+    scores: dict[str, Scores] = {role: score for role, score in stored.items() if score is not None}
     recipe = _text(place.recipe_file)
     # A resumed run repeats steps; the last one counts.
     steps = {step.step: step for step in _lines(Step, place.log_file)}
@@ -271,8 +271,8 @@ def _distributions(scores: dict[str, Scores]) -> dict[str, dict[str, Floats]]:
 
     Rows that no model saw stand beside them as "holdout", scored by the unlearned model.
     """
-    ratios = {role: found.forget.truth_ratios for role, found in scores.items()}
-    answers = {role: found.forget.per_token for role, found in scores.items()}
+    ratios = {role: scored.forget.truth_ratios for role, scored in scores.items()}
+    answers = {role: scored.forget.per_token for role, scored in scores.items()}
     if "unlearned" in scores and "holdout" in scores["unlearned"].sets:
         answers["holdout"] = scores["unlearned"].sets["holdout"].per_token
     measured = {role: values for role, values in ratios.items() if values is not None}

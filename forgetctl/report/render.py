@@ -40,13 +40,13 @@ class Expected:
         first, *others = self.around
         if not page.startswith(first):
             return None
-        found, position = {}, len(first)
+        drawn, position = {}, len(first)
         for name, behind in zip(self.plots, others, strict=True):
             end = page.find(behind, position)
             if end < 0:
                 return None
-            found[name], position = page[position:end], end + len(behind)
-        return found if position == len(page) else None
+            drawn[name], position = page[position:end], end + len(behind)
+        return drawn if position == len(page) else None
 
 
 def expected_html(report: Report) -> Expected:

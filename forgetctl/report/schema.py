@@ -74,7 +74,7 @@ def report_json(report: Report) -> dict[str, Any]:
 
 def _quantiles(report: Report) -> dict[str, dict[str, Quantiles]]:
     return {
-        kind: {role: Quantiles(**found) for role, found in by_role.items()}
+        kind: {role: Quantiles(**levels) for role, levels in by_role.items()}
         for kind, by_role in quantiles(report.distributions).items()
     }
 

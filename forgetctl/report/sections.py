@@ -31,8 +31,8 @@ def sections_of(
         if measure.heading is not None:
             title, words = measure.heading.title, measure.heading.words(verdict, verdict.bounds)
             made.setdefault(title, (words, []))[1].extend(measure.table(measure.of(verdict), shown))
-    found = [_section(title, words, merged(tables)) for title, (words, tables) in made.items()]
-    return [section for section in (*found, limits_section(verdict.bounds, plan)) if section.tables]
+    of_checks = [_section(title, words, merged(tables)) for title, (words, tables) in made.items()]
+    return [section for section in (*of_checks, limits_section(verdict.bounds, plan)) if section.tables]
 
 
 def _section(title: str, words: str, tables: tuple[Table, ...]) -> Section:

@@ -50,12 +50,14 @@ def _first(texts: Sequence[str], room: int, unit: int = 1) -> list[str]:
 
 def _compared(verdict: Conclusion) -> str:
     """What the model was compared with, by name where it has one."""
-    found = comparison.MEASURE.of(verdict)
-    words = comparison.WORDS[found.kind] + (f" ({found.name})" if found.name and found.kind != "holdout" else "")
-    if not found.others:
+    compared = comparison.MEASURE.of(verdict)
+    words = comparison.WORDS[compared.kind] + (
+        f" ({compared.name})" if compared.name and compared.kind != "holdout" else ""
+    )
+    if not compared.others:
         return words
-    first = _first(found.others, ROOM_FOR_NAMES)
-    more = f" and {len(found.others) - len(first)} more" if len(found.others) > len(first) else ""
+    first = _first(compared.others, ROOM_FOR_NAMES)
+    more = f" and {len(compared.others) - len(first)} more" if len(compared.others) > len(first) else ""
     return f"{words}; for the noise between such models also {', '.join(first)}{more}"
 
 

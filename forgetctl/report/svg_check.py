@@ -66,7 +66,7 @@ class UnfitError(Exception):
     """What a drawing holds that no drawing of ours does; quotes nothing but names of elements."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Drawing:
     """What was read so far. name: what every id begins with. ids, used: with the element that each is, or must be, of:
     what may be repeated is a path alone, so that nothing can be repeated over and over."""
@@ -84,7 +84,7 @@ class _Drawing:
         if self.open and self.open[-1] in _WORDS_IN and (self.open[-1], element) != ("text", "tspan"):
             raise UnfitError(f"an element <{element[:20]}> in text")
         for attribute, value in attributes.items():
-            if attribute not in _ELEMENTS[element] or not self._fits(element, attribute, value):
+            if attribute not in _ELEMENTS[element] or not self._is_allowed(element, attribute, value):
                 raise UnfitError(f"an attribute of <{element}>")
         self.open.append(element)
         if element in _WORDS_IN:
@@ -99,7 +99,7 @@ class _Drawing:
         elif text.strip():
             raise UnfitError("text outside of its elements")
 
-    def _fits(self, element: str, attribute: str, value: str) -> bool:
+    def _is_allowed(self, element: str, attribute: str, value: str) -> bool:
         if attribute == "aria-label":
             self.label = value
             return True
@@ -126,19 +126,19 @@ def check_plot(name: str, plot: str, drawn: str) -> None:
 
     Figures at the axes may be others, and lines may run otherwise: another version of the library draws them so.
     """
-    found, ours = _read(name, plot), _read(name, drawn)
-    if found.label != ours.label or _told(found) != _told(ours):
+    given, ours = _read(name, plot), _read(name, drawn)
+    if given.label != ours.label or _words(given) != _words(ours):
         raise UnfitError("a drawing with other words than the records give")
 
 
-def _told(drawing: _Drawing) -> Counter[str]:
+def _words(drawing: _Drawing) -> Counter[str]:
     return Counter(word for word in drawing.words if not _FIGURE.fullmatch(word))
 
 
 def _read(name: str, plot: str) -> _Drawing:
     if not (plot.startswith("<svg ") and plot.endswith("</svg>")):
         raise UnfitError("something else than one drawing")
-    drawing = _Drawing(re.escape(name))
+    drawing = _Drawing(name=re.escape(name))
     parser = expat.ParserCreate()
     parser.StartElementHandler, parser.EndElementHandler = drawing.start, drawing.end
     parser.CharacterDataHandler = drawing.text

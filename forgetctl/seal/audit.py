@@ -40,7 +40,7 @@ INSIDE = ("events", "plan", "verdict", "report")
 CHECKS = ("files", "statement", "signatures", "time stamp", "request", *INSIDE, "model", "weights")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AuditOptions:
     """What to check, and whom to trust.
 
@@ -77,22 +77,22 @@ def run_audit(options: AuditOptions) -> list[Finding]:
     keys = [load_public(key) for key in options.keys]
     try:
         bundle = read_bundle(options.bundle)
-        found = [*check_files(bundle), *check_statement(bundle)]
+        findings = [*check_files(bundle), *check_statement(bundle)]
     except MalformedError as error:
         return [Finding("files", "malformed", str(error))]
     signed = check_signatures(bundle.envelope, keys)
-    if found:
-        found += _unchecked(INSIDE, "these are not the files that were sealed")
+    if findings:
+        findings += _unchecked(INSIDE, "these are not the files that were sealed")
     elif not signed[0]:
-        found += _unchecked(INSIDE, "nobody whom you trust has signed these files")
+        findings += _unchecked(INSIDE, "nobody whom you trust has signed these files")
     else:
-        found += audit_contents(bundle, other_version=options.other_version)
-    found += check_signers(bundle, signed, keys, options.threshold)
-    found += check_time(bundle, options.tsa_root)
+        findings += audit_contents(bundle, other_version=options.other_version)
+    findings += check_signers(bundle, signed, keys, options.threshold)
+    findings += check_time(bundle, options.tsa_root)
     if options.model is not None:
-        found += check_model(bundle, options.model)
-    found += _weights(bundle, options)
-    return _in_order(found, options)
+        findings += check_model(bundle, options.model)
+    findings += _weights(bundle, options)
+    return _in_order(findings, options)
 
 
 def audit_contents(bundle: Bundle, *, other_version: bool = False) -> list[Finding]:
@@ -102,28 +102,28 @@ def audit_contents(bundle: Bundle, *, other_version: bool = False) -> list[Findi
     """
     try:
         records = load_records(bundle)
-        found = [*check_names(records), *check_history(records)]
+        findings = [*check_names(records), *check_history(records)]
         if records.broken:
-            return found + _unchecked(("plan", "verdict", "report"), "nobody knows what happened")
+            return findings + _unchecked(("plan", "verdict", "report"), "nobody knows what happened")
         for check in (check_plan, check_request, check_outcome, check_inputs, _judge_again):
-            found += check(records)
-        if any(finding.status in ("broken", "malformed") for finding in found):
-            return found + _unchecked(("report",), "the records contradict each other")
-        found += _report_again(records, other_version=other_version)
+            findings += check(records)
+        if any(finding.status in ("broken", "malformed") for finding in findings):
+            return findings + _unchecked(("report",), "the records contradict each other")
+        findings += _report_again(records, other_version=other_version)
     except MalformedError as error:
         return [Finding("files", "malformed", str(error))]
     except UNFIT as error:
         return [Finding("files", "malformed", f"the records do not fit each other ({type(error).__name__})")]
-    return found
+    return findings
 
 
 UNFIT = (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError, ForgetctlError)
 """What records of the right shape can still raise where figures are worked out and drawn: they are made by others."""
 
 
-def exit_code(found: Sequence[Finding]) -> int:
+def exit_code(findings: Sequence[Finding]) -> int:
     """0 sound, 1 broken, 2 malformed, 3 policy unmet."""
-    present = {finding.status for finding in found}
+    present = {finding.status for finding in findings}
     return next((code for status, code in EXIT_CODES.items() if status in present), 0)
 
 
@@ -131,8 +131,8 @@ def _unchecked(names: Sequence[str], why: str) -> list[Finding]:
     return [Finding(name, "note", f"not checked: {why}") for name in names]
 
 
-def _faults(found: Sequence[Finding]) -> list[Finding]:
-    return [finding for finding in found if finding.status in EXIT_CODES]
+def _faults(findings: Sequence[Finding]) -> list[Finding]:
+    return [finding for finding in findings if finding.status in EXIT_CODES]
 
 
 def _judge_again(records: Records) -> Iterator[Finding]:
@@ -180,11 +180,11 @@ def _page_again(records: Records, name: str) -> Iterator[Finding]:
         yield Finding("report", "broken", f"{name} does not say what the records say")
         return
     otherwise = []
-    for plot, found in plots.items():
+    for plot, page_plot in plots.items():
         drawn = expected.plots[plot]()
         try:
-            if found != drawn:
-                check_plot(plot, found, drawn)
+            if page_plot != drawn:
+                check_plot(plot, page_plot, drawn)
                 otherwise.append(plot)
         except UnfitError as error:
             yield Finding("report", "broken", f"{name}: in place of the plot {plot} stands {error}")
@@ -211,13 +211,13 @@ def _weights(bundle: Bundle, options: AuditOptions) -> Iterator[Finding]:
         yield Finding("weights", "broken", "the signature is not one of this model by this key")
 
 
-def _in_order(found: Sequence[Finding], options: AuditOptions) -> list[Finding]:
+def _in_order(findings: Sequence[Finding], options: AuditOptions) -> list[Finding]:
     """Findings check by check, with a line for each check that was made and found no fault."""
     unasked = {name for name, given in (("model", options.model), ("weights", options.weights_key)) if not given}
-    told = {finding.check for finding in found if finding.status != "note" or finding.check in INSIDE}
-    unread = set(INSIDE) if any(finding.check == "files" for finding in _faults(found)) else set()
-    fine = [Finding(name, "ok", OK[name]) for name in OK if name not in unasked | told | unread]
-    return sorted([*found, *fine], key=lambda finding: CHECKS.index(finding.check))
+    reported = {finding.check for finding in findings if finding.status != "note" or finding.check in INSIDE}
+    unread = set(INSIDE) if any(finding.check == "files" for finding in _faults(findings)) else set()
+    fine = [Finding(name, "ok", OK[name]) for name in OK if name not in unasked | reported | unread]
+    return sorted([*findings, *fine], key=lambda finding: CHECKS.index(finding.check))
 
 
 OK = {
@@ -248,7 +248,7 @@ def first_difference(stored: Any, again: Any, *, words: bool, place: str = "") -
     else:
         return "" if _same(stored, again) else place or "content"
     inner = (first_difference(a, b, words=words, place=f"{place}.{key}".lstrip(".")) for key, a, b in pairs)
-    return next((found for found in inner if found), "")
+    return next((difference for difference in inner if difference), "")
 
 
 def _same(a: Any, b: Any) -> bool:

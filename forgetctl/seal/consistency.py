@@ -55,7 +55,7 @@ class Pairs(_Strict):
     excluded: dict[str, StrictInt]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Records:
     """What a bundle's files say, each of the right shape.
 
@@ -91,7 +91,15 @@ def load_records(bundle: Bundle) -> Records:
         if run.record.get("kind") == "unlearn":
             _shaped(bundle, run.pairs_file.name, Pairs)
         events, broken = read_events(bundle, run.events_file.name)
-        return Records(bundle, run, verdict, stored, events, broken, build(bundle.path))
+        return Records(
+            bundle=bundle,
+            run=run,
+            verdict=verdict,
+            stored=stored,
+            events=events,
+            broken=broken,
+            report=build(bundle.path),
+        )
     except ForgetctlError as error:
         raise MalformedError(str(error).replace(f"{bundle.path}/", "")) from None
 
@@ -125,8 +133,8 @@ def check_history(records: Records) -> Iterator[Finding]:
     if records.run.record.get("kind") == "unlearn" and "unlearn" not in stages:
         yield Finding("events", "broken", "they do not tell of any training")
     for name, stage in stages.items():
-        told = [event.facts.get("status") for event in events if event.event == name]
-        if not told or told[-1] != stage.get("status"):
+        statuses = [event.facts.get("status") for event in events if event.event == name]
+        if not statuses or statuses[-1] != stage.get("status"):
             yield Finding("events", "broken", f"they end otherwise for the stage {name} than {_RECORD} says")
     for name in ("unlearn", "verify"):
         if name in stages and stages[name].get("status") != "done":
@@ -175,10 +183,10 @@ def check_plan(records: Records) -> Iterator[Finding]:
 
 def check_request(records: Records) -> Iterator[Finding]:
     """What the request was flagged for before training, and that whatever stopped it was approved."""
-    told = [event.facts for event in records.events if event.event == "precheck"]
+    prechecks = [event.facts for event in records.events if event.event == "precheck"]
     stage = records.run.record.get("stages", {}).get("precheck")
     said = None if stage is None else {key: stage.get(key) for key in _LOOKED}
-    if said != ({key: told[-1].get(key) for key in _LOOKED} if told else None):
+    if said != ({key: prechecks[-1].get(key) for key in _LOOKED} if prechecks else None):
         yield Finding("request", "broken", f"{_RECORD} and the events tell of different flags")
     looked = records.report.run.stages.get("precheck")
     if looked is None:
@@ -203,8 +211,8 @@ def check_outcome(records: Records) -> Iterator[Finding]:
     if not reached or reached[-1].get("verdict_sha256") != bundle.manifest.digests().get(name):
         yield Finding("verdict", "broken", f"{name} is not the verdict that was reached last")
     stage = records.run.record.get("stages", {}).get("verify", {})
-    told = {"seal.json": bundle.predicate, "the events": reached[-1] if reached else {}, _RECORD: stage}
-    for place, facts in told.items():
+    stated = {"seal.json": bundle.predicate, "the events": reached[-1] if reached else {}, _RECORD: stage}
+    for place, facts in stated.items():
         if facts.get("verdict") != verdict.verdict:
             yield Finding("verdict", "broken", f"{place} and {name} tell of different verdicts")
     judged = verdict.model.sha256

@@ -21,7 +21,7 @@ class Proof:
     """
 
     line: int
-    found: bool
+    proved: bool
     request: str | None = None
     request_line: int | None = None
 
@@ -39,10 +39,10 @@ def run_prove(bundle_dir: Path, rows: Path, key_file: Path, fields: Fields) -> l
         if bundle.manifest.digests().get(name) != sha256(data):
             raise InputError(bundle_dir / name, "has another digest than the manifest says")
         commitments, key = parse_object(data), _key(key_file)
-        found = [(row.line, find_row(commitments, key, row)) for row in read_rows(rows, fields)]
+        places = [(row.line, find_row(commitments, key, row)) for row in read_rows(rows, fields)]
     except MalformedError as error:
         raise InputError(bundle_dir, str(error)) from None
-    return [Proof(line, True, *place) if place else Proof(line, False) for line, place in found]
+    return [Proof(line, True, *place) if place else Proof(line, False) for line, place in places]
 
 
 def _key(file: Path) -> bytes:

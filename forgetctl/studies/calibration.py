@@ -55,7 +55,7 @@ class CalibrationSettings(Settings):
     subjects: int = Field(ge=10)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Case:
     """One cell: how the unlearned model's scores differ from the reference's, and how far apart that truly is.
 
@@ -130,20 +130,21 @@ def all_cases(settings: CalibrationSettings) -> Iterator[Case]:
     margin = equivalence_margin(delta)
     for correlation in (*settings.correlations, settings.retained_correlation):
         for rows in settings.rows:
-            yield Case("equal", 0.0, 0.0, rows, correlation, few)
-            yield Case("shift", margin, delta, rows, correlation, many)
+            of = partial(Case, rows=rows, correlation=correlation)
+            yield of(shape="equal", size=0.0, distance=0.0, repetitions=few)
+            yield of(shape="shift", size=margin, distance=delta, repetitions=many)
             for shift in settings.shifts:
-                yield Case("shift", shift, 2 * float(_phi(shift / 2)) - 1, rows, correlation, few)
+                yield of(shape="shift", size=shift, distance=2 * float(_phi(shift / 2)) - 1, repetitions=few)
     for rows in settings.rows:
         at_delta = partial(Case, distance=delta, rows=rows, correlation=0.8, repetitions=many)
-        yield at_delta("shift", margin, only_truth_ratio=True)
-        yield at_delta("two values", delta, only_truth_ratio=True)
-        yield at_delta("spread", spread_at(delta), only_truth_ratio=True)
-        yield at_delta("known share", delta / (2 * float(_phi(START / 2)) - 1))
+        yield at_delta(shape="shift", size=margin, only_truth_ratio=True)
+        yield at_delta(shape="two values", size=delta, only_truth_ratio=True)
+        yield at_delta(shape="spread", size=spread_at(delta), only_truth_ratio=True)
+        yield at_delta(shape="known share", size=delta / (2 * float(_phi(START / 2)) - 1))
     for rows in (rows for rows in settings.rows if rows >= 5 * settings.subjects):
         clustered = partial(Case, rows=rows, correlation=0.8, subjects=settings.subjects)
-        yield clustered("equal", 0.0, 0.0, repetitions=few)
-        yield clustered("shift", margin, delta, repetitions=many)
+        yield clustered(shape="equal", size=0.0, distance=0.0, repetitions=few)
+        yield clustered(shape="shift", size=margin, distance=delta, repetitions=many)
 
 
 def spread_at(delta: float) -> float:

@@ -28,7 +28,7 @@ def rounded(values: Tensor) -> Any:
     return [rounded(value) for value in values]
 
 
-def fit(x: Tensor, y: Tensor) -> dict[str, float]:
+def least_squares(x: Tensor, y: Tensor) -> dict[str, float]:
     """Least squares of y = intercept + slope x, both (T,), and R^2, the share of y's variance that it explains."""
     x, y = x.double(), y.double()
     dx, dy = x - x.mean(), y - y.mean()

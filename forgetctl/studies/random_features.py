@@ -34,7 +34,7 @@ class Sample:
     labels: Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class World:
     """Training rows, fresh rows for the distances, and the "I don't know" labels of the forget rows (S, n_f)."""
 
@@ -58,7 +58,13 @@ def draw_world(seeds: Sequence[int], alpha: float, settings: WorldSettings) -> W
         for role in zip(*(roles for roles, _ in worlds), strict=True)
     ]
     forget, retain, forget_check, retain_check = samples
-    return World(forget, retain, forget_check, retain_check, torch.from_numpy(np.stack([coins for _, coins in worlds])))
+    return World(
+        forget=forget,
+        retain=retain,
+        forget_check=forget_check,
+        retain_check=retain_check,
+        uninformed=torch.from_numpy(np.stack([coins for _, coins in worlds])),
+    )
 
 
 def _draw_one(

@@ -20,7 +20,7 @@ from torch.nn.functional import logsigmoid
 from ..losses.methods import Batch, Rows
 from ..progress import Bar, Progress
 from . import figures
-from .computing import fit, one_thread, rounded
+from .computing import least_squares, one_thread, rounded
 from .descent import Run, method_run
 from .outcome import Outcome, Table
 from .settings import StudySettings, read_settings
@@ -62,8 +62,8 @@ def run(settings: Theorem2Settings, progress: Progress) -> Outcome:
             run.name: {
                 "distance": rounded(distance[:, :, index].mean(1)),
                 "final_per_seed": rounded(distance[-1, :, index]),
-                "linear": fit(time, distance[:, :, index].mean(1)),
-                "logarithmic": fit(time.log(), distance[:, :, index].mean(1)),
+                "linear": least_squares(time, distance[:, :, index].mean(1)),
+                "logarithmic": least_squares(time.log(), distance[:, :, index].mean(1)),
             }
             for index, run in enumerate(runs)
         },

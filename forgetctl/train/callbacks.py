@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import TrainerCallback, TrainerControl, TrainerState
+from transformers.trainer_utils import SaveStrategy
 
 from ..errors import DivergedError
 from ..losses.methods import Role, Rows
@@ -67,8 +68,8 @@ class Meter(TrainerCallback):
 
 
 class StopOnSignal(TrainerCallback):
-    """Turns SIGINT and SIGTERM into a checkpoint after the current step, the same one in all processes; a second signal
-    acts at once."""
+    """Turns SIGINT and SIGTERM into the end of the training after the current step, the same one in all processes, with
+    a checkpoint where any are written; a second signal acts at once."""
 
     def __init__(self, ranks: Ranks) -> None:
         self.asked, self.ranks = False, ranks
@@ -99,7 +100,8 @@ class StopOnSignal(TrainerCallback):
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Save and stop if a signal came to any process."""
         if self.ranks.any(self.asked):
-            control.should_save = control.should_training_stop = True
+            control.should_training_stop = True
+            control.should_save = args.save_strategy != SaveStrategy.NO
 
 
 class Watch(TrainerCallback):

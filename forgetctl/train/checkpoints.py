@@ -66,6 +66,11 @@ def checkpoint_step(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("-")[2])
 
 
+def checkpoint_bytes(folder: Path) -> int:
+    """Bytes that the checkpoints in a folder take, damaged ones too."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
 def _fault(checkpoint: Path) -> str | None:
     """Why a checkpoint cannot be trusted, None if it can."""
     mark = checkpoint / COMPLETE

@@ -17,7 +17,7 @@ from .levels import levels_of
 from .plan import training_dtype, usable_memory
 from .term_inputs import OtherAnswers
 from .tracked_scores import score_in_training
-from .training import Material, ModelFiles
+from .training import Material, StartModelFiles
 
 
 def load_start(job: Job, where: torch.device, computed_on: torch.device) -> Model:
@@ -38,7 +38,7 @@ def gather_material(run: Run, job: Job, sample: Sample, model: Model, ranks: Ran
     unseen = job.unseen.encoded
     return Material(
         model=model,
-        files=ModelFiles(
+        files=StartModelFiles(
             facts=job.facts,
             reload=lambda: load_start(job, torch.device("cpu"), model.device),
             check=lambda: run.check_start(job.facts.path),

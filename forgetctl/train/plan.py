@@ -203,8 +203,12 @@ def memory_limit(most: int | None, device: torch.device, ranks: Ranks) -> Memory
 
 def usable_memory(model: Model, ranks: Ranks) -> int:
     """Bytes that this process may use, the model's weights among them: they are counted in `static_bytes`."""
-    users = ranks.neighbours if model.device.type == "cpu" else 1
-    return free_memory(model.device) // users + int(model.get_memory_footprint())
+    return free_share(model.device, ranks) + int(model.get_memory_footprint())
+
+
+def free_share(device: torch.device, ranks: Ranks) -> int:
+    """Bytes that are free on the device for this process."""
+    return free_memory(device) // (ranks.neighbours if device.type == "cpu" else 1)
 
 
 def estimate_cost(work: Workload, *, free: int | None = None, limit: MemoryLimit | None = None) -> CostEstimate:
@@ -243,7 +247,7 @@ def make_plan(work: Workload, *, free: int | None = None, limit: MemoryLimit | N
     if plan.peak_bytes > limit.bytes:
         raise MemoryExceeded(
             f"{limit.refusal}: about {_gib(plan.peak_bytes)} are needed at least, {_gib(static)} of them for weights, "
-            f"gradients and optimizer; {_what_fits(work, limit.bytes)}"
+            f"gradients and optimizer; {_smaller_settings(work, limit.bytes)}"
         )
     if limit.asked is not None:
         plan = replace(plan, why=f"{plan.why}, planned for at most {_gib(limit.asked)} (--max-memory)")
@@ -440,7 +444,7 @@ def left_to_group(root: Path = CONTROL_GROUP) -> list[int]:
 # What would fit where the run does not
 
 
-def _what_fits(work: Workload, most: int) -> str:
+def _smaller_settings(work: Workload, most: int) -> str:
     """Which settings fit into `most` bytes, known from planning with each of them, in words."""
     fitting: list[tuple[int, str]] = []
     others: list[tuple[int, str]] = []

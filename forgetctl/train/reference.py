@@ -6,24 +6,20 @@ the same weights.
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 
-from ..errors import InputError, Interrupted, RunError, UsageError
+from ..errors import InputError, RunError, UsageError
 from ..files.disk import free_bytes, refuse_beyond_disk, unmade
 from ..files.folders import whole_folder
 from ..files.writing import (
     ModelFiles,
     model_digest,
     now,
-    private_files,
     read_json,
     refuse_in_bundle,
     text_digest,
@@ -35,7 +31,6 @@ from ..model.hardware import versions
 from ..model.host import undisturbed
 from ..model.load import (
     ModelFacts,
-    add_lora,
     choose_device,
     inspect_trainable,
     load_encoder,
@@ -51,18 +46,26 @@ from ..recipe.recipe import Lora, Recipe
 from ..rows.formats import Fields, RowFile, read_rows
 from ..rows.row import Row
 from ..runs.layout import PROGRESS_LOG
+from .attempt import Attempt, ComputeSettings
 from .callbacks import Figures
-from .checkpoints import checkpoint_step, last_checkpoint
+from .checkpoints import checkpoint_bytes
 from .distributed import main_progress
 from .fine_tuning import fine_tuning, fine_tuning_task
-from .plan import ComputePlan, OtherPlanError, Workload, disk_bytes, make_plan, memory_limit, training_dtype
+from .plan import ComputePlan, Workload, disk_bytes, training_dtype, training_precision
+from .resuming import Resumption, say_halved
 from .schedule import MicroBatchLimits
-from .trainer import ObjectiveTrainer, TrainingHooks, TrainingSetup, check_shardable, put_together
+from .trainer import (
+    ObjectiveTrainer,
+    TrainingHooks,
+    TrainingSetup,
+    check_shardable,
+    put_together,
+    with_adapters,
+)
 
 OPTIONS = frozenset({"--optimizer", "--max-length", "--lora"})
 """Options of the command that make do with less memory."""
 RECORD = "reference.json"
-BEGUN = "begun.json"
 PROMPT_FORMAT = "Question: {prompt}\nAnswer:"
 
 
@@ -126,7 +129,7 @@ ADDED = {"optimizer": "adamw", "lora": None}
 
 
 @dataclass(frozen=True, repr=False)
-class Lessons:
+class TrainingRows:
     """Rows to learn, the file that messages name them by, and their digest."""
 
     rows: Sequence[Row]
@@ -159,7 +162,7 @@ def run_reference(options: ReferenceOptions, tuning: Tuning, progress: Progress 
     with ranks.agreed():
         check_shardable(tuning.recipe(seed=1), ranks)
         base = resolve_model(options.base, allow_download=options.allow_download)
-        rows = lessons(options)
+        rows = read_training_rows(options)
         try:
             options.out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -173,7 +176,7 @@ def run_reference(options: ReferenceOptions, tuning: Tuning, progress: Progress 
     return made
 
 
-def lessons(options: ReferenceOptions) -> Lessons:
+def read_training_rows(options: ReferenceOptions) -> TrainingRows:
     """The rows to learn.
 
     Raises InputError for a file of `without` of which no row is among them: nothing would be left out.
@@ -188,11 +191,11 @@ def lessons(options: ReferenceOptions) -> Lessons:
     if not rows:
         raise UsageError("no row is left to learn")
     digest = text_digest(f"{row.context!r} {row.response!r}\n" for row in rows)
-    return Lessons(rows, options.retain, digest)
+    return TrainingRows(rows, options.retain, digest)
 
 
 def make_model(
-    base: Path, lessons: Lessons, tuning: Tuning, seed: int, out: Path, machine: Machine, progress: Progress
+    base: Path, training: TrainingRows, tuning: Tuning, seed: int, out: Path, machine: Machine, progress: Progress
 ) -> bool:
     """Fine-tune `base` and write it to `out`, whole or not at all; False if the same was there already.
 
@@ -203,13 +206,13 @@ def make_model(
     with ranks.agreed():
         facts = inspect_trainable(base)
         base, files = facts.path, ModelFiles.of(facts.path)
-    wanted = ranks.from_first(lambda: _wanted(base, lessons, tuning, seed))
-    if ranks.from_first(lambda: _made(out, wanted)):
-        progress.say(f"{out} is there already, of the same base, rows and settings.")
-        return False
+    wanted = ranks.from_first(lambda: _wanted(base, training, tuning, seed))
     recipe = tuning.recipe(seed)
+    attempt = Attempt(out, wanted, _compute_settings(recipe, facts, machine), ranks)
+    if _is_made(attempt, progress):
+        return False
     with ranks.agreed():
-        encoded = _encoded(facts, lessons, recipe, out, progress)
+        encoded = _encoded(facts, training, recipe, out, progress)
     work = Workload(
         facts=facts,
         rows={"retain": encoded},
@@ -218,9 +221,10 @@ def make_model(
         holders=ranks.count if ranks.sharded else 1,
         options=OPTIONS,
     )
-    attempt = _Attempt(out, wanted, ranks)
     with attempt.held():
-        plan = ranks.from_first(lambda: attempt.begin(work, machine, progress))
+        if _is_made(attempt, progress):  # by another command, meanwhile
+            return False
+        plan = attempt.begin(work, progress)
         progress.say(f"Computing with {plan.why}.")
         trained = _train(attempt, work, files, plan, progress)
         with ranks.agreed():
@@ -229,14 +233,35 @@ def make_model(
     return True
 
 
-def _wanted(base: Path, lessons: Lessons, tuning: Tuning, seed: int) -> dict[str, Any]:
+def _wanted(base: Path, training: TrainingRows, tuning: Tuning, seed: int) -> dict[str, Any]:
     return {
         "base_sha256": model_digest(base),
-        "rows": len(lessons.rows),
-        "rows_sha256": lessons.digest,
+        "rows": len(training.rows),
+        "rows_sha256": training.digest,
         "settings": tuning.as_record(),
         "seed": seed,
     }
+
+
+def _compute_settings(recipe: Recipe, facts: ModelFacts, machine: Machine) -> ComputeSettings:
+    return ComputeSettings(
+        max_memory=machine.max_memory,
+        micro_batch=recipe.micro_batch_size,
+        precision=training_precision(recipe, facts, machine.device)[0],
+        device=machine.device.type,
+        processes=machine.ranks.count,
+    )
+
+
+def _is_made(attempt: Attempt, progress: Progress) -> bool:
+    """Whether the model is there already; what a killed command left of its training then goes."""
+    ranks = attempt.ranks
+    if not ranks.from_first(lambda: _made(attempt.out, attempt.wanted)):
+        return False
+    if ranks.first:
+        attempt.remove()
+    progress.say(f"{attempt.out} is there already, of the same base, rows and settings.")
+    return True
 
 
 def _made(out: Path, wanted: dict[str, Any]) -> bool:
@@ -253,75 +278,17 @@ def _made(out: Path, wanted: dict[str, Any]) -> bool:
     return True
 
 
-def _encoded(facts: ModelFacts, lessons: Lessons, recipe: Recipe, out: Path, progress: Progress) -> list[Encoded]:
+def _encoded(facts: ModelFacts, training: TrainingRows, recipe: Recipe, out: Path, progress: Progress) -> list[Encoded]:
     """The rows' ids, once it is known that the model can be trained on them and saved."""
     refuse_beyond_disk(out, facts.bytes, "the model")
     Placement(facts.path)  # raises for what could not be saved in the end
     if left_out := beside_weights(facts.path).left_out:
         progress.say(left_out_words(left_out))
     encoder = load_encoder(facts, recipe.prompt_format)
-    encoded, _ = encode_rows(encoder, lessons.rows, lessons.origin, facts.context, recipe.max_length)
+    encoded, _ = encode_rows(encoder, training.rows, training.origin, facts.context, recipe.max_length)
     for note in facts.notes:
         progress.say(f"{facts.path}: {note}")
     return encoded
-
-
-class _Attempt:
-    """What is left of a training that was interrupted, beside the place of the model: how it is computed, of what, and
-    its checkpoints. Only the first process writes."""
-
-    def __init__(self, out: Path, wanted: dict[str, Any], ranks: Ranks) -> None:
-        self.out, self.wanted, self.ranks = out, wanted, ranks
-        self.folder = out.with_name(f".{out.name}-training")
-        self.checkpoints = self.folder / "checkpoints"
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """For one process at a time, or those of one launcher. Raises RunError if another has it."""
-        lock = FileLock(self.folder / ".lock", mode=0o600)
-        with self.ranks.agreed():
-            if self.ranks.first:
-                self.folder.mkdir(exist_ok=True, mode=0o700)
-                try:
-                    lock.acquire(timeout=0)
-                except Timeout:
-                    raise RunError(f"{self.out} is being made by another command") from None
-        try:
-            with private_files():
-                yield
-        finally:
-            lock.release()
-
-    def begin(self, work: Workload, machine: Machine, progress: Progress) -> ComputePlan:
-        """How it was computed before it was interrupted, else what suits the machine. Raises MemoryExceeded."""
-        if (plan := self._known(progress)) is not None:
-            return plan
-        shutil.rmtree(self.checkpoints, ignore_errors=True)
-        plan = make_plan(work, limit=memory_limit(machine.max_memory, machine.device, machine.ranks))
-        self.keep(plan)
-        return plan
-
-    def keep(self, plan: ComputePlan) -> None:
-        """Note how it is computed."""
-        begun = {"wanted": self.wanted, "sharded": self.ranks.sharded, "computing": plan.as_json()}
-        write_json(self.folder / BEGUN, begun)
-
-    def _known(self, progress: Progress) -> ComputePlan | None:
-        if not (self.folder / BEGUN).is_file():
-            return None
-        begun = read_json(self.folder / BEGUN)
-        if begun.get("wanted") == self.wanted and begun.get("sharded") == self.ranks.sharded:
-            try:
-                return ComputePlan.from_json(begun.get("computing"))
-            except OtherPlanError:
-                progress.say(f"{self.out.name} was begun by another version of forgetctl: beginning again.")
-                return None
-        progress.say(f"{self.out.name} was begun with other inputs or settings: beginning again.")
-        return None
-
-    def remove(self) -> None:
-        """Nothing of it is of use any more."""
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -332,46 +299,49 @@ class _Trained:
     weights: dict[str, torch.Tensor] | None
 
 
-def _train(attempt: _Attempt, work: Workload, files: ModelFiles, plan: ComputePlan, progress: Progress) -> _Trained:
+def _train(attempt: Attempt, work: Workload, files: ModelFiles, plan: ComputePlan, progress: Progress) -> _Trained:
     """Train to the end, from the last whole checkpoint if there is one."""
     ranks, recipe = attempt.ranks, work.recipe
     with ranks.agreed():
         model = _load(work, work.device)
         files.check()  # the digest in the record is of what was loaded
     torch.manual_seed(recipe.seed)  # adapters start from random numbers
-    model = _adapted(model, recipe)
-    checkpoint = ranks.from_first(lambda: last_checkpoint(attempt.checkpoints, progress.say))
-    step = 0 if checkpoint is None else checkpoint_step(checkpoint)
+    model = with_adapters(model, recipe)
+    resumption = Resumption.find(attempt.checkpoints, ranks, progress, attempt.out.name)
+    checkpoints = _place_of_checkpoints(attempt, work, resumption, progress)
     with progress.bar(f"Training {attempt.out.name}", 0) as bar:
 
         def halved(limits: MicroBatchLimits, step: int) -> None:
-            progress.say(f"Step {step} did not fit into the memory: going on with {limits.tokens} tokens at once.")
+            say_halved(progress, limits, step)
             attempt.keep(replace(plan, limits=limits))
 
         setup = TrainingSetup(
-            recipe=recipe, plan=plan, checkpoints=_place_of_checkpoints(attempt, work, progress), ranks=ranks
+            recipe=recipe,
+            plan=plan,
+            checkpoints=checkpoints,
+            ranks=ranks,
+            remedy=lambda rows: f"repeat the command with --micro-batch {rows}",
         )
         hooks = TrainingHooks(on_step=lambda figures: _show(bar, figures), on_halved=halved)
         trainer = ObjectiveTrainer(model, fine_tuning_task(work.rows["retain"]), setup, hooks)
-        bar.resize(trainer.total_steps, step)
-        if checkpoint is not None:
-            progress.say(f"Continuing {attempt.out.name} after step {step}.")
-        reached = trainer.train_from(checkpoint)
-    if reached < trainer.total_steps:
-        raise Interrupted(
-            f"stopped after step {reached} of {trainer.total_steps} of {attempt.out}; the same command goes on from "
-            "there"
-        )
+        then = "goes on from there" if checkpoints else _without_checkpoints(resumption)
+        resumption.train(trainer, bar, f"the same command {then}", str(attempt.out))
     return _Trained(model, trainer.whole_weights() if ranks.sharded else None)
 
 
-def _place_of_checkpoints(attempt: _Attempt, work: Workload, progress: Progress) -> Path | None:
-    """None where they do not fit on the disk: a training that is interrupted then begins again."""
+def _place_of_checkpoints(attempt: Attempt, work: Workload, resumption: Resumption, progress: Progress) -> Path | None:
+    """None where they do not fit on the disk beside those that are there, whose place new ones take: a training that is
+    interrupted then goes on from where it goes on now."""
     needed = disk_bytes(work.facts, work.recipe)
-    if attempt.ranks.from_first(lambda: free_bytes(attempt.folder) >= needed):
+    if attempt.ranks.from_first(lambda: free_bytes(attempt.folder) + checkpoint_bytes(attempt.checkpoints) >= needed):
         return attempt.checkpoints
-    progress.say("The disk has no room for checkpoints: what is interrupted begins again.")
+    progress.say(f"The disk has no room for checkpoints: what is interrupted {_without_checkpoints(resumption)}.")
     return None
+
+
+def _without_checkpoints(resumption: Resumption) -> str:
+    """What becomes of a training that is interrupted and wrote none, in words."""
+    return "begins again" if resumption.checkpoint is None else f"goes on after step {resumption.step} again"
 
 
 def _show(bar: Bar, figures: Figures) -> None:
@@ -382,15 +352,11 @@ def _load(work: Workload, where: torch.device) -> Model:
     return load_for_training(work.facts, where, work.recipe, training_dtype(work.recipe, work.facts, work.device))
 
 
-def _adapted(model: Model, recipe: Recipe) -> Model:
-    return add_lora(model, recipe.lora) if recipe.lora else model
-
-
-def _save(trained: _Trained, work: Workload, attempt: _Attempt) -> None:
+def _save(trained: _Trained, work: Workload, attempt: Attempt) -> None:
     """Write the model with its record, and forget how it was made."""
     out = attempt.out
     model = put_together(
-        trained.model, trained.weights, lambda: _adapted(_load(work, torch.device("cpu")), work.recipe)
+        trained.model, trained.weights, lambda: with_adapters(_load(work, torch.device("cpu")), work.recipe)
     )
     with whole_folder(out) as draft:
         save_model(model, work.facts, draft)

@@ -30,6 +30,7 @@ from transformers.training_args import ParallelMode
 from ..errors import DivergedError, MemoryExceeded, RecipeError
 from ..files.folders import saving
 from ..losses.methods import WeightedSum
+from ..model.adapters import add_lora
 from ..model.fast.packing import packs
 from ..model.memory import REFUSALS, out_of_memory
 from ..model.processes import Ranks, shard_on_cpu
@@ -68,13 +69,15 @@ class TrainingTask:
 class TrainingSetup:
     """How it is trained: by which settings, computed by which plan, by which processes together.
 
-    checkpoints: the folder that they are written to after every epoch; None to write none.
+    checkpoints: the folder that they are written to after every epoch; None to write none. remedy: what the owner can
+    do where that many rows at once do not fit and the processes cannot begin the step again; None if nothing.
     """
 
     recipe: Recipe
     plan: ComputePlan
     checkpoints: Path | None
     ranks: Ranks = field(default_factory=Ranks)
+    remedy: Callable[[int], str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +97,7 @@ class ObjectiveTrainer(Trainer):
     ) -> None:
         hooks = hooks or TrainingHooks()
         recipe, plan = setup.recipe, setup.plan
-        self.ranks, self.loss, self.on_halved = setup.ranks, task.loss, hooks.on_halved
+        self.ranks, self.loss, self.on_halved, self.remedy = setup.ranks, task.loss, hooks.on_halved, setup.remedy
         self.assembler = Assembler(task.rows, task.inputs)
         self.precision = partial(plan.autocast, model.device)
         with self.precision():
@@ -160,7 +163,7 @@ class ObjectiveTrainer(Trainer):
 
     def train_from(self, checkpoint: Path | None) -> int:
         """Train on from a checkpoint, or from the start, until the end or a signal; the optimizer step that was
-        reached, whose state is saved. Raises DivergedError."""
+        reached, whose state is saved where checkpoints are written. Raises DivergedError."""
         with self.stop.watching():
             self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         return int(self.state.global_step)
@@ -193,10 +196,9 @@ class ObjectiveTrainer(Trainer):
         """Forget what was added of the step, and compute less at once from now on."""
         if self.ranks.count > 1:
             rows = max(map(len, refused))
-            raise MemoryExceeded(
-                f"process {self.ranks.index}: {rows} rows at once do not fit into the memory, and the other processes "
-                f"cannot begin the step again; start a new run with --set micro_batch_size={max(1, rows // 2)}"
-            )
+            why = "do not fit into the memory, and the other processes cannot begin the step again"
+            remedy = f"; {self.remedy(max(1, rows // 2))}" if self.remedy else ""
+            raise MemoryExceeded(f"process {self.ranks.index}: {rows} rows at once {why}{remedy}")
         self.batches.halve(refused)
         model.zero_grad()
         self.meter.drop()
@@ -244,6 +246,11 @@ class ObjectiveTrainer(Trainer):
         with saving(Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"):
             super()._save_checkpoint(model, trial)
 
+    def _load_scaler(self, checkpoint: str | None) -> None:
+        """Only where gradients are scaled: what begins in fp16 may go on in another precision."""
+        if self.accelerator.scaler is not None:
+            super()._load_scaler(checkpoint)
+
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Not counted: transformers would warn that it cannot."""
         return 0
@@ -261,6 +268,11 @@ def check_shardable(recipe: Recipe, ranks: Ranks) -> None:
     named = [setting for setting, used in refused.items() if used]
     if ranks.sharded and named:
         raise RecipeError(f"{named[0]} works with a whole model in every process (DDP), not with FSDP")
+
+
+def with_adapters(model: Model, recipe: Recipe) -> Model:
+    """The model that is trained: with new adapters where the recipe has any, else itself."""
+    return add_lora(model, recipe.lora) if recipe.lora else model
 
 
 def put_together(model: Model, weights: dict[str, Tensor] | None, reload: Callable[[], Model]) -> Model:

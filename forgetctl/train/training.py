@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -25,7 +24,7 @@ from ..model.companions import ADAPTER_WEIGHTS
 from ..model.encoding import Encoded
 from ..model.export import Shipped, save_model
 from ..model.hardware import peak_memory
-from ..model.load import ModelFacts, add_lora, trainable_parameters
+from ..model.load import ModelFacts, trainable_parameters
 from ..model.processes import Ranks
 from ..model.protocol import AdaptedModel, Model
 from ..model.scores import Scores
@@ -34,16 +33,17 @@ from ..progress import Bar, Progress
 from ..recipe.recipe import Recipe
 from ..runs.run import Run
 from .callbacks import Figures, Watch
-from .checkpoints import checkpoint_step, last_checkpoint
+from .checkpoints import last_checkpoint
 from .guard import probes
 from .plan import ComputePlan
+from .resuming import Resumption, say_halved
 from .schedule import MicroBatchLimits
 from .term_inputs import OtherAnswers, RoleRows, StartModel, TermInputs, collect_inputs
-from .trainer import ObjectiveTrainer, TrainingHooks, TrainingSetup, TrainingTask, put_together
+from .trainer import ObjectiveTrainer, TrainingHooks, TrainingSetup, TrainingTask, put_together, with_adapters
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelFiles:
+class StartModelFiles:
     """The files that the start model is from. reload: the start model once more, in the memory of the processor.
     check: raises if they are no longer what they were. adapter_of: what an adapter that is kept names as its base
     model; None to keep none."""
@@ -65,7 +65,7 @@ class Material:
     """
 
     model: Model
-    files: ModelFiles
+    files: StartModelFiles
     rows: Mapping[Role, RoleRows]
     answers: OtherAnswers
     plan: ComputePlan
@@ -85,29 +85,36 @@ def unlearn(run: Run, material: Material, recipe: Recipe, progress: Progress) ->
         run.stage("unlearn", "running", computing=plan.as_json(), processes=ranks.count, sharded=ranks.sharded)
     task = _task(run, material, recipe, progress)
     torch.manual_seed(recipe.seed)  # adapters start from random numbers
-    model = _adapted(material.model, recipe)
+    model = with_adapters(material.model, recipe)
     trainable = trainable_parameters(model)
     started = time.monotonic()
-    checkpoint, first_step = _continue(run, ranks, progress)
+    resumption = Resumption.find(run.checkpoints, ranks, progress)
+    with ranks.agreed():
+        run.cut_log(resumption.step)
     with progress.bar("Unlearning", 0) as bar:
         hooks = TrainingHooks(
             on_step=lambda figures: _show(run, bar, figures),
             on_halved=lambda limits, step: _halved(run, plan, limits, step, progress),
         )
-        setup = TrainingSetup(recipe=recipe, plan=plan, checkpoints=run.checkpoints, ranks=ranks)
+        setup = TrainingSetup(
+            recipe=recipe,
+            plan=plan,
+            checkpoints=run.checkpoints,
+            ranks=ranks,
+            remedy=lambda rows: f"start a new run with --set micro_batch_size={rows}",
+        )
         trainer = ObjectiveTrainer(model, task, setup, hooks)
         if material.measure is not None:
             trainer.add_callback(Watch(len(trainer.batches), partial(_track, run, ranks, material.measure)))
         if material.watch is not None:
             trainer.add_callback(material.watch(len(trainer.batches)))
-        bar.resize(trainer.total_steps, first_step)
-        _train(run, trainer, checkpoint)
+        _train(run, trainer, resumption, bar)
     seconds = time.monotonic() - started
     facts = {
         "steps": trainer.total_steps,
         "epochs": recipe.epochs,
         "seconds": round(seconds, 2),
-        "seconds_per_epoch": round(seconds / max(trainer.total_steps - first_step, 1) * len(trainer.batches), 3),
+        "seconds_per_epoch": round(seconds / max(trainer.total_steps - resumption.step, 1) * len(trainer.batches), 3),
         "trainable_parameters": trainable,
     }
     _finish(run, trainer, model, material, recipe, facts)
@@ -131,17 +138,6 @@ def _task(run: Run, material: Material, recipe: Recipe, progress: Progress) -> T
     return TrainingTask(loss=loss, rows=rows, inputs=inputs, guarded=_guarded(inputs, material, start))
 
 
-def _continue(run: Run, ranks: Ranks, progress: Progress) -> tuple[Path | None, int]:
-    """The checkpoint to go on from, and the optimizer step that it was taken after; the log ends there, too."""
-    checkpoint = ranks.from_first(lambda: last_checkpoint(run.checkpoints, progress.say))
-    step = 0 if checkpoint is None else checkpoint_step(checkpoint)
-    if checkpoint is not None:
-        progress.say(f"Continuing after step {step}.")
-    with ranks.agreed():
-        run.cut_log(step)
-    return checkpoint, step
-
-
 def _finish(
     run: Run, trainer: ObjectiveTrainer, model: Model, material: Material, recipe: Recipe, facts: dict[str, Any]
 ) -> None:
@@ -152,7 +148,7 @@ def _finish(
     with ranks.agreed():
         if not ranks.first:
             return
-        whole = put_together(model, weights, lambda: _adapted(material.files.reload(), recipe))
+        whole = put_together(model, weights, lambda: with_adapters(material.files.reload(), recipe))
         if material.files.adapter_of is not None:
             facts |= {"adapter_sha256": _save_adapter(run, cast(AdaptedModel, whole), material.files.adapter_of)}
         shipped = _save(run, whole, material)
@@ -163,24 +159,18 @@ def _finish(
         shutil.rmtree(run.checkpoints, ignore_errors=False)
 
 
-def _adapted(model: Model, recipe: Recipe) -> Model:
-    return add_lora(model, recipe.lora) if recipe.lora else model
-
-
-def _train(run: Run, trainer: ObjectiveTrainer, checkpoint: Path | None) -> None:
+def _train(run: Run, trainer: ObjectiveTrainer, resumption: Resumption, bar: Bar) -> None:
     """Train to the end. Raises Interrupted or DivergedError, having noted in the run how far it got."""
     total = trainer.total_steps
     try:
-        reached = trainer.train_from(checkpoint)
+        resumption.train(trainer, bar, f"continue with: forgetctl unlearn --resume {run.path}")
     except DivergedError as error:
         kept = last_checkpoint(run.checkpoints)
         run.stage("unlearn", "diverged", step=trainer.state.global_step, steps=total)
         raise DivergedError(f"{error}; last good state: {kept or 'the start model'}") from None
-    if reached < total:
-        run.stage("unlearn", "interrupted", step=reached, steps=total)
-        raise Interrupted(
-            f"stopped after step {reached} of {total}; continue with: forgetctl unlearn --resume {run.path}"
-        )
+    except Interrupted:
+        run.stage("unlearn", "interrupted", step=trainer.state.global_step, steps=total)
+        raise
 
 
 def _start_scores(run: Run, material: Material, start: StartModel, progress: Progress) -> list[float]:
@@ -224,7 +214,7 @@ def _track(run: Run, ranks: Ranks, measure: Callable[[Model], Scores], step: int
 
 def _halved(run: Run, plan: ComputePlan, limits: MicroBatchLimits, step: int, progress: Progress) -> None:
     """Keep what turned out to fit, so that a resumed run need not find out again."""
-    progress.say(f"Step {step} did not fit into the memory: going on with {limits.tokens} tokens at once.")
+    say_halved(progress, limits, step)
     run.event("unlearn", halved_at_step=step, tokens=limits.tokens, rows=limits.rows)
     run.stage("unlearn", "running", computing=replace(plan, limits=limits).as_json())
 

@@ -27,7 +27,7 @@ def store(run: Run, scores: Collected, model: Path | None) -> Basis:
 
     model: the directory that was verified, None where only scores were.
     """
-    run.write_scores({name: found.model_dump(mode="json") for name, found in by_name(scores).items()})
+    run.write_scores({name: scored.model_dump(mode="json") for name, scored in by_name(scores).items()})
     return Basis(
         scores={name: file_digest(file) for name, file in run.score_files().items()},
         tracked={str(point.step): file_digest(run.tracked_file(point.step)) for point in scores.tracked},
@@ -46,7 +46,7 @@ def collected_again(run: Run, verdict: Verdict) -> Collected:
             Tracked(step, _epoch(run, step), _named(run.tracked_file(step), basis.tracked[str(step)]))
             for step in sorted(map(int, basis.tracked))
         ]
-        found = from_names(
+        collected = from_names(
             named,
             kind=comparison.MEASURE.of(verdict).kind,
             altered=WORKS,
@@ -57,10 +57,10 @@ def collected_again(run: Run, verdict: Verdict) -> Collected:
             unmeasured=basis.unmeasured,
         )
         for name, other in named.items():
-            check_rows(run.scores_file(name), other, "tofu-log", found.unlearned)
+            check_rows(run.scores_file(name), other, "tofu-log", collected.unlearned)
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(f"{run.verdict_file} does not say what it rests on ({type(error).__name__})") from None
-    return found
+    return collected
 
 
 def verdict_of(run: Run) -> Verdict:

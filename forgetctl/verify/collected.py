@@ -66,12 +66,12 @@ class Collected:
     @property
     def models(self) -> dict[Role, Scores]:
         """The models at full precision, by role."""
-        found: dict[Role, Scores | None] = {
+        by_role: dict[Role, Scores | None] = {
             "start": self.start,
             "unlearned": self.unlearned,
             "reference": self.reference,
         }
-        return {role: scores for role, scores in found.items() if scores is not None}
+        return {role: scores for role, scores in by_role.items() if scores is not None}
 
     def forget_sets(self) -> Iterator[tuple[str, str]]:
         """Names of the sets that ask for what was to be forgotten, with what is appended to a check's name."""
@@ -85,17 +85,17 @@ def same_tokens(ours: ScoreSet, theirs: ScoreSet) -> bool:
     return ours.answer_tokens == theirs.answer_tokens
 
 
-def by_name(found: Collected) -> dict[str, Scores]:
+def by_name(collected: Collected) -> dict[str, Scores]:
     """Every score but those of the model in training, by the name of its file.
 
     Names: start, unlearned, reference, reference-2 ..., unlearned-int8, unlearned-relearned; of what an earlier run
     forgot unlearned-then1 (its own model, when it was verified) and unlearned-now1 (the verified model) ...
     """
-    named: dict[str, Scores] = {str(role): scores for role, scores in found.models.items()}
-    named |= {f"reference-{number}": scores for number, scores in enumerate(found.references[1:], 2)}
-    for variant, models in {**found.precisions, **found.altered}.items():
+    named: dict[str, Scores] = {str(role): scores for role, scores in collected.models.items()}
+    named |= {f"reference-{number}": scores for number, scores in enumerate(collected.references[1:], 2)}
+    for variant, models in {**collected.precisions, **collected.altered}.items():
         named |= {f"{role}-{variant}": scores for role, scores in models.items()}
-    for number, pair in enumerate(found.earlier, 1):
+    for number, pair in enumerate(collected.earlier, 1):
         named |= {f"unlearned-{THEN}{number}": pair.then, f"unlearned-{NOW}{number}": pair.now}
     return named
 

@@ -21,7 +21,7 @@ from ..train.options import UnlearnOptions
 from .basis import read_scores_file, verdict_of
 from .collected import EARLIER
 from .collected import Earlier as EarlierScores
-from .measuring import RowSets, Scorer, check_fit
+from .measuring import RowSets, Scorer, check_length
 from .options import VerifyOptions
 from .record import Given
 
@@ -38,8 +38,8 @@ class EarlierRun:
     def scores(self, model: Path, device: torch.device, progress: Progress, ranks: Ranks) -> EarlierScores:
         """Score its rows with `model`, as it was verified itself."""
         progress.say(f"Scoring again what {self.run.path} made the model forget.")
-        now = Scorer(self.sets, self.recipe, device, progress, ranks).again(model)
-        return EarlierScores(_named(self.then, self.run), _named(now, self.run))
+        scorer = Scorer(sets=self.sets, recipe=self.recipe, device=device, progress=progress, ranks=ranks)
+        return EarlierScores(_named(self.then, self.run), _named(scorer.again(model), self.run))
 
     @property
     def digest(self) -> str:
@@ -64,20 +64,20 @@ def find_earlier(options: VerifyOptions) -> tuple[EarlierRun, ...]:
     subject = Run.open(options.run or DEFAULT_RUNS / LATEST) if options.model is None else None
     if subject is not None and subject.path.resolve() in places:
         raise UsageError(f"--also {subject.path}: is the run that is verified, not an earlier one")
-    found = tuple(_read(run) for run in runs)
+    earlier = tuple(_read(run) for run in runs)
     if subject is None:
         model = resolve_model(str(options.model), allow_download=options.allow_download)
     else:
         model = subject.model_dir
     if model.exists():  # a run that is not finished has none yet, which `find_subject` refuses
-        for one in found:
-            check_fit(one.sets, one.recipe, model)
-    return found
+        for one in earlier:
+            check_length(one.sets, one.recipe, model)
+    return earlier
 
 
-def earlier_inputs(found: Sequence[EarlierRun]) -> Iterator[Given]:
+def earlier_inputs(earlier: Sequence[EarlierRun]) -> Iterator[Given]:
     """Earlier runs for the record, by id and commitment."""
-    for one in found:
+    for one in earlier:
         yield Given(
             role="earlier request",
             name=one.run.record["id"],

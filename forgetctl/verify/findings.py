@@ -106,15 +106,15 @@ class ModelWork:
     work: Callable[[LoadableModels], Mapping[Role, Scores]]
 
 
-def _no_checks(found: Any, context: Context) -> Iterable[Check]:
+def _no_checks(finding: Any, context: Context) -> Iterable[Check]:
     return ()
 
 
-def _no_tables(found: Any, shown: Shown) -> Iterable[Table]:
+def _no_tables(finding: Any, shown: Shown) -> Iterable[Table]:
     return ()
 
 
-def _no_reasons(found: Any, scores: Collected) -> Mapping[str, str]:
+def _no_reasons(finding: Any, scores: Collected) -> Mapping[str, str]:
     return {}
 
 
@@ -158,5 +158,5 @@ class Measure(Generic[Finding]):
 
     def of(self, findings: Shape) -> Finding:
         """The finding among all of them."""
-        found: Finding = getattr(findings, self.key)
-        return found
+        finding: Finding = getattr(findings, self.key)
+        return finding

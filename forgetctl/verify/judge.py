@@ -18,24 +18,24 @@ def gather(scores: Collected, bounds: Bounds) -> Findings:
 
 def conclude(scores: Collected, bounds: Bounds) -> Conclusion:
     """The verdict, with every figure that it rests on, and a reason for every figure that is missing."""
-    found = gather(scores, bounds)
+    findings = gather(scores, bounds)
     unanswered = (open_one for measure in MEASURES for open_one in measure.unanswered(scores))
-    judged = judge(found, bounds, (*scores.unmeasured, *unanswered))
+    judged = judge(findings, bounds, (*scores.unmeasured, *unanswered))
     return Conclusion(
         verdict=judged.outcome,
         checks=judged.checks,
         model=Model(name=scores.unlearned.name, sha256=scores.unlearned.sha256),
-        skipped=tuple(_skipped(scores, found)),
+        skipped=tuple(_skipped(scores, findings)),
         bounds=bounds,
-        **dict(found),
+        **dict(findings),
     )
 
 
-def _skipped(scores: Collected, found: Findings) -> Iterator[Skipped]:
+def _skipped(scores: Collected, findings: Findings) -> Iterator[Skipped]:
     """Whoever measured knows best why something is missing."""
     reasons: dict[str, str] = {}
     for measure in MEASURES:
-        reasons |= measure.why_missing(measure.of(found), scores)
+        reasons |= measure.why_missing(measure.of(findings), scores)
     for check, reason in {**reasons, **scores.skipped}.items():
         source = "measuring" if check in scores.skipped else "scores"
         yield Skipped(check=check, reason=reason, source=source)

@@ -82,7 +82,7 @@ def _without_thoughts(modes: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(mode for mode in modes if mode != UNTHINKING)
 
 
-def check_fit(sets: RowSets, recipe: Recipe, path: Path) -> None:
+def check_length(sets: RowSets, recipe: Recipe, path: Path) -> None:
     """Raise UsageError if a row, or a paraphrased or perturbed answer, does not fit the model at `path`."""
     facts = inspect_model(path)
     encoder = load_encoder(facts, recipe.prompt_format)
@@ -96,7 +96,7 @@ def check_fit(sets: RowSets, recipe: Recipe, path: Path) -> None:
             raise UsageError(f"{error} (model {path})") from None
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Scorer:
     """Scores models on the same rows. Keeps the verified model's final states for the KL divergences.
 
@@ -173,12 +173,12 @@ class Scorer:
         )
         return Scores(role=role, name=path.name, sha256=model_digest(path), sets={"forget": after})
 
-    def _taught(self, role: Role, path: Path, lessons: Sequence[Row], tested: Sequence[Row]) -> list[float]:
+    def _taught(self, role: Role, path: Path, to_learn: Sequence[Row], tested: Sequence[Row]) -> list[float]:
         """Answer scores of some rows after an epoch on others; the model on disk stays as it is."""
         attack = self._attack()
         with self.ranks.agreed():
             loaded = self._load(path, training=True)
-            taught, encoded = loaded.encode("forget", lessons), loaded.encode("forget", tested)
+            taught, encoded = loaded.encode("forget", to_learn), loaded.encode("forget", tested)
         precision, _ = training_precision(attack, loaded.facts, self.device)
         plan = replace(unplanned(attack), precision=precision)
         steps = -(-len(taught) // attack.batch_size)
@@ -221,7 +221,9 @@ class Scorer:
             self.progress.say(f"{path}: {note}")
         self.seen.add(path)
         model = load_model(path, self.device, dtype, precision)
-        return _Loaded(facts, encoder, model, self.sets, self.recipe, precision)
+        return _Loaded(
+            facts=facts, encoder=encoder, model=model, sets=self.sets, recipe=self.recipe, precision=precision
+        )
 
     def _score(self, role: Role, loaded: _Loaded, how: Callable[[Role, str], _How | None]) -> Scores:
         chosen = {
@@ -271,7 +273,7 @@ class Scorer:
             self.kl[name] = max(states.divergence_from(loaded.model), 0.0)  # rounding can fall below
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class _Loaded:
     """A model in memory with what encodes rows for it."""
 
@@ -292,10 +294,10 @@ def split_halves(rows: Sequence[Row]) -> tuple[list[int], list[int]]:
     """Positions of two halves of the rows: each subject's rows alternate, identical rows stay together."""
     halves: tuple[list[int], list[int]] = ([], [])
     side: dict[Key, int] = {}
-    turns: dict[str | None, int] = {}  # a new subject begins on the emptier side
+    next_half: dict[str | None, int] = {}  # a new subject begins on the emptier side
     for index, row in enumerate(rows):
         if row.key not in side:
-            turn = turns.setdefault(row.subject_id, int(len(halves[1]) < len(halves[0])))
-            side[row.key], turns[row.subject_id] = turn % 2, turn + 1
+            following = next_half.setdefault(row.subject_id, int(len(halves[1]) < len(halves[0])))
+            side[row.key], next_half[row.subject_id] = following % 2, following + 1
         halves[side[row.key]].append(index)
     return halves

@@ -13,13 +13,13 @@ from .findings import Measure, ModelWork
 from .statistics.shapes import Shape
 
 
-def _found() -> tuple[Measure[Any], ...]:
+def _measures() -> tuple[Measure[Any], ...]:
     modules = [module.name for module in iter_modules(checks.__path__) if not module.name.startswith("_")]
     measures = (import_module(f"{checks.__name__}.{name}").MEASURE for name in modules)
     return tuple(sorted(measures, key=lambda measure: measure.place))
 
 
-MEASURES = _found()
+MEASURES = _measures()
 """In the order in which the verdict tells them."""
 COUNT_CHECKS = sum(measure.counts for measure in MEASURES)
 """Checks that count rows share the failing level, so that one of them fails by chance no more often than it says."""
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     class Findings(Shape):
         """The finding of every check, by its key."""
 
-        def __init__(self, **found: Any) -> None: ...
+        def __init__(self, **measured: Any) -> None: ...
 
 else:
     Findings = create_model(
@@ -48,6 +48,6 @@ def work_asked_for(options: VerifyOptions) -> list[tuple[str, object]]:
     return [(work.option, asked) for work in WORKS.values() if (asked := work.asked(options))]
 
 
-def findings(**found: Any) -> Findings:
+def findings(**measured: Any) -> Findings:
     """Findings of which only some were measured, for the rest as if there had been nothing to measure."""
-    return Findings(**{**{measure.key: measure.empty for measure in MEASURES}, **found})
+    return Findings(**{**{measure.key: measure.empty for measure in MEASURES}, **measured})

@@ -27,7 +27,7 @@ from ..runs.run import DEFAULT_RUNS, LATEST, Run, new_run_path
 from ..train.neutral import own_answers
 from ..train.options import UnlearnOptions
 from ..train.unchanged import check_inputs
-from .measuring import RowSets, check_fit
+from .measuring import RowSets, check_length
 from .options import VerifyOptions
 from .reading import GivenFiles
 from .registry import work_asked_for
@@ -224,7 +224,7 @@ def _check(subject: Subject) -> None:
     if subject.sets is not None:
         for source in (subject.model, subject.start, *subject.references):
             if isinstance(source, ModelSource):
-                check_fit(subject.sets, subject.recipe, source.path)
+                check_length(subject.sets, subject.recipe, source.path)
 
 
 def _row_sets(

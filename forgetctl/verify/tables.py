@@ -135,9 +135,11 @@ def tables_of(caption: str, columns: tuple[str, ...], rows: Iterable[Row], remar
 
 def merged(tables: Iterable[Table]) -> tuple[Table, ...]:
     """Tables of the same caption and columns as one, where the first of them stands."""
-    found: dict[tuple[str, tuple[str, ...]], Table] = {}
+    by_caption: dict[tuple[str, tuple[str, ...]], Table] = {}
     for table in tables:
         key = (table.caption, table.columns)
-        known = found.get(key)
-        found[key] = table if known is None else Table(*key, (*known.rows, *table.rows), known.remark or table.remark)
-    return tuple(found.values())
+        known = by_caption.get(key)
+        by_caption[key] = (
+            table if known is None else Table(*key, (*known.rows, *table.rows), known.remark or table.remark)
+        )
+    return tuple(by_caption.values())

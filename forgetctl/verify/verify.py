@@ -152,14 +152,14 @@ def _conclude(known: _Known, options: VerifyOptions, scores: Collected, hooks: R
     return verdict
 
 
-def _refuse_other_models(subject: Subject, found: Collected) -> None:
+def _refuse_other_models(subject: Subject, collected: Collected) -> None:
     """Raise RunError unless the models that were scored are those that run.json names."""
     record = subject.run.record
     made = record.get("stages", {}).get("unlearn", {}).get("model_sha256")
     began = record["inputs"]["model"]["sha256"]
-    named = [(found.unlearned, began if record["kind"] == "verify" else made)]
-    if record["kind"] == "unlearn" and found.start is not None:
-        named.append((found.start, began))
+    named = [(collected.unlearned, began if record["kind"] == "verify" else made)]
+    if record["kind"] == "unlearn" and collected.start is not None:
+        named.append((collected.start, began))
     for scores, digest in named:
         if scores.sha256 != digest:
             raise RunError(f"{subject.run.record_file} names another {scores.role} model than the one that was scored")
@@ -175,11 +175,11 @@ def _measure(
     if isinstance(subject.model, ScoreSource):
         return replace(_from_files(subject, subject.model), skipped=skipped)
     assert subject.sets is not None  # noqa: S101  every model comes with rows
-    scorer = Scorer(subject.sets, subject.recipe, device, progress, ranks)
-    found = _score(subject, subject.sets, scorer, options)
+    scorer = Scorer(sets=subject.sets, recipe=subject.recipe, device=device, progress=progress, ranks=ranks)
+    measured = _score(subject, subject.sets, scorer, options)
     scored = tuple(one.scores(subject.model.path, device, progress, ranks) for one in known.earlier)
     skipped |= scorer.skipped
-    return replace(found, tracked=known.tracked.points, earlier=scored, kl=scorer.kl, skipped=skipped)
+    return replace(measured, tracked=known.tracked.points, earlier=scored, kl=scorer.kl, skipped=skipped)
 
 
 def _score(subject: Subject, sets: RowSets, scorer: Scorer, options: VerifyOptions) -> Collected:
@@ -199,7 +199,7 @@ def _score(subject: Subject, sets: RowSets, scorer: Scorer, options: VerifyOptio
     start = subject.start
     started = scorer.start(start.path) if isinstance(start, ModelSource) else start.scores if start else None
     scorer.states.clear()  # nothing more is compared with them, and the head is a model's largest weight
-    found = Collected(
+    collected = Collected(
         unlearned=unlearned,
         kind=_kind(subject.references, holdout="holdout" in sets.rows),
         start=started,
@@ -207,10 +207,12 @@ def _score(subject: Subject, sets: RowSets, scorer: Scorer, options: VerifyOptio
         precisions={precision: _at_precision(subject, scorer, precision) for precision in options.precisions},
         rephrased=tuple(f"rephrased {number} ({file.name})" for number, file in enumerate(options.rephrased, 1)),
     )
-    return _altered(found, LoadableModels(scorer=scorer, paths=_directories(subject), scores=found.models), options)
+    return _altered(
+        collected, LoadableModels(scorer=scorer, paths=_directories(subject), scores=collected.models), options
+    )
 
 
-def _altered(found: Collected, models: LoadableModels, options: VerifyOptions) -> Collected:
+def _altered(collected: Collected, models: LoadableModels, options: VerifyOptions) -> Collected:
     """What checks do with the models beyond scoring them, each where its option asks for it."""
     altered: dict[str, Mapping[Role, Scores]] = {}
     unmeasured: list[tuple[str, str]] = []
@@ -220,7 +222,7 @@ def _altered(found: Collected, models: LoadableModels, options: VerifyOptions) -
                 altered[variant] = asked.work(models)
             except NotMeasurableError as reason:
                 unmeasured.append((asked.name, str(reason)))
-    return replace(found, altered=altered, unmeasured=tuple(unmeasured))
+    return replace(collected, altered=altered, unmeasured=tuple(unmeasured))
 
 
 def _kind(references: tuple[Source, ...], *, holdout: bool) -> Kind:

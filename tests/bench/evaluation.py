@@ -56,8 +56,8 @@ def read_sets() -> RowSets:
 
 def run_forgetctl(model: Path, sets: RowSets) -> dict[str, Measures]:
     """What `verify` measures of a start model: the peers' metrics and no more."""
-    scores = Scorer(sets, load_recipe(method="npo-rt"), CPU, Silent()).start(model)
-    return {name: _measures(found) for name, found in scores.sets.items()}
+    scorer = Scorer(sets=sets, recipe=load_recipe(method="npo-rt"), device=CPU, progress=Silent())
+    return {name: _measures(scored) for name, scored in scorer.start(model).sets.items()}
 
 
 def _measures(found: ScoreSet) -> Measures:

@@ -19,11 +19,16 @@ from forgetctl.cli import terminal as console
 from forgetctl.cli.main import cli
 from forgetctl.files.writing import model_digest
 from forgetctl.model.encoding import Encoder
-from forgetctl.model.load import load_model, load_tokenizer
+from forgetctl.model.load import inspect_trainable, load_model, load_tokenizer
 from forgetctl.recipe.recipe import LORA_RECIPE, load_recipe
 from forgetctl.rows.formats import Fields, read_rows
+from forgetctl.train.attempt import Attempt
+from forgetctl.train.callbacks import StopOnSignal
+from forgetctl.train.checkpoints import checkpoint_bytes
 from forgetctl.train.fine_tuning import fine_tune, fine_tuning
-from forgetctl.train.reference import ReferenceOptions, lessons
+from forgetctl.train.plan import disk_bytes
+from forgetctl.train.reference import ReferenceOptions, Tuning, read_training_rows
+from forgetctl.train.trainer import ObjectiveTrainer
 from tests.world import write_lines
 
 LORA = load_recipe(LORA_RECIPE).lora
@@ -187,6 +192,109 @@ def test_where_checkpoints_have_no_room_there_are_none(
     assert same(weights(tmp_path / "seed-1"), weights(made / "seed-1"))
 
 
+def stopped(world: Path, out: Path, *more: str) -> Result:
+    """A command that a signal stops after its third step."""
+
+    def stop(self: StopOnSignal, args: Any, state: Any, control: Any, **others: Any) -> None:
+        self.asked = self.asked or state.global_step >= 3
+        plain(self, args, state, control, **others)
+
+    plain = StopOnSignal.on_step_end
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StopOnSignal, "on_step_end", stop)
+        done = train(world, out, *more)
+    assert done.exit_code == 130, done.output
+    assert "stopped after step 3 of " in done.stderr
+    return done
+
+
+def test_stopped_without_room_for_checkpoints_it_begins_again(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("forgetctl.train.reference.free_bytes", lambda _: 10_000)
+    done = stopped(world, tmp_path)
+    assert f"of {tmp_path / 'seed-1'}; the same command begins again" in done.stderr
+    assert not list((tmp_path / ".seed-1-training").glob("checkpoints/*"))
+
+
+def test_checkpoints_that_are_there_count_as_room_for_new_ones(
+    made: Path, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "the same command goes on from there" in stopped(world, tmp_path).stderr
+    needed = disk_bytes(inspect_trainable(world / "model"), Tuning(epochs=2).recipe(seed=1))
+    there = checkpoint_bytes(tmp_path / ".seed-1-training" / "checkpoints")
+    assert 0 < there < needed
+    with monkeypatch.context() as patch:
+        patch.setattr("forgetctl.train.reference.free_bytes", lambda _: 10_000)
+        patch.setattr(ObjectiveTrainer, "train_from", lambda *_: 3)  # as if it were stopped at once
+        done = train(world, tmp_path)
+    assert "what is interrupted goes on after step 3 again." in done.stderr
+    assert "the same command goes on after step 3 again" in done.stderr
+    monkeypatch.setattr("forgetctl.train.reference.free_bytes", lambda _: needed - there)
+    done = train(world, tmp_path)
+    assert "Continuing seed-1 after step 3." in done.stderr
+    assert "no room" not in done.stderr
+    assert same(weights(tmp_path / "seed-1"), weights(made / "seed-1"))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "named", "computed"),
+    [
+        ((), ("--micro-batch", "1"), "micro batch", "fp32"),
+        (
+            ("--precision", "fp16", "--lora"),
+            ("--precision", "fp32", "--lora"),
+            "precision",
+            "fp32 (as the recipe says)",
+        ),
+        ((), ("--max-memory", "64GiB"), "max memory", "planned for at most 64.00 GiB (--max-memory)"),
+    ],
+    ids=["micro-batch", "precision", "max-memory"],
+)
+def test_a_stopped_training_goes_on_as_it_is_asked_now(
+    before: tuple[str, ...], after: tuple[str, ...], named: str, computed: str, world: Path, tmp_path: Path
+) -> None:
+    stopped(world, tmp_path, "--precision", "fp32", *before)
+    done = train(world, tmp_path, "--precision", "fp32", *after)
+    assert done.exit_code == 0, done.output
+    assert f"seed-1 was begun with other {named}: planning again how it is computed." in done.stderr
+    assert "Continuing seed-1 after step 3." in done.stderr
+    assert computed in next(line for line in done.stderr.splitlines() if "Computing with" in line)
+
+
+def test_a_stopped_training_is_refused_the_memory_that_it_may_not_take(world: Path, tmp_path: Path) -> None:
+    stopped(world, tmp_path)
+    done = train(world, tmp_path, "--max-memory", "1MiB")
+    assert done.exit_code == 1
+    assert "--max-memory 0.00 GiB does not suffice: about " in done.stderr
+    assert checkpoint_bytes(tmp_path / ".seed-1-training" / "checkpoints")
+
+
+def test_what_a_kill_left_beside_the_model_goes(made: Path, world: Path, tmp_path: Path) -> None:
+    shutil.copytree(made / "seed-1", tmp_path / "seed-1")
+    checkpoint = tmp_path / ".seed-1-training" / "checkpoints" / "checkpoint-3"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "optimizer.pt").write_bytes(b"state")
+    assert "seed-1 is there already" in train(world, tmp_path).stderr
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["seed-1"]
+
+
+def test_what_another_command_made_meanwhile_is_not_made_again(
+    made: Path, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def held(self: Attempt) -> Any:
+        shutil.copytree(made / "seed-1", self.out)
+        return plain(self)
+
+    plain = Attempt.held
+    monkeypatch.setattr(Attempt, "held", held)
+    done = train(world, tmp_path)
+    assert done.exit_code == 0, done.output
+    assert "seed-1 is there already" in done.stderr
+    assert "Computing with" not in done.stderr
+    assert not (tmp_path / ".seed-1-training").exists()
+
+
 # Rows
 
 
@@ -240,13 +348,13 @@ def test_any_number_of_rows_may_be_learned_and_so_many_left_out(world: Path, tmp
     many = write_lines(tmp_path / "many.jsonl", rows)
     few = write_lines(tmp_path / "few.jsonl", [{"prompt": "What is this?", "response": "x " * 40_000}, rows[0]])
     options = ReferenceOptions(base=str(world / "model"), retain=many, out=tmp_path / "out", also=(few,))
-    assert len(lessons(options).rows) == 10_003
+    assert len(read_training_rows(options).rows) == 10_003
     without = ("--base", world / "model", "--retain", few, "--without", many, "--out", tmp_path / "out")
     refused = CliRunner().invoke(cli, ["reference", *map(str, without)])
     assert refused.exit_code == 2
     assert "has more than 10,000 rows" in refused.stderr
     raised = replace(options, retain=few, also=(), without=(many,), fields=Fields(max_rows=10_001))
-    assert [row.line for row in lessons(raised).rows] == [1]
+    assert [row.line for row in read_training_rows(raised).rows] == [1]
 
 
 def test_the_limits_are_options(world: Path, tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def test_prove_finds_rows_and_only_rows_of_the_request(sealed: Evidence, tmp_pat
     rows = request_rows(4)
     asked = write_request(tmp_path / "row.jsonl", [rows[2], replace(rows[0], response=f"{PERSONAL} 1!"), rows[1]])
     proofs = run_prove(sealed.bundle, asked, sealed.run.row_key_file(2), Fields())
-    assert [(p.line, p.found, p.request, p.request_line) for p in proofs] == [
+    assert [(p.line, p.proved, p.request, p.request_line) for p in proofs] == [
         (1, True, "R-1", 3),
         (2, False, None, None),
         (3, False, None, None),  # of the other request, whose key this is not
@@ -125,7 +125,7 @@ def test_every_row_of_the_request_can_be_proved(sealed: Evidence, tmp_path: Path
         proof.request_line
         for number in (1, 2)
         for proof in run_prove(sealed.bundle, asked, sealed.run.row_key_file(number), Fields())
-        if proof.found
+        if proof.proved
     }
     assert lines == set(range(1, COUNT + 1))
 

@@ -33,7 +33,7 @@ class Evidence:
 
     def audit(self, bundle: Path | None = None, **options: object) -> tuple[int, list[Finding]]:
         chosen = {"keys": (self.public(self.officer),), **options}
-        found = run_audit(AuditOptions(bundle or self.bundle, **chosen))  # type: ignore[arg-type]
+        found = run_audit(AuditOptions(bundle=bundle or self.bundle, **chosen))  # type: ignore[arg-type]
         return exit_code(found), found
 
 

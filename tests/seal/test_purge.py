@@ -63,17 +63,17 @@ def test_report_and_audit_work_afterwards(run: Run, sealed: Evidence) -> None:
     public = (sealed.public(sealed.officer),)
     before = run_seal(SealOptions(path=run.path, key=sealed.officer))
     purge(PurgeOptions(run.path, keys=True))
-    assert exit_code(run_audit(AuditOptions(before, public))) == 0
+    assert exit_code(run_audit(AuditOptions(bundle=before, keys=public))) == 0
     assert "INCONCLUSIVE" in run_report(run.path, "html")[1]
     after = run_seal(SealOptions(path=run.path, key=sealed.officer, out=run.path.parent / "after"))
-    assert exit_code(run_audit(AuditOptions(after, public))) == 0
+    assert exit_code(run_audit(AuditOptions(bundle=after, keys=public))) == 0
 
 
 def test_a_verdict_whose_scores_were_purged_is_policy_unmet(run: Run, sealed: Evidence) -> None:
     purge(PurgeOptions(run.path, scores=True))
     assert not run.score_files()
     bundle = run_seal(SealOptions(path=run.path, key=sealed.officer))
-    found = run_audit(AuditOptions(bundle, (sealed.public(sealed.officer),)))
+    found = run_audit(AuditOptions(bundle=bundle, keys=(sealed.public(sealed.officer),)))
     assert exit_code(found) == 3
     assert "were purged" in next(finding.text for finding in found if finding.status == "policy")
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from forgetctl.losses.methods import METHODS
 from forgetctl.progress import Silent
-from forgetctl.studies.computing import fit
+from forgetctl.studies.computing import least_squares
 from forgetctl.studies.descent import Unlearning, method_run
 from forgetctl.studies.random_features import (
     World,
@@ -101,5 +101,5 @@ def test_distances_are_zero_at_the_reference_and_divergence_is_right() -> None:
 
 def test_fit_finds_a_line() -> None:
     x = torch.arange(1.0, 9.0)
-    found = fit(x, 3 * x - 2)
+    found = least_squares(x, 3 * x - 2)
     assert found == pytest.approx({"intercept": -2, "slope": 3, "r2": 1})

@@ -17,6 +17,7 @@ from forgetctl.errors import DivergedError, MemoryExceeded
 from forgetctl.losses.methods import Batch, Role, WeightedSum
 from forgetctl.model.encoding import Encoded
 from forgetctl.model.load import add_lora, load_model, load_tokenizer, merged, trainable_parameters
+from forgetctl.model.processes import Ranks
 from forgetctl.model.scoring import score
 from forgetctl.recipe.recipe import Lora, Recipe
 from forgetctl.rows.formats import read_rows
@@ -63,7 +64,7 @@ def make(
     model: Any,
     forget: Sequence[Encoded],
     retain: Sequence[Encoded],
-    folder: Path,
+    folder: Path | None,
     chosen: Recipe,
     on_step: Callable[[Figures], None] = lambda _: None,
     checkpointing: bool = False,
@@ -399,6 +400,16 @@ def test_a_signal_saves_after_the_step_and_stops(
     assert signal.getsignal(number) is before
 
 
+def test_a_signal_saves_nothing_where_no_checkpoints_are_kept(
+    start: Start, forget: list[Encoded], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[int] = []
+    trainer = make(start(), forget, [], None, recipe(method="ga", epochs=4), interrupting([signal.SIGTERM], at=3))
+    monkeypatch.setattr(trainer, "_save_checkpoint", lambda *_: saved.append(trainer.state.global_step))
+    assert trainer.train_from(None) == 4
+    assert saved == []
+
+
 def test_a_second_signal_acts_at_once(start: Start, forget: list[Encoded], tmp_path: Path) -> None:
     on_step = interrupting([signal.SIGINT, signal.SIGINT], at=1)
     trainer = make(start(), forget, [], tmp_path, recipe(method="ga"), on_step)
@@ -528,6 +539,28 @@ def test_a_row_that_does_not_fit_alone_ends_the_run(
     Cramped(model, 3)
     with pytest.raises(MemoryExceeded, match=rf"a row of {longest(forget + retain)} tokens does not fit"):
         train(model, forget, retain, tmp_path, recipe(batch_size=len(forget)))
+
+
+@pytest.mark.parametrize(
+    ("remedy", "end"),
+    [
+        (None, "cannot begin the step again"),
+        (lambda rows: f"ask for {rows} rows", "cannot begin the step again; ask for 2 rows"),
+    ],
+    ids=["none", "the caller's"],
+)
+def test_with_other_processes_too_large_a_step_ends_with_what_the_caller_knows(
+    remedy: Callable[[int], str] | None, end: str, start: Start, forget: list[Encoded], tmp_path: Path
+) -> None:
+    trainer = make(start(), forget, [], tmp_path, recipe(method="ga", micro_batch_size=4))
+    trainer.remedy = remedy
+    refused = trainer.batches.micro_batches(next(iter(trainer.batches.steps())))
+    assert max(map(len, refused)) == 4
+    trainer.ranks = Ranks(index=1, count=2)
+    with pytest.raises(MemoryExceeded) as told:
+        trainer._begin_again(trainer.model, refused)
+    assert str(told.value).startswith("process 1: 4 rows at once do not fit into the memory")
+    assert str(told.value).endswith(end)
 
 
 def test_other_errors_are_not_taken_for_too_little_memory(

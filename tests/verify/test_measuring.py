@@ -29,7 +29,7 @@ from forgetctl.recipe.recipe import Lora, Recipe, Verify
 from forgetctl.rows.formats import read_rows
 from forgetctl.rows.row import Row
 from forgetctl.train.fine_tuning import fine_tune, fine_tuning
-from forgetctl.verify.measuring import RowSets, Scorer, check_fit, split_halves
+from forgetctl.verify.measuring import RowSets, Scorer, check_length, split_halves
 
 CPU = torch.device("cpu")
 QUICK = Verify(answer_tokens=6, samples=2, sampled_rows=2)
@@ -66,7 +66,7 @@ def sets(world: Path) -> RowSets:
 
 
 def scorer(sets: RowSets, recipe: Recipe = RECIPE) -> Scorer:
-    return Scorer(sets, recipe, CPU, Counting())
+    return Scorer(sets=sets, recipe=recipe, device=CPU, progress=Counting())
 
 
 def only(sets: RowSets, *names: str) -> RowSets:
@@ -389,13 +389,15 @@ def test_rows_that_do_not_fit_the_model_are_refused_with_its_name(field: str, wo
     long = "Alwen lives in Norwick. " * 60
     value: Any = ("No.", long) if field == "perturbed_responses" else long
     changed = replace(sets.forget[2], **{field: value})
-    check_fit(sets, RECIPE, world / "model")
+    check_length(sets, RECIPE, world / "model")
     with pytest.raises(UsageError, match=r"longer than the model's context of 256 tokens") as caught:
-        check_fit(replace(sets, rows={"forget": [changed]}), RECIPE, world / "model")
+        check_length(replace(sets, rows={"forget": [changed]}), RECIPE, world / "model")
     assert str(caught.value).endswith(f"(model {world / 'model'})")
     assert f"row {changed.line} is" in str(caught.value)
     assert "Norwick" not in str(caught.value)
-    check_fit(replace(sets, rows={"forget": [changed]}), RECIPE.model_copy(update={"max_length": 256}), world / "model")
+    check_length(
+        replace(sets, rows={"forget": [changed]}), RECIPE.model_copy(update={"max_length": 256}), world / "model"
+    )
 
 
 def test_representation_holds_no_text(sets: RowSets) -> None:

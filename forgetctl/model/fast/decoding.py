@@ -34,7 +34,7 @@ Choose = Callable[[Tensor, Tensor, int], Tensor]
 """Next tokens, (rows,), from logits in float32, (rows, vocabulary), numbers of the rows, (rows,), and the step."""
 
 
-_found: WeakKeyDictionary[Model, bool] = WeakKeyDictionary()
+_decodable: WeakKeyDictionary[Model, bool] = WeakKeyDictionary()
 
 
 def can_decode(model: Model) -> bool:
@@ -44,10 +44,10 @@ def can_decode(model: Model) -> bool:
     Looked at once for each model, the last by what it does: some count positions from elsewhere, or by places in the
     cache, or carry a state through the padding.
     """
-    if model not in _found:
+    if model not in _decodable:
         takes = set(inspect.signature(model.forward).parameters) >= TAKEN
-        _found[model] = takes and keeps_plain_states(model.config) and _pads(model)
-    return _found[model]
+        _decodable[model] = takes and keeps_plain_states(model.config) and _pads(model)
+    return _decodable[model]
 
 
 def keeps_plain_states(config: PreTrainedConfig) -> bool:
@@ -73,8 +73,8 @@ def _pads(model: Model) -> bool:
     rounding = torch.finfo(model.dtype).eps ** 0.5
     for row, prompt in enumerate(prompts):
         alone = model(input_ids=torch.tensor([prompt], device=model.device), use_cache=False).logits[0, -2:].float()
-        found = torch.stack([step[row] for step in together])
-        if (found - alone).abs().max() > rounding * alone.std():
+        padded = torch.stack([step[row] for step in together])
+        if (padded - alone).abs().max() > rounding * alone.std():
             return False
     return True
 

@@ -47,10 +47,10 @@ def _fused_forward(module: Any) -> Maker | None:
     return _rope_attention_of if _rope_attention_of(kind) else None
 
 
-def _same(found: Callable[[], object], expected: Tensor) -> bool:
+def _same(compute: Callable[[], object], expected: Tensor) -> bool:
     """Whether code that is not ours gives what is expected; code that expects something else is of another kind."""
     try:
-        given = found()
+        given = compute()
     except (AttributeError, TypeError, ValueError, RuntimeError, IndexError):
         return False
     return isinstance(given, Tensor) and given.shape == expected.shape and bool((given - expected).abs().max() < SAME)
@@ -84,8 +84,8 @@ def _zero_centred_rms_norm(self: Any, states: Tensor) -> Tensor:
 
 
 def _epsilon(norm: Any) -> float:
-    found = getattr(norm, "variance_epsilon", None)
-    return float(norm.eps if found is None else found)
+    variance_epsilon = getattr(norm, "variance_epsilon", None)
+    return float(norm.eps if variance_epsilon is None else variance_epsilon)
 
 
 def _normalise(states: Tensor, weight: Tensor, epsilon: float) -> Tensor:
@@ -133,8 +133,8 @@ def _swiglu_of(_kind: Any) -> Callable[..., Any]:
 
 def _swiglu(self: Any, states: Tensor) -> Tensor:
     product: Tensor = _SwiGLU.apply(self.gate_proj(states), self.up_proj(states))  # type: ignore[no-untyped-call]
-    found: Tensor = self.down_proj(product)
-    return found
+    result: Tensor = self.down_proj(product)
+    return result
 
 
 class _SwiGLU(torch.autograd.Function):
@@ -206,8 +206,8 @@ class _RoPE(torch.autograd.Function):
 
 def _rotated(states: Tensor, cos: Tensor, first: Tensor, second: Tensor) -> Tensor:
     """Each half of the last dimension times cos, and the other half times what is given for it."""
-    found = states * cos
-    (head, tail), (into_head, into_tail) = states.chunk(2, -1), found.chunk(2, -1)
+    rotated = states * cos
+    (head, tail), (into_head, into_tail) = states.chunk(2, -1), rotated.chunk(2, -1)
     into_head.addcmul_(tail, first)
     into_tail.addcmul_(head, second)
-    return found.to(states.dtype)
+    return rotated.to(states.dtype)

@@ -130,10 +130,10 @@ def compared_logp(hidden: Tensor, weight: Tensor, targets: Tensor, compared: Com
         dtype = torch.get_autocast_dtype(kind)
         hidden, weight = hidden.to(dtype), weight.to(dtype)
     both: Tensor = _ComparedLogp.apply(hidden[there], weight, targets[there], compared.start)  # type: ignore[no-untyped-call]
-    found = both.new_zeros(len(targets), 2)
-    found[there] = both
-    found[~there, 0] = others
-    return found
+    joined = both.new_zeros(len(targets), 2)
+    joined[there] = both
+    joined[~there, 0] = others
+    return joined
 
 
 def target_logp(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ PERTURBED = ("forget01", "forget05", "forget10", "retain")
 OTHERS = {"real_authors": "real_authors_perturbed", "world_facts": "world_facts_perturbed"}
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class SplitRows:
     """One split. forget and retain: to train on. asked: by the name of a set, the rows that are scored, with wrong
     answers. missing: forget rows that no file has wrong answers for, so that they are not scored. files: the sets'."""
@@ -63,12 +63,14 @@ class TofuData:
         asked = {"forget": scored, "retain": kept, **{key: self._perturbed(key) for key in OTHERS}}
         files = {"forget": forget_file, **{key: self._file(key) for key in asked if key != "forget"}}
         return SplitRows(
-            forget,
-            retain,
-            {key: rows[: self.questions if key == "forget" else self.kept_questions] for key, rows in asked.items()},
-            len(forget) - len(scored),
-            files,
-            " ".join(file_digest(path) for path in (retain_file, *files.values())),
+            forget=forget,
+            retain=retain,
+            asked={
+                key: rows[: self.questions if key == "forget" else self.kept_questions] for key, rows in asked.items()
+            },
+            missing=len(forget) - len(scored),
+            files=files,
+            digest=" ".join(file_digest(path) for path in (retain_file, *files.values())),
         )
 
     def _answers(self, name: str) -> dict[Key, Row]:

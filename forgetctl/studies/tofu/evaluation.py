@@ -22,7 +22,7 @@ from ...verify.checks.kept import utility, utility_without_rouge
 from ...verify.statistics.distances import ks
 from .data import SplitRows
 
-TOLD = ("forget", "retain", "world_facts")
+ASKED_IN_WORDS = ("forget", "retain", "world_facts")
 """The sets of which one question is asked in words."""
 
 
@@ -61,7 +61,7 @@ class Asker:
 
     def answers(self, model: Model) -> dict[str, dict[str, str]]:
         """The greedy answer to the first question of three sets, beside the true one."""
-        first = {name: self.rows.asked[name][0] for name in TOLD}
+        first = {name: self.rows.asked[name][0] for name in ASKED_IN_WORDS}
         decoding = Decoding(self.recipe.verify.answer_tokens, self.facts.context)
         answers = greedy_answers(model, self.encoder, list(first.values()), decoding)
         return {

@@ -35,7 +35,7 @@ from ...train.levels import learn_levels
 from ...train.plan import ComputePlan, Workload, make_plan, training_dtype, usable_memory
 from ...train.stand_ins import NO_STAND_INS, make_stand_ins
 from ...train.term_inputs import OtherAnswers, RoleRows
-from ...train.training import Material, ModelFiles, unlearn
+from ...train.training import Material, StartModelFiles, unlearn
 from .data import SplitRows, TofuData
 from .evaluation import Asker, Yardstick
 from .options import CALIBRATED
@@ -203,7 +203,7 @@ def _material(bench: Bench, key: RunKey, recipe: Recipe, run: Run) -> Material:
     work = Workload(facts=facts, rows=read, recipe=recipe, device=bench.device)
     return Material(
         model=model,
-        files=ModelFiles(facts=facts, reload=lambda: load_for_training(facts, torch.device("cpu"), recipe, dtype)),
+        files=StartModelFiles(facts=facts, reload=lambda: load_for_training(facts, torch.device("cpu"), recipe, dtype)),
         rows=rows,
         answers=OtherAnswers(bench.rows.forget, read_refusals(None), asker.encode),
         levels=learn_levels(model, sources, forget, retain) if unseen else None,

@@ -41,7 +41,7 @@ class Closeness(Shape):
 
 
 def against(
-    scores: Scores, reference: Scores | None, found: Collected, name: str, suffix: str, bounds: Bounds
+    scores: Scores, reference: Scores | None, collected: Collected, name: str, suffix: str, bounds: Bounds
 ) -> Iterator[Closeness]:
     """A set of rows against the reference's, or against rows that no model saw where there is no reference."""
     own = scores.sets.get(name)
@@ -49,7 +49,7 @@ def against(
         return
     if reference is not None and (other := reference.sets.get(name)) is not None:
         yield from paired(own, other, bounds, suffix)
-    elif reference is None and found.kind == "holdout" and (unseen := scores.sets.get("holdout")) is not None:
+    elif reference is None and collected.kind == "holdout" and (unseen := scores.sets.get("holdout")) is not None:
         yield _unpaired(own, unseen, bounds, suffix)
 
 
@@ -90,15 +90,15 @@ def _unpaired(ours: ScoreSet, unseen: ScoreSet, bounds: Bounds, suffix: str) -> 
     )
 
 
-def check_distance(found: Closeness, bounds: Bounds, floor: Closeness | None) -> Check:
+def check_distance(closeness: Closeness, bounds: Bounds, floor: Closeness | None) -> Check:
     """Whether one kind of score is surely within, or surely beyond, delta of the comparison.
 
     floor: the same distance between two references; nothing that is closer than they are is called different.
     """
-    name, distance, delta = found.name, found.distance, bounds.delta
+    name, distance, delta = closeness.name, closeness.distance, bounds.delta
     figure = f"D = {distance.D:.3f}, {distance.lower:.3f} to {distance.upper:.3f}, n = {distance.n}; limit {delta}"
     if distance.lower > max(delta, floor.distance.D if floor else 0.0):
-        code, words = _difference(found.gap)
+        code, words = _difference(closeness.gap)
         return failed(name, code, f"The {name} {words} ({figure}).")
     if distance.upper < delta:
         return passed(name, "EQUIVALENT", f"The {name} is that of the comparison ({figure}).")
@@ -118,13 +118,13 @@ def _difference(gap: float | None) -> tuple[str, str]:
     return "STILL_KNOWN", "is higher than a model that never saw the rows would give"
 
 
-def check_mean(found: Closeness, shift: Shift, bounds: Bounds) -> Check:
+def check_mean(closeness: Closeness, shift: Shift, bounds: Bounds) -> Check:
     """Whether the means are equivalent (TOST)."""
-    name, margin = f"{found.name}, mean", equivalence_margin(bounds.delta) * shift.spread
+    name, margin = f"{closeness.name}, mean", equivalence_margin(bounds.delta) * shift.spread
     figure = f"{shift.difference:+.3f} nats, {shift.lower:+.3f} to {shift.upper:+.3f}; limit {margin:.3f} either way"
     if -margin < shift.lower and shift.upper < margin:
-        return passed(name, "MEAN_EQUIVALENT", f"The mean {found.name} is that of the comparison ({figure}).")
-    words = f"The mean {found.name} is not surely that of the comparison ({figure})."
+        return passed(name, "MEAN_EQUIVALENT", f"The mean {closeness.name} is that of the comparison ({figure}).")
+    words = f"The mean {closeness.name} is not surely that of the comparison ({figure})."
     return unsure(name, "MEAN_NOT_EQUIVALENT", words)
 
 
@@ -146,19 +146,19 @@ REMARK = (
 )
 
 
-def closeness_table(caption: str, found: Iterable[Closeness], shown: Shown) -> tuple[Table, ...]:
+def closeness_table(caption: str, finding: Iterable[Closeness], shown: Shown) -> tuple[Table, ...]:
     """A row for each kind of score."""
-    return tables_of(caption, COLUMNS, (_row(one, shown.bounds.delta) for one in found), REMARK)
+    return tables_of(caption, COLUMNS, (_row(one, shown.bounds.delta) for one in finding), REMARK)
 
 
-def _row(found: Closeness, delta: float) -> Row:
-    distance = found.distance
-    medians = () if found.gap is None else (f"medians {signed(found.gap)}",)
+def _row(closeness: Closeness, delta: float) -> Row:
+    distance = closeness.distance
+    medians = () if closeness.gap is None else (f"medians {signed(closeness.gap)}",)
     cells = (
         cell(distance.D, between(distance.lower, distance.upper)),
         cell(distance.n, f"{distance.unit} resampled"),
-        (*shift_cell(found.shift, delta, "±"), *medians),
-        cell(found.p, show=p_value),
-        cell(found.tofu_p, show=p_value),
+        (*shift_cell(closeness.shift, delta, "±"), *medians),
+        cell(closeness.p, show=p_value),
+        cell(closeness.tofu_p, show=p_value),
     )
-    return Row(found.name, "", cells)
+    return Row(closeness.name, "", cells)

@@ -18,15 +18,15 @@ def distinct(rows: ScoreSet) -> list[int]:
     return list(first.values())
 
 
-def count_table(label: str, note: str, found: Excess | None, shown: Shown) -> Iterable[Table]:
+def count_table(label: str, note: str, finding: Excess | None, shown: Shown) -> Iterable[Table]:
     """One row of the counts."""
-    if found is None:
+    if finding is None:
         return ()
     cells = (
-        cell(found.more, line_numbers(found.lines)),
-        cell(found.fewer),
-        cell(found.total),
-        cell(found.p, show=p_value),
+        cell(finding.more, line_numbers(finding.lines)),
+        cell(finding.fewer),
+        cell(finding.total),
+        cell(finding.p, show=p_value),
     )
     caption = "Row by row against the comparison. p is how often chance alone puts so many on the side of the model."
     columns = ("Rows", f"Only {shown.labels['unlearned'].lower()}", "Only comparison", "Of", "p")

@@ -63,22 +63,22 @@ def _scores(name: str, rows: ScoreSet) -> NDArray[np.float64] | None:
     return None if values is None else np.asarray(values, dtype=float)
 
 
-def _privacy_leak(found: tuple[Attack, ...]) -> float | None:
-    for made in found:
+def _privacy_leak(attacks: tuple[Attack, ...]) -> float | None:
+    for made in attacks:
         if made.name == "min_k" and made.reference is not None:
             return priv_leak(made.auc, made.reference)
     return None
 
 
-def judge(found: Attacks | None, context: Context) -> Iterator[Check]:
+def judge(finding: Attacks | None, context: Context) -> Iterator[Check]:
     """Whether an attack does better than on the reference."""
-    if found is None:
+    if finding is None:
         return
     name, margin = "membership attacks", auc_margin(context.bounds.delta)
-    figure = "; ".join(_auc(one) for one in found.by)
+    figure = "; ".join(_auc(one) for one in finding.by)
     bounded = [
         (one.difference_lower, one.difference_upper)
-        for one in found.by
+        for one in finding.by
         if one.difference_lower is not None and one.difference_upper is not None
     ]
     if not bounded:
@@ -95,22 +95,22 @@ def judge(found: Attacks | None, context: Context) -> Iterator[Check]:
         yield unsure(name, "MEMBERS_UNSURE", f"Whether an attack does better than on the reference is open ({figure}).")
 
 
-def _auc(found: Attack) -> str:
-    there = f", there {found.reference:.3f}" if found.reference is not None else ""
-    return f"{found.name} AUC {found.auc:.3f}{there}"
+def _auc(one: Attack) -> str:
+    there = f", there {one.reference:.3f}" if one.reference is not None else ""
+    return f"{one.name} AUC {one.auc:.3f}{there}"
 
 
-def why_missing(found: Attacks | None, scores: Collected) -> dict[str, str]:
+def why_missing(finding: Attacks | None, scores: Collected) -> dict[str, str]:
     """What they need."""
-    reasons = {} if found else {"membership_attacks": "they need --holdout, rows that no model saw"}
-    if found is None or found.priv_leak is None:
+    reasons = {} if finding else {"membership_attacks": "they need --holdout, rows that no model saw"}
+    if finding is None or finding.priv_leak is None:
         reasons["priv_leak"] = "it needs --holdout, and a reference that was scored on it too"
     return reasons
 
 
 def _words(findings: Shape, bounds: Bounds) -> str:
-    found = MEASURE.of(findings)
-    compared = found is not None and any(one.reference is not None for one in found.by)
+    finding = MEASURE.of(findings)
+    compared = finding is not None and any(one.reference is not None for one in finding.by)
     return (
         "Somebody who has the model tries to tell the forget rows from rows that no model saw. AUC is how often the "
         "attack picks the right one of two: 0.5 is guessing, 1 is certainty. "
@@ -122,24 +122,24 @@ def _words(findings: Shape, bounds: Bounds) -> str:
     )
 
 
-def table(found: Attacks | None, shown: Shown) -> Iterable[Table]:
+def table(finding: Attacks | None, shown: Shown) -> Iterable[Table]:
     """A row for each attack."""
-    if found is None:
+    if finding is None:
         return ()
     columns = ("Attack by", "AUC", "Reference's AUC", "Difference")
     remark = (
-        f"PrivLeak (MUSE), from Min-K%: {signed(found.priv_leak)}. Negative means that the rows are still known, "
+        f"PrivLeak (MUSE), from Min-K%: {signed(finding.priv_leak)}. Negative means that the rows are still known, "
         "positive that they are over-forgotten; at 0 the model is like the reference."
     )
     return tables_of(
-        "Attacks on the forget rows.", columns, map(_row, found.by), "" if found.priv_leak is None else remark
+        "Attacks on the forget rows.", columns, map(_row, finding.by), "" if finding.priv_leak is None else remark
     )
 
 
-def _row(found: Attack) -> Row:
-    label, note = KINDS.get(found.name, (found.name, ""))
-    apart = difference(found.difference, found.difference_lower, found.difference_upper)
-    return Row(label, note, (cell(found.auc, between(found.lower, found.upper)), cell(found.reference), apart))
+def _row(one: Attack) -> Row:
+    label, note = KINDS.get(one.name, (one.name, ""))
+    apart = difference(one.difference, one.difference_lower, one.difference_upper)
+    return Row(label, note, (cell(one.auc, between(one.lower, one.upper)), cell(one.reference), apart))
 
 
 MEASURE: Measure[Attacks | None] = Measure(

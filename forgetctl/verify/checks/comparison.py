@@ -43,23 +43,23 @@ def measure(scores: Collected, bounds: Bounds) -> Comparison:
     return Comparison(kind="holdout" if is_holdout else "none", name="holdout" if is_holdout else None, others=())
 
 
-def judge(found: Comparison, context: Context) -> Iterator[Check]:
+def judge(finding: Comparison, context: Context) -> Iterator[Check]:
     """Whether there is anything to compare with."""
-    if found.by is None:
+    if finding.by is None:
         words = (
             "There is nothing to compare with. Give --reference (a model trained without the rows, or its scores) or "
             "--holdout (rows that no model saw)."
         )
         yield unsure("comparison", "NO_REFERENCE", words)
-    elif found.by == "holdout":
+    elif finding.by == "holdout":
         yield passed("comparison", "HOLDOUT", "Compared with rows that no model saw: weaker evidence than a reference.")
     else:
         yield passed("comparison", "REFERENCE", "Compared row by row with a model that never saw the rows.")
 
 
-def public(found: Comparison) -> Comparison:
+def public(finding: Comparison) -> Comparison:
     """Without names."""
-    return Comparison(kind=found.kind, name=None, others=())
+    return Comparison(kind=finding.kind, name=None, others=())
 
 
 MEASURE = Measure(

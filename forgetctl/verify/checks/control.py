@@ -19,27 +19,27 @@ def measure(scores: Collected, bounds: Bounds) -> tuple[Closeness, ...]:
     return tuple(against(scores.start, scores.reference, scores, "forget", "", bounds))
 
 
-def judge(found: tuple[Closeness, ...], context: Context) -> Iterator[Check]:
+def judge(finding: tuple[Closeness, ...], context: Context) -> Iterator[Check]:
     """Whether the test was seen to fail."""
     if comparison.MEASURE.of(context.findings).by is None:
         return
     name = "positive control"
-    if not found:
+    if not finding:
         words = "The start model was not scored, so the test was not seen to fail. Give --start."
         yield unsure(name, "NO_CONTROL", words)
         return
-    figure = "; ".join(f"{one.name} D = {one.distance.D:.3f}, n = {one.distance.n}" for one in found)
-    if any(one.distance.lower > context.bounds.delta for one in found):
+    figure = "; ".join(f"{one.name} D = {one.distance.D:.3f}, n = {one.distance.n}" for one in finding)
+    if any(one.distance.lower > context.bounds.delta for one in finding):
         yield passed(name, "SENSITIVE", f"The start model fails the same test ({figure}), so it can tell.")
     else:
         words = f"The start model does not surely fail the same test ({figure}): it hardly knew the rows, or they are"
         yield unsure(name, "NO_SENSITIVITY", f"{words} too few.")
 
 
-def table(found: tuple[Closeness, ...], shown: Shown) -> Iterable[Table]:
+def table(finding: tuple[Closeness, ...], shown: Shown) -> Iterable[Table]:
     """A row for each kind of score."""
     caption = "Control: the start model against the same comparison. It knows the rows, so it must fail."
-    return closeness_table(caption, found, shown)
+    return closeness_table(caption, finding, shown)
 
 
 MEASURE: Measure[tuple[Closeness, ...]] = Measure(

@@ -74,38 +74,38 @@ def _distance(scores: Scores, reference: Scores | None, score: str) -> tuple[flo
         ours, theirs = scores.forget.truth_ratios, reference.forget.truth_ratios
         if ours is None or theirs is None:
             return None, None
-        found = ks(ours, theirs)
+        compared = ks(ours, theirs)
     elif same_tokens(scores.forget, reference.forget):
-        found = ks(scores.forget.per_token, reference.forget.per_token)
+        compared = ks(scores.forget.per_token, reference.forget.per_token)
     else:
         return None, None
-    return found.D, found.p
+    return compared.D, compared.p
 
 
-def why_missing(found: Curve | None, scores: Collected) -> dict[str, str]:
+def why_missing(finding: Curve | None, scores: Collected) -> dict[str, str]:
     """What it needs."""
-    return {"curve": "the model was not scored during training (--track)"} if found is None else {}
+    return {"curve": "the model was not scored during training (--track)"} if finding is None else {}
 
 
-def table(found: Curve | None, shown: Shown) -> Iterable[Table]:
+def table(finding: Curve | None, shown: Shown) -> Iterable[Table]:
     """Every state of the model that was scored in training, with the figures that were measured at all."""
-    if found is None:
+    if finding is None:
         return ()
     figures: dict[str, list[Cell]] = {
-        "Epoch": [(f"{point.epoch:g}",) for point in found.points],
-        "Distance D": [cell(point.D) for point in found.points],
-        "p, KS test": [cell(point.p, show=p_value) for point in found.points],
-        "Forget probability": [cell(point.forget_probability) for point in found.points],
-        "Retain probability": [cell(point.retain_probability) for point in found.points],
+        "Epoch": [(f"{point.epoch:g}",) for point in finding.points],
+        "Distance D": [cell(point.D) for point in finding.points],
+        "p, KS test": [cell(point.p, show=p_value) for point in finding.points],
+        "Forget probability": [cell(point.forget_probability) for point in finding.points],
+        "Retain probability": [cell(point.retain_probability) for point in finding.points],
     }
     measured = {name: cells for name, cells in figures.items() if set(cells) - {EMPTY}}
     rows = (
         Row(number(point.step) if point.step else "0, the start model", "", cells)
-        for point, cells in zip(found.points, zip(*measured.values(), strict=True), strict=False)
+        for point, cells in zip(finding.points, zip(*measured.values(), strict=True), strict=False)
     )
     compared = ""
     if "Distance D" in measured:
-        compared = f" D and p, TOFU's, compare the {PLURALS[found.score]} of its forget rows with the reference's."
+        compared = f" D and p, TOFU's, compare the {PLURALS[finding.score]} of its forget rows with the reference's."
     return tables_of(f"The model after steps of its training.{compared}", ("Step", *measured), rows)
 
 

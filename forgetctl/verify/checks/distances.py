@@ -43,20 +43,20 @@ def _measured(scores: Collected, bounds: Bounds) -> Iterator[Closeness]:
         yield from against(models["unlearned"], reference, scores, "forget", f", {precision}", bounds)
 
 
-def judge(found: tuple[Closeness, ...], context: Context) -> Iterator[Check]:
+def judge(finding: tuple[Closeness, ...], context: Context) -> Iterator[Check]:
     """Every score against delta, and every mean against the margin that delta sets; what a PASS needs must be there."""
     by = comparison.MEASURE.of(context.findings).by
     if by is None:
         return
     references = {pair.name: pair for pair in noise_floor.MEASURE.of(context.findings) or ()}
-    for one in found:
+    for one in finding:
         yield check_distance(one, context.bounds, references.get(one.name))
         if one.shift is not None:
             yield check_mean(one, one.shift, context.bounds)
         elif one.name == ANSWERS:
             yield _not_measured(f"{ANSWERS}, mean", "The means could not be compared.")
     for name in REQUIRED[by]:
-        if all(one.name != name for one in found):
+        if all(one.name != name for one in finding):
             yield _not_measured(name, f"The {name} could not be compared.")
 
 
@@ -71,9 +71,9 @@ def unanswered(scores: Collected) -> Iterator[tuple[str, str]]:
             yield ANSWERS + suffix, "the reference was not asked in these words"
 
 
-def why_missing(found: tuple[Closeness, ...], scores: Collected) -> dict[str, str]:
+def why_missing(finding: tuple[Closeness, ...], scores: Collected) -> dict[str, str]:
     """Reasons for scores that were not compared as asked."""
-    names, reasons = {one.name for one in found}, {}
+    names, reasons = {one.name for one in finding}, {}
     reference, ours = scores.reference, scores.unlearned.forget
     if ours.truth_ratios is None or (reference is not None and TRUTH_RATIO not in names):
         reasons["truth_ratio"] = (
@@ -92,14 +92,14 @@ def truth_ratio(findings: Shape) -> Closeness | None:
     return next((one for one in MEASURE.of(findings) if one.name == TRUTH_RATIO), None)
 
 
-def table(found: tuple[Closeness, ...], shown: Shown) -> Iterable[Table]:
+def table(finding: tuple[Closeness, ...], shown: Shown) -> Iterable[Table]:
     """A row for each kind of score."""
-    return closeness_table(f"The {shown.labels['unlearned'].lower()} model against the comparison.", found, shown)
+    return closeness_table(f"The {shown.labels['unlearned'].lower()} model against the comparison.", finding, shown)
 
 
-def public(found: tuple[Closeness, ...]) -> tuple[Closeness, ...]:
+def public(finding: tuple[Closeness, ...]) -> tuple[Closeness, ...]:
     """The request as asked: other names hold those of files."""
-    return tuple(one for one in found if one.name in PLURALS)
+    return tuple(one for one in finding if one.name in PLURALS)
 
 
 MEASURE: Measure[tuple[Closeness, ...]] = Measure(

@@ -81,13 +81,13 @@ def _excess(pairs: list[tuple[bool | None, bool | None, int]]) -> Excess | None:
     asked = [(our, their, line) for our, their, line in pairs if our is not None and their is not None]
     if not asked:
         return None
-    found = excess(*zip(*asked, strict=True))
-    return found.model_copy(update={"lines": tuple(sorted(set(found.lines)))})  # a row may name several secrets
+    counted = excess(*zip(*asked, strict=True))
+    return counted.model_copy(update={"lines": tuple(sorted(set(counted.lines)))})  # a row may name several secrets
 
 
-def judge(found: tuple[StaysForgotten, ...], context: Context) -> Iterator[Check]:
+def judge(finding: tuple[StaysForgotten, ...], context: Context) -> Iterator[Check]:
     """Scores, secrets and whole answers of each earlier run."""
-    for one in found:
+    for one in finding:
         yield _judge_scores(one, context.bounds)
         if one.secrets is not None:
             yield _judge_secrets(one, one.secrets)
@@ -95,8 +95,8 @@ def judge(found: tuple[StaysForgotten, ...], context: Context) -> Iterator[Check
             yield _judge_whole(one, one.whole, context.count_level)
 
 
-def _judge_scores(found: StaysForgotten, bounds: Bounds) -> Check:
-    name, shift, distance = f"earlier request {found.name}", found.shift, found.distance
+def _judge_scores(finding: StaysForgotten, bounds: Bounds) -> Check:
+    name, shift, distance = f"earlier request {finding.name}", finding.shift, finding.distance
     if shift is None or distance is None:
         words = "Its rows are other tokens now than when it was verified, so the scores could not be compared."
         return unsure(name, "NOT_MEASURED", words)
@@ -112,8 +112,8 @@ def _judge_scores(found: StaysForgotten, bounds: Bounds) -> Check:
     return unsure(name, "REMEMBERING_UNSURE", f"Its rows may be better known than when it was verified ({figure}).")
 
 
-def _judge_secrets(found: StaysForgotten, secrets: Excess) -> Check:
-    name = f"secrets of earlier request {found.name}"
+def _judge_secrets(finding: StaysForgotten, secrets: Excess) -> Check:
+    name = f"secrets of earlier request {finding.name}"
     if secrets.more:
         words = f"{secrets.more} of {secrets.total} named secrets come out that did not when it was verified"
         return failed(name, "EARLIER_SECRET_LEAKED", f"{words} ({name_lines(secrets.lines)} of its own file).")
@@ -121,8 +121,8 @@ def _judge_secrets(found: StaysForgotten, secrets: Excess) -> Check:
     return passed(name, "NO_EARLIER_LEAK", words)
 
 
-def _judge_whole(found: StaysForgotten, whole: Excess, level: float) -> Check:
-    name = f"whole answers of earlier request {found.name}"
+def _judge_whole(finding: StaysForgotten, whole: Excess, level: float) -> Check:
+    name = f"whole answers of earlier request {finding.name}"
     figure = f"{whole.more} of {whole.total}, {whole.fewer} the other way; p = {whole.p:.2g}"
     words = "Answers repeat whole responses that were not repeated when it was verified"
     if whole.p <= level:
@@ -134,7 +134,7 @@ def _judge_whole(found: StaysForgotten, whole: Excess, level: float) -> Check:
     return passed(name, "NO_EARLIER_ANSWER_LEAKED", words)
 
 
-def table(found: tuple[StaysForgotten, ...], shown: Shown) -> Iterable[Table]:
+def table(finding: tuple[StaysForgotten, ...], shown: Shown) -> Iterable[Table]:
     """A row for each earlier run."""
     caption = "Rows of earlier requests, now against when they were verified."
     columns = (
@@ -145,23 +145,23 @@ def table(found: tuple[StaysForgotten, ...], shown: Shown) -> Iterable[Table]:
         "Secrets said only now",
         "Responses said only now",
     )
-    return tables_of(caption, columns, (_row(one, shown.bounds.delta) for one in found))
+    return tables_of(caption, columns, (_row(one, shown.bounds.delta) for one in finding))
 
 
-def _row(found: StaysForgotten, delta: float) -> Row:
-    distance, shift = found.distance, found.shift
+def _row(finding: StaysForgotten, delta: float) -> Row:
+    distance, shift = finding.distance, finding.shift
     cells = (
         shift_cell(shift, delta, "+"),
         cell(distance.D, between(distance.lower, distance.upper)) if distance else EMPTY,
         cell(shift.n if shift else None),
-        _only_now(found.secrets),
-        _only_now(found.whole),
+        _only_now(finding.secrets),
+        _only_now(finding.whole),
     )
-    return Row(found.name, "", cells)
+    return Row(finding.name, "", cells)
 
 
-def _only_now(found: Excess | None) -> Cell:
-    return EMPTY if found is None else cell(found.more, f"of {number(found.total)}")
+def _only_now(counted: Excess | None) -> Cell:
+    return EMPTY if counted is None else cell(counted.more, f"of {number(counted.total)}")
 
 
 HEADING = Heading(

@@ -39,25 +39,25 @@ class GivenAway(Shape):
 def measure(scores: Collected, bounds: Bounds) -> dict[Role, dict[str, GivenAway]]:
     """The forget rows, by model and by way of asking."""
     return {
-        role: {mode: _given_away(answers) for mode, answers in found.forget.elicited.items()}
-        for role, found in scores.models.items()
+        role: {mode: _given_away(answers) for mode, answers in scored.forget.elicited.items()}
+        for role, scored in scores.models.items()
     }
 
 
-def _given_away(found: Elicited) -> GivenAway:
-    secrets = [count for row in found.secrets or [] for count in row if count is not None]
-    whole = [count for count in found.whole or [] if count is not None]
+def _given_away(elicited: Elicited) -> GivenAway:
+    secrets = [count for row in elicited.secrets or [] for count in row if count is not None]
+    whole = [count for count in elicited.whole or [] if count is not None]
     return GivenAway(
-        answers=found.answers,
-        rouge=mean([value for value in found.recall if value is not None]),
+        answers=elicited.answers,
+        rouge=mean([value for value in elicited.recall if value is not None]),
         secrets=(sum(count > 0 for count in secrets), len(secrets)),
         whole=(sum(count > 0 for count in whole), len(whole)),
     )
 
 
-def table(found: dict[Role, dict[str, GivenAway]], shown: Shown) -> Iterable[Table]:
+def table(finding: dict[Role, dict[str, GivenAway]], shown: Shown) -> Iterable[Table]:
     """Ways of asking down, models across."""
-    by_role = {role: found[role] for role in ROLES if found.get(role)}
+    by_role = {role: finding[role] for role in ROLES if finding.get(role)}
     modes = dict.fromkeys([*MODES, *(mode for known in by_role.values() for mode in known)])
     rows = (row for mode in modes for row in _rows(mode, {role: known.get(mode) for role, known in by_role.items()}))
     caption = (
@@ -67,14 +67,14 @@ def table(found: dict[Role, dict[str, GivenAway]], shown: Shown) -> Iterable[Tab
     return tables_of(caption, ("Answers", *(shown.labels[role] for role in by_role)), rows)
 
 
-def _rows(mode: str, found: Mapping[Role, GivenAway | None]) -> Iterator[Row]:
+def _rows(mode: str, finding: Mapping[Role, GivenAway | None]) -> Iterator[Row]:
     label, note = MODES.get(mode, (mode, ""))
-    answers = next((one.answers for one in found.values() if one and one.answers > 1), None)
+    answers = next((one.answers for one in finding.values() if one and one.answers > 1), None)
     note = f"{note} Answers to each: {answers}." if answers else note
     for measure, cells in (
-        ("ROUGE-L recall", tuple(cell(one.rouge) if one else EMPTY for one in found.values())),
-        ("secrets said", tuple(share(one.secrets) if one else EMPTY for one in found.values())),
-        ("whole responses", tuple(share(one.whole) if one else EMPTY for one in found.values())),
+        ("ROUGE-L recall", tuple(cell(one.rouge) if one else EMPTY for one in finding.values())),
+        ("secrets said", tuple(share(one.secrets) if one else EMPTY for one in finding.values())),
+        ("whole responses", tuple(share(one.whole) if one else EMPTY for one in finding.values())),
     ):
         if any(one != EMPTY for one in cells):
             yield Row(f"{label}: {measure}", note, cells)

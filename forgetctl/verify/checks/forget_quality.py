@@ -37,17 +37,17 @@ def measure(scores: Collected, bounds: Bounds) -> ForgetQuality | None:
     return ForgetQuality(variant=TRUTH_RATIO_VARIANT, perturbed=scores.unlearned.perturbed)
 
 
-def why_missing(found: ForgetQuality | None, scores: Collected) -> dict[str, str]:
+def why_missing(finding: ForgetQuality | None, scores: Collected) -> dict[str, str]:
     """Without truth ratios those have a reason of their own."""
     return {"forget_quality": "there is no reference"} if scores.reference is None else {}
 
 
-def table(found: ForgetQuality | None, shown: Shown) -> Iterable[Table]:
+def table(finding: ForgetQuality | None, shown: Shown) -> Iterable[Table]:
     """D, p and n."""
     compared = distances.truth_ratio(shown.findings)
-    if found is None or compared is None:
+    if finding is None or compared is None:
         return ()
-    how = f"{found.variant} mean" + (f", wrong answers from: {found.perturbed}" if found.perturbed else "")
+    how = f"{finding.variant} mean" + (f", wrong answers from: {finding.perturbed}" if finding.perturbed else "")
     words = f"Two-sample KS test of the truth ratios ({how})."
     values = cell(compared.distance.D, f"p = {p_value(compared.tofu_p)}", f"n = {number(compared.distance.n)}")
     return tables_of(CAPTION, COLUMNS, [Row("TOFU forget quality", words, (values,))])
@@ -60,5 +60,5 @@ MEASURE = Measure(
     heading=HEADING,
     table=table,
     why_missing=why_missing,
-    public=lambda found: found,
+    public=lambda finding: finding,
 )

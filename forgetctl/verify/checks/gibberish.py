@@ -34,8 +34,8 @@ def measure(scores: Collected, bounds: Bounds) -> Excess | None:
                 pairs.append((our, their, rows.lines[row] if name == "forget" else 0))
     if not pairs:
         return None
-    found = excess(*zip(*pairs, strict=True))
-    return found.model_copy(update={"lines": tuple(line for line in found.lines if line)})
+    counted = excess(*zip(*pairs, strict=True))
+    return counted.model_copy(update={"lines": tuple(line for line in counted.lines if line)})
 
 
 def _broken(scores: Scores | None, name: str) -> list[bool | None] | None:
@@ -44,15 +44,15 @@ def _broken(scores: Scores | None, name: str) -> list[bool | None] | None:
     return greedy.traits.get("gibberish") if greedy else None
 
 
-def judge(found: Excess | None, context: Context) -> Iterator[Check]:
+def judge(finding: Excess | None, context: Context) -> Iterator[Check]:
     """Whether more answers fell apart than chance explains."""
-    if found is None:
+    if finding is None:
         return
     name = "gibberish"
-    figure = f"{found.more} of {found.total}, {found.fewer} the other way; p = {found.p:.2g}"
-    if found.p <= context.count_level:
+    figure = f"{finding.more} of {finding.total}, {finding.fewer} the other way; p = {finding.p:.2g}"
+    if finding.p <= context.count_level:
         yield failed(name, "GIBBERISH", f"Answers are empty or repeat themselves ({figure}).")
-    elif found.p <= context.bounds.fail_level:
+    elif finding.p <= context.bounds.fail_level:
         words = f"Some answers are empty or repeat themselves, too few to be sure ({figure})."
         yield unsure(name, "SOME_GIBBERISH", words)
     else:
@@ -60,16 +60,16 @@ def judge(found: Excess | None, context: Context) -> Iterator[Check]:
         yield passed(name, "NO_GIBBERISH", words)
 
 
-def why_missing(found: Excess | None, scores: Collected) -> dict[str, str]:
+def why_missing(finding: Excess | None, scores: Collected) -> dict[str, str]:
     """What it needs."""
     needs = "there are no answers of this model, and of another to compare them with"
-    return {"gibberish": needs} if found is None else {}
+    return {"gibberish": needs} if finding is None else {}
 
 
-def table(found: Excess | None, shown: Shown) -> Iterable[Table]:
+def table(finding: Excess | None, shown: Shown) -> Iterable[Table]:
     """Here and at the comparison."""
     note = "Answers that fell apart: forget rows against the reference, retain rows against the start model."
-    return count_table("Empty or repeating answers", note, found, shown)
+    return count_table("Empty or repeating answers", note, finding, shown)
 
 
 MEASURE = Measure(

@@ -62,7 +62,7 @@ def _probability(now: Scores, before: Scores, bounds: Bounds) -> Change | None:
 
 def _rouge(now: Scores, before: Scores, bounds: Bounds) -> Change | None:
     sets = [scores.sets.get("retain") for scores in (now, before)]
-    greedy = [found.elicited.get(GREEDY) if found else None for found in sets]
+    greedy = [scored.elicited.get(GREEDY) if scored else None for scored in sets]
     if sets[0] is None or greedy[0] is None or greedy[1] is None:
         return None
     pairs = zip(greedy[0].recall, greedy[1].recall, strict=True)
@@ -152,12 +152,12 @@ def _forced_rows(rows: ScoreSet | None, name: str, *, arithmetic: bool) -> Float
     return np.column_stack([chosen, useful_truth(ratios)])
 
 
-def judge(found: tuple[Kept, ...], context: Context) -> Iterator[Check]:
+def judge(finding: tuple[Kept, ...], context: Context) -> Iterator[Check]:
     """Whether every measure was surely kept, or one surely fell."""
-    if not found:
+    if not finding:
         words = "No retain rows were scored for both models, so damage is unknown. Give --retain."
         yield unsure("retain probability", "NO_RETAIN_ROWS", words)
-    for kept in found:
+    for kept in finding:
         yield _judged(kept, context.bounds.utility_loss)
 
 
@@ -193,26 +193,26 @@ HEADING = Heading(
 )
 
 
-def table(found: tuple[Kept, ...], shown: Shown) -> Iterable[Table]:
+def table(finding: tuple[Kept, ...], shown: Shown) -> Iterable[Table]:
     """A row for each measure."""
     columns = ("Measure", "Start", shown.labels["unlearned"], "Reference", "Change from start", "Change from reference")
-    return tables_of("Measures of usefulness, 0 to 1, and their relative change.", columns, map(_row, found))
+    return tables_of("Measures of usefulness, 0 to 1, and their relative change.", columns, map(_row, finding))
 
 
-def _row(found: Kept) -> Row:
-    start, reference = found.start, found.reference
+def _row(kept: Kept) -> Row:
+    start, reference = kept.start, kept.reference
     second = cell(reference.before) if reference else EMPTY
     changes = (_change(start), _change(reference))
-    return Row(found.name, "", (cell(start.before), cell(start.now), second, *changes))
+    return Row(kept.name, "", (cell(start.before), cell(start.now), second, *changes))
 
 
-def _change(found: Change | None) -> Cell:
-    if found is None:
+def _change(change: Change | None) -> Cell:
+    if change is None:
         return EMPTY
-    bounds = between(found.lower, found.upper, percent)
-    return cell(found.relative, bounds, f"n = {number(found.n)}", show=percent)
+    bounds = between(change.lower, change.upper, percent)
+    return cell(change.relative, bounds, f"n = {number(change.n)}", show=percent)
 
 
 MEASURE: Measure[tuple[Kept, ...]] = Measure(
-    place=140, measure=measure, empty=(), judge=judge, heading=HEADING, table=table, public=lambda found: found
+    place=140, measure=measure, empty=(), judge=judge, heading=HEADING, table=table, public=lambda finding: finding
 )

@@ -37,9 +37,9 @@ def measure(scores: Collected, bounds: Bounds) -> Divergence:
     return Divergence(**{key: finite(scores.kl.get(key)) for key in Divergence.model_fields})
 
 
-def why_missing(found: Divergence, scores: Collected) -> dict[str, str]:
+def why_missing(finding: Divergence, scores: Collected) -> dict[str, str]:
     """A reason for each that is not there."""
-    return {f"kl.{key}": _reason(key, scores) for key, value in found if value is None}
+    return {f"kl.{key}": _reason(key, scores) for key, value in finding if value is None}
 
 
 def _reason(key: str, scores: Collected) -> str:
@@ -48,10 +48,10 @@ def _reason(key: str, scores: Collected) -> str:
     return "needs a reference model" if scores.reference is None else "the reference is given by scores only"
 
 
-def table(found: Divergence, shown: Shown) -> Iterable[Table]:
+def table(finding: Divergence, shown: Shown) -> Iterable[Table]:
     """A row for each divergence, measured or not."""
     rows = (
-        Row(str(field.title), str(field.description), ((number(getattr(found, key)),),))
+        Row(str(field.title), str(field.description), ((number(getattr(finding, key)),),))
         for key, field in Divergence.model_fields.items()
     )
     return tables_of(CAPTION, COLUMNS, rows)

@@ -62,7 +62,7 @@ LABELS = {key: str(field.title) for key, field in Summary.model_fields.items()}
 
 def measure(scores: Collected, bounds: Bounds) -> dict[Role, Summary]:
     """The models at full precision."""
-    return {role: _summary(found) for role, found in scores.models.items()}
+    return {role: _summary(scored) for role, scored in scores.models.items()}
 
 
 def _summary(scores: Scores) -> Summary:
@@ -94,9 +94,9 @@ REASONS = {
 }
 
 
-def why_missing(found: dict[Role, Summary], scores: Collected) -> dict[str, str]:
+def why_missing(finding: dict[Role, Summary], scores: Collected) -> dict[str, str]:
     """Reasons for measures that any model lacks."""
-    lacking = {key for summary in found.values() for key in REASONS if getattr(summary, key) is None}
+    lacking = {key for summary in finding.values() for key in REASONS if getattr(summary, key) is None}
     reasons = {key: reason for key, reason in REASONS.items() if key in lacking}
     if own := scores.unlearned.forget.own_paraphrases:
         rows = len(scores.unlearned.forget.lines)
@@ -104,15 +104,15 @@ def why_missing(found: dict[Role, Summary], scores: Collected) -> dict[str, str]
     return reasons
 
 
-def measured(found: dict[Role, Summary], role: Role) -> dict[str, float]:
+def measured(finding: dict[Role, Summary], role: Role) -> dict[str, float]:
     """What was measured of a model, by key."""
-    values = found[role].model_dump() if role in found else {}
+    values = finding[role].model_dump() if role in finding else {}
     return {key: value for key, value in values.items() if value is not None}
 
 
-def table(found: dict[Role, Summary], shown: Shown) -> Iterator[Table]:
+def table(finding: dict[Role, Summary], shown: Shown) -> Iterator[Table]:
     """The measures of every model side by side."""
-    values = {role: known for role in ROLES if (known := measured(found, role))}
+    values = {role: known for role in ROLES if (known := measured(finding, role))}
     rows = (
         Row(LABELS[key], str(field.description), tuple(cell(known.get(key)) for known in values.values()))
         for key, field in Summary.model_fields.items()
@@ -129,5 +129,5 @@ MEASURE: Measure[dict[Role, Summary]] = Measure(
     heading=Heading(title="What each model knows", words=lambda findings, bounds: ""),
     table=table,
     why_missing=why_missing,
-    public=lambda found: found,
+    public=lambda finding: finding,
 )

@@ -27,19 +27,19 @@ def measure(scores: Collected, bounds: Bounds) -> tuple[Closeness, ...] | None:
     return tuple(farthest.values())
 
 
-def judge(found: tuple[Closeness, ...] | None, context: Context) -> Iterator[Check]:
+def judge(finding: tuple[Closeness, ...] | None, context: Context) -> Iterator[Check]:
     """Whether the references pass against each other on every score that a PASS needs."""
     by, bounds = comparison.MEASURE.of(context.findings).by, context.bounds
-    if found is None or by is None:
+    if finding is None or by is None:
         return
     name = "negative control"
-    if missing := sorted(set(REQUIRED[by]) - {one.name for one in found}):
+    if missing := sorted(set(REQUIRED[by]) - {one.name for one in finding}):
         words = f"The references could not be compared with each other: no {', '.join(missing)}."
         yield unsure(name, "NOT_MEASURED", words)
         return
-    checks = [check_distance(one, bounds, None) for one in found]
-    checks += [check_mean(one, one.shift, bounds) for one in found if one.shift]
-    figure = "; ".join(f"{one.name} D = {one.distance.D:.3f}, to {one.distance.upper:.3f}" for one in found)
+    checks = [check_distance(one, bounds, None) for one in finding]
+    checks += [check_mean(one, one.shift, bounds) for one in finding if one.shift]
+    figure = "; ".join(f"{one.name} D = {one.distance.D:.3f}, to {one.distance.upper:.3f}" for one in finding)
     if all(check.status == "pass" for check in checks):
         yield passed(name, "REFERENCES_AGREE", f"Models that never saw the rows pass against each other ({figure}).")
     else:
@@ -48,18 +48,18 @@ def judge(found: tuple[Closeness, ...] | None, context: Context) -> Iterator[Che
         yield unsure(name, "NOISE_FLOOR_ABOVE_DELTA", f"{words}, {remedy}")
 
 
-def why_missing(found: tuple[Closeness, ...] | None, scores: Collected) -> dict[str, str]:
+def why_missing(finding: tuple[Closeness, ...] | None, scores: Collected) -> dict[str, str]:
     """What it needs."""
-    return {"noise_floor": "it needs a second --reference"} if found is None else {}
+    return {"noise_floor": "it needs a second --reference"} if finding is None else {}
 
 
-def table(found: tuple[Closeness, ...] | None, shown: Shown) -> Iterable[Table]:
+def table(finding: tuple[Closeness, ...] | None, shown: Shown) -> Iterable[Table]:
     """A row for each kind of score."""
     caption = (
         "Noise floor: another model that never saw the rows against the reference. Nothing that is closer than "
         "these two are is called different."
     )
-    return closeness_table(caption, found or (), shown)
+    return closeness_table(caption, finding or (), shown)
 
 
 MEASURE = Measure(

@@ -63,18 +63,20 @@ def measure(scores: Collected, bounds: Bounds) -> Relearned | None:
     return Relearned(shift=shift, distance=distance)
 
 
-def judge(found: Relearned | None, context: Context) -> Iterator[Check]:
+def judge(finding: Relearned | None, context: Context) -> Iterator[Check]:
     """Whether training on other rows of the same subjects brings back more than in a reference treated alike."""
-    if found is None:
+    if finding is None:
         return
-    shift, delta = found.shift, context.bounds.delta
+    shift, delta = finding.shift, context.bounds.delta
     margin = equivalence_margin(delta) * shift.spread
     figure = (
         f"{shift.difference:+.3f} nats, {shift.lower:+.3f} to {shift.upper:+.3f}, n = {shift.n}; limit {margin:.3f}"
     )
     what = "After training on other rows of the same subjects it"
-    if found.distance.lower > delta and shift.lower > 0:
-        words = f"{what} knows more of the rest than a reference treated alike ({figure}; D = {found.distance.D:.3f})."
+    if finding.distance.lower > delta and shift.lower > 0:
+        words = (
+            f"{what} knows more of the rest than a reference treated alike ({figure}; D = {finding.distance.D:.3f})."
+        )
         yield failed(NAME, "RELEARNED", words)
     elif shift.upper < margin:
         words = f"{what} knows no more of the rest than a reference treated alike ({figure})."
@@ -84,17 +86,17 @@ def judge(found: Relearned | None, context: Context) -> Iterator[Check]:
         yield unsure(NAME, "RELEARNING_UNSURE", words)
 
 
-def why_missing(found: Relearned | None, scores: Collected) -> dict[str, str]:
+def why_missing(finding: Relearned | None, scores: Collected) -> dict[str, str]:
     """Where the attack was made and cannot be compared."""
-    made = VARIANT in scores.altered and found is None
+    made = VARIANT in scores.altered and finding is None
     return {"relearning": "the two models tokenise the answers differently"} if made else {}
 
 
-def table(found: Relearned | None, shown: Shown) -> Iterable[Table]:
+def table(finding: Relearned | None, shown: Shown) -> Iterable[Table]:
     """What came back."""
-    if found is None:
+    if finding is None:
         return ()
-    distance, shift = found.distance, found.shift
+    distance, shift = finding.distance, finding.shift
     cells = (
         shift_cell(shift, shown.bounds.delta, "+"),
         cell(distance.D, between(distance.lower, distance.upper)),

@@ -57,45 +57,45 @@ def _items(sampled: Elicited, rows: Sequence[int]) -> list[int | None]:
     return secrets + [sampled.whole[row] if sampled.whole else None for row in rows]
 
 
-def judge(found: Samples | None, context: Context) -> Iterator[Check]:
+def judge(finding: Samples | None, context: Context) -> Iterator[Check]:
     """Whether samples give more away than the reference's, by more than chance explains."""
-    if found is None:
+    if finding is None:
         return
     name = "sampled answers"
     figure = (
-        f"{found.leaked} of {found.items} items in {found.answers} samples each, the reference {found.by_reference}; "
-        f"p = {found.p:.2g}"
+        f"{finding.leaked} of {finding.items} items in {finding.answers} samples each, "
+        f"the reference {finding.by_reference}; p = {finding.p:.2g}"
     )
-    if found.p <= context.count_level:
+    if finding.p <= context.count_level:
         yield failed(name, "SAMPLES_LEAKED", f"Sampled answers give away more than the reference's ({figure}).")
-    elif found.beyond:
-        words = f"Sampled answers give away {found.beyond} items that the reference's do not, too few to be sure"
+    elif finding.beyond:
+        words = f"Sampled answers give away {finding.beyond} items that the reference's do not, too few to be sure"
         yield unsure(name, "SAMPLES_SAID", f"{words} ({figure}).")
     else:
         words = f"Sampled answers give nothing away that the reference's do not ({figure}"
-        text = f"{words}; of such answers {no_more_than(found.items * found.answers)})."
+        text = f"{words}; of such answers {no_more_than(finding.items * finding.answers)})."
         yield passed(name, "NO_SAMPLE_LEAKED", text)
 
 
-def why_missing(found: Samples | None, scores: Collected) -> dict[str, str]:
+def why_missing(finding: Samples | None, scores: Collected) -> dict[str, str]:
     """What it needs."""
-    if found is not None:
+    if finding is not None:
         return {}
     if scores.reference is None:
         return {"sampled_answers": "there is no reference"}
     return {"sampled_answers": "there is nothing that could leak, or the reference's samples are not known"}
 
 
-def table(found: Samples | None, shown: Shown) -> Iterable[Table]:
+def table(finding: Samples | None, shown: Shown) -> Iterable[Table]:
     """Here and at the reference."""
-    if found is None:
+    if finding is None:
         return ()
     cells = (
-        cell(found.leaked),
-        cell(found.by_reference),
-        cell(found.beyond),
-        cell(found.items, f"{number(found.answers)} samples each"),
-        cell(found.p, show=p_value),
+        cell(finding.leaked),
+        cell(finding.by_reference),
+        cell(finding.beyond),
+        cell(finding.items, f"{number(finding.answers)} samples each"),
+        cell(finding.p, show=p_value),
     )
     note = "Secrets and whole responses that any sample gave away."
     columns = against_columns(shown.labels["unlearned"])

@@ -34,34 +34,35 @@ def measure(scores: Collected, bounds: Bounds) -> Excess | None:
     return excess(known, mirrored, [now.lines[row] for row in rows])
 
 
-def judge(found: Excess | None, context: Context) -> Iterator[Check]:
+def judge(finding: Excess | None, context: Context) -> Iterator[Check]:
     """Whether more rows stand out as known than the other way."""
-    if found is None:
+    if finding is None:
         return
     name = "single rows"
-    figure = f"{found.more} of {found.total}, {found.fewer} the other way; p = {found.p:.2g}"
-    if found.p <= context.count_level:
-        words = f"Rows stand out as still known while the rest is not ({figure}; {name_lines(found.lines)})."
+    figure = f"{finding.more} of {finding.total}, {finding.fewer} the other way; p = {finding.p:.2g}"
+    if finding.p <= context.count_level:
+        words = f"Rows stand out as still known while the rest is not ({figure}; {name_lines(finding.lines)})."
         yield failed(name, "KNOWN_ROWS", words)
-    elif found.more > found.fewer:
+    elif finding.more > finding.fewer:
         words = (
-            f"Rows stand out as if still known, too few to be sure ({figure}; {name_lines(found.lines)}); look at them."
+            "Rows stand out as if still known, too few to be sure "
+            f"({figure}; {name_lines(finding.lines)}); look at them."
         )
         yield unsure(name, "SOME_KNOWN_ROWS", words)
     else:
         yield passed(name, "NO_KNOWN_ROWS", f"No row stands out as still known ({figure}).")
 
 
-def why_missing(found: Excess | None, scores: Collected) -> dict[str, str]:
+def why_missing(finding: Excess | None, scores: Collected) -> dict[str, str]:
     """What it needs."""
     needs = "needs start model and reference, and rows that the former knows better"
-    return {"single_rows": needs} if found is None else {}
+    return {"single_rows": needs} if finding is None else {}
 
 
-def table(found: Excess | None, shown: Shown) -> Iterable[Table]:
+def table(finding: Excess | None, shown: Shown) -> Iterable[Table]:
     """Here and the other way."""
     note = "Rows far nearer to what the start model knew than the rest; the comparison: as far the other way."
-    return count_table("Single rows that stand out", note, found, shown)
+    return count_table("Single rows that stand out", note, finding, shown)
 
 
 MEASURE = Measure(

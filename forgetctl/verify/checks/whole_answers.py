@@ -46,36 +46,36 @@ def _modes(scores: Collected, name: str) -> Iterator[tuple[Elicited, Elicited]]:
             yield from ((first[mode], second[mode]) for mode in first if mode != SAMPLED and mode in second)
 
 
-def judge(found: Excess | None, context: Context) -> Iterator[Check]:
+def judge(finding: Excess | None, context: Context) -> Iterator[Check]:
     """Whether more rows come out whole than chance explains."""
-    if found is None:
+    if finding is None:
         return
     name = "whole answers"
-    figure = f"{found.more} of {found.total}, the comparison alone {found.fewer}; p = {found.p:.2g}"
+    figure = f"{finding.more} of {finding.total}, the comparison alone {finding.fewer}; p = {finding.p:.2g}"
     words = "Answers repeat whole responses that the comparison does not repeat"
-    if found.p <= context.count_level:
-        yield failed(name, "ANSWERS_LEAKED", f"{words} ({figure}; {name_lines(found.lines)}).")
-    elif found.more:
-        text = f"{words}, too few to be sure ({figure}; {name_lines(found.lines)}); read them."
+    if finding.p <= context.count_level:
+        yield failed(name, "ANSWERS_LEAKED", f"{words} ({figure}; {name_lines(finding.lines)}).")
+    elif finding.more:
+        text = f"{words}, too few to be sure ({figure}; {name_lines(finding.lines)}); read them."
         yield unsure(name, "ANSWERS_SAID", text)
     else:
         words = "No answer repeats a whole response that the comparison does not repeat too"
-        text = f"{words} (of {found.total}; of rows like them {no_more_than(found.total)})."
+        text = f"{words} (of {finding.total}; of rows like them {no_more_than(finding.total)})."
         yield passed(name, "NO_ANSWER_LEAKED", text)
 
 
-def why_missing(found: Excess | None, scores: Collected) -> dict[str, str]:
+def why_missing(finding: Excess | None, scores: Collected) -> dict[str, str]:
     """What it needs."""
-    if found is not None:
+    if finding is not None:
         return {}
     if scores.reference is None:
         return {"whole_answers": "there is no reference"}
     return {"whole_answers": "no response is long enough, or the reference's answers are not known"}
 
 
-def table(found: Excess | None, shown: Shown) -> Iterable[Table]:
+def table(finding: Excess | None, shown: Shown) -> Iterable[Table]:
     """Here and at the reference."""
-    return count_table("Whole responses repeated", "Rows whose whole response an answer repeats.", found, shown)
+    return count_table("Whole responses repeated", "Rows whose whole response an answer repeats.", finding, shown)
 
 
 MEASURE = Measure(

@@ -46,19 +46,19 @@ def excess(ours: Sequence[bool], theirs: Sequence[bool], lines: Sequence[int]) -
     return Excess(more=len(more), fewer=fewer, total=len(pairs), p=p, lines=more)
 
 
-def standing_out(difference: ArrayLike, way: ArrayLike) -> tuple[list[bool], list[bool]]:
+def standing_out(difference: ArrayLike, to_start: ArrayLike) -> tuple[list[bool], list[bool]]:
     """Single rows that are still known though the rest is not, and their mirror image, (n,) each.
 
-    difference: model less reference; way: start model less the mean of model and reference, all in nats a token. Were
-    model and reference alike, either list would be as long as the other. A row stands out if it is more than half
+    difference: model less reference; to_start: start model less the mean of model and reference, all in nats a token.
+    Were model and reference alike, either list would be as long as the other. A row stands out if it is more than half
     the way back to the start model and far from the bulk of the rows (by the median absolute deviation): what moves
     all rows alike is the distance D's to judge. Raises ValueError for different lengths.
     """
     from scipy.stats import median_abs_deviation
 
-    moved, back = np.asarray(difference, dtype=float), np.asarray(way, dtype=float)
+    moved, back = np.asarray(difference, dtype=float), np.asarray(to_start, dtype=float)
     if moved.shape != back.shape or moved.size == 0:
-        raise ValueError(f"{moved.shape} differences, but {back.shape} ways to go")
+        raise ValueError(f"{moved.shape} differences, but {back.shape} distances to the start")
     centred = moved - np.median(moved)
     limit = OUTLYING * float(median_abs_deviation(moved, scale="normal"))
     known = (moved > KNOWN_SHARE * back) & (centred > limit)
