@@ -203,8 +203,12 @@ def memory_limit(most: int | None, device: torch.device, ranks: Ranks) -> Memory
 
 def usable_memory(model: Model, ranks: Ranks) -> int:
     """Bytes that this process may use, the model's weights among them: they are counted in `static_bytes`."""
-    users = ranks.neighbours if model.device.type == "cpu" else 1
-    return free_memory(model.device) // users + int(model.get_memory_footprint())
+    return free_share(model.device, ranks) + int(model.get_memory_footprint())
+
+
+def free_share(device: torch.device, ranks: Ranks) -> int:
+    """Bytes that are free on the device for this process."""
+    return free_memory(device) // (ranks.neighbours if device.type == "cpu" else 1)
 
 
 def estimate_cost(work: Workload, *, free: int | None = None, limit: MemoryLimit | None = None) -> CostEstimate:

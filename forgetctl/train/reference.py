@@ -6,15 +6,12 @@ the same weights.
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 
 from ..errors import InputError, RunError, UsageError
 from ..files.disk import free_bytes, refuse_beyond_disk, unmade
@@ -23,7 +20,6 @@ from ..files.writing import (
     ModelFiles,
     model_digest,
     now,
-    private_files,
     read_json,
     refuse_in_bundle,
     text_digest,
@@ -50,11 +46,12 @@ from ..recipe.recipe import Lora, Recipe
 from ..rows.formats import Fields, RowFile, read_rows
 from ..rows.row import Row
 from ..runs.layout import PROGRESS_LOG
+from .attempt import Attempt, ComputeSettings
 from .callbacks import Figures
 from .checkpoints import checkpoint_bytes
 from .distributed import main_progress
 from .fine_tuning import fine_tuning, fine_tuning_task
-from .plan import ComputePlan, OtherPlanError, Workload, disk_bytes, make_plan, memory_limit, training_dtype
+from .plan import ComputePlan, Workload, disk_bytes, training_dtype, training_precision
 from .resuming import Resumption, say_halved
 from .schedule import MicroBatchLimits
 from .trainer import (
@@ -69,7 +66,6 @@ from .trainer import (
 OPTIONS = frozenset({"--optimizer", "--max-length", "--lora"})
 """Options of the command that make do with less memory."""
 RECORD = "reference.json"
-BEGUN = "begun.json"
 PROMPT_FORMAT = "Question: {prompt}\nAnswer:"
 
 
@@ -211,10 +207,10 @@ def make_model(
         facts = inspect_trainable(base)
         base, files = facts.path, ModelFiles.of(facts.path)
     wanted = ranks.from_first(lambda: _wanted(base, training, tuning, seed))
-    if ranks.from_first(lambda: _made(out, wanted)):
-        progress.say(f"{out} is there already, of the same base, rows and settings.")
-        return False
     recipe = tuning.recipe(seed)
+    attempt = Attempt(out, wanted, _compute_settings(recipe, facts, machine), ranks)
+    if _is_made(attempt, progress):
+        return False
     with ranks.agreed():
         encoded = _encoded(facts, training, recipe, out, progress)
     work = Workload(
@@ -225,9 +221,10 @@ def make_model(
         holders=ranks.count if ranks.sharded else 1,
         options=OPTIONS,
     )
-    attempt = _Attempt(out, wanted, ranks)
     with attempt.held():
-        plan = ranks.from_first(lambda: attempt.begin(work, machine, progress))
+        if _is_made(attempt, progress):  # by another command, meanwhile
+            return False
+        plan = attempt.begin(work, progress)
         progress.say(f"Computing with {plan.why}.")
         trained = _train(attempt, work, files, plan, progress)
         with ranks.agreed():
@@ -244,6 +241,27 @@ def _wanted(base: Path, training: TrainingRows, tuning: Tuning, seed: int) -> di
         "settings": tuning.as_record(),
         "seed": seed,
     }
+
+
+def _compute_settings(recipe: Recipe, facts: ModelFacts, machine: Machine) -> ComputeSettings:
+    return ComputeSettings(
+        max_memory=machine.max_memory,
+        micro_batch=recipe.micro_batch_size,
+        precision=training_precision(recipe, facts, machine.device)[0],
+        device=machine.device.type,
+        processes=machine.ranks.count,
+    )
+
+
+def _is_made(attempt: Attempt, progress: Progress) -> bool:
+    """Whether the model is there already; what a killed command left of its training then goes."""
+    ranks = attempt.ranks
+    if not ranks.from_first(lambda: _made(attempt.out, attempt.wanted)):
+        return False
+    if ranks.first:
+        attempt.remove()
+    progress.say(f"{attempt.out} is there already, of the same base, rows and settings.")
+    return True
 
 
 def _made(out: Path, wanted: dict[str, Any]) -> bool:
@@ -273,64 +291,6 @@ def _encoded(facts: ModelFacts, training: TrainingRows, recipe: Recipe, out: Pat
     return encoded
 
 
-class _Attempt:
-    """What is left of a training that was interrupted, beside the place of the model: how it is computed, of what, and
-    its checkpoints. Only the first process writes."""
-
-    def __init__(self, out: Path, wanted: dict[str, Any], ranks: Ranks) -> None:
-        self.out, self.wanted, self.ranks = out, wanted, ranks
-        self.folder = out.with_name(f".{out.name}-training")
-        self.checkpoints = self.folder / "checkpoints"
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """For one process at a time, or those of one launcher. Raises RunError if another has it."""
-        lock = FileLock(self.folder / ".lock", mode=0o600)
-        with self.ranks.agreed():
-            if self.ranks.first:
-                self.folder.mkdir(exist_ok=True, mode=0o700)
-                try:
-                    lock.acquire(timeout=0)
-                except Timeout:
-                    raise RunError(f"{self.out} is being made by another command") from None
-        try:
-            with private_files():
-                yield
-        finally:
-            lock.release()
-
-    def begin(self, work: Workload, machine: Machine, progress: Progress) -> ComputePlan:
-        """How it was computed before it was interrupted, else what suits the machine. Raises MemoryExceeded."""
-        if (plan := self._known(progress)) is not None:
-            return plan
-        shutil.rmtree(self.checkpoints, ignore_errors=True)
-        plan = make_plan(work, limit=memory_limit(machine.max_memory, machine.device, machine.ranks))
-        self.keep(plan)
-        return plan
-
-    def keep(self, plan: ComputePlan) -> None:
-        """Note how it is computed."""
-        begun = {"wanted": self.wanted, "sharded": self.ranks.sharded, "computing": plan.as_json()}
-        write_json(self.folder / BEGUN, begun)
-
-    def _known(self, progress: Progress) -> ComputePlan | None:
-        if not (self.folder / BEGUN).is_file():
-            return None
-        begun = read_json(self.folder / BEGUN)
-        if begun.get("wanted") == self.wanted and begun.get("sharded") == self.ranks.sharded:
-            try:
-                return ComputePlan.from_json(begun.get("computing"))
-            except OtherPlanError:
-                progress.say(f"{self.out.name} was begun by another version of forgetctl: beginning again.")
-                return None
-        progress.say(f"{self.out.name} was begun with other inputs or settings: beginning again.")
-        return None
-
-    def remove(self) -> None:
-        """Nothing of it is of use any more."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-
 @dataclass(frozen=True)
 class _Trained:
     """The model, or, where each process held a part of it, all its weights by name."""
@@ -339,7 +299,7 @@ class _Trained:
     weights: dict[str, torch.Tensor] | None
 
 
-def _train(attempt: _Attempt, work: Workload, files: ModelFiles, plan: ComputePlan, progress: Progress) -> _Trained:
+def _train(attempt: Attempt, work: Workload, files: ModelFiles, plan: ComputePlan, progress: Progress) -> _Trained:
     """Train to the end, from the last whole checkpoint if there is one."""
     ranks, recipe = attempt.ranks, work.recipe
     with ranks.agreed():
@@ -369,7 +329,7 @@ def _train(attempt: _Attempt, work: Workload, files: ModelFiles, plan: ComputePl
     return _Trained(model, trainer.whole_weights() if ranks.sharded else None)
 
 
-def _place_of_checkpoints(attempt: _Attempt, work: Workload, resumption: Resumption, progress: Progress) -> Path | None:
+def _place_of_checkpoints(attempt: Attempt, work: Workload, resumption: Resumption, progress: Progress) -> Path | None:
     """None where they do not fit on the disk beside those that are there, whose place new ones take: a training that is
     interrupted then goes on from where it goes on now."""
     needed = disk_bytes(work.facts, work.recipe)
@@ -392,7 +352,7 @@ def _load(work: Workload, where: torch.device) -> Model:
     return load_for_training(work.facts, where, work.recipe, training_dtype(work.recipe, work.facts, work.device))
 
 
-def _save(trained: _Trained, work: Workload, attempt: _Attempt) -> None:
+def _save(trained: _Trained, work: Workload, attempt: Attempt) -> None:
     """Write the model with its record, and forget how it was made."""
     out = attempt.out
     model = put_together(

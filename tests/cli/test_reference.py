@@ -22,6 +22,7 @@ from forgetctl.model.encoding import Encoder
 from forgetctl.model.load import inspect_trainable, load_model, load_tokenizer
 from forgetctl.recipe.recipe import LORA_RECIPE, load_recipe
 from forgetctl.rows.formats import Fields, read_rows
+from forgetctl.train.attempt import Attempt
 from forgetctl.train.callbacks import StopOnSignal
 from forgetctl.train.checkpoints import checkpoint_bytes
 from forgetctl.train.fine_tuning import fine_tune, fine_tuning
@@ -234,6 +235,64 @@ def test_checkpoints_that_are_there_count_as_room_for_new_ones(
     assert "Continuing seed-1 after step 3." in done.stderr
     assert "no room" not in done.stderr
     assert same(weights(tmp_path / "seed-1"), weights(made / "seed-1"))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "named", "computed"),
+    [
+        ((), ("--micro-batch", "1"), "micro batch", "fp32"),
+        (
+            ("--precision", "fp16", "--lora"),
+            ("--precision", "fp32", "--lora"),
+            "precision",
+            "fp32 (as the recipe says)",
+        ),
+        ((), ("--max-memory", "64GiB"), "max memory", "planned for at most 64.00 GiB (--max-memory)"),
+    ],
+    ids=["micro-batch", "precision", "max-memory"],
+)
+def test_a_stopped_training_goes_on_as_it_is_asked_now(
+    before: tuple[str, ...], after: tuple[str, ...], named: str, computed: str, world: Path, tmp_path: Path
+) -> None:
+    stopped(world, tmp_path, "--precision", "fp32", *before)
+    done = train(world, tmp_path, "--precision", "fp32", *after)
+    assert done.exit_code == 0, done.output
+    assert f"seed-1 was begun with other {named}: planning again how it is computed." in done.stderr
+    assert "Continuing seed-1 after step 3." in done.stderr
+    assert computed in next(line for line in done.stderr.splitlines() if "Computing with" in line)
+
+
+def test_a_stopped_training_is_refused_the_memory_that_it_may_not_take(world: Path, tmp_path: Path) -> None:
+    stopped(world, tmp_path)
+    done = train(world, tmp_path, "--max-memory", "1MiB")
+    assert done.exit_code == 1
+    assert "--max-memory 0.00 GiB does not suffice: about " in done.stderr
+    assert checkpoint_bytes(tmp_path / ".seed-1-training" / "checkpoints")
+
+
+def test_what_a_kill_left_beside_the_model_goes(made: Path, world: Path, tmp_path: Path) -> None:
+    shutil.copytree(made / "seed-1", tmp_path / "seed-1")
+    checkpoint = tmp_path / ".seed-1-training" / "checkpoints" / "checkpoint-3"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "optimizer.pt").write_bytes(b"state")
+    assert "seed-1 is there already" in train(world, tmp_path).stderr
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["seed-1"]
+
+
+def test_what_another_command_made_meanwhile_is_not_made_again(
+    made: Path, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def held(self: Attempt) -> Any:
+        shutil.copytree(made / "seed-1", self.out)
+        return plain(self)
+
+    plain = Attempt.held
+    monkeypatch.setattr(Attempt, "held", held)
+    done = train(world, tmp_path)
+    assert done.exit_code == 0, done.output
+    assert "seed-1 is there already" in done.stderr
+    assert "Computing with" not in done.stderr
+    assert not (tmp_path / ".seed-1-training").exists()
 
 
 # Rows
