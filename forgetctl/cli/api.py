@@ -23,6 +23,7 @@ from ..train.options import UnlearnOptions
 from ..verify import verify as verification
 from ..verify.options import VerifyOptions
 from ..verify.reading import GivenFiles
+from ..verify.record import Verdict
 from .binding import bind, bound_register, check_requests, write_verdict
 
 
@@ -71,15 +72,25 @@ def dry_run(
     return rehearsal.dry_run(options, recipe, progress, inputs, OwnersHooks())
 
 
+def reach_verdict(
+    options: VerifyOptions,
+    recipe: Recipe | None = None,
+    progress: Progress | None = None,
+    files: GivenFiles | None = None,
+) -> Verdict:
+    """Verify, tell the register the verdict, and write it into the model's card.
+
+    files: of `verify.reading.read`, where they were read before. Raises as `verify.verify.run_verify`; UsageError also
+    for a request that the register does not know or has closed, RunError for a register that is gone.
+    """
+    return verification.run_verify(options, recipe, progress, files, OwnersHooks())
+
+
 def run_verify(
     options: VerifyOptions,
     recipe: Recipe | None = None,
     progress: Progress | None = None,
     files: GivenFiles | None = None,
 ) -> dict[str, Any]:
-    """Verify, tell the register the verdict, write it into the model's card, and return the content of verdict.json.
-
-    files: of `verify.reading.read`, where they were read before. Raises as `verify.verify.run_verify`; UsageError also
-    for a request that the register does not know or has closed, RunError for a register that is gone.
-    """
-    return verification.run_verify(options, recipe, progress, files, OwnersHooks())
+    """`reach_verdict`, and return the content of verdict.json. Raises as it does."""
+    return reach_verdict(options, recipe, progress, files).content()

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
@@ -21,9 +21,13 @@ from ..files.plain_text import printable
 from ..files.writing import now, private
 from ..progress import Bar, Pace
 
-STYLES = {"PASS": "bold green", "FAIL": "bold red", "INCONCLUSIVE": "bold yellow"}
-MARKS = {"pass": "ok", "fail": "FAIL", "unknown": "?", "skipped": "-"}
-MARK_STYLES = {"fail": "bold red", "unknown": "bold yellow"}
+if TYPE_CHECKING:
+    from ..verify.findings import Check, Status
+    from ..verify.record import Verdict
+
+STYLES: dict[str, str] = {"PASS": "bold green", "FAIL": "bold red", "INCONCLUSIVE": "bold yellow"}
+MARKS: dict[Status, str] = {"pass": "ok", "fail": "FAIL", "unknown": "?", "skipped": "-"}
+MARK_STYLES: dict[Status, str] = {"fail": "bold red", "unknown": "bold yellow"}
 ALWAYS = ("forget_probability", "truth_ratio", "rouge", "retain_probability", "retain_rouge")
 """Measures that are shown even if no model has them."""
 LOOKING = 1.0
@@ -168,27 +172,47 @@ def show_dry_run(facts: Mapping[str, Any], row: tuple[str, str]) -> None:
     console.print(Text.assemble((given, "dim"), ("⟦", "bold"), (scored, "bold green"), ("⟧", "bold")))
 
 
-def show_verdict(verdict: Mapping[str, Any]) -> None:
+def show_verdict(verdict: Verdict) -> None:
     """Print a verdict: the figures, the checks, the outcome."""
-    from ..verify.checks.models import LABELS
+    from ..verify.checks import kl
 
     console = out()
-    models = verdict["models"]
-    roles = [role for role in ("start", "unlearned", "reference") if models.get(role)]
-    values_of = {key: [models[role].get(key) for role in roles] for key in LABELS}
-    shown = {key: values for key, values in values_of.items() if key in ALWAYS or set(values) != {None}}
-    console.print(table(["", *roles], [[LABELS[key], *map(_figure, values)] for key, values in shown.items()]))
-    if quality := verdict["forget_quality"]:
-        console.print(
-            f"TOFU forget quality: D = {quality['D']:.4f}, n = {quality['n']}, p = {quality['p']:.3e} "
-            f"({quality['variant']} truth ratio, perturbed answers: {quality['perturbed']})"
-        )
-    kl = "   ".join(f"{name.replace('_', ' ')} {_figure(value)}" for name, value in verdict["kl"].items())
-    console.print(f"KL, nats a token:    {kl}")
-    console.print(_checks(verdict["checks"]))
-    for item in verdict["skipped"]:
-        console.print(Text(one_line(f"not measured: {item['check']}: {item['reason']}"), "dim"))
-    console.print(Text.assemble("Verdict: ", (verdict["verdict"], STYLES[verdict["verdict"]]), _decisive(verdict)))
+    console.print(_models(verdict))
+    if line := _forget_quality(verdict):
+        console.print(line)
+    divergences = kl.MEASURE.of(verdict).model_dump()
+    words = "   ".join(f"{name.replace('_', ' ')} {_figure(value)}" for name, value in divergences.items())
+    console.print(f"KL, nats a token:    {words}")
+    console.print(_checks(verdict.checks))
+    for item in verdict.skipped:
+        console.print(Text(one_line(f"not measured: {item.check}: {item.reason}"), "dim"))
+    console.print(Text.assemble("Verdict: ", (verdict.verdict, STYLES[verdict.verdict]), _decisive(verdict)))
+
+
+def _models(verdict: Verdict) -> Table:
+    """What each model knows, side by side."""
+    from ..verify.checks import models
+    from ..verify.tables import ROLES
+
+    found = models.MEASURE.of(verdict)
+    roles = [role for role in ROLES if role in found]
+    known = {role: models.measured(found, role) for role in roles}
+    shown = [key for key in models.LABELS if key in ALWAYS or any(key in figures for figures in known.values())]
+    rows = [[models.LABELS[key], *(_figure(known[role].get(key)) for role in roles)] for key in shown]
+    return table(["", *roles], rows)
+
+
+def _forget_quality(verdict: Verdict) -> str:
+    """TOFU's figure on one line, empty where it was not measured."""
+    from ..verify.checks import distances, forget_quality
+
+    quality, compared = forget_quality.MEASURE.of(verdict), distances.truth_ratio(verdict)
+    if quality is None or compared is None:
+        return ""
+    return (
+        f"TOFU forget quality: D = {compared.distance.D:.4f}, n = {compared.distance.n}, p = {compared.tofu_p:.3e} "
+        f"({quality.variant} truth ratio, perturbed answers: {quality.perturbed})"
+    )
 
 
 AUDIT_MARKS = {"ok": "ok", "note": "note", "broken": "BROKEN", "malformed": "MALFORMED", "policy": "UNMET"}
@@ -218,20 +242,19 @@ def show_purge(targets: Sequence[str], remaining: Sequence[tuple[str, str]], *, 
     )
 
 
-def _checks(checks: Sequence[Mapping[str, str]]) -> Table:
+def _checks(checks: Sequence[Check]) -> Table:
     grid = table(["check", "", "finding"], [])
     name, mark, _ = grid.columns
     name.no_wrap, name.max_width, mark.no_wrap = False, WIDEST_NAME, True
     for check in checks:
-        cells = (Text(one_line(check["name"])), Text(MARKS[check["status"]], MARK_STYLES.get(check["status"], "")))
-        grid.add_row(*cells, Text(one_line(check["text"])))
+        mark_cell = Text(MARKS[check.status], MARK_STYLES.get(check.status, ""))
+        grid.add_row(Text(one_line(check.name)), mark_cell, Text(one_line(check.text)))
     return grid
 
 
-def _decisive(verdict: Mapping[str, Any]) -> str:
+def _decisive(verdict: Verdict) -> str:
     """Names of the checks that kept a verdict from being a PASS: in a long list they have scrolled away."""
-    kinds = {"FAIL": {"fail"}, "INCONCLUSIVE": {"unknown", "fail"}}.get(verdict["verdict"], set())
-    names = [one_line(check["name"]) for check in verdict["checks"] if check["status"] in kinds]
+    names = [] if verdict.verdict == "PASS" else [one_line(check.name) for check in verdict.reasons]
     return f" ({'; '.join(names)})" if names else ""
 
 

@@ -25,9 +25,10 @@ from .process import computing, launched
 if TYPE_CHECKING:
     from ..rows.formats import Fields
     from ..verify.options import VerifyOptions
+    from ..verify.verdict import Outcome
     from .terminal import TerminalProgress
 
-EXIT_CODES = {"PASS": 0, "FAIL": 3, "INCONCLUSIVE": 4}
+EXIT_CODES: dict[Outcome, int] = {"PASS": 0, "FAIL": 3, "INCONCLUSIVE": 4}
 
 
 @click.command()
@@ -133,19 +134,19 @@ def verify(
     files = None if launched() else read(options)  # before torch is imported, which takes seconds
     with computing(device):
         from ..train.distributed import is_main_process
-        from .api import run_verify
+        from .api import reach_verdict
 
     recipe = chosen.load() if options.model or options.scores else None
-    verdict = run_verify(options, recipe, progress, files)
+    verdict = reach_verdict(options, recipe, progress, files)
     if not is_main_process():
         return
     if as_json:
-        click.echo(json.dumps(verdict, indent=1))
+        click.echo(json.dumps(verdict.content(), indent=1))
     else:
         from .terminal import show_verdict
 
         show_verdict(verdict)
-    click.get_current_context().exit(EXIT_CODES[verdict["verdict"]])
+    click.get_current_context().exit(EXIT_CODES[verdict.verdict])
 
 
 def _refuse_conflicts(options: VerifyOptions, chosen: RecipeChoice) -> None:

@@ -22,12 +22,13 @@ from ..files.strict_json import LooseJSONError, parse_json
 from ..model.scores import Scores
 from ..recipe.recipe import load_yaml
 from ..runs.layout import RunFiles
-from ..verify.record import Commitment, Digest, Time, Verdict, parse_verdict
+from ..verify.record import Commitment, Digest, Model, Time, Verdict, parse_verdict
 from ..verify.statistics.shapes import Nats
+from ..verify.tables import ROLES
+from ..verify.verdict import Outcome
 from .formats import clean
 
 Floats = NDArray[np.float64]
-ROLES = ("start", "unlearned", "reference")
 
 
 class Part(BaseModel):
@@ -37,16 +38,11 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow", json_schema_serialization_defaults_required=True)
 
 
-class Model(Part):
-    """A model."""
+class Input(Part):
+    """A model or file that the run was given. template_sha256: of a model's chat template, if it has one."""
 
     name: str | None = None
     sha256: Digest | None = None
-
-
-class Input(Model):
-    """A model or file that the run was given. template_sha256: of a model's chat template, if it has one."""
-
     path: str | None = None
     origin: str | None = None
     rows: int | None = None
@@ -122,7 +118,7 @@ class Ancestor(Part):
     commitment: Commitment | None = None
     commitments_sha256: Digest | None = None
     model_sha256: Digest | None = None
-    verdict: Literal["PASS", "FAIL", "INCONCLUSIVE"] | None = None
+    verdict: Outcome | None = None
     verdict_sha256: Digest | None = None
 
 
@@ -200,7 +196,7 @@ def read_records(folder: Path) -> Report:
         raise RunError(f"{place.record_file}: is missing, so this is not a run directory")
     verdict = _verdict(place.verdict_file, run.kind)  # first: of another version it says what to do
     stored = {role: _load(Scores, place.scores_file(role)) for role in ROLES}
-    scores = {role: score for role, score in stored.items() if score is not None}
+    scores: dict[str, Scores] = {role: score for role, score in stored.items() if score is not None}
     recipe = _text(place.recipe_file)
     # A resumed run repeats steps; the last one counts.
     steps = {step.step: step for step in _lines(Step, place.log_file)}

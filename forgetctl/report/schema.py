@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import UsageError
-from ..verify.record import Verdict
+from ..verify.record import Model, Verdict
 from .formats import quantiles
-from .records import Event, Model, Part, Plan, Report, Run, Step
+from .records import Event, Part, Plan, Report, Run, Step
 from .view import warnings
 from .words import LIMITS
 

@@ -26,7 +26,7 @@ def sections_of(
     measures: Iterable[Measure[Any]], verdict: Conclusion, plan: Plan | None, labels: Mapping[str, str]
 ) -> list[Section]:
     """The sections of some checks, in their order, then the limits."""
-    shown, made = Shown(verdict.bounds, labels), dict[str, tuple[str, list[Table]]]()
+    shown, made = Shown(verdict, verdict.bounds, labels), dict[str, tuple[str, list[Table]]]()
     for measure in measures:
         if measure.heading is not None:
             title, words = measure.heading.title, measure.heading.words(verdict, verdict.bounds)

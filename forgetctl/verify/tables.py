@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ..model.scores import Role
 from ..recipe.bounds import Bounds
 from .statistics.means import Shift, equivalence_margin
+from .statistics.shapes import Shape
 
 ROLES: tuple[Role, ...] = ("start", "unlearned", "reference")
 Cell = tuple[str, ...]
@@ -48,8 +49,10 @@ class Section:
 
 @dataclass(frozen=True)
 class Shown:
-    """What a table needs to know besides its finding: the bounds, and how each role is called on this page."""
+    """What a table needs to know besides its finding: all findings, the bounds, and how each role is called on this
+    page."""
 
+    findings: Shape
     bounds: Bounds
     labels: Mapping[str, str]
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -47,8 +46,8 @@ def run_verify(
     progress: Progress | None = None,
     files: GivenFiles | None = None,
     hooks: RunHooks | None = None,
-) -> dict[str, Any]:
-    """Verify and return the content of verdict.json.
+) -> Verdict:
+    """Verify and return the verdict, as it stands in verdict.json.
 
     files: those that were given, where they were read before. hooks: for whoever else has to do with the run.
 
@@ -87,7 +86,7 @@ class _Known:
     rows: list[Given]
     tracked: TrackedScores
     digest: str
-    stored: dict[str, Any] | None
+    stored: Verdict | None
 
 
 def _begin(
@@ -111,7 +110,7 @@ def _begin(
     if not options.force and (stored := _stored(subject.run)) is not None and stored.digest == digest:
         progress.say("Nothing has changed since the last verification; this is its verdict (--force repeats it).")
         hooks.finished(subject.run, options.register, stored.verdict)
-        return replace(known, stored=stored.content())
+        return replace(known, stored=stored)
     subject.run.stage("verify", "running")
     return known
 
@@ -132,7 +131,7 @@ def _stored(run: Run) -> Verdict | None:
     return stored
 
 
-def _conclude(known: _Known, options: VerifyOptions, scores: Collected, hooks: RunHooks) -> dict[str, Any]:
+def _conclude(known: _Known, options: VerifyOptions, scores: Collected, hooks: RunHooks) -> Verdict:
     """Reach the verdict, and write it with what it rests on. Raises RunError if a model is no longer what it was."""
     subject = known.subject
     model = subject.model.path if isinstance(subject.model, ModelSource) else None
@@ -146,12 +145,11 @@ def _conclude(known: _Known, options: VerifyOptions, scores: Collected, hooks: R
         created=now(),
         digest=known.digest,
     )
-    content = verdict.content()
-    write_json(subject.run.verdict_file, content)
+    write_json(subject.run.verdict_file, verdict.content())
     reached = file_digest(subject.run.verdict_file)
     subject.run.stage("verify", "done", verdict=verdict.verdict, verdict_sha256=reached)
     hooks.finished(subject.run, options.register, verdict.verdict)
-    return content
+    return verdict
 
 
 def _refuse_other_models(subject: Subject, collected: Collected) -> None:

@@ -110,7 +110,7 @@ def test_verdicts_on_models_whose_truth_is_known(tmp_path: Path, shared: Path) -
     found = {name: run() for name, run in verify.items()}
     print("\n| model | TOFU p | TOFU says | verdict | decided by |\n|---|---|---|---|---|")
     for name, verdict in found.items():
-        p = verdict["forget_quality"]["p"]
+        p = {one["name"]: one["tofu_p"] for one in verdict["distances"]}["truth ratio"]
         codes = ", ".join(
             sorted({check["code"] for check in verdict["checks"] if check["status"] in ("fail", "unknown")})
         )

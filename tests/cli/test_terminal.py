@@ -20,6 +20,7 @@ from forgetctl.errors import RunError
 from forgetctl.files.plain_text import printable
 from forgetctl.register.records import Artefact, BoundRun, Change, Request
 from forgetctl.report.formats import clean, markdown
+from forgetctl.verify.record import Verdict
 from tests.report.report_records import verdict_record
 
 CANARY = "Velmira Oskandt lives at Quillfeather Lane"
@@ -55,7 +56,7 @@ def hostile_verdict(text: str) -> dict[str, object]:
 
 
 SHOWN: dict[str, Callable[[str], None]] = {
-    "verdict": lambda text: show_verdict(hostile_verdict(text)),
+    "verdict": lambda text: show_verdict(Verdict.model_validate(hostile_verdict(text))),
     "audit": lambda text: show_audit([(text, "broken", text)], 1),
     "purge": lambda text: show_purge([text], [(text, text)], dry_run=True),
     "list": lambda text: show_list([request(text)], date(2026, 1, 3)),

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from forgetctl.cli.terminal import show_verdict
+from forgetctl.verify.record import Verdict
 from tests.report.report_records import verdict_record
 
 NAME = "truth ratio, rephrased 1 (the-request-in-other-words-of-last-march.jsonl), mean"
 
 
 def shown(capsys: pytest.CaptureFixture[str], verdict: dict[str, Any]) -> str:
-    show_verdict(verdict)
+    show_verdict(Verdict.model_validate(verdict))
     return capsys.readouterr().out
 
 
@@ -36,8 +37,8 @@ def test_new_measures_that_nobody_has_take_no_room(capsys: pytest.CaptureFixture
     verdict = verdict_record()
     for model in verdict["models"].values():
         model |= dict.fromkeys(("exact_memorisation", "model_utility", "model_utility_geometric", "rouge"))
-        del model["extraction_strength"]
-    verdict["models"]["reference"] = None
+        model["extraction_strength"] = None
+    del verdict["models"]["reference"]
     text = shown(capsys, verdict)
     assert "Forget rows: ROUGE-L recall" in text
     assert not any(words in text for words in ("exact memorisation", "extraction strength", "Model utility"))

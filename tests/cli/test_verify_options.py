@@ -85,7 +85,7 @@ def test_tofus_p_would_pass_what_fails_here(logs: dict[str, Path], tmp_path: Pat
         for seed, (name, shift) in enumerate({"start": 2.5, "unlearned": 2.5, "reference": 0.0}.items())
     }
     code, verdict = verify_logs(forgetctl, small, tmp_path / "run")
-    assert verdict["forget_quality"]["p"] > 0.05
+    assert {one["name"]: one["tofu_p"] for one in verdict["distances"]}["truth ratio"] > 0.05
     assert (code, verdict["verdict"]) == (3, "FAIL")
     assert codes(verdict)["answer log-prob"] == "STILL_KNOWN"
 

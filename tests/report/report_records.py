@@ -141,13 +141,13 @@ def verdict_record(**changes: Any) -> dict[str, Any]:
         "comparison": {"kind": "model", "name": "retrained", "others": ["retrained-again"]},
         "models": {"start": start, "unlearned": unlearned, "reference": reference},
         "distances": [
-            closeness("truth ratio", 0.258),
+            closeness("truth ratio", 0.258, tofu_p=6.7e-6),
             closeness("answer log-prob", 0.503, gap=0.877, shift=shift(0.731, 1.3)),
             closeness("answer log-prob, int8", 0.514, p=None, tofu_p=None),
         ],
         "control": [closeness("answer log-prob", 0.891)],
         "noise_floor": [closeness("answer log-prob", 0.117)],
-        "forget_quality": {"D": 0.257, "p": 6.7e-6, "n": 37, "variant": "geometric", "perturbed": "request"},
+        "forget_quality": {"variant": "geometric", "perturbed": "request"},
         "kl": {"forget_distance": 0.712, "retain_distance": None, "forget_from_start": 2.417},
         "extraction": {
             "start": {"greedy": {"answers": 1, "rouge": 0.934, "secrets": [18, 19], "whole": [33, 34]}},

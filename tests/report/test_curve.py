@@ -12,6 +12,7 @@ from forgetctl.recipe.bounds import Bounds
 from forgetctl.report.plot_curve import curve_plot, measured
 from forgetctl.report.render import build, render_html, render_markdown
 from forgetctl.verify.checks.curve import Curve, table
+from forgetctl.verify.registry import findings
 from forgetctl.verify.tables import Shown, Table
 from tests.report.report_records import html, point, verdict_record, write, write_run
 
@@ -26,7 +27,7 @@ def curve(*points: dict[str, Any]) -> Curve:
 
 
 def tables(found: Curve | None) -> tuple[Table, ...]:
-    return tuple(table(found, Shown(Bounds(), {})))
+    return tuple(table(found, Shown(findings(), Bounds(), {})))
 
 
 def panels(svg: str | None) -> set[str]:

@@ -324,7 +324,7 @@ def test_json_is_strict_and_keeps_the_records(run_dir: Path) -> None:
     write(run_dir, "verdict.json", verdict_record(kl=nothing))
     write(run_dir, "plan.json", {"bounds": BOUNDS, "added_later": {"x": [1]}})
     value = json.loads(json.dumps(render_json(build(run_dir)), allow_nan=False))
-    assert value["verdict"]["forget_quality"]["p"] == 6.7e-6
+    assert value["verdict"]["distances"][0]["tofu_p"] == 6.7e-6
     assert value["verdict"]["kl"]["forget_distance"] is None
     assert value["plan"]["added_later"] == {"x": [1]}
     assert value["training"]["last"]["grad_norm"] == 2.5

@@ -201,8 +201,8 @@ def test_figures_come_from_the_scores() -> None:
     assert ours["forget_probability"] == theirs["forget_probability"]
     assert ours["rouge"] == pytest.approx(0.8)
     assert content["models"]["start"]["exact_memorisation"] == 0.5
-    assert content["forget_quality"]["D"] == content["distances"][1]["distance"]["D"] == 0
-    assert (content["forget_quality"]["variant"], content["forget_quality"]["perturbed"]) == ("geometric", "request")
+    assert content["distances"][0]["distance"]["D"] == content["distances"][1]["distance"]["D"] == 0
+    assert content["forget_quality"] == {"variant": "geometric", "perturbed": "request"}
     assert [distance["name"] for distance in content["distances"]] == [
         "truth ratio",
         "answer log-prob",

@@ -19,7 +19,7 @@ from tests.verify.measured import FULL
 from tests.verify.verdicts import complete
 
 MODULES = sorted(path.stem for path in Path(checks.__path__[0]).glob("[!_]*.py"))
-SHOWN = Shown(Bounds(), {role: role.title() for role in ROLES})
+SHOWN = Shown(findings(), Bounds(), {role: role.title() for role in ROLES})
 
 
 def test_every_module_is_a_check_of_its_own_name() -> None:

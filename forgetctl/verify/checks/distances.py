@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from ...recipe.bounds import Bounds
 from ..collected import Collected, same_tokens
 from ..findings import Check, Context, Measure, unsure
+from ..statistics.shapes import Shape
 from ..tables import Shown, Table
 from . import comparison, noise_floor
 from ._closeness import (
@@ -84,6 +85,11 @@ def why_missing(finding: tuple[Closeness, ...], scores: Collected) -> dict[str, 
             "the reference tokenises the answers differently" if other else "there is nothing to compare with"
         )
     return reasons
+
+
+def truth_ratio(findings: Shape) -> Closeness | None:
+    """That of the truth ratios of the request as asked, which is TOFU's forget quality; None if it was not measured."""
+    return next((one for one in MEASURE.of(findings) if one.name == TRUTH_RATIO), None)
 
 
 def table(finding: tuple[Closeness, ...], shown: Shown) -> Iterable[Table]:

@@ -8,9 +8,9 @@ from ...model.metrics import TRUTH_RATIO_VARIANT
 from ...recipe.bounds import Bounds
 from ..collected import Collected
 from ..findings import Measure
-from ..statistics.distances import ks
-from ..statistics.shapes import Chance, Distance, Shape
+from ..statistics.shapes import Shape
 from ..tables import Row, Shown, Table, cell, number, p_value, tables_of
+from . import distances
 from ._closeness import HEADING
 
 CAPTION = "Reported, never the verdict. KL is the divergence of two models' answers, in nats per token, 0 or more."
@@ -18,11 +18,11 @@ COLUMNS = ("Quantity", "Value")
 
 
 class ForgetQuality(Shape):
-    """variant: which mean the truth ratio takes. perturbed: where the wrong answers came from."""
+    """How it was measured; its D, n and p are those of the truth ratio among the distances, where p is `tofu_p`.
 
-    D: Distance
-    p: Chance
-    n: int
+    variant: which mean the truth ratio takes. perturbed: where the wrong answers came from.
+    """
+
     variant: str
     perturbed: str | None
 
@@ -34,9 +34,7 @@ def measure(scores: Collected, bounds: Bounds) -> ForgetQuality | None:
     ours, theirs = scores.unlearned.forget.truth_ratios, scores.reference.forget.truth_ratios
     if ours is None or theirs is None:
         return None
-    compared = ks(ours, theirs)
-    perturbed = scores.unlearned.perturbed
-    return ForgetQuality(D=compared.D, p=compared.p, n=compared.n, variant=TRUTH_RATIO_VARIANT, perturbed=perturbed)
+    return ForgetQuality(variant=TRUTH_RATIO_VARIANT, perturbed=scores.unlearned.perturbed)
 
 
 def why_missing(finding: ForgetQuality | None, scores: Collected) -> dict[str, str]:
@@ -46,11 +44,12 @@ def why_missing(finding: ForgetQuality | None, scores: Collected) -> dict[str, s
 
 def table(finding: ForgetQuality | None, shown: Shown) -> Iterable[Table]:
     """D, p and n."""
-    if finding is None:
+    compared = distances.truth_ratio(shown.findings)
+    if finding is None or compared is None:
         return ()
     how = f"{finding.variant} mean" + (f", wrong answers from: {finding.perturbed}" if finding.perturbed else "")
     words = f"Two-sample KS test of the truth ratios ({how})."
-    values = cell(finding.D, f"p = {p_value(finding.p)}", f"n = {number(finding.n)}")
+    values = cell(compared.distance.D, f"p = {p_value(compared.tofu_p)}", f"n = {number(compared.distance.n)}")
     return tables_of(CAPTION, COLUMNS, [Row("TOFU forget quality", words, (values,))])
 
 
