@@ -12,7 +12,7 @@ from ..errors import InputError, UsageError
 from ..files.writing import model_digest
 from ..model.encoding import Encoded, Encoder, encode_rows
 from ..model.generation import seeded
-from ..model.load import ModelFacts, add_lora, inspect_model, load_encoder, load_model
+from ..model.load import ModelFacts, inspect_model, load_encoder, load_model
 from ..model.processes import Ranks
 from ..model.protocol import Model
 from ..model.row_scorer import AFFIRMED, ALL_MODES, PRIMED, UNTHINKING, RowScorer
@@ -25,7 +25,7 @@ from ..recipe.recipe import Recipe
 from ..rows.row import Key, Row
 from ..train.fine_tuning import fine_tune, fine_tuning, unplanned
 from ..train.plan import training_precision
-from ..train.trainer import put_together
+from ..train.trainer import put_together, with_adapters
 
 
 @dataclass(frozen=True, repr=False)
@@ -183,11 +183,11 @@ class Scorer:
         plan = replace(unplanned(attack), precision=precision)
         steps = -(-len(taught) // attack.batch_size)
         with seeded(self.device, attack.seed), self.progress.bar(f"Teaching the {role} model again", steps) as bar:
-            model = self._with_adapters(loaded.model)
+            model = with_adapters(loaded.model, self.recipe)
             weights = fine_tune(model, taught, attack, plan=plan, advance=bar.advance, ranks=self.ranks)
 
         def again() -> Model:
-            return self._with_adapters(self._load(path, training=True).model)
+            return with_adapters(self._load(path, training=True).model, self.recipe)
 
         return self.ranks.from_first(lambda: row_sums(encoded, score(put_together(model, weights, again), encoded)))
 
@@ -201,11 +201,10 @@ class Scorer:
             micro_batch_size=recipe.micro_batch_size,
             precision=recipe.precision,
             weights="float32",  # small steps would be rounded away in half precision
+            # The run's, since its model may fit with no other; but FSDP has none with 8-bit moments.
+            optimizer="adamw" if self.ranks.sharded else recipe.optimizer,
             lora={**recipe.lora.model_dump(), "quantisation": "none"} if recipe.lora else None,
         )
-
-    def _with_adapters(self, model: Model) -> Model:
-        return add_lora(model, self.recipe.lora) if self.recipe.lora else model
 
     def _loaded(self, path: Path, precision: str | None = None) -> _Loaded:
         """The model in every process."""
