@@ -56,7 +56,7 @@ HOMES = {
     "jinja2": {"report", "model/templates.py", "studies/tofu/page.py"},
     "matplotlib": {"report", "studies"},
     "rapidfuzz": {"rows"},
-    "yaml": {"files/plain_yaml.py", "recipe", "report", "studies/settings.py"},
+    "yaml": {"files/plain_yaml.py", "recipe", "report", "studies/_settings.py"},
 }
 """Where a library may be imported."""
 
@@ -133,6 +133,16 @@ def test_imports_follow_the_design(name: str) -> None:
     assert room(name) in MAY, f"{name} is in no room of the design"
     wrong = {f"{name} -> {other}" for other in imports(name) if room(other) not in MAY[room(name)] | {room(name)}}
     assert wrong == set()
+
+
+def test_private_modules_are_used_by_their_own_room_alone() -> None:
+    outside = {
+        (name, other)
+        for name in NAMES
+        for other in imports(name)
+        if other.rpartition(".")[2].startswith("_") and room(name) != room(other)
+    }
+    assert outside == set()
 
 
 def test_no_circle_of_files() -> None:

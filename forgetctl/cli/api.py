@@ -24,7 +24,7 @@ from ..verify import verify as verification
 from ..verify.options import VerifyOptions
 from ..verify.reading import GivenFiles
 from ..verify.record import Verdict
-from .binding import bind, bound_register, check_requests, write_verdict
+from ._binding import bind, bound_register, check_requests, write_verdict
 
 
 class OwnersHooks(RunHooks):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import PATH, common, json_option
+from ._options import PATH, common, json_option
 
 if TYPE_CHECKING:
     from .terminal import TerminalProgress

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import PATH, common, json_option
+from ._options import PATH, common, json_option
 from .process import computing
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from __future__ import annotations
 import click
 
 from .. import __version__
+from ._failures import Commands
 from .audit import audit
 from .demo import demo
-from .failures import Commands
 from .keys import keygen
 from .merge import merge
 from .methods import methods, recipes

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..files.plain_text import one_line
-from .options import PATH, common, json_option
+from ._options import PATH, common, json_option
 from .process import computing
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import common, json_option
+from ._options import common, json_option
 
 if TYPE_CHECKING:
     from .terminal import TerminalProgress

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..files.plain_text import one_line
-from .options import PATH, common, json_option, row_options
+from ._options import PATH, common, json_option, row_options
 
 if TYPE_CHECKING:
     from ..rows.formats import Fields

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..files.plain_text import one_line
-from .options import LATEST, PATH, common, json_option
+from ._options import LATEST, PATH, common, json_option
 
 if TYPE_CHECKING:
     from .terminal import TerminalProgress

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..files.plain_text import one_line
-from .options import (
+from ._options import (
     PATH,
     common,
     device_option,

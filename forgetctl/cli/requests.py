@@ -18,7 +18,7 @@ from ..register.words import (
     IDENTITY_RESULTS,
     JURISDICTIONS,
 )
-from .options import PATH, common, grouped, json_option
+from ._options import PATH, common, grouped, json_option
 
 if TYPE_CHECKING:
     from ..register.records import Request
@@ -254,7 +254,7 @@ def show(progress: TerminalProgress, *, request_id: str, path: Path, as_json: bo
     if as_json:
         _echo_json(_full(request, today))
     else:
-        from .requests_terminal import show_request
+        from ._requests_terminal import show_request
 
         show_request(request, today)
 
@@ -270,7 +270,7 @@ def list_requests(progress: TerminalProgress, *, closed: bool, path: Path, as_js
     A request is overdue if its answer is late, or under ccpa the confirmation of its receipt (10 business days).
     """
     from ..register.store import Register
-    from .requests_terminal import by_urgency, show_list
+    from ._requests_terminal import by_urgency, show_list
 
     today = date.today()
     with Register.open(path) as register:
@@ -290,7 +290,7 @@ def _echo(request: Request, today: date, as_json: bool) -> None:
     if as_json:
         _echo_json(_full(request, today))
     else:
-        from .requests_terminal import show_standing
+        from ._requests_terminal import show_standing
 
         show_standing(request, today)
 

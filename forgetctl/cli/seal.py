@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from ..files.plain_text import one_line
+from ._options import LATEST, PATH, common, json_option
 from .keys import PASSPHRASE, WEIGHTS_PASSPHRASE, passphrase
-from .options import LATEST, PATH, common, json_option
 
 if TYPE_CHECKING:
     from .terminal import TerminalProgress

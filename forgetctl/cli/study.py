@@ -11,8 +11,8 @@ import click
 
 from ..files.plain_text import one_line
 from ..studies import LARGE, STUDIES
-from .failures import VERBOSE
-from .options import PATH, common, device_option, download_option, json_option, overrides_option
+from ._failures import VERBOSE
+from ._options import PATH, common, device_option, download_option, json_option, overrides_option
 from .process import computing, set_up_worker
 
 if TYPE_CHECKING:

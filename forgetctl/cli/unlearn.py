@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from ..files.plain_text import one_line
-from .options import (
+from ._options import (
     LATEST,
     PATH,
     RecipeChoice,

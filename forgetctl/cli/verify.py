@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import (
+from ._options import (
     PATH,
     RecipeChoice,
     common,

@@ -17,7 +17,7 @@ from pathlib import Path
 from ..errors import InputError, ModelError, TemplateRefusal
 from ..recipe.recipe import Passages
 from ..rows.row import Row, Turn
-from .panics import panics_unheard
+from ._panics import panics_unheard
 from .protocol import Tokenizer
 from .templates import render
 

@@ -13,10 +13,10 @@ import torch
 
 from ..errors import ModelError
 from ..rows.row import Row
+from ._panics import panics_unheard
 from .encoding import Encoder
 from .fast.decoding import Choose, cache_bytes, can_decode, decode, pad_left, until_end
 from .memory import in_halves, out_of_memory
-from .panics import panics_unheard
 from .protocol import Model
 from .scoring import short_input
 

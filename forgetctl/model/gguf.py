@@ -29,8 +29,8 @@ from ..errors import InputError, ModelError
 from ..files.outside import is_gguf as is_gguf  # part of this module's own interface
 from ..files.outside import opened
 from ..files.writing import Stamp, stamp
+from ._panics import tokenizer_loading
 from .host import no_progress_bars
-from .panics import tokenizer_loading
 from .protocol import Tokenizer
 
 if TYPE_CHECKING:

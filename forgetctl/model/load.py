@@ -14,6 +14,10 @@ from safetensors import SafetensorError
 
 from ..errors import MemoryExceeded, ModelError
 from ..recipe.recipe import Recipe
+from ._panics import tokenizer_loading
+from ._quantisation import NF4_BLOCK, QUANTISED, narrowest_input, quantisation_options, settle_four_bit_layers
+from ._quantisation import PRECISIONS as PRECISIONS
+from ._stored_types import hold_stored_types, most_stored, restore_stored
 from .adapters import add_lora as add_lora  # these are part of this module's own interface
 from .adapters import merged as merged
 from .adapters import put_on as put_on
@@ -30,12 +34,8 @@ from .fast.packing import enable_packing
 from .gguf import dequantised, gguf_tokenizer, is_gguf
 from .host import no_progress_bars, repeat_sums
 from .memory import REFUSALS, out_of_memory
-from .panics import tokenizer_loading
 from .protocol import Layers, Model, Tokenizer
-from .quantisation import NF4_BLOCK, QUANTISED, narrowest_input, quantisation_options, settle_four_bit_layers
-from .quantisation import PRECISIONS as PRECISIONS
 from .split_weights import split_weights
-from .stored_types import hold_stored_types, most_stored, restore_stored
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig

@@ -11,12 +11,12 @@ import numpy as np
 
 from ..recipe.recipe import Verify
 from ..rows.row import Row, normalise
+from ._panics import panics_unheard
 from .encoding import Encoded, Encoder
 from .extraction import exact_memorisation, extraction_strength, is_long, is_verbatim, least_likely, traits
 from .fast.shared_prompts import score_answers
 from .generation import Answer, Decoding, continuations
 from .metrics import rouge_l_recall
-from .panics import panics_unheard
 from .processes import Ranks
 from .protocol import Model
 from .scores import GREEDY, SAMPLED, Elicited, ScoreSet

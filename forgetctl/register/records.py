@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from datetime import date
 from typing import Any
 
-from .dates import acknowledge_by
+from ._dates import acknowledge_by
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import date
 
 from ..errors import UsageError
+from ._dates import PERIODS, due_date, extended_date
 from .checks import checked_choice, checked_id, checked_text
-from .dates import PERIODS, due_date, extended_date
 from .records import Artefact, Request
 from .words import DECISIONS, IDENTITY_RESULTS, IDENTITY_SETTLED, JURISDICTIONS
 

@@ -9,9 +9,10 @@ from datetime import date
 from pathlib import Path
 
 from ..errors import UsageError
-from . import rules, tables
+from . import _tables as tables
+from . import rules
+from ._database import explained, opened, reading, writing
 from .checks import LONGEST_PATH, checked_id, checked_text
-from .database import explained, opened, reading, writing
 from .records import Request
 from .words import DEFAULT_REGISTER
 

@@ -16,14 +16,14 @@ from ..verify.checks import comparison, models
 from ..verify.record import Verdict
 from ..verify.registry import MEASURES
 from ..verify.tables import number
-from .formats import Markdown, environment
-from .history import written_model
-from .lineage import NOT_VERIFIED
+from ._formats import Markdown, environment
+from ._history import written_model
+from ._lineage import NOT_VERIFIED
+from ._sections import sections_of
+from ._settings import settings
+from ._summary import summary
+from ._view import labels, warnings
 from .records import Ancestor, Report
-from .sections import sections_of
-from .settings import settings
-from .summary import summary
-from .view import labels, warnings
 from .words import KEPT_ADAPTER, LIMITS, PUBLISHING, RESULTS, SYMBOLS
 
 HUB_ID = re.compile(r"[a-z0-9][\w.-]*/[a-z0-9][\w.-]*", re.ASCII | re.IGNORECASE)

@@ -13,10 +13,10 @@ from matplotlib.ticker import LogLocator
 from ..model.scores import Role
 from ..verify.checks import curve, models
 from ..verify.record import Conclusion
-from .drawing import COLOURS, DASHES, INK, MARKERS, ROWS, WIDTHS, Floats, figure_of, floats, inline_svg, legend_above
-from .plot_curve import curve_plot, measured
+from ._drawing import COLOURS, DASHES, INK, MARKERS, ROWS, WIDTHS, Floats, figure_of, floats, inline_svg, legend_above
+from ._plot_curve import curve_plot, measured
+from ._view import labels
 from .records import Report
-from .view import labels
 from .words import DISTRIBUTIONS
 
 EXTREME = 1e12

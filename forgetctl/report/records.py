@@ -26,7 +26,7 @@ from ..verify.record import Commitment, Digest, Model, Time, Verdict, parse_verd
 from ..verify.statistics.shapes import Nats
 from ..verify.tables import ROLES
 from ..verify.verdict import Outcome
-from .formats import clean
+from ._formats import clean
 
 Floats = NDArray[np.float64]
 

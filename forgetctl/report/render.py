@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .formats import environment
+from ._formats import environment
+from ._view import view
 from .records import Report, read_records
 from .schema import report_json
-from .view import view
 
 
 def build(run_dir: Path) -> Report:

@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import UsageError
 from ..verify.record import Model, Verdict
-from .formats import quantiles
+from ._formats import quantiles
+from ._view import warnings
 from .records import Event, Part, Plan, Report, Run, Step
-from .view import warnings
 from .words import LIMITS
 
 VERSION: Literal[3] = 3

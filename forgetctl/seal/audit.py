@@ -16,9 +16,8 @@ from ..report.report import KINDS
 from ..report.svg_check import UnfitError, check_plot
 from ..verify.basis import bounds_of, collected_again
 from ..verify.judge import conclude
-from .bundle import WEIGHTS_SIGNATURE, Bundle, read_bundle
-from .checks import Finding, check_files, check_model, check_signers, check_statement, check_time
-from .consistency import (
+from ._checks import Finding, check_files, check_model, check_signers, check_statement, check_time
+from ._consistency import (
     Records,
     check_history,
     check_inputs,
@@ -28,6 +27,7 @@ from .consistency import (
     check_request,
     load_records,
 )
+from .bundle import WEIGHTS_SIGNATURE, Bundle, read_bundle
 from .keys import load_public
 from .statement import check_signatures
 from .weights import check_weights

@@ -20,7 +20,7 @@ from securesystemslib.signer import CryptoSigner, SSlibKey
 from ..errors import InputError, UsageError
 from ..files.outside import read_bytes
 from ..files.writing import refuse_in_bundle, write_new
-from .pkcs8 import encrypted_pem
+from ._pkcs8 import encrypted_pem
 
 LARGEST_KEY = 2**16
 """Bytes of a key's file."""

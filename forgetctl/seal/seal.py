@@ -19,9 +19,9 @@ from ..report.report import KINDS, run_report
 from ..runs.run import Run
 from ..verify.basis import verdict_of
 from ..verify.record import Basis, Verdict
+from ._checks import check_files, check_statement
 from .audit import audit_contents
 from .bundle import TIMESTAMP, WEIGHTS_SIGNATURE, Contents, copy_files, read_bundle, refuse_used_place, seal_draft
-from .checks import check_files, check_statement
 from .keys import Signer, load_signer
 from .statement import add_signature
 from .timestamp import request_timestamp

@@ -31,8 +31,8 @@ from ..verify.statistics.distances import ks, paired_distance
 from ..verify.statistics.means import equivalence_margin, paired_shift, relative_change
 from ..verify.statistics.resampling import Units
 from ..verify.verdict import judge
-from .outcome import Outcome, Table
-from .settings import read_settings
+from ._outcome import Outcome, Table
+from ._settings import read_settings
 
 Floats = NDArray[np.float64]
 BOUNDS = Bounds()

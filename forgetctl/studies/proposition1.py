@@ -16,12 +16,12 @@ from pydantic import Field
 from torch import Tensor
 
 from ..progress import Progress, Silent
-from . import figures
-from .computing import one_thread, rounded
-from .descent import Run, Unlearning, method_run
-from .outcome import Outcome, Table
-from .random_features import World, draw_world, pretrain
-from .settings import StudySettings, WorldSettings, read_settings
+from . import _figures as figures
+from ._computing import one_thread, rounded
+from ._descent import Run, Unlearning, method_run
+from ._outcome import Outcome, Table
+from ._random_features import World, draw_world, pretrain
+from ._settings import StudySettings, WorldSettings, read_settings
 
 
 class Proposition1Settings(StudySettings):

@@ -12,7 +12,7 @@ from ..files.disk import unmade
 from ..files.writing import refuse_in_bundle
 from ..progress import Progress
 from ..runs.layout import PROGRESS_LOG
-from .outcome import Outcome
+from ._outcome import Outcome
 
 if TYPE_CHECKING:
     from .tofu.options import TofuOptions
@@ -62,7 +62,7 @@ def _check_writable(name: str, out: Path) -> None:
 
 def write_outcome(name: str, outcome: Outcome, out: Path) -> tuple[Path, ...]:
     """Write the data and the figures of an outcome; the files written."""
-    from .figures import save
+    from ._figures import save
 
     data = out / f"{name}.json"
     data.write_text(json.dumps(outcome.data, indent=1, allow_nan=False) + "\n", encoding="utf-8")

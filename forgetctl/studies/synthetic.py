@@ -13,12 +13,12 @@ from pydantic import Field, field_validator
 from ..losses.methods import METHODS
 from ..progress import Progress
 from ..recipe.settings import Settings
-from . import figures
-from .computing import one_thread, rounded
-from .descent import Trajectory, Unlearning, method_run
-from .outcome import Outcome, Table
-from .random_features import draw_world, pretrain
-from .settings import StudySettings, WorldSettings, read_settings
+from . import _figures as figures
+from ._computing import one_thread, rounded
+from ._descent import Trajectory, Unlearning, method_run
+from ._outcome import Outcome, Table
+from ._random_features import draw_world, pretrain
+from ._settings import StudySettings, WorldSettings, read_settings
 
 
 class MethodSettings(Settings):

@@ -19,11 +19,11 @@ from torch.nn.functional import logsigmoid
 
 from ..losses.methods import Batch, Rows
 from ..progress import Bar, Progress
-from . import figures
-from .computing import least_squares, one_thread, rounded
-from .descent import Run, method_run
-from .outcome import Outcome, Table
-from .settings import StudySettings, read_settings
+from . import _figures as figures
+from ._computing import least_squares, one_thread, rounded
+from ._descent import Run, method_run
+from ._outcome import Outcome, Table
+from ._settings import StudySettings, read_settings
 
 
 class Theorem2Settings(StudySettings):

@@ -11,9 +11,9 @@ from ..model.load import ModelFacts
 from ..recipe.recipe import Recipe
 from ..rows.pairing import Pairing
 from ..rows.row import Row
+from ._start import Start
 from .inputs import Inputs
 from .options import UnlearnOptions
-from .start import Start
 from .term_inputs import RoleRows
 
 

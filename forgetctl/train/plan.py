@@ -22,14 +22,14 @@ import torch
 
 from ..errors import MemoryExceeded
 from ..losses.methods import WeightedSum
+from ..model._weights import weight_shapes
 from ..model.encoding import Encoded
 from ..model.load import ModelFacts, frozen_dtype
 from ..model.processes import Ranks
 from ..model.protocol import Model
-from ..model.weights import weight_shapes
 from ..recipe.recipe import Lora, Recipe
+from ._step_memory import MicroBatchShape, StepKind, model_packs, model_width, step_memory
 from .schedule import MicroBatchLimits, PairedBatches, RowsByRole
-from .step_memory import MicroBatchShape, StepKind, model_packs, model_width, step_memory
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 FLOAT, HALF = 4, 2

@@ -20,13 +20,13 @@ from ..rows.holdout import for_calibration
 from ..rows.pairing import choose_retain
 from ..rows.row import Row
 from ..runs.run import refuse_used
+from ._requirements import check_terms, check_weights
+from ._start import find_start
 from .inputs import Inputs, read
 from .job import EncodedRows, Job, RowEncoder, Sample
 from .neutral import ORIGIN, own_answers
 from .options import UnlearnOptions
-from .requirements import check_terms, check_weights
 from .stand_ins import NO_STAND_INS, make_stand_ins
-from .start import find_start
 from .term_inputs import RoleRows
 
 

@@ -38,17 +38,17 @@ from ..model.protocol import Model
 from ..model.scoring import short_input
 from ..model.states import AnswerStates
 from ..recipe.recipe import Recipe
-from .anchor import Anchor
-from .assembly import Assembler
+from ._anchor import Anchor
+from ._assembly import Assembler
+from ._guard import RetainGuard
+from ._modes import set_training
+from ._optimizers import choose_optimizer
+from ._wrapping import Through, WithinForward
 from .callbacks import Figures, Meter, StopOnSignal
 from .checkpoints import MarkComplete
-from .guard import RetainGuard
-from .modes import set_training
-from .optimizers import choose_optimizer
 from .plan import ComputePlan
 from .schedule import MicroBatch, MicroBatchLimits, PairedBatches, RowsByRole, Step
 from .term_inputs import TermInputs
-from .wrapping import Through, WithinForward
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,9 +32,9 @@ from ..model.states import AnswerStates
 from ..progress import Bar, Progress
 from ..recipe.recipe import Recipe
 from ..runs.run import Run
+from ._guard import probes
 from .callbacks import Figures, Watch
 from .checkpoints import last_checkpoint
-from .guard import probes
 from .plan import ComputePlan
 from .resuming import Resumption, say_halved
 from .schedule import MicroBatchLimits

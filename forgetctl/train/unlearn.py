@@ -19,15 +19,15 @@ from ..progress import Progress
 from ..recipe.recipe import Recipe, read_recipe
 from ..runs.hooks import RunHooks
 from ..runs.run import DEFAULT_RUNS, Run, new_run_path
+from ._material import gather_material, load_start
+from ._record import first_record
 from .computing import refuse_beyond, refuse_full_disk
 from .distributed import broadcast_run, main_progress
 from .inputs import Inputs, read
 from .job import Job, Sample
-from .material import gather_material, load_start
 from .options import UnlearnOptions
 from .precheck import precheck_scores, precheck_texts
 from .prepare import own_sample, prepare
-from .record import first_record
 from .trainer import check_shardable
 from .training import unlearn
 from .unchanged import check_inputs, check_kind, check_resumable, check_sample, say_if_inexact

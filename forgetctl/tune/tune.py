@@ -16,8 +16,8 @@ from ..recipe.recipe import Recipe
 from ..runs.commitments import commit_file, make_key, read_key
 from ..runs.layout import PROGRESS_LOG
 from ..train.options import UnlearnOptions
-from .halving import Trial, draw, promoted, ranked, rung_epochs
-from .yardstick import Yardstick, make_yardstick
+from ._halving import Trial, draw, promoted, ranked, rung_epochs
+from ._yardstick import Yardstick, make_yardstick
 
 SPAN = 3.0
 """Weights and beta are tried between a third and three times the recipe's."""

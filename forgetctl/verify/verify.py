@@ -24,19 +24,19 @@ from ..recipe.recipe import Recipe, load_recipe
 from ..runs.hooks import RunHooks
 from ..runs.run import Run
 from ..train.distributed import main_progress
+from ._earlier_runs import EarlierRun, earlier_inputs, find_earlier
+from ._inputs import model_inputs, row_inputs
+from ._source import ModelSource, ScoreSource, Source
+from ._subject import Subject, find_subject
 from .basis import TrackedScores, bounds_of, store, tracked_scores, verdict_of
 from .collected import Collected, Kind
-from .earlier_runs import EarlierRun, earlier_inputs, find_earlier
 from .findings import LoadableModels, NotMeasurableError
-from .inputs import model_inputs, row_inputs
 from .judge import conclude
 from .measuring import RowSets, Scorer
 from .options import VerifyOptions
 from .reading import GivenFiles, read
 from .record import Given, OtherVersionError, Verdict
 from .registry import WORKS, work_asked_for
-from .source import ModelSource, ScoreSource, Source
-from .subject import Subject, find_subject
 
 
 @undisturbed()

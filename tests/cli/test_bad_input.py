@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-import forgetctl.train.material
+import forgetctl.train._material
 from tests.cli.conftest import unlearn_arguments
 
 SUBJECT = "Zyx Wvutsson"
@@ -23,7 +23,7 @@ def no_model_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr(forgetctl.train.material, "load_for_training", refuse)
+    monkeypatch.setattr(forgetctl.train._material, "load_for_training", refuse)
 
 
 def check_refused(result: Result, out: Path, *words: str) -> None:

@@ -96,7 +96,7 @@ def test_the_limit_is_kept_and_used_when_the_run_goes_on(
 
     arguments = ["unlearn", *wide, "--set", "batch_size=32", "--out", str(run), "--max-memory", "660MiB"]
     with monkeypatch.context() as patch:
-        patch.setattr("forgetctl.train.material.find_plan", stopped)
+        patch.setattr("forgetctl.train._material.find_plan", stopped)
         assert forgetctl(*arguments).exit_code == 130
     assert json.loads((run / "run.json").read_text())["options"]["max_memory"] == 660 * MIB
     monkeypatch.setattr("forgetctl.train.unlearn.unlearn", begun)

@@ -14,7 +14,7 @@ import yaml
 from click.testing import CliRunner, Result
 from safetensors.numpy import load_file
 
-import forgetctl.train.material
+import forgetctl.train._material
 from forgetctl.cli.main import cli
 from forgetctl.losses.methods import METHODS
 from forgetctl.rows.refusals import read_refusals
@@ -56,7 +56,7 @@ def no_model_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr(forgetctl.train.material, "load_for_training", refuse)
+    monkeypatch.setattr(forgetctl.train._material, "load_for_training", refuse)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import click
 import pytest
 
-from forgetctl.cli import options
+from forgetctl.cli import _options as options
 from forgetctl.cli.main import cli
 from forgetctl.cli.requests import Given
 from forgetctl.report.report import Kind

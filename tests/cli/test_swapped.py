@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-import forgetctl.train.material as unlearn_job
+import forgetctl.train._material as unlearn_job
 import forgetctl.train.reference as reference_stage
 import forgetctl.train.training as unlearn_stage
 import forgetctl.verify.measuring as verify_stage

@@ -12,14 +12,14 @@ from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from forgetctl.cli.failures import Commands
-from forgetctl.cli.options import common
-from forgetctl.cli.requests_terminal import show_list, show_request, show_standing
+from forgetctl.cli._failures import Commands
+from forgetctl.cli._options import common
+from forgetctl.cli._requests_terminal import show_list, show_request, show_standing
 from forgetctl.cli.terminal import TerminalProgress, show_audit, show_purge, show_verdict, table
 from forgetctl.errors import RunError
 from forgetctl.files.plain_text import printable
 from forgetctl.register.records import Artefact, BoundRun, Change, Request
-from forgetctl.report.formats import clean, markdown
+from forgetctl.report._formats import clean, markdown
 from forgetctl.verify.record import Verdict
 from tests.report.report_records import verdict_record
 

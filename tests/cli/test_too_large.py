@@ -62,7 +62,7 @@ def use_gpu(monkeypatch: pytest.MonkeyPatch, total: int, others: int) -> None:
     monkeypatch.setattr("forgetctl.train.plan.product_rate", lambda *_: 1e12)
     for name in ("prepare.choose_device", "unlearn.choose_device", "dry_run.choose_device"):
         monkeypatch.setattr(f"forgetctl.train.{name}", lambda _: GPU)
-    monkeypatch.setattr("forgetctl.train.material.load_for_training", refuse)
+    monkeypatch.setattr("forgetctl.train._material.load_for_training", refuse)
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from forgetctl.recipe.recipe import load_recipe, parse_recipe
 from forgetctl.train.options import UnlearnOptions
 from forgetctl.train.prepare import prepare
 from forgetctl.tune import tune as tuning
-from forgetctl.tune.halving import Trial
-from forgetctl.tune.yardstick import trial_recipe
+from forgetctl.tune._halving import Trial
+from forgetctl.tune._yardstick import trial_recipe
 from tests.cli.conftest import SETTINGS
 
 Command = Callable[..., Result]

@@ -14,7 +14,7 @@ from forgetctl.errors import ModelError
 from forgetctl.model.configs import ignored_choices_notes, load_config
 from forgetctl.model.fast.packing import packs
 from forgetctl.model.load import inspect_model, load_model
-from forgetctl.train.step_memory import model_packs, model_width
+from forgetctl.train._step_memory import model_packs, model_width
 from tests.model.oracles import random_model
 
 CPU = torch.device("cpu")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from forgetctl.errors import ForgetctlError
-from forgetctl.model.panics import panics_unheard
+from forgetctl.model._panics import panics_unheard
 from tests.world import untrained_model, write_lines
 
 NAME = "Velmira Oskandt"

@@ -17,7 +17,7 @@ from forgetctl.model.scoring import score
 from forgetctl.model.shares import shared_scores
 from forgetctl.model.states import AnswerStates
 from forgetctl.rows.formats import read_rows
-from forgetctl.train.wrapping import Through, WithinForward
+from forgetctl.train._wrapping import Through, WithinForward
 
 CPU = torch.device("cpu")
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from forgetctl.model._stored_types import most_stored
 from forgetctl.model.directories import ModelFacts
 from forgetctl.model.export import save_model
 from forgetctl.model.load import frozen_dtype, load_for_training, load_model
 from forgetctl.model.split_weights import join, low_half
-from forgetctl.model.stored_types import most_stored
 from forgetctl.recipe.recipe import Recipe
 from tests.model.tiny_checkpoints import write_checkpoint
 

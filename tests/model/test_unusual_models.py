@@ -24,7 +24,7 @@ from forgetctl.model.generation import GenerateMode, _fastest_mode
 from forgetctl.model.load import load_model
 from forgetctl.model.scoring import score
 from forgetctl.recipe.recipe import Lora
-from forgetctl.train.step_memory import MicroBatchShape, StepKind, step_memory
+from forgetctl.train._step_memory import MicroBatchShape, StepKind, step_memory
 from tests.model.oracles import HEADS, SMALL, TOKENS, plain_logp, random_rows
 
 CPU = torch.device("cpu")

@@ -19,11 +19,11 @@ UNLEARN = (
     "forgetctl.train.job:encode_rows",
     "forgetctl.train.prepare:choose_retain",
     "forgetctl.train.precheck:check_texts",
-    "forgetctl.train.material:load_for_training",
+    "forgetctl.train._material:load_for_training",
     "forgetctl.train.unlearn:first_record",
     "forgetctl.cli.api:bind",
     "forgetctl.runs.run:commit_parts",
-    "forgetctl.train.material:find_plan",
+    "forgetctl.train._material:find_plan",
     "forgetctl.train.term_inputs:shared_scores",
     "forgetctl.train.trainer:ObjectiveTrainer.training_step",
     "forgetctl.train.trainer:ObjectiveTrainer._save_checkpoint",
@@ -32,7 +32,7 @@ UNLEARN = (
 )
 VERIFY = (
     "forgetctl.rows.formats:read_file",
-    "forgetctl.verify.subject:with_perturbed",
+    "forgetctl.verify._subject:with_perturbed",
     "forgetctl.verify.measuring:encode_rows",
     "forgetctl.model.row_scorer:RowScorer.scores",
     "forgetctl.verify.verify:store",

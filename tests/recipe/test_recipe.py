@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from forgetctl.cli.options import RecipeChoice, _scoring
+from forgetctl.cli._options import RecipeChoice, _scoring
 from forgetctl.errors import RecipeError
 from forgetctl.losses.methods import METHODS, OBJECTIVES
 from forgetctl.recipe.recipe import (

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forgetctl.register.dates import acknowledge_by, due_date, extended_date
+from forgetctl.register._dates import acknowledge_by, due_date, extended_date
 
 DAYS = st.dates(date(2018, 5, 25), date(2199, 12, 31))
 LAWS = st.sampled_from(["gdpr", "ccpa"])

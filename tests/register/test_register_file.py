@@ -17,8 +17,9 @@ from pathlib import Path
 import pytest
 
 from forgetctl.errors import InputError, RunError, UsageError
-from forgetctl.register import database, tables
-from forgetctl.register.migrations import MIGRATIONS, migrate
+from forgetctl.register import _database as database
+from forgetctl.register import _tables as tables
+from forgetctl.register._migrations import MIGRATIONS, migrate
 from forgetctl.register.rules import Details, begin
 from forgetctl.register.store import Register
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from forgetctl.recipe.bounds import Bounds
-from forgetctl.report.plot_curve import curve_plot, measured
+from forgetctl.report._plot_curve import curve_plot, measured
 from forgetctl.report.render import build, render_html, render_markdown
 from forgetctl.verify.checks.curve import Curve, table
 from forgetctl.verify.registry import findings

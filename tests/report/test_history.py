@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from forgetctl.errors import RunError
-from forgetctl.report.history import MOST_EVENTS
+from forgetctl.report._history import MOST_EVENTS
 from forgetctl.report.render import build, render_json, render_markdown
 from tests.report.report_records import events, html, run_record, write, write_events, write_run
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from forgetctl.report._formats import clean
 from forgetctl.report.card import card
-from forgetctl.report.formats import clean
 from forgetctl.report.records import Event, Run
 from forgetctl.report.render import build, render_html, render_json, render_markdown
 from forgetctl.verify.record import Verdict

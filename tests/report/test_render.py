@@ -15,9 +15,9 @@ import pytest
 from forgetctl.errors import RunError
 from forgetctl.losses.methods import OBJECTIVES
 from forgetctl.recipe.recipe import Calibration, Lora, Recipe
+from forgetctl.report._settings import settings
 from forgetctl.report.card import card
 from forgetctl.report.render import build, expected_html, render_html, render_json, render_markdown
-from forgetctl.report.settings import settings
 from forgetctl.report.words import LIMITS
 from tests.report.report_records import (
     BOUNDS,

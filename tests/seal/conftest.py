@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from forgetctl.runs.run import Run
+from forgetctl.seal._checks import Finding
 from forgetctl.seal.audit import AuditOptions, exit_code, run_audit
-from forgetctl.seal.checks import Finding
 from forgetctl.seal.keys import generate_key
 from forgetctl.seal.seal import SealOptions, run_seal
 from tests.seal.verified import COUNT, verified_run

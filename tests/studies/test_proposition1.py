@@ -9,8 +9,8 @@ import pytest
 
 from forgetctl.progress import Silent
 from forgetctl.studies import proposition1
+from forgetctl.studies._settings import read_settings
 from forgetctl.studies.proposition1 import Proposition1Settings
-from forgetctl.studies.settings import read_settings
 
 
 def check(data: Any) -> None:

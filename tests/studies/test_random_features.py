@@ -10,17 +10,10 @@ from torch import Tensor
 
 from forgetctl.losses.methods import METHODS
 from forgetctl.progress import Silent
-from forgetctl.studies.computing import least_squares
-from forgetctl.studies.descent import Unlearning, method_run
-from forgetctl.studies.random_features import (
-    World,
-    distances,
-    divergence,
-    draw_world,
-    log_probabilities,
-    pretrain,
-)
-from forgetctl.studies.settings import WorldSettings
+from forgetctl.studies._computing import least_squares
+from forgetctl.studies._descent import Unlearning, method_run
+from forgetctl.studies._random_features import World, distances, divergence, draw_world, log_probabilities, pretrain
+from forgetctl.studies._settings import WorldSettings
 
 SMALL = WorldSettings(dimensions=4, features=8, forget_rows=12, retain_rows=30, check_rows=20, pretraining_steps=60)
 METHOD_NAMES = ["ga", "ga-rt", "ga-kl", "idk-rt", "dpo", "dpo-rt", "dpo-kl", "npo", "npo-rt", "npo-kl"]

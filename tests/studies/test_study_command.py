@@ -10,7 +10,8 @@ from click.testing import CliRunner
 
 from forgetctl.cli.main import cli
 from forgetctl.recipe.recipe import shipped_recipes
-from forgetctl.studies import LARGE, STUDIES, settings, theorem2
+from forgetctl.studies import LARGE, STUDIES, theorem2
+from forgetctl.studies import _settings as settings
 from forgetctl.studies.theorem2 import Theorem2Settings
 
 

@@ -9,7 +9,7 @@ import pytest
 from forgetctl.errors import RecipeError
 from forgetctl.progress import Silent
 from forgetctl.studies import synthetic
-from forgetctl.studies.settings import read_settings
+from forgetctl.studies._settings import read_settings
 from forgetctl.studies.synthetic import PartSettings, SyntheticSettings
 
 QUICK = ("ga", "ga-rt", "idk-rt", "dpo-rt", "npo", "npo-rt")
@@ -97,7 +97,7 @@ def test_unknown_keys_and_methods_are_errors(tmp_path: Any, monkeypatch: pytest.
     with pytest.raises(ValueError, match="unknown method magic"):
         PartSettings.model_validate({"alpha": 1, "methods": {"magic": {"learning_rate": 1}}})
     (tmp_path / "paper").mkdir()
-    monkeypatch.setattr("forgetctl.studies.settings.recipes_folder", lambda: tmp_path)
+    monkeypatch.setattr("forgetctl.studies._settings.recipes_folder", lambda: tmp_path)
     with pytest.raises(RecipeError, match="cannot be read"):
         settings()
     (tmp_path / "paper" / "synthetic.yaml").write_text("betta: 1\n")

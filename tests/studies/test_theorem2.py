@@ -8,7 +8,7 @@ import pytest
 
 from forgetctl.progress import Silent
 from forgetctl.studies import theorem2
-from forgetctl.studies.settings import read_settings
+from forgetctl.studies._settings import read_settings
 from forgetctl.studies.theorem2 import Theorem2Settings
 
 

@@ -22,8 +22,8 @@ from forgetctl.model.encoding import Encoder
 from forgetctl.model.load import load_model, load_tokenizer
 from forgetctl.recipe.recipe import shipped_recipes
 from forgetctl.rows.row import Row
-from forgetctl.studies.tofu.data import TofuData
-from forgetctl.studies.tofu.evaluation import Asker
+from forgetctl.studies.tofu._data import TofuData
+from forgetctl.studies.tofu._evaluation import Asker
 from tests.cli.conftest import process
 from tests.studies.tofu_world import arguments
 from tests.world import write_lines

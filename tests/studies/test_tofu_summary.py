@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from forgetctl.errors import RunError
-from forgetctl.studies.tofu.figures import draw
-from forgetctl.studies.tofu.summary import SHOWN, summarise, tables
-from forgetctl.studies.tofu.table import RunKey, Table
+from forgetctl.studies.tofu._figures import draw
+from forgetctl.studies.tofu._summary import SHOWN, summarise, tables
+from forgetctl.studies.tofu._table import RunKey, Table
 
 
 def line(method: str, seed: int, epoch: int, quality: float, *, weight: float = 1.0, **more: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from forgetctl.model.split_weights import join, low_half, split_into, split_weights
-from forgetctl.train.anchor import Anchor
+from forgetctl.train._anchor import Anchor
 
 
 def step(anchor: Anchor, model: nn.Module, rate: float) -> None:

@@ -12,7 +12,7 @@ from unittest.mock import patch
 import pytest
 import torch
 
-import forgetctl.train.assembly
+import forgetctl.train._assembly
 from forgetctl.demo.training import encoder_for
 from forgetctl.losses.batch import needed
 from forgetctl.losses.methods import METHODS, ROLES, Batch, Role, Rows, WeightedSum
@@ -21,7 +21,7 @@ from forgetctl.model.load import load_model, load_tokenizer
 from forgetctl.model.scoring import score
 from forgetctl.model.states import AnswerStates
 from forgetctl.rows.formats import read_rows
-from forgetctl.train.assembly import Assembler
+from forgetctl.train._assembly import Assembler
 from forgetctl.train.schedule import MicroBatch, MicroBatchLimits, PairedBatches, RowsByRole, Step
 from forgetctl.train.stand_ins import make_stand_ins
 from forgetctl.train.term_inputs import Alternatives, Mismatched, RoleRows, TermInputs, derangement, watch_layer
@@ -263,7 +263,7 @@ def test_without_whole_logits_kl_and_its_gradient_are_the_same(micro: int, assem
     loss = WeightedSum({"ga": 0.1, "k_fg": 0.3, "k_rt": 1.0, "k_unseen": 2.0}, {})
     found = []
     for way in (assembler, bare):
-        with patch.object(forgetctl.train.assembly, "answer_logits", side_effect=AssertionError):
+        with patch.object(forgetctl.train._assembly, "answer_logits", side_effect=AssertionError):
             parts = [batch for _, batch in assembled(way, moved, micro, roles=ROLES)]
         gradients = torch.autograd.grad(torch.stack([loss(batch) for batch in parts]).sum(), [*moved.parameters()])
         found.append([loss(batch).detach() for batch in parts] + list(gradients))
@@ -354,7 +354,7 @@ def test_mismatched_ratio_is_made_once_an_optimizer_step(
         made.append(len(rows))
         return score(model, rows)
 
-    monkeypatch.setattr(forgetctl.train.assembly, "score", counting)
+    monkeypatch.setattr(forgetctl.train._assembly, "score", counting)
     limits = MicroBatchLimits(rows=4, tokens=999)
     batches = PairedBatches(of_roles(assembler, *SEEN), batch_size=8, limits=limits, seed=3)
     for step in batches.steps():

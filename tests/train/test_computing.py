@@ -11,7 +11,7 @@ import pytest
 from forgetctl.errors import RunError
 from forgetctl.model.processes import Ranks
 from forgetctl.runs.run import Run
-from forgetctl.studies.tofu import training as study
+from forgetctl.studies.tofu import _training as study
 from forgetctl.train.computing import known_plan
 from forgetctl.train.plan import ComputePlan
 from forgetctl.train.schedule import MicroBatchLimits

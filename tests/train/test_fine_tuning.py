@@ -124,7 +124,7 @@ def test_the_micro_batch_changes_nothing(micro_batch: int, rows: list[Encoded]) 
 
 
 def test_every_row_is_seen_once_an_epoch(rows: list[Encoded], monkeypatch: pytest.MonkeyPatch) -> None:
-    import forgetctl.train.assembly as module
+    import forgetctl.train._assembly as module
 
     seen: list[list[Encoded]] = []
     pad = module.pad_rows

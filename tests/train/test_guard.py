@@ -14,7 +14,7 @@ from forgetctl.errors import DivergedError
 from forgetctl.losses.methods import WeightedSum
 from forgetctl.model.states import AnswerStates
 from forgetctl.recipe.recipe import Recipe
-from forgetctl.train.guard import RetainGuard, probes
+from forgetctl.train._guard import RetainGuard, probes
 from forgetctl.train.plan import ComputePlan
 from forgetctl.train.schedule import MicroBatchLimits
 from forgetctl.train.trainer import ObjectiveTrainer, TrainingHooks, TrainingSetup, TrainingTask

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, PhimoeConfig
 
 from forgetctl.model.adapters import add_lora
 from forgetctl.recipe.recipe import Lora
-from forgetctl.train.modes import set_training
+from forgetctl.train._modes import set_training
 from tests.model.oracles import HEADS, SMALL, TOKENS, plain_logp, random_model, random_rows
 
 

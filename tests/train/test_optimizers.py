@@ -11,8 +11,8 @@ from torch.optim import AdamW, Optimizer
 
 from forgetctl.model.split_weights import join, low_half, split, split_weights
 from forgetctl.recipe.recipe import Recipe
-from forgetctl.train.eight_bits import EightBitAdamW
-from forgetctl.train.optimizers import SplitOptimizer, choose_optimizer
+from forgetctl.train._eight_bits import EightBitAdamW
+from forgetctl.train._optimizers import SplitOptimizer, choose_optimizer
 
 RATE = 1e-5
 KINDS = ["adamw", "adamw8bit"]

@@ -11,9 +11,9 @@ from forgetctl.model.encoding import Encoded
 from forgetctl.model.load import ModelFacts
 from forgetctl.recipe.recipe import Lora, Recipe
 from forgetctl.train import plan
+from forgetctl.train._step_memory import MicroBatchShape, StepKind, step_memory
 from forgetctl.train.plan import ComputePlan, Workload, largest_micro_batch, make_plan
 from forgetctl.train.schedule import MicroBatchLimits, PairedBatches
-from forgetctl.train.step_memory import MicroBatchShape, StepKind, step_memory
 from tests.model.oracles import random_model, random_rows
 
 CPU = torch.device("cpu")

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from forgetctl.tune.halving import Trial, draw, promoted, ranked, rung_epochs
+from forgetctl.tune._halving import Trial, draw, promoted, ranked, rung_epochs
 
 FIRST = {"learning_rate": 1e-5}
 

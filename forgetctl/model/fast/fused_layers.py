@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import rms_norm, silu
 
 from ..protocol import AutogradContext, Layers
-from .forwards import Maker, replace_forward
+from ._forwards import Maker, replace_forward
 from .packing import computing_dtype
 
 ROPE_FUNCTION = "apply_rotary_pos_emb"

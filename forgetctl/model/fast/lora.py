@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..protocol import AutogradContext, Layers
-from .forwards import replace_forward
+from ._forwards import replace_forward
 
 
 def add_in_place(model: Layers) -> None:

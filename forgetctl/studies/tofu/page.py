@@ -14,10 +14,10 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from ..outcome import Outcome
-from .figures import by_split
-from .summary import Summary
-from .table import REFERENCE, START
+from .._outcome import Outcome
+from ._figures import by_split
+from ._summary import Summary
+from ._table import REFERENCE, START
 
 CAPTIONS = {
     "tofu-quality-utility": "Forget quality against model utility at the end of each run (Figs. 2, 5 and 9 of the "

@@ -20,13 +20,13 @@ from ...files.writing import ModelFiles, model_digest, read_json, text_digest, w
 from ...model.host import undisturbed
 from ...model.load import inspect_model, resolve_model
 from ...progress import Progress
-from ..outcome import Outcome
-from .data import TofuData, find_data
-from .figures import draw
+from .._outcome import Outcome
+from ._data import TofuData, find_data
+from ._figures import draw
+from ._summary import summarise, tables
+from ._table import RunKey
+from ._training import Bench, Plan, do_run
 from .options import CALIBRATED, SWEPT, TofuOptions
-from .summary import summarise, tables
-from .table import RunKey
-from .training import Bench, Plan, do_run
 
 
 @undisturbed()

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from transformers.models.llama.modeling_llama import LlamaAttention, LlamaDecoderLayer, LlamaMLP, LlamaRMSNorm
 
-from forgetctl.model.fast.forwards import replace_forward
+from forgetctl.model.fast._forwards import replace_forward
 from forgetctl.model.fast.fused_layers import fuse_layers
 from forgetctl.model.load import add_lora, merged
 from forgetctl.recipe.recipe import Lora

@@ -15,7 +15,7 @@ from forgetctl.model.fast.packing import ATTENTION, enable_packing, packed, pack
 from forgetctl.model.load import add_lora, load_model
 from forgetctl.model.scoring import answer_activations, answer_logp, pad_rows
 from forgetctl.recipe.recipe import Lora
-from forgetctl.train.step_memory import model_packs
+from forgetctl.train._step_memory import model_packs
 from tests.model.cached_models import CHANGES, cached_model
 from tests.model.oracles import HEADS, SMALL, TOKENS, VOCABULARY, plain_logp, random_model, random_rows
 

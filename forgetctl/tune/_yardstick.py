@@ -35,7 +35,7 @@ from ..train.options import UnlearnOptions
 from ..train.prepare import prepare
 from ..train.unlearn import run_unlearn
 from ..verify.statistics.distances import ks
-from .halving import Trial
+from ._halving import Trial
 
 LEAST_ROWS = 10
 

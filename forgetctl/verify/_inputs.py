@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from ..rows.formats import FileRows, RowFile
 from ..runs.run import Run
+from ._source import ModelSource, Source
+from ._subject import Subject
 from .options import VerifyOptions
 from .reading import GivenFiles
 from .record import Given
-from .source import ModelSource, Source
-from .subject import Subject
 
 PERSONAL = ("forget", "rephrased", "retain")
 """Files that hold the request, or may: a plain digest would let anybody test guesses about their text."""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..losses.methods import METHODS, OBJECTIVES, Batch, Need, Role, Rows, WeightedSum
 from ..progress import Bar
-from .random_features import Sample, World, distances, divergence, log_probabilities
+from ._random_features import Sample, World, distances, divergence, log_probabilities
 
 
 @dataclass(frozen=True)

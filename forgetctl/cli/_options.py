@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 import click
 
 from ..rows.abuse import RULES
-from .failures import VERBOSE
+from ._failures import VERBOSE
 from .process import isolated, quiet_libraries
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..verify.tables import number
-from .formats import moment
+from ._formats import moment
 from .records import Ancestor, Report
 
 NOT_VERIFIED = "not verified"

@@ -21,8 +21,8 @@ from ..runs.events import Event
 from ..runs.run import Run
 from ..verify.basis import bounds_of
 from ..verify.record import Verdict, parse_verdict
+from ._checks import Finding, read_events
 from .bundle import Bundle
-from .checks import Finding, read_events
 
 
 class _Strict(BaseModel):

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ...losses.methods import METHODS
-from ..outcome import Table
-from .table import DIVERGED, MEASURED, REFERENCE, START, Line
+from .._outcome import Table
+from ._table import DIVERGED, MEASURED, REFERENCE, START, Line
 
 SHOWN = (
     "forget_quality", "D", "utility", "utility_without_rouge", "kl_reference", "kl_start", "forget_probability",

@@ -31,7 +31,7 @@ from ..model.fast.packing import could_pack
 from ..model.load import add_lora
 from ..model.protocol import Layers, Model
 from ..recipe.recipe import Lora
-from .modes import set_training
+from ._modes import set_training
 
 UNKNOWN_VALUES = (DataDependentOutputException, DynamicOutputShapeException)
 """What tensors without values raise where code asks for one, or makes as many numbers as a value says."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..verify.checks import comparison
 from ..verify.record import Conclusion
-from .history import input_name
+from ._history import input_name
 from .records import Report
 from .words import MEANING, WEAKER
 

@@ -27,11 +27,11 @@ from ..runs.run import DEFAULT_RUNS, LATEST, Run, new_run_path
 from ..train.neutral import own_answers
 from ..train.options import UnlearnOptions
 from ..train.unchanged import check_inputs
+from ._source import ModelSource, Source, find_source
 from .measuring import RowSets, check_length
 from .options import VerifyOptions
 from .reading import GivenFiles
 from .registry import work_asked_for
-from .source import ModelSource, Source, find_source
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from ..progress import Bar
-from .settings import WorldSettings
+from ._settings import WorldSettings
 
 Floats = NDArray[np.float64]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..verify.record import Verdict
 from ..verify.tables import number
-from .formats import size
+from ._formats import size
 from .records import Event, Input, Report
 
 MOST_EVENTS = 40

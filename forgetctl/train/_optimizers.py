@@ -23,7 +23,7 @@ def choose_optimizer(recipe: Recipe, model: nn.Module) -> tuple[type[Optimizer],
     options = {"lr": recipe.learning_rate, **ADAM}
     kind: type[Optimizer] = AdamW
     if recipe.optimizer == "adamw8bit":
-        from .eight_bits import EightBitAdamW  # seconds to import
+        from ._eight_bits import EightBitAdamW  # seconds to import
 
         kind = EightBitAdamW
     else:

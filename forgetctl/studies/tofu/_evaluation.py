@@ -20,7 +20,7 @@ from ...recipe.recipe import Recipe
 from ...rows.row import Row
 from ...verify.checks.kept import utility, utility_without_rouge
 from ...verify.statistics.distances import ks
-from .data import SplitRows
+from ._data import SplitRows
 
 ASKED_IN_WORDS = ("forget", "retain", "world_facts")
 """The sets of which one question is asked in words."""

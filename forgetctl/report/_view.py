@@ -11,13 +11,13 @@ from ..losses.summaries import summaries
 from ..rows.abuse import RULES
 from ..verify.record import Conclusion
 from ..verify.registry import MEASURES
-from .formats import quantiles
-from .history import MOST_EVENTS, digests, history
-from .lineage import began_with, lineage
+from ._formats import quantiles
+from ._history import MOST_EVENTS, digests, history
+from ._lineage import began_with, lineage
+from ._sections import sections
+from ._settings import scoring_settings, settings
+from ._summary import summary
 from .records import Flagged, Report
-from .sections import sections
-from .settings import scoring_settings, settings
-from .summary import summary
 from .words import DISTRIBUTIONS, EXCLUDED, LIMITS, RESULTS, SEAL, SEAL_LIMITS, SYMBOLS
 
 WORDS = {

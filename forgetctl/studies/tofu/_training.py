@@ -36,10 +36,10 @@ from ...train.plan import ComputePlan, Workload, make_plan, training_dtype, usab
 from ...train.stand_ins import NO_STAND_INS, make_stand_ins
 from ...train.term_inputs import OtherAnswers, RoleRows
 from ...train.training import Material, StartModelFiles, unlearn
-from .data import SplitRows, TofuData
-from .evaluation import Asker, Yardstick
+from ._data import SplitRows, TofuData
+from ._evaluation import Asker, Yardstick
+from ._table import DIVERGED, MEASURED, REFERENCE, START, Line, Lines, RunKey, Table
 from .options import CALIBRATED
-from .table import DIVERGED, MEASURED, REFERENCE, START, Line, Lines, RunKey, Table
 
 FEW_STEPS = 2
 """An epoch of no more steps than this is measured after every step, as the paper's forget01."""

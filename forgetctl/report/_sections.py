@@ -13,7 +13,7 @@ from ..verify.findings import Measure
 from ..verify.record import Conclusion
 from ..verify.registry import MEASURES
 from ..verify.tables import Row, Section, Shown, Table, cell, merged, tables_of
-from .formats import moment
+from ._formats import moment
 from .records import Plan, Report
 
 

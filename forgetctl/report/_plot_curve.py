@@ -11,7 +11,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 
 from ..verify.checks.curve import Curve
 from ..verify.tables import number
-from .drawing import ROWS, Floats, figure_of, floats, inline_svg
+from ._drawing import ROWS, Floats, figure_of, floats, inline_svg
 
 DISTANCE, CHANCE, PROBABILITY = "Distance D", "p, KS test (logarithmic)", "Probability of the answers"
 PANELS = {DISTANCE: ("D",), CHANCE: ("p",), PROBABILITY: ("forget_probability", "retain_probability")}

@@ -11,12 +11,12 @@ from ..model.processes import Ranks
 from ..model.protocol import Model
 from ..progress import Progress
 from ..runs.run import Run
+from ._tracked_scores import score_in_training
 from .computing import find_plan, rows_by_role
 from .job import Job, Sample
 from .levels import levels_of
 from .plan import training_dtype, usable_memory
 from .term_inputs import OtherAnswers
-from .tracked_scores import score_in_training
 from .training import Material, StartModelFiles
 
 

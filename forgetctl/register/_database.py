@@ -12,7 +12,7 @@ from pathlib import Path
 from ..errors import ForgetctlError, InputError, RunError, UsageError
 from ..files.disk import FULL, unmade
 from ..files.writing import refuse_in_bundle
-from .migrations import APPLICATION_ID, MIGRATIONS, migrate, version
+from ._migrations import APPLICATION_ID, MIGRATIONS, migrate, version
 
 BUSY_SECONDS = 30.0
 """How long a command waits for another one that is writing."""

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator
 
-from ..figures import STYLE, columns_for, grid, legend, look, plain_log, spelt
-from .summary import Summary
-from .table import REFERENCE, START
+from .._figures import STYLE, columns_for, grid, legend, look, plain_log, spelt
+from ._summary import Summary
+from ._table import REFERENCE, START
 
 MARKERS = {"": "o", "rt": "s", "kl": "^"}
 OTHER_MARKER = "D"
