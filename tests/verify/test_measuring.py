@@ -280,8 +280,8 @@ def test_what_is_taught_is_never_tested(world: Path, sets: RowSets, monkeypatch:
     tested: list[list[Encoded]] = []
     attacks: list[Recipe] = []
 
-    def note(_model: Any, lessons: list[Encoded], attack: Recipe, **_: Any) -> None:
-        taught.append(lessons)
+    def note(_model: Any, to_learn: list[Encoded], attack: Recipe, **_: Any) -> None:
+        taught.append(to_learn)
         attacks.append(attack)
 
     monkeypatch.setattr(stage, "fine_tune", note)
@@ -291,10 +291,10 @@ def test_what_is_taught_is_never_tested(world: Path, sets: RowSets, monkeypatch:
     assert len(taught) == len(tested) == 2
     assert sum(map(len, tested)) == sum(map(len, taught)) == 7
     answers = [[{item.ids[item.start :] for item in some} for some in part] for part in (taught, tested)]
-    for lessons, examined in zip(*answers, strict=True):
-        assert lessons
+    for to_learn, examined in zip(*answers, strict=True):
+        assert to_learn
         assert examined
-        assert not lessons & examined
+        assert not to_learn & examined
     assert [(a.epochs, a.learning_rate, a.seed, a.micro_batch_size) for a in attacks] == [(1, 1e-2, 3, 2)] * 2
     assert {(a.name, a.batch_size, a.warmup_epochs) for a in attacks} == {("rt", 32, 0.0)}
 
