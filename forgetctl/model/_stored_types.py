@@ -13,12 +13,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ._weights import FLOATS, stored_weights
 from .export import start_weights
 from .gguf import is_gguf
 from .memory import out_of_memory
 from .placement import Placement
 from .protocol import Model
+from .weights import FLOATS, stored_weights
 
 HALF = (torch.bfloat16, torch.float16)
 

@@ -13,12 +13,12 @@ import torch
 
 from ..errors import InputError, ModelError
 from ..files.strict_json import read_object
-from ._weights import dequantised_layout, opened, refuse_strange_types, stored_dtype, weight_files
 from .companions import ADAPTER_CONFIG as ADAPTER_CONFIG  # these are part of this module's own interface
 from .companions import ADAPTER_WEIGHTS as ADAPTER_WEIGHTS
 from .companions import wanted_from_hub
 from .configs import ignored_choices_notes, load_config
 from .gguf import describe, is_gguf, lone_gguf, read_gguf, stop_ids
+from .weights import dequantised_layout, opened, refuse_strange_types, stored_dtype, weight_files
 
 NO_LIMIT = int(1e30)
 """What transformers writes for the length of a tokenizer that has none."""

@@ -20,7 +20,6 @@ from torch import Tensor
 
 from ..errors import ModelError
 from ..files.outside import opened, read_bytes
-from ._weights import FLOATS, INDEX, Layout, Stored, dequantised_layout, read_header, weight_files
 from .adapters import adapted_weights, is_adapted, own_weights
 from .companions import Companions, companions, copy_companions, of_tokenizer
 from .configs import load_config
@@ -29,6 +28,7 @@ from .gguf import dequantised, gguf_tokenizer, is_gguf
 from .placement import Part, Placement
 from .protocol import AdaptedModel, Model
 from .split_weights import is_split, join, low_half
+from .weights import FLOATS, INDEX, Layout, Stored, dequantised_layout, read_header, weight_files
 
 CHUNK = 2**24
 """Bytes that are copied at once."""

@@ -16,12 +16,12 @@ from ..files.disk import refuse_beyond_disk
 from ..files.folders import whole_folder
 from ..files.writing import file_digest, model_digest, refuse_in_bundle
 from ..progress import Progress, Silent
-from ._weights import opened
 from .directories import ADAPTER_CONFIG, ADAPTER_WEIGHTS, inspect_base, read_config, trainable
 from .export import Shipped, left_out_words, round_as_stored, save_model
 from .load import load_model, load_tokenizer, merged, put_on
 from .memory import memory_within
 from .protocol import Model
+from .weights import opened
 
 ALIKE = 1e-3
 """Largest difference of logits, in their own standard deviations, between models that compute the same."""

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from ..errors import ModelError
-from ._weights import FLOATS, stored_weights
 from .configs import empty_model
 from .protocol import Model
+from .weights import FLOATS, stored_weights
 
 WHOLE_NUMBERS = ("I64", "I32", "I16", "BOOL")
 """Types of tables, such as DeepSeek-V4's of the experts of each token, which no step changes."""

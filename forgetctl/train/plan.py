@@ -22,11 +22,11 @@ import torch
 
 from ..errors import MemoryExceeded
 from ..losses.methods import WeightedSum
-from ..model._weights import weight_shapes
 from ..model.encoding import Encoded
 from ..model.load import ModelFacts, frozen_dtype
 from ..model.processes import Ranks
 from ..model.protocol import Model
+from ..model.weights import weight_shapes
 from ..recipe.recipe import Lora, Recipe
 from ._step_memory import MicroBatchShape, StepKind, model_packs, model_width, step_memory
 from .schedule import MicroBatchLimits, PairedBatches, RowsByRole

@@ -20,7 +20,6 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedTokenizerFast
 
 from forgetctl.errors import ForgetctlError
-from forgetctl.model._weights import weight_shapes
 from forgetctl.model.adapters import add_lora, merged, unfit_layers
 from forgetctl.model.encoding import Encoded, Encoder
 from forgetctl.model.fast.shared_prompts import score_answers
@@ -28,6 +27,7 @@ from forgetctl.model.generation import Decoding, greedy_answers
 from forgetctl.model.load import inspect_model, load_model, load_tokenizer
 from forgetctl.model.scoring import answer_logp, length_batches, pad_rows, score, short_input
 from forgetctl.model.token_scores import score_tokens
+from forgetctl.model.weights import weight_shapes
 from forgetctl.recipe.recipe import Lora, load_recipe
 from forgetctl.rows.row import Row
 from forgetctl.train import training as stage

@@ -26,13 +26,13 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, TrainerCallback
 
 from forgetctl.losses.methods import WeightedSum
-from forgetctl.model._weights import weight_shapes
 from forgetctl.model.encoding import Encoded
 from forgetctl.model.hardware import describe, peak_memory
 from forgetctl.model.load import add_lora, choose_device, inspect_model, load_for_training
 from forgetctl.model.memory import memory_within
 from forgetctl.model.scoring import score
 from forgetctl.model.states import AnswerStates
+from forgetctl.model.weights import weight_shapes
 from forgetctl.recipe.recipe import Recipe, load_recipe
 from forgetctl.train._guard import probes
 from forgetctl.train.plan import ComputePlan, Workload, free_memory, make_plan

@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainingArguments
 
-from forgetctl.model._weights import weight_shapes
 from forgetctl.model.hardware import peak_memory
+from forgetctl.model.weights import weight_shapes
 from forgetctl.recipe.recipe import Recipe, load_recipe
 from forgetctl.train.dry_run import dry_run
 from forgetctl.train.job import Job

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from forgetctl.model._weights import weight_shapes
 from forgetctl.model.load import inspect_model
+from forgetctl.model.weights import weight_shapes
 from tests.bench.gpu import MEASURED, PEAKS, RECIPES, SHAPES, WARM_UP, build, hollow, recipe_of, rows_of
 
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from forgetctl.errors import ModelError
-from forgetctl.model._weights import weight_files, weight_shapes
 from forgetctl.model.directories import inspect_model
 from forgetctl.model.merge import check_adapter
+from forgetctl.model.weights import weight_files, weight_shapes
 
 GOOD = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 

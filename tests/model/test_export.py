@@ -15,13 +15,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from forgetctl.errors import ModelError
-from forgetctl.model._weights import weight_files
 from forgetctl.model.adapters import adapted_weights, add_lora
 from forgetctl.model.directories import ModelFacts
 from forgetctl.model.export import save_model
 from forgetctl.model.load import load_model
 from forgetctl.model.placement import Placement
 from forgetctl.model.split_weights import split_weights
+from forgetctl.model.weights import weight_files
 from forgetctl.recipe.recipe import Lora
 from tests.model.tiny_checkpoints import COMPOSITE, KINDS, write_checkpoint
 

@@ -12,8 +12,8 @@ import torch
 from click.testing import CliRunner, Result
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-import forgetctl.model._weights as weights
 import forgetctl.model.export as exporting
+import forgetctl.model.weights as weights
 from forgetctl.cli.main import cli
 from forgetctl.demo.training import EOS
 from forgetctl.errors import ModelError
