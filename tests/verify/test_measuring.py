@@ -15,7 +15,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import forgetctl.verify.measuring as stage
 from forgetctl.demo.training import encoder_for, make_tokenizer, save, tiny_llama
 from forgetctl.errors import UsageError
 from forgetctl.files.writing import model_digest
@@ -29,7 +28,9 @@ from forgetctl.recipe.recipe import Lora, Recipe, Verify
 from forgetctl.rows.formats import read_rows
 from forgetctl.rows.row import Row
 from forgetctl.train.fine_tuning import fine_tune, fine_tuning
-from forgetctl.verify.measuring import RowSets, Scorer, check_length, split_halves
+from forgetctl.verify.checks import _attack as attack
+from forgetctl.verify.checks._attack import split_halves
+from forgetctl.verify.measuring import RowSets, Scorer, check_length
 
 CPU = torch.device("cpu")
 QUICK = Verify(answer_tokens=6, samples=2, sampled_rows=2)
@@ -251,7 +252,7 @@ def known(rows: Sequence[Row], tokens: int = 7) -> ScoreSet:
 
 
 def relearned(world: Path, sets: RowSets, recipe: Recipe = RECIPE, name: str = "model") -> Scores:
-    return scorer(only(sets, "forget"), recipe).relearned("unlearned", world / name, known(sets.forget))
+    return attack.relearned(scorer(only(sets, "forget"), recipe), "unlearned", world / name, known(sets.forget))
 
 
 def test_each_half_is_scored_after_training_on_the_other(world: Path, sets: RowSets) -> None:
@@ -279,12 +280,12 @@ def test_what_is_taught_is_never_tested(world: Path, sets: RowSets, monkeypatch:
     tested: list[list[Encoded]] = []
     attacks: list[Recipe] = []
 
-    def note(_model: Any, lessons: list[Encoded], attack: Recipe, **_: Any) -> None:
+    def note(_model: Any, lessons: list[Encoded], recipe: Recipe, **_: Any) -> None:
         taught.append(lessons)
-        attacks.append(attack)
+        attacks.append(recipe)
 
-    monkeypatch.setattr(stage, "fine_tune", note)
-    monkeypatch.setattr(stage, "score", lambda _m, items: (tested.append(items), [-1.0] * len(items))[1])
+    monkeypatch.setattr(attack, "fine_tune", note)
+    monkeypatch.setattr(attack, "score", lambda _m, items: (tested.append(items), [-1.0] * len(items))[1])
     recipe = RECIPE.model_copy(update={"micro_batch_size": 2})
     relearned(world, replace(sets, rows={"forget": rows}), recipe)
     assert len(taught) == len(tested) == 2
@@ -335,7 +336,7 @@ def test_the_model_on_disk_is_not_changed(lora: Lora | None, world: Path, sets: 
 
 def test_the_attack_shows_its_steps(world: Path, sets: RowSets) -> None:
     scoring = scorer(only(sets, "forget"))
-    scoring.relearned("reference", world / "model", known(sets.forget))
+    attack.relearned(scoring, "reference", world / "model", known(sets.forget))
     assert isinstance(scoring.progress, Counting)
     assert scoring.progress.bars == [["Teaching the reference model again", 1, 1]] * 2
 
