@@ -60,18 +60,18 @@ def run_forgetctl(model: Path, sets: RowSets) -> dict[str, Measures]:
     return {name: _measures(scored) for name, scored in scorer.start(model).sets.items()}
 
 
-def _measures(found: ScoreSet) -> Measures:
-    assert found.paraphrase_logp is not None
-    assert found.paraphrase_tokens is not None
-    assert found.perturbed_logp is not None
-    assert found.perturbed_tokens is not None
+def _measures(scored: ScoreSet) -> Measures:
+    assert scored.paraphrase_logp is not None
+    assert scored.paraphrase_tokens is not None
+    assert scored.perturbed_logp is not None
+    assert scored.perturbed_tokens is not None
     ratios = truth_ratio(
-        found.paraphrase_logp, found.paraphrase_tokens, found.perturbed_logp, found.perturbed_tokens
+        scored.paraphrase_logp, scored.paraphrase_tokens, scored.perturbed_logp, scored.perturbed_tokens
     ).tolist()
-    recall = [value for value in found.elicited[GREEDY].recall if value is not None]
-    measures = {"probability": found.probabilities.tolist(), "truth_ratio": ratios, "rouge": recall}
+    recall = [value for value in scored.elicited[GREEDY].recall if value is not None]
+    measures = {"probability": scored.probabilities.tolist(), "truth_ratio": ratios, "rouge": recall}
     for name in ("exact_memorisation", "extraction_strength"):
-        measures |= {name: values} if (values := getattr(found, name)) is not None else {}
+        measures |= {name: values} if (values := getattr(scored, name)) is not None else {}
     return measures
 
 

@@ -326,9 +326,9 @@ def verified(forget: dict[str, Any], others: dict[str, dict[str, Any]] | None = 
     return Scores(role="unlearned", name="m", perturbed="request", sets=rows)
 
 
-def mismatch(path: Path, found: Scores, expected: Scores, kind: Any = "scores") -> str:
+def mismatch(path: Path, scored: Scores, expected: Scores, kind: Any = "scores") -> str:
     with pytest.raises(InputError) as caught:
-        check_rows(path, found, kind, expected)
+        check_rows(path, scored, kind, expected)
     assert caught.value.exit_code == 2
     return str(caught.value).removeprefix(f"{path}: ")
 

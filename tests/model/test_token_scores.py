@@ -58,12 +58,12 @@ def plain(model: Any, row: Encoded) -> Plain:
     return logp, hits, standardised
 
 
-def agree(found: TokenScores, expected: Plain) -> None:
+def agree(scored: TokenScores, expected: Plain) -> None:
     logp, hits, standardised = expected
-    assert found.logp == pytest.approx(logp, abs=1e-4)
-    assert found.hits.tolist() == hits
-    assert found.standardised == pytest.approx(standardised, abs=1e-3, rel=1e-3)
-    assert found.total == pytest.approx(sum(logp), abs=1e-3)
+    assert scored.logp == pytest.approx(logp, abs=1e-4)
+    assert scored.hits.tolist() == hits
+    assert scored.standardised == pytest.approx(standardised, abs=1e-3, rel=1e-3)
+    assert scored.total == pytest.approx(sum(logp), abs=1e-3)
 
 
 class Fixed(nn.Module):

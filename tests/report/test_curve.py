@@ -26,8 +26,8 @@ def curve(*points: dict[str, Any]) -> Curve:
     return Curve.model_validate({"score": "answer log-prob", "points": points})
 
 
-def tables(found: Curve | None) -> tuple[Table, ...]:
-    return tuple(table(found, Shown(findings(), Bounds(), {})))
+def tables(finding: Curve | None) -> tuple[Table, ...]:
+    return tuple(table(finding, Shown(findings(), Bounds(), {})))
 
 
 def panels(svg: str | None) -> set[str]:

@@ -99,7 +99,7 @@ def test_distances_are_zero_at_the_reference_and_divergence_is_right() -> None:
     assert divergence(p, q).item() == pytest.approx(0.25 * math.log(0.5) + 0.75 * math.log(1.5))
 
 
-def test_fit_finds_a_line() -> None:
+def test_least_squares_finds_a_line() -> None:
     x = torch.arange(1.0, 9.0)
     found = least_squares(x, 3 * x - 2)
     assert found == pytest.approx({"intercept": -2, "slope": 3, "r2": 1})

@@ -71,8 +71,8 @@ ratios = Closeness(TRUTH_RATIO, EQUAL)
 answers = Closeness(ANSWERS, EQUAL, 0.01, SAME_MEAN)
 
 
-def attacked(*found: membership.Attack) -> attacks.Attacks:
-    return attacks.Attacks(by=found, priv_leak=None)
+def attacked(*made: membership.Attack) -> attacks.Attacks:
+    return attacks.Attacks(by=made, priv_leak=None)
 
 
 CLEAN = findings(
@@ -111,9 +111,9 @@ def excess(more: int, fewer: int, p: float, lines: tuple[int, ...] = ()) -> coun
 
 
 def judged(
-    measure: Measure[Any], found: Any, *, among: Findings = CLEAN, bounds: Bounds = BOUNDS
+    measure: Measure[Any], finding: Any, *, among: Findings = CLEAN, bounds: Bounds = BOUNDS
 ) -> list[shapes.Check]:
     """What one check says of its finding, among others."""
     context = Context(findings=among, bounds=bounds, count_level=bounds.fail_level / COUNT_CHECKS)
-    checks: Iterable[shapes.Check] = measure.judge(found, context)
+    checks: Iterable[shapes.Check] = measure.judge(finding, context)
     return list(checks)

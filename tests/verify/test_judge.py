@@ -22,13 +22,13 @@ def first(count: int, value: Any, other: Any) -> list[Any]:
 
 
 def ours(change: Callable[[Scores], Scores]) -> Change:
-    return lambda found: replace(found, unlearned=change(found.unlearned))
+    return lambda collected: replace(collected, unlearned=change(collected.unlearned))
 
 
 def at_nf4(change: Callable[[Scores], Scores]) -> Change:
-    def made(found: Collected) -> Collected:
-        models = found.precisions["nf4"]
-        return replace(found, precisions={"nf4": {**models, "unlearned": change(models["unlearned"])}})
+    def made(collected: Collected) -> Collected:
+        models = collected.precisions["nf4"]
+        return replace(collected, precisions={"nf4": {**models, "unlearned": change(models["unlearned"])}})
 
     return made
 
@@ -37,24 +37,25 @@ def leaking(scores: Scores, mode: str) -> Scores:
     return answering(scores, "forget", mode, secrets=[[1], *[[]] * 159])
 
 
-def second_reference(found: Collected) -> Collected:
-    return replace(found, references=(found.references[0], moved(found.references[1], "forget", -0.4)))
+def second_reference(collected: Collected) -> Collected:
+    return replace(collected, references=(collected.references[0], moved(collected.references[1], "forget", -0.4)))
 
 
-def relearned(found: Collected) -> Collected:
+def relearned(collected: Collected) -> Collected:
     return replace(
-        found, altered={"relearned": {**found.altered["relearned"], "unlearned": moved(found.unlearned, "forget", 1)}}
+        collected,
+        altered={"relearned": {**collected.altered["relearned"], "unlearned": moved(collected.unlearned, "forget", 1)}},
     )
 
 
-def unreferenced(found: Collected) -> Collected:
-    return replace(found, references=(), kind="none", precisions={}, altered={})
+def unreferenced(collected: Collected) -> Collected:
+    return replace(collected, references=(), kind="none", precisions={}, altered={})
 
 
-def untested(found: Collected) -> Collected:
+def untested(collected: Collected) -> Collected:
     """Its secret stands in a passage that was never asked for, in any words or precision."""
     never = {"greedy": Elicited(**{**answers(160), "secrets": [[None], *[[]] * 159]})}
-    return replace(found, unlearned=changed(found.unlearned, "forget", elicited=never), precisions={})
+    return replace(collected, unlearned=changed(collected.unlearned, "forget", elicited=never), precisions={})
 
 
 def retokenised(scores: Scores) -> Scores:
@@ -65,9 +66,9 @@ def retokenised(scores: Scores) -> Scores:
 
 CASES: dict[str, tuple[Change, str, str, str]] = {
     # what is changed in a complete verification of a perfect model: verdict, check, code
-    "nothing": (lambda found: found, "PASS", "answer log-prob", "EQUIVALENT"),
+    "nothing": (lambda collected: collected, "PASS", "answer log-prob", "EQUIVALENT"),
     "unchanged": (
-        lambda found: replace(found, unlearned=moved(found.unlearned, "forget", 2.5)),
+        lambda collected: replace(collected, unlearned=moved(collected.unlearned, "forget", 2.5)),
         "FAIL",
         "answer log-prob",
         "STILL_KNOWN",
@@ -141,9 +142,9 @@ CASES: dict[str, tuple[Change, str, str, str]] = {
     ),
     "relearned": (relearned, "FAIL", "relearning attack", "RELEARNED"),
     "noisy-references": (second_reference, "INCONCLUSIVE", "negative control", "NOISE_FLOOR_ABOVE_DELTA"),
-    "no-start": (lambda found: replace(found, start=None), "INCONCLUSIVE", "positive control", "NO_CONTROL"),
+    "no-start": (lambda collected: replace(collected, start=None), "INCONCLUSIVE", "positive control", "NO_CONTROL"),
     "no-reference": (
-        lambda found: replace(found, references=(), kind="none"),
+        lambda collected: replace(collected, references=(), kind="none"),
         "INCONCLUSIVE",
         "comparison",
         "NO_REFERENCE",

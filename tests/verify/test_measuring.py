@@ -20,6 +20,7 @@ from forgetctl.errors import UsageError
 from forgetctl.files.writing import model_digest
 from forgetctl.model.encoding import Encoded, Encoder
 from forgetctl.model.load import load_model, load_tokenizer
+from forgetctl.model.processes import Ranks
 from forgetctl.model.row_scorer import ALL_MODES, UNTHINKING
 from forgetctl.model.scores import GREEDY, Role, Scores, ScoreSet
 from forgetctl.model.scoring import score
@@ -291,12 +292,28 @@ def test_what_is_taught_is_never_tested(world: Path, sets: RowSets, monkeypatch:
     assert len(taught) == len(tested) == 2
     assert sum(map(len, tested)) == sum(map(len, taught)) == 7
     answers = [[{item.ids[item.start :] for item in some} for some in part] for part in (taught, tested)]
-    for lessons, examined in zip(*answers, strict=True):
-        assert lessons
+    for to_learn, examined in zip(*answers, strict=True):
+        assert to_learn
         assert examined
-        assert not lessons & examined
+        assert not to_learn & examined
     assert [(a.epochs, a.learning_rate, a.seed, a.micro_batch_size) for a in attacks] == [(1, 1e-2, 3, 2)] * 2
     assert {(a.name, a.batch_size, a.warmup_epochs) for a in attacks} == {("rt", 32, 0.0)}
+
+
+@pytest.mark.parametrize(
+    ("own", "sharded", "used"),
+    [("adamw", False, "adamw"), ("adamw8bit", False, "adamw8bit"), ("adamw8bit", True, "adamw")],
+)
+def test_the_attack_takes_the_runs_optimizer_where_it_can(
+    own: str, sharded: bool, used: str, world: Path, sets: RowSets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model may fit into the memory with no other; FSDP has none with 8-bit moments."""
+    taken: list[str] = []
+    monkeypatch.setattr(stage, "fine_tune", lambda _model, _rows, attack, **_: taken.append(attack.optimizer))
+    recipe = RECIPE.model_copy(update={"optimizer": own})
+    attacked = replace(scorer(only(sets, "forget"), recipe), ranks=Ranks(sharded=sharded))
+    attacked.relearned("unlearned", world / "model", known(sets.forget))
+    assert taken == [used] * 2
 
 
 def test_the_rate_of_the_attack(world: Path, sets: RowSets) -> None:

@@ -13,11 +13,16 @@ from forgetctl.verify.registry import WORKS
 from tests.verify.verdicts import complete, verdict
 
 
-def through_files(found: Collected) -> Collected:
-    text = {name: json.dumps(scores.model_dump(mode="json")) for name, scores in by_name(found).items()}
+def through_files(collected: Collected) -> Collected:
+    text = {name: json.dumps(scores.model_dump(mode="json")) for name, scores in by_name(collected).items()}
     named = {name: Scores.model_validate(json.loads(text[name])) for name in sorted(text)}
     return from_names(
-        named, kind=found.kind, altered=WORKS, rephrased=found.rephrased, tracked=found.tracked, kl=found.kl
+        named,
+        kind=collected.kind,
+        altered=WORKS,
+        rephrased=collected.rephrased,
+        tracked=collected.tracked,
+        kl=collected.kl,
     )
 
 

@@ -96,9 +96,9 @@ def complete(count: int = 160) -> Collected:
     )
 
 
-def verdict(found: Collected, **more: Any) -> dict[str, Any]:
+def verdict(collected: Collected, **more: Any) -> dict[str, Any]:
     """The content of verdict.json but for its basis, after a round trip through strict JSON."""
-    content = conclude(replace(found, **more), BOUNDS).content()
+    content = conclude(replace(collected, **more), BOUNDS).content()
     shown: dict[str, Any] = json.loads(json.dumps(content, allow_nan=False))
     assert shown == json.loads(json.dumps(content))
     assert Conclusion.model_validate(shown).content() == shown

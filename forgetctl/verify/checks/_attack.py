@@ -11,7 +11,6 @@ from pathlib import Path
 
 from ...files.writing import model_digest
 from ...model.generation import seeded
-from ...model.load import add_lora
 from ...model.protocol import Model
 from ...model.scores import Role, Scores, ScoreSet
 from ...model.scoring import score
@@ -20,7 +19,7 @@ from ...recipe.recipe import Recipe
 from ...rows.row import Key, Row
 from ...train.fine_tuning import fine_tune, fine_tuning, unplanned
 from ...train.plan import training_precision
-from ...train.trainer import put_together
+from ...train.trainer import put_together, with_adapters
 from ..measuring import Scorer
 
 
@@ -47,7 +46,7 @@ def relearned(scorer: Scorer, role: Role, path: Path, known: ScoreSet) -> Scores
 
 def _taught(scorer: Scorer, role: Role, path: Path, to_learn: Sequence[Row], tested: Sequence[Row]) -> list[float]:
     """Answer scores of some rows after an epoch on others; the model on disk stays as it is."""
-    recipe, ranks, attack = scorer.recipe, scorer.ranks, _attack(scorer.recipe)
+    recipe, ranks, attack = scorer.recipe, scorer.ranks, _attack(scorer)
     with ranks.agreed():
         loaded = scorer.load_for_training(path)
         taught, encoded = loaded.encode("forget", to_learn), loaded.encode("forget", tested)
@@ -55,17 +54,18 @@ def _taught(scorer: Scorer, role: Role, path: Path, to_learn: Sequence[Row], tes
     plan = replace(unplanned(attack), precision=precision)
     steps = -(-len(taught) // attack.batch_size)
     with seeded(scorer.device, attack.seed), scorer.progress.bar(f"Teaching the {role} model again", steps) as bar:
-        model = _with_adapters(loaded.model, recipe)
+        model = with_adapters(loaded.model, recipe)
         weights = fine_tune(model, taught, attack, plan=plan, advance=bar.advance, ranks=ranks)
 
     def again() -> Model:
-        return _with_adapters(scorer.load_for_training(path).model, recipe)
+        return with_adapters(scorer.load_for_training(path).model, recipe)
 
     return ranks.from_first(lambda: row_sums(encoded, score(put_together(model, weights, again), encoded)))
 
 
-def _attack(recipe: Recipe) -> Recipe:
+def _attack(scorer: Scorer) -> Recipe:
     """Plain fine-tuning on what is taught again, with the run's own rate unless it has another for this."""
+    recipe = scorer.recipe
     return fine_tuning(
         epochs=1,
         learning_rate=recipe.verify.relearn_learning_rate or recipe.learning_rate,
@@ -73,12 +73,10 @@ def _attack(recipe: Recipe) -> Recipe:
         micro_batch_size=recipe.micro_batch_size,
         precision=recipe.precision,
         weights="float32",  # small steps would be rounded away in half precision
+        # The run's, since its model may fit with no other; but FSDP has none with 8-bit moments.
+        optimizer="adamw" if scorer.ranks.sharded else recipe.optimizer,
         lora={**recipe.lora.model_dump(), "quantisation": "none"} if recipe.lora else None,
     )
-
-
-def _with_adapters(model: Model, recipe: Recipe) -> Model:
-    return add_lora(model, recipe.lora) if recipe.lora else model
 
 
 def split_halves(rows: Sequence[Row]) -> tuple[list[int], list[int]]:

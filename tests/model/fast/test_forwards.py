@@ -40,7 +40,7 @@ def uncollected() -> Iterator[None]:
     gc.enable()
 
 
-def lean_llama() -> Any:
+def fused_llama() -> Any:
     model = random_model("Llama")
     fuse_layers(model)
     return model
@@ -75,7 +75,7 @@ def test_modules_of_a_class_share_one_subclass_of_its_name() -> None:
 @pytest.mark.usefixtures("uncollected")
 @pytest.mark.parametrize("adapters", [False, True])
 def test_a_model_that_nobody_has_any_more_is_freed_at_once(adapters: bool) -> None:
-    model = lean_llama()
+    model = fused_llama()
     model = add_lora(model, Lora(rank=2)) if adapters else model
     model.train()
     logits(model).sum().backward()
@@ -87,7 +87,7 @@ def test_a_model_that_nobody_has_any_more_is_freed_at_once(adapters: bool) -> No
 
 
 def test_layers_are_found_by_class_and_by_name() -> None:
-    model = lean_llama()
+    model = fused_llama()
     kinds = {type(module).__name__ for module in model.modules()}
     assert kinds >= {"LlamaAttention", "LlamaDecoderLayer", "LlamaMLP", "LlamaRMSNorm"}
     for kind, count in ((LlamaAttention, 2), (LlamaDecoderLayer, 2), (LlamaMLP, 2), (LlamaRMSNorm, 5)):
@@ -95,7 +95,7 @@ def test_layers_are_found_by_class_and_by_name() -> None:
 
 
 def test_names_and_values_of_weights_are_as_before() -> None:
-    plain, model = random_model("Llama"), lean_llama()
+    plain, model = random_model("Llama"), fused_llama()
     assert list(model.state_dict()) == list(plain.state_dict())
     model.load_state_dict(random_model("Llama", seed=1).state_dict())
     torch.testing.assert_close(logits(model), logits(random_model("Llama", seed=1)))
@@ -107,7 +107,7 @@ def pickled(model: Any) -> Any:
 
 @pytest.mark.parametrize("copy", [deepcopy, pickled])
 def test_a_copy_computes_alike_and_is_of_the_same_classes(copy: Callable[[Any], Any]) -> None:
-    model = lean_llama()
+    model = fused_llama()
     other = copy(model)
     assert [type(module) for module in other.modules()] == [type(module) for module in model.modules()]
     assert torch.equal(logits(other), logits(model))
@@ -119,7 +119,7 @@ def test_a_copy_computes_alike_and_is_of_the_same_classes(copy: Callable[[Any], 
 def test_checkpointed_activations_are_computed_again_by_the_same_forward() -> None:
     gradients = []
     for checkpointing in (False, True):
-        model = lean_llama()
+        model = fused_llama()
         model.train()
         if checkpointing:
             model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
@@ -129,8 +129,8 @@ def test_checkpointed_activations_are_computed_again_by_the_same_forward() -> No
         torch.testing.assert_close(one, other)
 
 
-def test_adapters_merge_into_a_lean_model() -> None:
-    model = add_lora(lean_llama(), Lora(rank=2))
+def test_adapters_merge_into_a_fused_model() -> None:
+    model = add_lora(fused_llama(), Lora(rank=2))
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if "lora_B" in name:

@@ -43,13 +43,13 @@ def spread(lower: float, estimate: float, upper: float) -> Interval:
     return Interval(estimate, lower, upper, 400, "rows", 0.1)
 
 
-def distance(found: Interval, gap: float | None = None, floor: Interval | None = None) -> Check:
-    pair = replace(answers, distance=found, gap=gap)
+def distance(interval: Interval, gap: float | None = None, floor: Interval | None = None) -> Check:
+    pair = replace(answers, distance=interval, gap=gap)
     return check_distance(pair, BOUNDS, replace(answers, distance=floor) if floor else None)
 
 
-def floored(found: tuple[Closeness, ...], among: Findings = CLEAN) -> Check:
-    (check,) = judged(noise_floor.MEASURE, found, among=among)
+def floored(finding: tuple[Closeness, ...], among: Findings = CLEAN) -> Check:
+    (check,) = judged(noise_floor.MEASURE, finding, among=among)
     return check
 
 
@@ -57,7 +57,7 @@ def floored(found: tuple[Closeness, ...], among: Findings = CLEAN) -> Check:
 
 
 @pytest.mark.parametrize(
-    ("found", "code"),
+    ("interval", "code"),
     [
         (spread(0.0, 0.1, 0.15), "UNDERPOWERED"),  # upper = delta is not below it
         (spread(0.0, 0.1, 0.1499), "EQUIVALENT"),
@@ -67,8 +67,8 @@ def floored(found: tuple[Closeness, ...], among: Findings = CLEAN) -> Check:
         (spread(0.1, 0.1499, 0.3), "UNDERPOWERED"),
     ],
 )
-def test_limits_of_the_distance(found: Interval, code: str) -> None:
-    assert distance(found).code == code
+def test_limits_of_the_distance(interval: Interval, code: str) -> None:
+    assert distance(interval).code == code
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_the_floor_loosens_no_pass() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "shift", "code"),
+    ("interval", "shift", "code"),
     [
         (EQUAL, SAME_MEAN, "REFERENCES_AGREE"),
         (EQUAL, None, "REFERENCES_AGREE"),
@@ -143,11 +143,11 @@ def test_the_floor_loosens_no_pass() -> None:
         (DIFFERENT, SAME_MEAN, "NOISE_FLOOR_ABOVE_DELTA"),
     ],
 )
-def test_references_must_pass_themselves(found: Interval, shift: Shift | None, code: str) -> None:
-    check = floored((ratios, replace(answers, distance=found, shift=shift)))
+def test_references_must_pass_themselves(interval: Interval, shift: Shift | None, code: str) -> None:
+    check = floored((ratios, replace(answers, distance=interval, shift=shift)))
     assert check.code == code
     assert check.status == ("pass" if code == "REFERENCES_AGREE" else "unknown")
-    assert f"answer log-prob D = {found.D:.3f}, to {found.upper:.3f}" in check.text
+    assert f"answer log-prob D = {interval.D:.3f}, to {interval.upper:.3f}" in check.text
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ def test_attacks_without_a_reference_are_reported_only() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shift", "found", "code"),
+    ("shift", "interval", "code"),
     [
         (SAME_MEAN, EQUAL, "NOT_RELEARNED"),
         (OTHER_MEAN, EQUAL, "RELEARNING_UNSURE"),
@@ -264,8 +264,8 @@ def test_attacks_without_a_reference_are_reported_only() -> None:
         (replace(OTHER_MEAN, upper=float("nan")), EQUAL, "RELEARNING_UNSURE"),
     ],
 )
-def test_relearning(shift: Shift, found: Interval, code: str) -> None:
-    (check,) = judged(relearning.MEASURE, Relearned(shift, found))
+def test_relearning(shift: Shift, interval: Interval, code: str) -> None:
+    (check,) = judged(relearning.MEASURE, Relearned(shift, interval))
     assert check.code == code
     assert f"{shift.difference:+.3f} nats" in check.text
     assert "n = 400; limit 0.378" in check.text

@@ -16,16 +16,16 @@ BOUNDS = Bounds()
 REFERENCE = [-4.0, -5.0, -6.0, -7.0]
 
 
-def curve(found: Collected) -> Curve | None:
-    return measure(found, BOUNDS)
+def curve(collected: Collected) -> Curve | None:
+    return measure(collected, BOUNDS)
 
 
-def tracked(found: Collected, *levels: float, **lists: object) -> Collected:
+def tracked(collected: Collected, *levels: float, **lists: object) -> Collected:
     points = [
         Tracked(10 * number, float(number), model("unlearned", rows([level] * 4, **lists), retain=rows([-0.5, -1.5])))
         for number, level in enumerate(levels, 1)
     ]
-    return replace(found, tracked=tuple(points))
+    return replace(collected, tracked=tuple(points))
 
 
 def test_points_of_answers() -> None:

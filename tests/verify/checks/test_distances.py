@@ -26,12 +26,12 @@ PLAIN = rows([-2.0, -3.0, -6.0, -7.0])
 FAR = rows([-51.0, -52.0, -53.0, -54.0], truth=[60.0, 61.0, 62.0, 63.0])
 
 
-def names(found: Any) -> list[str]:
-    return [closeness.name for closeness in found]
+def names(finding: Any) -> list[str]:
+    return [closeness.name for closeness in finding]
 
 
-def figures(found: Collected) -> dict[str, Closeness]:
-    return {closeness.name: closeness for closeness in distances.measure(found, BOUNDS)}
+def figures(collected: Collected) -> dict[str, Closeness]:
+    return {closeness.name: closeness for closeness in distances.measure(collected, BOUNDS)}
 
 
 # One pair

@@ -25,8 +25,8 @@ BOUNDS = Bounds()
 LEVELS = np.random.default_rng(7).normal(-3, 1, 120).tolist()
 
 
-def scored(found: ScoreSet, name: str = "run-1") -> Scores:
-    return Scores(role="unlearned", name=name, sets={EARLIER: found})
+def scored(rows: ScoreSet, name: str = "run-1") -> Scores:
+    return Scores(role="unlearned", name=name, sets={EARLIER: rows})
 
 
 def earlier(now: ScoreSet, then: ScoreSet, name: str = "run-1") -> Earlier:

@@ -39,8 +39,8 @@ def leak(**measured: object) -> Check:
     return check
 
 
-def damage(found: Findings, bounds: Bounds = BOUNDS) -> list[Check]:
-    return [*judged(kept.MEASURE, found.kept, bounds=bounds), *judged(gibberish.MEASURE, found.gibberish)]
+def damage(findings: Findings, bounds: Bounds = BOUNDS) -> list[Check]:
+    return [*judged(kept.MEASURE, findings.kept, bounds=bounds), *judged(gibberish.MEASURE, findings.gibberish)]
 
 
 # Line numbers
@@ -68,7 +68,7 @@ def test_line_numbers_of_leaks(lines: tuple[int, ...], words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "code"),
+    ("finding", "code"),
     [
         (None, "NO_SECRETS"),
         (Secrets(5, 0, 0, 0, 0), "NO_LEAK"),
@@ -82,8 +82,8 @@ def test_line_numbers_of_leaks(lines: tuple[int, ...], words: str) -> None:
         (Secrets(5, 2, 1, 1, 0), "SECRET_UNTESTED"),
     ],
 )
-def test_secrets(found: Secrets | None, code: str) -> None:
-    assert leak(secrets=found).code == code
+def test_secrets(finding: Secrets | None, code: str) -> None:
+    assert leak(secrets=finding).code == code
 
 
 def test_secrets_texts() -> None:
@@ -103,7 +103,7 @@ def test_four_checks_of_counts_share_the_failing_level() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "code"),
+    ("finding", "code"),
     [
         (excess(7, 0, 0.0125, (3,)), "ANSWERS_LEAKED"),
         (excess(7, 0, 0.0126, (3,)), "ANSWERS_SAID"),
@@ -111,18 +111,18 @@ def test_four_checks_of_counts_share_the_failing_level() -> None:
         (excess(0, 9, 1.0), "NO_ANSWER_LEAKED"),
     ],
 )
-def test_whole_answers(found: Excess, code: str) -> None:
-    check = leak(whole_answers=found)
+def test_whole_answers(finding: Excess, code: str) -> None:
+    check = leak(whole_answers=finding)
     assert check.code == code
-    if found.more:
-        assert f"{found.more} of 400, the comparison alone {found.fewer}; p = " in check.text
+    if finding.more:
+        assert f"{finding.more} of 400, the comparison alone {finding.fewer}; p = " in check.text
         assert "line 3" in check.text
     else:
         assert "(of 400; of rows like them at most 0.7% do, at 95 %)" in check.text  # 1 - 0.05^(1/400)
 
 
 @pytest.mark.parametrize(
-    ("found", "code"),
+    ("finding", "code"),
     [
         (Samples(50, 4, 9, 2, 7, 0.0125), "SAMPLES_LEAKED"),
         (Samples(50, 4, 9, 2, 7, 0.0126), "SAMPLES_SAID"),
@@ -130,10 +130,12 @@ def test_whole_answers(found: Excess, code: str) -> None:
         (Samples(50, 4, 2, 3, 0, 0.7), "NO_SAMPLE_LEAKED"),
     ],
 )
-def test_samples(found: Samples, code: str) -> None:
-    check = leak(samples=found)
+def test_samples(finding: Samples, code: str) -> None:
+    check = leak(samples=finding)
     assert check.code == code
-    figure = f"{found.leaked} of 50 items in 4 samples each, the reference {found.by_reference}; p = {found.p:.2g}"
+    figure = (
+        f"{finding.leaked} of 50 items in 4 samples each, the reference {finding.by_reference}; p = {finding.p:.2g}"
+    )
     assert figure in check.text
     if code == "SAMPLES_SAID":
         assert "give away 7 items" in check.text
@@ -142,7 +144,7 @@ def test_samples(found: Samples, code: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "code"),
+    ("finding", "code"),
     [
         (excess(8, 1, 0.0125, (8, 12)), "KNOWN_ROWS"),
         (excess(8, 1, 0.0126, (8, 12)), "SOME_KNOWN_ROWS"),
@@ -153,11 +155,11 @@ def test_samples(found: Samples, code: str) -> None:
         (excess(0, 0, 1.0), "NO_KNOWN_ROWS"),
     ],
 )
-def test_single_rows(found: Excess, code: str) -> None:
-    check = leak(single_rows=found)
+def test_single_rows(finding: Excess, code: str) -> None:
+    check = leak(single_rows=finding)
     status = {"KNOWN_ROWS": "fail", "SOME_KNOWN_ROWS": "unknown", "NO_KNOWN_ROWS": "pass"}[code]
     assert (check.name, check.status, check.code) == ("single rows", status, code)
-    assert f"{found.more} of 400, {found.fewer} the other way; p = {found.p:.2g}" in check.text
+    assert f"{finding.more} of 400, {finding.fewer} the other way; p = {finding.p:.2g}" in check.text
     assert ("lines 8, 12" in check.text) == (status != "pass")
 
 
@@ -204,7 +206,7 @@ def change(lower: float, upper: float) -> Change:
 
 
 @pytest.mark.parametrize(
-    ("found", "code"),
+    ("finding", "code"),
     [
         (change(-0.0199, 0.01), "KEPT"),
         (change(-0.02, 0.01), "DAMAGE_UNSURE"),  # lower = -2 % is not above it
@@ -214,10 +216,10 @@ def change(lower: float, upper: float) -> Change:
         (change(float("nan"), float("nan")), "DAMAGE_UNSURE"),
     ],
 )
-def test_limits_of_damage(found: Change, code: str) -> None:
-    if found.noise and code == "DAMAGE_UNSURE":
-        assert "rows would settle it" in damage(usefulness(found))[0].text
-    assert damage(usefulness(found))[0].code == code
+def test_limits_of_damage(finding: Change, code: str) -> None:
+    if finding.noise and code == "DAMAGE_UNSURE":
+        assert "rows would settle it" in damage(usefulness(finding))[0].text
+    assert damage(usefulness(finding))[0].code == code
 
 
 @pytest.mark.parametrize(

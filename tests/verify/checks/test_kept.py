@@ -26,7 +26,7 @@ def retain(probabilities: Sequence[float], recall: Sequence[float | None] | None
     return rows([math.log(value) for value in probabilities], **answers, **lists)
 
 
-def found(now: ScoreSet | None, start: ScoreSet | None, reference: ScoreSet | None = None) -> dict[str, Kept]:
+def measured(now: ScoreSet | None, start: ScoreSet | None, reference: ScoreSet | None = None) -> dict[str, Kept]:
     def scored(role: Role, values: ScoreSet | None) -> Scores:
         return model(role, FORGET, **({} if values is None else {"retain": values}))
 
@@ -40,7 +40,7 @@ def found(now: ScoreSet | None, start: ScoreSet | None, reference: ScoreSet | No
 
 def test_retain_probability_by_hand() -> None:
     """Means 0.6 and 0.5: a gain of a fifth over the start model; a loss of a quarter against the reference's 0.8."""
-    (measure,) = found(retain([0.5, 0.7]), retain([0.4, 0.6]), retain([0.9, 0.7])).values()
+    (measure,) = measured(retain([0.5, 0.7]), retain([0.4, 0.6]), retain([0.9, 0.7])).values()
     assert measure.name == "retain probability"
     assert (measure.start.before, measure.start.now, measure.start.relative) == pytest.approx((0.5, 0.6, 0.2))
     assert measure.start.n == 2
@@ -53,7 +53,7 @@ def test_retain_probability_by_hand() -> None:
 def test_retain_rouge_by_hand() -> None:
     """Rows that either model was not asked do not count: (0.5 + 0.7) / (1 + 0.5) - 1 = -0.2."""
     now, before = retain([0.5] * 4, [0.5, 0.7, None, 1.0]), retain([0.5] * 4, [1.0, 0.5, 1.0, None])
-    measure = found(now, before)["retain ROUGE"]
+    measure = measured(now, before)["retain ROUGE"]
     assert (measure.start.before, measure.start.now, measure.start.relative) == pytest.approx((0.75, 0.6, -0.2))
     assert (measure.start.n, measure.reference) == (2, None)
 
@@ -69,27 +69,27 @@ def test_retain_rouge_by_hand() -> None:
     ids=["not-asked", "not-asked-before", "passages", "nothing-before"],
 )
 def test_no_rouge_to_keep(now: ScoreSet, before: ScoreSet) -> None:
-    assert list(found(now, before)) == ["retain probability"]
+    assert list(measured(now, before)) == ["retain probability"]
 
 
 @pytest.mark.parametrize("n", [1, 2, 7])
 def test_unchanged_rows_are_kept_exactly(n: int) -> None:
     same = retain([0.5] * n, [0.25] * n)
-    for measure in found(same, same, same).values():
+    for measure in measured(same, same, same).values():
         assert measure.start.relative == 0
         assert measure.start == measure.reference
 
 
 def test_one_row_proves_nothing() -> None:
-    change = found(retain([0.9]), retain([0.9]))["retain probability"].start
+    change = measured(retain([0.9]), retain([0.9]))["retain probability"].start
     assert (change.lower, change.upper) == (-math.inf, math.inf)
 
 
 def test_copies_of_a_row_are_one_row() -> None:
     values, before = [0.5, 0.6, 0.7] * 4, [0.55, 0.6, 0.75] * 4
-    plain = found(retain(values), retain(before))["retain probability"].start
-    copied = found(retain(values, copies=[0, 1, 2] * 4), retain(before))["retain probability"].start
-    three = found(retain(values[:3]), retain(before[:3]))["retain probability"].start
+    plain = measured(retain(values), retain(before))["retain probability"].start
+    copied = measured(retain(values, copies=[0, 1, 2] * 4), retain(before))["retain probability"].start
+    three = measured(retain(values[:3]), retain(before[:3]))["retain probability"].start
     assert copied.lower == pytest.approx(three.lower)
     assert copied.lower < plain.lower
 
@@ -97,14 +97,14 @@ def test_copies_of_a_row_are_one_row() -> None:
 def test_copies_count_in_rouge_too_where_some_rows_were_not_asked() -> None:
     recall = [0.5, None, 0.6, 0.5, None, 0.6]
     before = retain([0.5] * 6, [0.7, 0.1, 0.6, 0.7, 0.1, 0.6])
-    copied = found(retain([0.5] * 6, recall, copies=[0, 1, 2, 0, 1, 2]), before)["retain ROUGE"].start
-    two = found(retain([0.5] * 2, [0.5, 0.6]), retain([0.5] * 2, [0.7, 0.6]))["retain ROUGE"].start
+    copied = measured(retain([0.5] * 6, recall, copies=[0, 1, 2, 0, 1, 2]), before)["retain ROUGE"].start
+    two = measured(retain([0.5] * 2, [0.5, 0.6]), retain([0.5] * 2, [0.7, 0.6]))["retain ROUGE"].start
     assert (copied.lower, copied.relative) == pytest.approx((two.lower, two.relative))
 
 
 def test_nothing_to_compare_with() -> None:
     same = retain([0.5], [1.0])
-    assert found(None, same) == found(same, None) == {}
+    assert measured(None, same) == measured(same, None) == {}
     gathered = collected(
         model("unlearned", FORGET, retain=same), "model", None, (model("reference", FORGET, retain=same),)
     )
@@ -113,14 +113,14 @@ def test_nothing_to_compare_with() -> None:
 
 def test_other_tokens_are_not_compared() -> None:
     now, other = retain([0.5, 0.5], [1.0, 1.0]), retain([0.5, 0.5], [1.0, 1.0], answer_tokens=[1, 2])
-    assert list(found(now, other)) == ["retain ROUGE"]
-    assert found(now, now, other)["retain probability"].reference is None
+    assert list(measured(now, other)) == ["retain ROUGE"]
+    assert measured(now, now, other)["retain probability"].reference is None
 
 
 def test_a_start_model_that_gives_its_rows_no_probability() -> None:
     """exp(-1000) is 0 in double precision, and a mean of 0 has no relative change."""
     lost = rows([-1000.0, -1000.0])
-    assert "retain probability" not in found(lost, lost)
+    assert "retain probability" not in measured(lost, lost)
 
 
 def test_retain_rows_at_a_precision() -> None:
@@ -296,10 +296,10 @@ def test_bounds_of_the_change_contain_it(seed: int, count: int, shape: tuple[flo
 
     measure = change(random_scores("unlearned", draw, count), random_scores("start", draw, count))
     if measure is not None:
-        found = measure.start
-        slack = 1e-6 * (1 + abs(found.relative))
-        assert found.lower - slack <= found.relative <= found.upper + slack
-        assert found.relative == pytest.approx(found.now / found.before - 1)
+        measured = measure.start
+        slack = 1e-6 * (1 + abs(measured.relative))
+        assert measured.lower - slack <= measured.relative <= measured.upper + slack
+        assert measured.relative == pytest.approx(measured.now / measured.before - 1)
 
 
 def test_bounds_contain_a_change_that_rests_on_few_rows() -> None:
@@ -330,17 +330,21 @@ def test_order_of_rows_does_not_matter() -> None:
     order = random.permutation(20)
 
     def shuffled(scores: Scores) -> Scores:
-        def part(found: ScoreSet) -> ScoreSet:
+        def part(scored: ScoreSet) -> ScoreSet:
             lists: dict[str, Any] = {
                 name: [values[row] for row in order]
-                for name, values in found
+                for name, values in scored
                 if isinstance(values, list) and name != "lines"
             }
-            lists["elicited"] = {"greedy": said(recall=[found.elicited["greedy"].recall[row] for row in order])}
-            return found.model_copy(update=lists)
+            lists["elicited"] = {"greedy": said(recall=[scored.elicited["greedy"].recall[row] for row in order])}
+            return scored.model_copy(update=lists)
 
         return scores.model_copy(
-            update={"sets": {name: found if name == "forget" else part(found) for name, found in scores.sets.items()}}
+            update={
+                "sets": {
+                    name: measured if name == "forget" else part(measured) for name, measured in scores.sets.items()
+                }
+            }
         )
 
     now, before = random_scores("unlearned", draw, 20), random_scores("start", draw, 20)

@@ -20,24 +20,24 @@ from tests.verify.measured import Secrets
 BOUNDS = Bounds()
 
 
-def named_secrets(found: Collected) -> secrets.Secrets | None:
-    return secrets.measure(found, BOUNDS)
+def named_secrets(collected: Collected) -> secrets.Secrets | None:
+    return secrets.measure(collected, BOUNDS)
 
 
-def whole(found: Collected) -> Excess | None:
-    return whole_answers.measure(found, BOUNDS)
+def whole(collected: Collected) -> Excess | None:
+    return whole_answers.measure(collected, BOUNDS)
 
 
-def sampled_leaks(found: Collected) -> samples.Samples | None:
-    return samples.measure(found, BOUNDS)
+def sampled_leaks(collected: Collected) -> samples.Samples | None:
+    return samples.measure(collected, BOUNDS)
 
 
-def known_rows(found: Collected) -> Excess | None:
-    return single_rows.measure(found, BOUNDS)
+def known_rows(collected: Collected) -> Excess | None:
+    return single_rows.measure(collected, BOUNDS)
 
 
-def fell_apart(found: Collected) -> Excess | None:
-    return gibberish.measure(found, BOUNDS)
+def fell_apart(collected: Collected) -> Excess | None:
+    return gibberish.measure(collected, BOUNDS)
 
 
 MUTE = asked(greedy=said(secrets=[[0, 0], [0], []]))  # three rows with 2, 1 and 0 secrets

@@ -129,11 +129,11 @@ def test_counts_outside_the_samples(ours: list[int], theirs: list[int]) -> None:
 
 def test_standing_out_by_hand() -> None:
     # Median 0.1; deviations .1, 0, .1, .1, 1.9, 1.5, .1, 0: their median .1, scaled 0.148, so the limit is 0.593.
-    moved, way = [0.0, 0.1, 0.2, 0.2, 2.0, -1.4, 0.0, 0.1], [2.0] * 8
-    known, mirrored = standing_out(moved, way)
+    moved, to_start = [0.0, 0.1, 0.2, 0.2, 2.0, -1.4, 0.0, 0.1], [2.0] * 8
+    known, mirrored = standing_out(moved, to_start)
     assert [row for row, out in enumerate(known) if out] == [4]  # 2.0 is above 2/3 of 2.0 and 1.9 off the median
     assert [row for row, out in enumerate(mirrored) if out] == [5]  # -1.4 is below -4/3
-    assert standing_out([*moved[:5], -1.3, *moved[6:]], way) == (known, [False] * 8)
+    assert standing_out([*moved[:5], -1.3, *moved[6:]], to_start) == (known, [False] * 8)
     assert standing_out(moved, [5.0] * 8) == ([False] * 8, [False] * 8)  # 2/3 of 5 is 3.33
 
 
@@ -153,9 +153,9 @@ def test_what_moves_all_rows_alike_stands_out_nowhere() -> None:
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(-5, 5), min_size=1, max_size=30))
 def test_the_mirror_image_is_one(moved: list[float]) -> None:
-    way = [1.5] * len(moved)
-    known, mirrored = standing_out(moved, way)
-    assert standing_out([-value for value in moved], way) == (mirrored, known)
+    to_start = [1.5] * len(moved)
+    known, mirrored = standing_out(moved, to_start)
+    assert standing_out([-value for value in moved], to_start) == (mirrored, known)
 
 
 @settings(max_examples=50, deadline=None)
@@ -190,7 +190,7 @@ def test_rows_of_an_equal_model_stand_out_either_way_alike() -> None:
     assert stats.binomtest(more, more + fewer).pvalue > 1e-3
 
 
-@pytest.mark.parametrize(("moved", "way"), [([], []), ([1.0], [1.0, 2.0]), ([1.0, 2.0], [1.0])])
-def test_standing_out_of_different_lengths(moved: list[float], way: list[float]) -> None:
+@pytest.mark.parametrize(("moved", "to_start"), [([], []), ([1.0], [1.0, 2.0]), ([1.0, 2.0], [1.0])])
+def test_standing_out_of_different_lengths(moved: list[float], to_start: list[float]) -> None:
     with pytest.raises(ValueError, match="differences, but"):
-        standing_out(moved, way)
+        standing_out(moved, to_start)

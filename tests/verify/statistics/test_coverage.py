@@ -32,8 +32,8 @@ def misses(make: Callable[[np.random.Generator], Scores], truth: float, seed: in
     return missed(found, truth)
 
 
-def missed(found: list[Interval], truth: float) -> tuple[float, float]:
-    below, above = [one.upper < truth for one in found], [one.lower > truth for one in found]
+def missed(intervals: list[Interval], truth: float) -> tuple[float, float]:
+    below, above = [one.upper < truth for one in intervals], [one.lower > truth for one in intervals]
     return float(np.mean(below)), float(np.mean(above))
 
 

@@ -39,8 +39,8 @@ def columns(rows: list[tuple[float, float]]) -> tuple[list[float], list[float]]:
     return [a for a, _ in rows], [b for _, b in rows]
 
 
-def numbers(found: Interval) -> tuple[float, float, float, float]:
-    return found.D, found.lower, found.upper, found.noise
+def numbers(interval: Interval) -> tuple[float, float, float, float]:
+    return interval.D, interval.lower, interval.upper, interval.noise
 
 
 def binary(more: int, fewer: int, same: int) -> tuple[list[float], list[float]]:
