@@ -309,10 +309,10 @@ def test_the_attack_takes_the_runs_optimizer_where_it_can(
 ) -> None:
     """A model may fit into the memory with no other; FSDP has none with 8-bit moments."""
     taken: list[str] = []
-    monkeypatch.setattr(stage, "fine_tune", lambda _model, _rows, attack, **_: taken.append(attack.optimizer))
+    monkeypatch.setattr(attack, "fine_tune", lambda _model, _rows, recipe, **_: taken.append(recipe.optimizer))
     recipe = RECIPE.model_copy(update={"optimizer": own})
     attacked = replace(scorer(only(sets, "forget"), recipe), ranks=Ranks(sharded=sharded))
-    attacked.relearned("unlearned", world / "model", known(sets.forget))
+    attack.relearned(attacked, "unlearned", world / "model", known(sets.forget))
     assert taken == [used] * 2
 
 
