@@ -455,6 +455,17 @@ def test_a_resumed_training_ends_bit_identical(
     assert rest == whole[at + 1 :]
 
 
+def test_what_began_in_fp16_goes_on_in_another_precision(start: Start, forget: list[Encoded], tmp_path: Path) -> None:
+    """Whose checkpoint has a scale for gradients that are not scaled any more."""
+    chosen = recipe(method="ga", epochs=2)
+    trainer = make(start(), forget, [], tmp_path, chosen, interrupting([signal.SIGTERM], at=1))
+    assert trainer.train_from(None) == 2
+    checkpoint = tmp_path / "checkpoint-2"
+    torch.save({"scale": 65536.0}, checkpoint / "scaler.pt")
+    resumed = make(start(), forget, [], tmp_path, chosen)
+    assert resumed.train_from(checkpoint) == resumed.total_steps
+
+
 # Adapters
 
 
