@@ -2,7 +2,8 @@
 
 A finding is a frozen pydantic model, declared in the module of its check. The same object is measured, judged, written
 to verdict.json, read from there again and shown in every report. All about a check stands in one module of
-`forgetctl.verify.checks`; `forgetctl.verify.registry` finds it there.
+`forgetctl.verify.checks`, where `forgetctl.verify.registry` finds it; what it shares with others, or does with models,
+stands beside it in a module whose name begins with an underscore.
 """
 
 from __future__ import annotations

@@ -11,21 +11,16 @@ import torch
 from ..errors import InputError, UsageError
 from ..files.writing import model_digest
 from ..model.encoding import Encoded, Encoder, encode_rows
-from ..model.generation import seeded
 from ..model.load import ModelFacts, inspect_model, load_encoder, load_model
 from ..model.processes import Ranks
 from ..model.protocol import Model
 from ..model.row_scorer import AFFIRMED, ALL_MODES, PRIMED, UNTHINKING, RowScorer
 from ..model.scores import GREEDY, REPHRASED, Role, Scores, ScoreSet
-from ..model.scoring import score
 from ..model.shares import SharedStates
-from ..model.windows import row_sums, windows_note
+from ..model.windows import windows_note
 from ..progress import Progress
 from ..recipe.recipe import Recipe
-from ..rows.row import Key, Row
-from ..train.fine_tuning import fine_tune, fine_tuning, unplanned
-from ..train.plan import training_precision
-from ..train.trainer import put_together, with_adapters
+from ..rows.row import Row
 
 
 @dataclass(frozen=True, repr=False)
@@ -153,78 +148,29 @@ class Scorer:
         """Repeat the cheap checks on a model in the precision it will run in."""
         return self._score(role, self._loaded(path, precision), _how_quantised)
 
-    def relearned(self, role: Role, path: Path, known: ScoreSet) -> Scores:
-        """Scores of each half of the forget rows after an epoch of training on the other half (relearning attack).
+    def load_for_training(self, path: Path) -> Loaded:
+        """The model in this process, in float32: small steps would be rounded away in half precision, so an attack
+        would look weaker than it is."""
+        return self._load(path, training=True)
 
-        The halves share subjects but no row, so what is measured is what comes back by itself. Hu et al. 2024
-        (arXiv 2406.13356). known: the model's scores of the same rows before.
-        """
-        rows, halves = self.sets.forget, split_halves(self.sets.forget)
-        logp: dict[int, float] = {}
-        for taught, tested in (halves, halves[::-1]):
-            scored = self._taught(role, path, [rows[index] for index in taught], [rows[index] for index in tested])
-            logp.update(zip(tested, scored, strict=True))
-        after = ScoreSet(
-            lines=known.lines,
-            answer_logp=[logp[index] for index in range(len(rows))],
-            answer_tokens=known.answer_tokens,
-            subjects=known.subjects,
-            copies=known.copies,
-        )
-        return Scores(role=role, name=path.name, sha256=model_digest(path), sets={"forget": after})
-
-    def _taught(self, role: Role, path: Path, to_learn: Sequence[Row], tested: Sequence[Row]) -> list[float]:
-        """Answer scores of some rows after an epoch on others; the model on disk stays as it is."""
-        attack = self._attack()
-        with self.ranks.agreed():
-            loaded = self._load(path, training=True)
-            taught, encoded = loaded.encode("forget", to_learn), loaded.encode("forget", tested)
-        precision, _ = training_precision(attack, loaded.facts, self.device)
-        plan = replace(unplanned(attack), precision=precision)
-        steps = -(-len(taught) // attack.batch_size)
-        with seeded(self.device, attack.seed), self.progress.bar(f"Teaching the {role} model again", steps) as bar:
-            model = with_adapters(loaded.model, self.recipe)
-            weights = fine_tune(model, taught, attack, plan=plan, advance=bar.advance, ranks=self.ranks)
-
-        def again() -> Model:
-            return with_adapters(self._load(path, training=True).model, self.recipe)
-
-        return self.ranks.from_first(lambda: row_sums(encoded, score(put_together(model, weights, again), encoded)))
-
-    def _attack(self) -> Recipe:
-        """Plain fine-tuning on what is taught again, with the run's own rate unless it has another for this."""
-        recipe = self.recipe
-        return fine_tuning(
-            epochs=1,
-            learning_rate=recipe.verify.relearn_learning_rate or recipe.learning_rate,
-            seed=recipe.seed,
-            micro_batch_size=recipe.micro_batch_size,
-            precision=recipe.precision,
-            weights="float32",  # small steps would be rounded away in half precision
-            # The run's, since its model may fit with no other; but FSDP has none with 8-bit moments.
-            optimizer="adamw" if self.ranks.sharded else recipe.optimizer,
-            lora={**recipe.lora.model_dump(), "quantisation": "none"} if recipe.lora else None,
-        )
-
-    def _loaded(self, path: Path, precision: str | None = None) -> _Loaded:
+    def _loaded(self, path: Path, precision: str | None = None) -> Loaded:
         """The model in every process."""
         with self.ranks.agreed():
             return self._load(path, precision)
 
-    def _load(self, path: Path, precision: str | None = None, *, training: bool = False) -> _Loaded:
+    def _load(self, path: Path, precision: str | None = None, *, training: bool = False) -> Loaded:
         facts = inspect_model(path)
-        # Small steps would be rounded away in half precision, so an attack would look weaker than it is.
         dtype = facts.dtype if self.device.type == "cuda" and not training else torch.float32
         encoder = load_encoder(facts, self.recipe.prompt_format)
         for note in () if path in self.seen else facts.notes:
             self.progress.say(f"{path}: {note}")
         self.seen.add(path)
         model = load_model(path, self.device, dtype, precision)
-        return _Loaded(
+        return Loaded(
             facts=facts, encoder=encoder, model=model, sets=self.sets, recipe=self.recipe, precision=precision
         )
 
-    def _score(self, role: Role, loaded: _Loaded, how: Callable[[Role, str], _How | None]) -> Scores:
+    def _score(self, role: Role, loaded: Loaded, how: Callable[[Role, str], _How | None]) -> Scores:
         chosen = {
             name: (rows, method if loaded.encoder.thinks else replace(method, modes=_without_thoughts(method.modes)))
             for name, rows in self.sets.rows.items()
@@ -248,7 +194,7 @@ class Scorer:
             sets=sets,
         )
 
-    def _row_scorer(self, loaded: _Loaded, name: str, advance: Callable[[int], None]) -> RowScorer:
+    def _row_scorer(self, loaded: Loaded, name: str, advance: Callable[[int], None]) -> RowScorer:
         return RowScorer(
             model=loaded.model,
             encoder=loaded.encoder,
@@ -260,7 +206,7 @@ class Scorer:
             ranks=self.ranks,
         )
 
-    def _divergence(self, name: str, rows: str, loaded: _Loaded) -> None:
+    def _divergence(self, name: str, rows: str, loaded: Loaded) -> None:
         states = self.states.get(rows)
         if states is None:
             self.skipped[f"kl.{name}"] = f"there are no {rows} rows to compare on"
@@ -273,7 +219,7 @@ class Scorer:
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class _Loaded:
+class Loaded:
     """A model in memory with what encodes rows for it."""
 
     facts: ModelFacts
@@ -287,16 +233,3 @@ class _Loaded:
         """Encode rows of a set, or others with answers of their own."""
         context, recipe = self.facts.context, self.recipe
         return encode_rows(self.encoder, rows, self.sets.files[name], context, recipe.max_length, recipe.passages)[0]
-
-
-def split_halves(rows: Sequence[Row]) -> tuple[list[int], list[int]]:
-    """Positions of two halves of the rows: each subject's rows alternate, identical rows stay together."""
-    halves: tuple[list[int], list[int]] = ([], [])
-    side: dict[Key, int] = {}
-    next_half: dict[str | None, int] = {}  # a new subject begins on the emptier side
-    for index, row in enumerate(rows):
-        if row.key not in side:
-            following = next_half.setdefault(row.subject_id, int(len(halves[1]) < len(halves[0])))
-            side[row.key], next_half[row.subject_id] = following % 2, following + 1
-        halves[side[row.key]].append(index)
-    return halves

@@ -15,7 +15,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import forgetctl.verify.measuring as stage
 from forgetctl.demo.training import encoder_for, make_tokenizer, save, tiny_llama
 from forgetctl.errors import UsageError
 from forgetctl.files.writing import model_digest
@@ -30,7 +29,9 @@ from forgetctl.recipe.recipe import Lora, Recipe, Verify
 from forgetctl.rows.formats import read_rows
 from forgetctl.rows.row import Row
 from forgetctl.train.fine_tuning import fine_tune, fine_tuning
-from forgetctl.verify.measuring import RowSets, Scorer, check_length, split_halves
+from forgetctl.verify.checks import _attack as attack
+from forgetctl.verify.checks._attack import split_halves
+from forgetctl.verify.measuring import RowSets, Scorer, check_length
 
 CPU = torch.device("cpu")
 QUICK = Verify(answer_tokens=6, samples=2, sampled_rows=2)
@@ -252,7 +253,7 @@ def known(rows: Sequence[Row], tokens: int = 7) -> ScoreSet:
 
 
 def relearned(world: Path, sets: RowSets, recipe: Recipe = RECIPE, name: str = "model") -> Scores:
-    return scorer(only(sets, "forget"), recipe).relearned("unlearned", world / name, known(sets.forget))
+    return attack.relearned(scorer(only(sets, "forget"), recipe), "unlearned", world / name, known(sets.forget))
 
 
 def test_each_half_is_scored_after_training_on_the_other(world: Path, sets: RowSets) -> None:
@@ -280,12 +281,12 @@ def test_what_is_taught_is_never_tested(world: Path, sets: RowSets, monkeypatch:
     tested: list[list[Encoded]] = []
     attacks: list[Recipe] = []
 
-    def note(_model: Any, to_learn: list[Encoded], attack: Recipe, **_: Any) -> None:
-        taught.append(to_learn)
-        attacks.append(attack)
+    def note(_model: Any, lessons: list[Encoded], recipe: Recipe, **_: Any) -> None:
+        taught.append(lessons)
+        attacks.append(recipe)
 
-    monkeypatch.setattr(stage, "fine_tune", note)
-    monkeypatch.setattr(stage, "score", lambda _m, items: (tested.append(items), [-1.0] * len(items))[1])
+    monkeypatch.setattr(attack, "fine_tune", note)
+    monkeypatch.setattr(attack, "score", lambda _m, items: (tested.append(items), [-1.0] * len(items))[1])
     recipe = RECIPE.model_copy(update={"micro_batch_size": 2})
     relearned(world, replace(sets, rows={"forget": rows}), recipe)
     assert len(taught) == len(tested) == 2
@@ -308,10 +309,10 @@ def test_the_attack_takes_the_runs_optimizer_where_it_can(
 ) -> None:
     """A model may fit into the memory with no other; FSDP has none with 8-bit moments."""
     taken: list[str] = []
-    monkeypatch.setattr(stage, "fine_tune", lambda _model, _rows, attack, **_: taken.append(attack.optimizer))
+    monkeypatch.setattr(attack, "fine_tune", lambda _model, _rows, recipe, **_: taken.append(recipe.optimizer))
     recipe = RECIPE.model_copy(update={"optimizer": own})
     attacked = replace(scorer(only(sets, "forget"), recipe), ranks=Ranks(sharded=sharded))
-    attacked.relearned("unlearned", world / "model", known(sets.forget))
+    attack.relearned(attacked, "unlearned", world / "model", known(sets.forget))
     assert taken == [used] * 2
 
 
@@ -352,7 +353,7 @@ def test_the_model_on_disk_is_not_changed(lora: Lora | None, world: Path, sets: 
 
 def test_the_attack_shows_its_steps(world: Path, sets: RowSets) -> None:
     scoring = scorer(only(sets, "forget"))
-    scoring.relearned("reference", world / "model", known(sets.forget))
+    attack.relearned(scoring, "reference", world / "model", known(sets.forget))
     assert isinstance(scoring.progress, Counting)
     assert scoring.progress.bars == [["Teaching the reference model again", 1, 1]] * 2
 

@@ -40,14 +40,14 @@ class Relearned(Shape):
 
 def work(models: LoadableModels) -> dict[Role, Scores]:
     """Train both models again, and score them."""
-    from ..measuring import split_halves  # imports torch, which a report does without
+    from ._attack import relearned, split_halves  # imports torch, which a report does without
 
     if "reference" not in models.paths:
         raise NotMeasurableError("it needs a reference model to treat alike, not only its scores")
     if not all(split_halves(models.scorer.sets.forget)):
         raise NotMeasurableError("it needs at least two different rows")
     roles: tuple[Role, ...] = ("unlearned", "reference")
-    return {role: models.scorer.relearned(role, models.paths[role], models.scores[role].forget) for role in roles}
+    return {role: relearned(models.scorer, role, models.paths[role], models.scores[role].forget) for role in roles}
 
 
 def measure(scores: Collected, bounds: Bounds) -> Relearned | None:
