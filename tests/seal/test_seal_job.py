@@ -133,7 +133,7 @@ def test_a_verdict_of_another_version_is_not_sealed(own: Run, sealed: Evidence) 
     verdict = read_json(own.verdict_file)
     write_json(own.verdict_file, {**verdict, "schema": 2})
     with pytest.raises(RunError, match=rf"schema 2, this one reads 3\); verify again: forgetctl verify {own.path}"):
-        run_seal(SealOptions(own.path, sealed.officer))
+        run_seal(SealOptions(path=own.path, key=sealed.officer))
     assert not own.bundle.exists()
 
 

@@ -58,14 +58,14 @@ class Finished:
 
     def __init__(self, world: Path, out: Path) -> None:
         self.world, self.out, self.models = world, out, {}
-        told = Asker.told
+        answers = Asker.answers
 
         def remember(asker: Asker, model: Any) -> Any:
             self.models[len(self.models)] = deepcopy(model).eval()
-            return told(asker, model)
+            return answers(asker, model)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Asker, "told", remember)
+            patch.setattr(Asker, "answers", remember)
             done = study(world, out)
         assert done.exit_code == 0, done.output
         self.printed = done.stdout

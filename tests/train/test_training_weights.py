@@ -15,6 +15,7 @@ from forgetctl.demo.training import encoder_for, learn, save, tiny_llama
 from forgetctl.errors import ModelError
 from forgetctl.losses.methods import WeightedSum
 from forgetctl.model.encoding import Encoded
+from forgetctl.model.export import save_model
 from forgetctl.model.load import (
     ModelFacts,
     add_lora,
@@ -22,7 +23,6 @@ from forgetctl.model.load import (
     load_for_training,
     load_model,
     load_tokenizer,
-    save_model,
 )
 from forgetctl.model.scoring import answer_logp, pad_rows, score
 from forgetctl.model.split_weights import is_split, join, low_half
