@@ -21,12 +21,13 @@ HEAVY = (
     *("architectures", "browser", "calibration", "distributed", "faults", "gpu", "hostile/test_memory.py", "privacy"),
     *("real", "report/test_report_verdict.py", "seal/test_purge.py", "seal/test_seal_job.py"),
     *("studies/test_tofu_study.py", "studies/test_synthetic.py"),
+    *("cli/test_too_large.py", "train/test_plan.py", "seal/test_owner_tampering.py", "seal/test_attacks.py"),
     *(f"cli/test_{name}.py" for name in ("calibration", "digests_once", "evidence", "interruption", "lifetimes")),
     *(f"cli/test_{name}.py" for name in ("max_memory", "methods", "pipeline")),
     *(f"cli/test_{name}.py" for name in ("offline", "passages", "process", "reference", "reference_resumed")),
     *(f"cli/test_{name}.py" for name in ("sequential", "shipping", "swapped", "tune", "verify_options")),
 )
-"""Of which hardly a test is quick: left out at once, since it takes seconds to find out."""
+"""Of which hardly a test is quick, or which take a good part of the three minutes: left out at once."""
 STARTS = ("subprocess.Popen", "os.posix_spawn", "os.fork", "os.forkpty", "os.system", "os.exec")
 TRAINER = "transformers/trainer.py"
 """Who steps an optimizer that trains a model; a test of an optimizer steps it by itself."""
