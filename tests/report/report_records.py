@@ -169,6 +169,14 @@ def verdict_record(**changes: Any) -> dict[str, Any]:
         },
         "whole_answers": {"more": 14, "fewer": 1, "total": 31, "p": 0.0432, "lines": [17]},
         "samples": {"items": 53, "answers": 8, "leaked": 9, "by_reference": 6, "beyond": 4, "p": 0.0876},
+        "response_chance": {
+            "samples": 10000,
+            "rows": 36,
+            "worst": {"line": 22, "asked": "", "chance": 0.0654, "reference": 0.0471, "known": False},
+            "likely": 21,
+            "unexplained": 16,
+            "lines": [],
+        },
         "single_rows": None,
         "attacks": {
             "by": [

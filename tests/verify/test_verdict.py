@@ -38,6 +38,8 @@ from tests.verify.measured import (
     Interval,
     Kept,
     Relearned,
+    ResponseChance,
+    RowChance,
     Samples,
     Secrets,
     answers,
@@ -61,6 +63,10 @@ FAILING: list[tuple[Findings, str]] = [
     (replace(CLEAN, secrets=Secrets(3, 1, 2, 1, 1, (4,))), "SECRET_LEAKED"),
     (replace(CLEAN, whole_answers=excess(7, 0, 1 / 128, (3, 5))), "ANSWERS_LEAKED"),
     (replace(CLEAN, samples=Samples(40, 8, 6, 0, 6, 0.004)), "SAMPLES_LEAKED"),
+    (
+        replace(CLEAN, response_chance=ResponseChance(10_000, 9, RowChance(3, "", 0.4, 0.002, True), 1, 1, (3,))),
+        "RESPONSE_LIKELY",
+    ),
     (replace(CLEAN, single_rows=excess(8, 0, 1 / 256, (2, 9))), "KNOWN_ROWS"),
     (replace(CLEAN, gibberish=excess(9, 0, 1 / 512, (1,))), "GIBBERISH"),
     (replace(CLEAN, attacks=attacked(HIDDEN, replace(HIDDEN, difference_lower=0.2))), "MEMBERS_RECOGNISED"),
@@ -88,6 +94,10 @@ OPEN_QUESTIONS: list[tuple[Findings, str]] = [
     (replace(CLEAN, secrets=Secrets(3, 1, 0, 0, 0)), "SECRET_UNTESTED"),
     (replace(CLEAN, whole_answers=excess(1, 0, 0.5, (3,))), "ANSWERS_SAID"),
     (replace(CLEAN, samples=Samples(40, 8, 2, 1, 1, 0.25)), "SAMPLES_SAID"),
+    (
+        replace(CLEAN, response_chance=ResponseChance(10_000, 9, RowChance(3, "", 0.4, None, None), 1, 1, ())),
+        "RESPONSE_UNEXPLAINED",
+    ),
     (replace(CLEAN, single_rows=excess(5, 0, 1 / 32, (2,))), "SOME_KNOWN_ROWS"),
     (replace(CLEAN, gibberish=excess(5, 0, 1 / 32)), "SOME_GIBBERISH"),
     (replace(CLEAN, attacks=attacked(HIDDEN, replace(HIDDEN, difference_upper=0.2))), "MEMBERS_UNSURE"),
@@ -118,7 +128,7 @@ def test_all_that_can_be_measured_passes() -> None:
     found = judge(FULL, BOUNDS)
     assert found.outcome == "PASS"
     assert [check.code for check in found.checks][5:] == [
-        *("REFERENCES_AGREE", "NO_LEAK", "NO_ANSWER_LEAKED", "NO_SAMPLE_LEAKED", "NO_KNOWN_ROWS"),
+        *("REFERENCES_AGREE", "NO_LEAK", "NO_ANSWER_LEAKED", "NO_SAMPLE_LEAKED", "RESPONSES_UNLIKELY", "NO_KNOWN_ROWS"),
         *("MEMBERS_HIDDEN", "NOT_RELEARNED", "KEPT", "NO_GIBBERISH"),
     ]
 
