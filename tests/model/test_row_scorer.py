@@ -27,7 +27,7 @@ from forgetctl.model.scores import GREEDY, SAMPLED, Elicited, ScoreSet
 from forgetctl.model.scoring import score
 from forgetctl.model.token_scores import score_tokens
 from forgetctl.recipe.recipe import Verify
-from forgetctl.rows.formats import read_rows
+from forgetctl.rows.reading import read_rows
 from forgetctl.rows.row import Row
 from forgetctl.verify.statistics.membership import MIN_K_SHARE
 
