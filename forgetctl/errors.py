@@ -2,7 +2,7 @@
 
     ForgetctlError                exit 1   something failed that the caller could not have known
     ├── UsageError                exit 2   the request, the options or the files are wrong; nothing was written
-    │   ├── InputError            exit 2   a file is wrong: carries the path and, where known, the line
+    │   ├── InputError            exit 2   a file is wrong: carries the path and, where known, the line or row
     │   ├── NeedsApproval         exit 2   the request was flagged, and the owner has not approved it
     │   ├── RecipeError           exit 2   a recipe, `--set` or method names something that does not exist
     │   └── ModelError            exit 2   a model directory cannot be used
@@ -13,7 +13,7 @@
     ├── MemoryExceeded            exit 1   not even the least that can be computed at once fits into the memory
     └── EndedElsewhere            exit 0   another process of the run says why it ends
 
-Messages name rows by file and line number and never quote them: a request's text is personal data.
+Messages name rows by file and line or row and never quote them: a request's text is personal data.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ class UsageError(ForgetctlError):
 
 
 class InputError(UsageError):
-    """A file cannot be used; the message begins with `path` or `path:line`."""
+    """A file cannot be used; the message begins with `path`, or `path:place` with a line or the name of a row."""
 
-    def __init__(self, path: Path | str, why: str, line: int | None = None) -> None:
+    def __init__(self, path: Path | str, why: str, place: int | str | None = None) -> None:
         self.path = Path(path)
-        self.line = line
+        self.place = None if place is None else str(place)
         self.why = why
-        where = f"{path}:{line}" if line is not None else f"{path}"
+        where = f"{path}" if place is None else f"{path}:{place}"
         super().__init__(f"{where}: {why}")
 
 

@@ -21,7 +21,7 @@ import pytest
 import forgetctl
 from forgetctl.cli.main import cli
 from forgetctl.recipe.recipe import load_recipe, shipped_recipes
-from forgetctl.rows.formats import read_rows
+from forgetctl.rows.reading import read_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"

@@ -90,7 +90,7 @@ after_import = settings()
 from forgetctl.model.encoding import encode_rows
 from forgetctl.model.load import choose_device, inspect_model, load_encoder, load_model
 from forgetctl.model.scoring import score
-from forgetctl.rows.formats import read_rows
+from forgetctl.rows.reading import read_rows
 rows, facts = read_rows(folder / "requests.jsonl"), inspect_model(folder / "model")
 model = load_model(facts.path, choose_device("auto"), torch.float32)
 encoded, _ = encode_rows(load_encoder(facts, "{prompt}"), rows, folder / "requests.jsonl", facts.context, None)

@@ -53,7 +53,7 @@ def build_world(folder: Path, width: int = 32) -> Path:
     """Make model/ (knows everyone), reference/ (half trained on those who stay), and their row files in `folder`."""
     from forgetctl.demo.training import encoder_for, learn, make_tokenizer, save, tiny_llama
     from forgetctl.progress import Silent
-    from forgetctl.rows.formats import read_rows
+    from forgetctl.rows.reading import read_rows
 
     random = np.random.default_rng(3)
     people = invent(16, random)

@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import ForgetctlError
 from ..files.writing import read_json
 from ..progress import Progress
-from ..rows.formats import read_rows
+from ..rows.reading import read_rows
 from ..runs.run import Run, refuse_used
 from .people import invent, requests, rows
 from .training import encoder_for, learn, make_tokenizer, save, tiny_llama

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from ..errors import UsageError
 from ..recipe.recipe import Retain
-from .formats import pick
 from .likeness import NearDuplicates, Profiles, Shortlist, Substrings, descending, pieces, similarity
+from .reading import pick
 from .row import Key, Row, normalise
 
 BATCH_ROWS = 4096

@@ -25,9 +25,12 @@ class Key(NamedTuple):
 class Row:
     """A conversation and the response at its end.
 
-    line: 1-based line in its file, by which messages refer to it.
+    line: from 1, of its file, or row of its table; with `turn` and `file` it is what messages call the row (`name`).
+    turn: which of the assistant's turns in its conversation the response is, from 1; None where its record has one
+    target. file: relative to the source that was given, where that is several files.
     context: the turns before the response; empty for a bare passage.
     perturbed_responses: wrong answers of the same form; secrets: strings that must not come out.
+    spans: parts of the response that are about the subject, start and end in code points, half-open; none: all of it.
     complete: False for a generated response that was cut off, so that its end is not taken for an end.
 
     The representation holds no text, so that tracebacks and logs cannot spread it.
@@ -37,15 +40,24 @@ class Row:
     context: tuple[Turn, ...]
     response: str
     _: KW_ONLY
+    turn: int | None = None
+    file: str | None = None
     request_id: str | None = None
     subject_id: str | None = None
     paraphrased_response: str | None = None
     perturbed_responses: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
+    spans: tuple[tuple[int, int], ...] = ()
     complete: bool = True
 
     def __repr__(self) -> str:
-        return f"Row(line={self.line})"
+        return f"Row({self.name})"
+
+    @property
+    def name(self) -> str:
+        """What messages and records call the row, and no other of its source: "3", "3, turn 2", "b.jsonl:3, turn 2"."""
+        where = str(self.line) if self.file is None else f"{self.file}:{self.line}"
+        return where if self.turn is None else f"{where}, turn {self.turn}"
 
     @property
     def prompt(self) -> str:

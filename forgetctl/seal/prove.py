@@ -7,7 +7,8 @@ from pathlib import Path
 
 from ..errors import InputError, RunError
 from ..files.canonical import MalformedError, parse_object, sha256
-from ..rows.formats import Fields, read_rows
+from ..rows.formats import Fields
+from ..rows.reading import read_rows
 from ..runs.commitments import find_row, read_key
 from ..runs.run import Run
 from .bundle import read_bundle

@@ -9,8 +9,8 @@ from ..model.encoding import Encoded
 from ..model.protocol import Model
 from ..model.row_scorer import RowScorer
 from ..model.scores import Scores, ScoreSet
-from ..rows.formats import pick
 from ..rows.pairing import with_perturbed
+from ..rows.reading import pick
 from ..rows.row import Row
 from .job import Job, Sample
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from ..rows.formats import FileRows, RowFile, read_file
 from ..rows.holdout import check_unseen
+from ..rows.reading import FileRows, RowFile, read_file
 from ..rows.refusals import SHIPPED, read_refusals
 from ..runs.commitments import Part, split_requests
 from .options import UnlearnOptions

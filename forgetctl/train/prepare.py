@@ -15,9 +15,9 @@ from ..model.protocol import Model
 from ..model.windows import by_row, row_tokens, windows_note
 from ..progress import Progress
 from ..recipe.recipe import Recipe
-from ..rows.formats import pick
 from ..rows.holdout import for_calibration
 from ..rows.pairing import choose_retain
+from ..rows.reading import pick
 from ..rows.row import Row
 from ..runs.run import refuse_used
 from ._requirements import check_terms, check_weights

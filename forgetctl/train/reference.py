@@ -43,7 +43,8 @@ from ..model.processes import Ranks, join
 from ..model.protocol import Model
 from ..progress import Bar, Progress
 from ..recipe.recipe import Lora, Recipe
-from ..rows.formats import Fields, RowFile, read_rows
+from ..rows.formats import Fields
+from ..rows.reading import RowFile, read_rows
 from ..rows.row import Row
 from ..runs.layout import PROGRESS_LOG
 from .attempt import Attempt, ComputeSettings

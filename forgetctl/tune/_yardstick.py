@@ -25,7 +25,7 @@ from ..model.protocol import Model
 from ..model.scoring import score
 from ..progress import Progress
 from ..recipe.recipe import Calibration, Recipe
-from ..rows.formats import pick
+from ..rows.reading import pick
 from ..runs.run import LATEST, Run
 from ..train.computing import refuse_beyond
 from ..train.inputs import read

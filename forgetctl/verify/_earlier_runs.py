@@ -15,7 +15,7 @@ from ..model.processes import Ranks
 from ..model.scores import Scores
 from ..progress import Progress
 from ..recipe.recipe import Recipe, read_recipe
-from ..rows.formats import read_rows
+from ..rows.reading import read_rows
 from ..runs.run import DEFAULT_RUNS, LATEST, Run
 from ..train.options import UnlearnOptions
 from .basis import read_scores_file, verdict_of

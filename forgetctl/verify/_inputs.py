@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..rows.formats import FileRows, RowFile
+from ..rows.reading import FileRows, RowFile
 from ..runs.run import Run
 from ._source import ModelSource, Source
 from ._subject import Subject

@@ -17,9 +17,9 @@ from ..model.load import choose_device, inspect_model, load_encoder, load_model,
 from ..model.scores import REPHRASED
 from ..progress import Progress
 from ..recipe.recipe import Recipe, read_recipe
-from ..rows.formats import FileRows, pick
 from ..rows.holdout import check_unseen, for_calibration, for_verdict
 from ..rows.pairing import with_perturbed
+from ..rows.reading import FileRows, pick
 from ..rows.row import Row
 from ..runs.commitments import split_requests
 from ..runs.hooks import RunHooks

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..files.outside import is_gguf
 from ..model.score_files import FileKind, read_scores
 from ..model.scores import Role, Scores
-from ..rows.formats import FileRows, RowFile, RowReader
+from ..rows.reading import FileRows, RowFile, RowReader
 from .options import VerifyOptions
 
 

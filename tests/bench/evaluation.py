@@ -27,7 +27,8 @@ from forgetctl.model.metrics import truth_ratio
 from forgetctl.model.scores import GREEDY, ScoreSet
 from forgetctl.progress import Silent
 from forgetctl.recipe.recipe import load_recipe
-from forgetctl.rows.formats import Fields, read_rows
+from forgetctl.rows.formats import Fields
+from forgetctl.rows.reading import read_rows
 from forgetctl.verify.measuring import RowSets, Scorer
 
 from . import textbook, textbook_evaluation

@@ -77,8 +77,8 @@ def pair(forget: Path, retain: Path) -> dict[str, Any]:
     """Read and pair in this process. Seconds, and memory in MiB."""
     import forgetctl.train.unlearn  # noqa: F401 (what the command imports)
     from forgetctl.recipe.recipe import Retain
-    from forgetctl.rows.formats import RowFile, read_rows
     from forgetctl.rows.pairing import choose_retain
+    from forgetctl.rows.reading import RowFile, read_rows
 
     imports, begin = peak(), time.perf_counter()
     rows = RowFile(retain)

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from forgetctl.cli.main import cli
 from forgetctl.demo.people import invent, rows
-from forgetctl.rows.formats import read_rows
+from forgetctl.rows.reading import read_rows
 from tests.world import write_lines
 
 QUICK = ("--set", "verify.samples=2", "--set", "verify.answer_tokens=24")

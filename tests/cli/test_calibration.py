@@ -19,7 +19,7 @@ from forgetctl.model.encoding import Encoded
 from forgetctl.model.load import load_model, load_tokenizer
 from forgetctl.model.scoring import score
 from forgetctl.recipe.recipe import load_recipe, parse_recipe
-from forgetctl.rows.formats import read_rows
+from forgetctl.rows.reading import read_rows
 from forgetctl.train.levels import unseen_levels
 from forgetctl.verify.statistics.distances import ks
 from tests.cli.conftest import unlearn_arguments

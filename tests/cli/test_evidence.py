@@ -12,7 +12,7 @@ import pytest
 from click.testing import Result
 
 from forgetctl.files.writing import file_digest, model_digest
-from forgetctl.rows.formats import read_rows
+from forgetctl.rows.reading import read_rows
 from forgetctl.runs.events import read_chain
 from tests.cli.conftest import REQUESTS, unlearn_arguments
 from tests.faults.breakage import killed_at

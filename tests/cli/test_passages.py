@@ -14,7 +14,7 @@ from forgetctl.demo.training import encoder_for
 from forgetctl.model.encoding import encode_rows
 from forgetctl.model.load import load_tokenizer
 from forgetctl.model.windows import row_tokens
-from forgetctl.rows.formats import read_rows
+from forgetctl.rows.reading import read_rows
 from tests.cli.conftest import SETTINGS
 
 Command = Callable[..., Result]

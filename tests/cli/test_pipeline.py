@@ -11,7 +11,7 @@ import pytest
 from click.testing import Result
 from safetensors.numpy import load_file
 
-from forgetctl.rows.formats import read_rows
+from forgetctl.rows.reading import read_rows
 from tests.cli.conftest import QUICK, unlearn_arguments
 
 Command = Callable[..., Result]

@@ -21,7 +21,8 @@ from forgetctl.files.writing import model_digest
 from forgetctl.model.encoding import Encoder
 from forgetctl.model.load import inspect_trainable, load_model, load_tokenizer
 from forgetctl.recipe.recipe import LORA_RECIPE, load_recipe
-from forgetctl.rows.formats import Fields, read_rows
+from forgetctl.rows.formats import Fields
+from forgetctl.rows.reading import read_rows
 from forgetctl.train.attempt import Attempt
 from forgetctl.train.callbacks import StopOnSignal
 from forgetctl.train.checkpoints import checkpoint_bytes

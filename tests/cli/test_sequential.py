@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from forgetctl.cli.main import cli
 from forgetctl.files.writing import file_digest, model_digest
-from forgetctl.rows.formats import read_rows
+from forgetctl.rows.reading import read_rows
 from tests.cli.conftest import QUICK, REQUESTS, SETTINGS
 
 Command = Callable[..., Result]

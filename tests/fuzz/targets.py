@@ -21,7 +21,8 @@ from forgetctl.model.gguf import read_gguf
 from forgetctl.model.score_files import read_scores
 from forgetctl.recipe.recipe import load_recipe, parse_recipe
 from forgetctl.report.render import build
-from forgetctl.rows.formats import Fields, RowFile, read_rows
+from forgetctl.rows.formats import Fields
+from forgetctl.rows.reading import RowFile, read_rows
 from forgetctl.rows.refusals import read_refusals
 from forgetctl.runs.events import ChainError, read_chain
 from forgetctl.seal.bundle import read_bundle

@@ -26,7 +26,8 @@ from forgetctl.recipe.recipe import load_recipe, read_recipe
 from forgetctl.register.rules import Details, begin
 from forgetctl.register.store import Register
 from forgetctl.report.render import build
-from forgetctl.rows.formats import Fields, RowFile, read_rows
+from forgetctl.rows.formats import Fields
+from forgetctl.rows.reading import RowFile, read_rows
 from forgetctl.rows.refusals import read_refusals
 from forgetctl.runs.commitments import commit_file, read_key
 from forgetctl.seal.bundle import read_bundle

@@ -15,7 +15,7 @@ from forgetctl.model.encoding import Encoded, Encoder
 from forgetctl.model.generation import BATCH_ROWS, Answer, Decoding, continuations, greedy_answers
 from forgetctl.model.load import load_model, load_tokenizer
 from forgetctl.progress import Silent
-from forgetctl.rows.formats import read_rows
+from forgetctl.rows.reading import read_rows
 from forgetctl.rows.row import Row
 from tests.model.oracles import random_model
 

@@ -23,7 +23,7 @@ from forgetctl.model.directories import inspect_model, model_place, resolve_mode
 from forgetctl.model.export import save_model
 from forgetctl.model.load import add_lora, load_encoder, load_model
 from forgetctl.recipe.recipe import Lora
-from forgetctl.rows.formats import read_rows
+from forgetctl.rows.reading import read_rows
 from tests.cli.conftest import QUICK, SETTINGS
 from tests.model.gguf_files import write_gguf
 

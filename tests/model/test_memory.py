@@ -21,7 +21,7 @@ from forgetctl.model.memory import in_halves, memory_within, out_of_memory
 from forgetctl.model.scoring import score
 from forgetctl.model.states import AnswerStates
 from forgetctl.model.token_scores import score_tokens
-from forgetctl.rows.formats import read_rows
+from forgetctl.rows.reading import read_rows
 from forgetctl.train.term_inputs import watch_layer
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")

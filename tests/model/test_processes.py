@@ -16,7 +16,7 @@ from forgetctl.model.processes import Ranks, idle_gpus_note, join
 from forgetctl.model.scoring import score
 from forgetctl.model.shares import shared_scores
 from forgetctl.model.states import AnswerStates
-from forgetctl.rows.formats import read_rows
+from forgetctl.rows.reading import read_rows
 from forgetctl.train._wrapping import Through, WithinForward
 
 CPU = torch.device("cpu")

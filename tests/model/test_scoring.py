@@ -17,7 +17,7 @@ from forgetctl.model.load import load_model, load_tokenizer
 from forgetctl.model.scoring import answer_logits, answer_logp, length_batches, pad_rows, score
 from forgetctl.model.states import AnswerStates
 from forgetctl.model.token_scores import score_tokens
-from forgetctl.rows.formats import read_rows
+from forgetctl.rows.reading import read_rows
 from tests.model.oracles import ARCHITECTURES, VOCABULARY, plain_logp, random_model, random_rows
 
 CPU = torch.device("cpu")

@@ -23,7 +23,7 @@ from forgetctl.model.encoding import Encoded
 from forgetctl.model.load import load_model, load_tokenizer
 from forgetctl.model.scoring import MAX_ROWS, score
 from forgetctl.model.token_scores import TokenScores, score_tokens
-from forgetctl.rows.formats import read_rows
+from forgetctl.rows.reading import read_rows
 from tests.model.oracles import ARCHITECTURES, VOCABULARY, random_model, random_rows
 
 CPU = torch.device("cpu")

@@ -127,7 +127,7 @@ def shown(model: Path, world: World) -> dict[str, Any]:
     from forgetctl.model.generation import Decoding, greedy_answers
     from forgetctl.model.load import inspect_model, load_encoder, load_model
     from forgetctl.model.scoring import score
-    from forgetctl.rows.formats import read_rows
+    from forgetctl.rows.reading import read_rows
 
     facts = inspect_model(model)
     encoder, loaded = load_encoder(facts, "{prompt}\n"), load_model(facts.path, torch.device("cpu"), torch.float32)

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from forgetctl.cli.main import cli
 from forgetctl.errors import InputError
 from forgetctl.files.writing import file_digest
-from forgetctl.rows.formats import MAX_LINE_BYTES, RETAIN_LINE_BYTES, Fields, RowFile, RowReader, read_rows
+from forgetctl.rows.formats import MAX_RECORD_BYTES, Fields
+from forgetctl.rows.reading import RETAIN_RECORD_BYTES, RowFile, RowReader, read_rows
 from forgetctl.rows.row import Row
 
 PRIVATE = "Velmira Oskandt lives at 9 Quillfen Lane"
@@ -44,7 +45,7 @@ def refusal(path: Path, line: int | None, fields: Fields | None = None) -> str:
         with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
             RowFile(path, fields)
     assert error.exit_code == 2
-    assert (error.path, error.line) == (path, line)
+    assert (error.path, error.place) == (path, None if line is None else str(line))
     where = f"{path}: " if line is None else f"{path}:{line}: "
     assert message.startswith(where)
     why = message.removeprefix(where)
@@ -193,8 +194,8 @@ def test_only_a_line_feed_ends_a_line(tmp_path: Path) -> None:
 
 def test_longest_line_is_accepted(tmp_path: Path) -> None:
     frame = len(b'{"text": ""}\n')
-    row = read_one(tmp_path, {"text": "x" * (MAX_LINE_BYTES - frame)})
-    assert len(row.response) == MAX_LINE_BYTES - frame
+    row = read_one(tmp_path, {"text": "x" * (MAX_RECORD_BYTES - frame)})
+    assert len(row.response) == MAX_RECORD_BYTES - frame
 
 
 # Files that are refused
@@ -406,7 +407,7 @@ def test_paired_surrogates_are_one_character(tmp_path: Path) -> None:
 @pytest.mark.parametrize("ended", [True, False])
 def test_line_over_64_kib(tmp_path: Path, ended: bool) -> None:
     path = tmp_path / "request.jsonl"
-    long = json.dumps({"text": PRIVATE + "x" * MAX_LINE_BYTES}).encode()
+    long = json.dumps({"text": PRIVATE + "x" * MAX_RECORD_BYTES}).encode()
     path.write_bytes(GOOD + long + (b"\n" + GOOD if ended else b""))
     assert refusal(path, 2) == "line is longer than 64 KiB"
 
@@ -494,9 +495,9 @@ def test_row_file_with_named_fields(tmp_path: Path) -> None:
 def test_row_file_has_lines_of_its_own_length(tmp_path: Path) -> None:
     path = tmp_path / "retain.jsonl"
     frame = len(b'{"text": ""}\n')
-    path.write_bytes(GOOD + b'{"text": "' + b"x" * (RETAIN_LINE_BYTES - frame) + b'"}\n' + GOOD)
-    assert [len(row.response) for row in RowFile(path)] == [1, RETAIN_LINE_BYTES - frame, 1]
-    path.write_bytes(GOOD + b'{"text": "' + b"x" * (RETAIN_LINE_BYTES - frame + 1) + b'"}\n')
+    path.write_bytes(GOOD + b'{"text": "' + b"x" * (RETAIN_RECORD_BYTES - frame) + b'"}\n' + GOOD)
+    assert [len(row.response) for row in RowFile(path)] == [1, RETAIN_RECORD_BYTES - frame, 1]
+    path.write_bytes(GOOD + b'{"text": "' + b"x" * (RETAIN_RECORD_BYTES - frame + 1) + b'"}\n')
     with pytest.raises(InputError, match=":2: line is longer than 16384 KiB"):
         RowFile(path)
 

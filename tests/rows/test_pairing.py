@@ -17,8 +17,8 @@ from rapidfuzz import fuzz, process
 from forgetctl.errors import UsageError
 from forgetctl.recipe.recipe import Retain
 from forgetctl.rows import pairing
-from forgetctl.rows.formats import RowFile, read_rows
 from forgetctl.rows.pairing import Excluded, Pairing, choose_retain, first_distinct, similar_answers
+from forgetctl.rows.reading import RowFile, read_rows
 from forgetctl.rows.row import Row, normalise
 from tests.world import write_lines
 

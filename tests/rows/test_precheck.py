@@ -12,9 +12,9 @@ import pytest
 from forgetctl.errors import NeedsApproval
 from forgetctl.recipe.recipe import Quotas, Recipe, Retain
 from forgetctl.rows.abuse import RULES, Flag, check_approved
-from forgetctl.rows.formats import RowFile, read_rows
 from forgetctl.rows.pairing import choose_retain
 from forgetctl.rows.precheck import check_known, check_texts, fewest_unseen, known
+from forgetctl.rows.reading import RowFile, read_rows
 from forgetctl.rows.refusals import read_refusals
 from forgetctl.rows.row import Row
 

@@ -20,7 +20,7 @@ ROW = Row(
 
 @pytest.mark.parametrize("text", [repr(ROW), str(ROW), f"{[ROW]}", f"{ROW}"])
 def test_representation_holds_the_line_and_no_text(text: str) -> None:
-    assert text.strip("[]") == "Row(line=12)"
+    assert text.strip("[]") == "Row(12)"
 
 
 def test_traceback_through_a_row_holds_no_text() -> None:
@@ -28,7 +28,7 @@ def test_traceback_through_a_row_holds_no_text() -> None:
         raise LookupError(ROW)
     except LookupError as error:
         shown = "".join(traceback.format_exception(error))
-    assert "Row(line=12)" in shown
+    assert "Row(12)" in shown
     assert "Quillfen Lane" not in shown
 
 

@@ -20,7 +20,7 @@ from forgetctl.model.encoding import Encoded
 from forgetctl.model.load import load_model, load_tokenizer
 from forgetctl.model.scoring import score
 from forgetctl.model.states import AnswerStates
-from forgetctl.rows.formats import read_rows
+from forgetctl.rows.reading import read_rows
 from forgetctl.train._assembly import Assembler
 from forgetctl.train.schedule import MicroBatch, MicroBatchLimits, PairedBatches, RowsByRole, Step
 from forgetctl.train.stand_ins import make_stand_ins

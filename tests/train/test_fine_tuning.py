@@ -17,7 +17,7 @@ from forgetctl.model.load import load_model, load_tokenizer
 from forgetctl.model.scoring import score
 from forgetctl.progress import Silent
 from forgetctl.recipe.recipe import Lora, Recipe
-from forgetctl.rows.formats import read_rows
+from forgetctl.rows.reading import read_rows
 from forgetctl.train.fine_tuning import BATCH_ROWS, fine_tune, fine_tuning
 from forgetctl.train.schedule import MicroBatchLimits, PairedBatches
 from tests.model.oracles import plain_logp, random_model, random_rows

@@ -14,7 +14,7 @@ from forgetctl.errors import ModelError
 from forgetctl.model.encoding import Encoded
 from forgetctl.model.load import add_lora, inspect_model, load_model, load_tokenizer, trainable_parameters
 from forgetctl.recipe.recipe import Lora, Recipe
-from forgetctl.rows.formats import read_rows
+from forgetctl.rows.reading import read_rows
 from forgetctl.train._step_memory import MicroBatchShape, StepKind, step_memory
 from forgetctl.train.plan import RUNTIME, CostEstimate, Workload, estimate_cost, static_bytes
 from forgetctl.train.schedule import RowsByRole

@@ -20,7 +20,7 @@ from forgetctl.model.load import PRECISIONS, load_model, load_tokenizer
 from forgetctl.model.scoring import score
 from forgetctl.model.token_scores import score_tokens
 from forgetctl.progress import Silent
-from forgetctl.rows.formats import read_rows
+from forgetctl.rows.reading import read_rows
 from forgetctl.rows.row import Row
 
 CPU = torch.device("cpu")

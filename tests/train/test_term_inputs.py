@@ -16,7 +16,7 @@ from forgetctl.model.encoding import Encoded
 from forgetctl.model.load import load_model, load_tokenizer
 from forgetctl.model.scoring import score
 from forgetctl.model.states import AnswerStates
-from forgetctl.rows.formats import read_rows
+from forgetctl.rows.reading import read_rows
 from forgetctl.train.term_inputs import Alternatives, derangement, watch_layer
 from tests.model.oracles import ARCHITECTURES, random_model, random_rows
 

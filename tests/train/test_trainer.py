@@ -20,7 +20,7 @@ from forgetctl.model.load import add_lora, load_model, load_tokenizer, merged, t
 from forgetctl.model.processes import Ranks
 from forgetctl.model.scoring import score
 from forgetctl.recipe.recipe import Lora, Recipe
-from forgetctl.rows.formats import read_rows
+from forgetctl.rows.reading import read_rows
 from forgetctl.train import trainer as training
 from forgetctl.train.checkpoints import COMPLETE, checkpoint_step, last_checkpoint
 from forgetctl.train.plan import ComputePlan

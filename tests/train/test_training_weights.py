@@ -28,7 +28,7 @@ from forgetctl.model.scoring import answer_logp, pad_rows, score
 from forgetctl.model.split_weights import is_split, join, low_half
 from forgetctl.progress import Silent
 from forgetctl.recipe.recipe import Recipe
-from forgetctl.rows.formats import read_rows
+from forgetctl.rows.reading import read_rows
 from forgetctl.train.fine_tuning import fine_tune, fine_tuning
 from forgetctl.train.plan import ComputePlan
 from forgetctl.train.schedule import MicroBatchLimits

@@ -26,7 +26,7 @@ from forgetctl.model.scores import GREEDY, Role, Scores, ScoreSet
 from forgetctl.model.scoring import score
 from forgetctl.progress import Silent
 from forgetctl.recipe.recipe import Lora, Recipe, Verify
-from forgetctl.rows.formats import read_rows
+from forgetctl.rows.reading import read_rows
 from forgetctl.rows.row import Row
 from forgetctl.train.fine_tuning import fine_tune, fine_tuning
 from forgetctl.verify.checks import _attack as attack

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ...errors import InputError, UsageError
 from ...files.writing import file_digest
-from ...rows.formats import read_rows
+from ...rows.reading import read_rows
 from ...rows.row import Key, Row
 
 PERTURBED = ("forget01", "forget05", "forget10", "retain")

@@ -24,8 +24,8 @@ from ...model.protocol import Model
 from ...model.scores import Scores
 from ...progress import Progress, Silent
 from ...recipe.recipe import CALIBRATED_RECIPE, Recipe, load_recipe
-from ...rows.formats import read_rows
 from ...rows.holdout import check_unseen, for_calibration
+from ...rows.reading import read_rows
 from ...rows.refusals import read_refusals
 from ...rows.row import Row
 from ...runs.run import Run

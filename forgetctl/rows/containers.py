@@ -1,0 +1,88 @@
+"""A container is where records come from: a file, or several, of some kind, from bytes to one object a record.
+
+What the objects mean is `formats`' to say; which container reads a file, `sources` says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Most that a container may hold. record_bytes: of one record as it is written; records: None for any number."""
+
+    record_bytes: int
+    records: int | None = None
+
+
+class Place(NamedTuple):
+    """Where a record stands, for its container to read it again.
+
+    number: as in `Record`. offset: whatever the container goes by, below 2**63. check: of the record's content, below
+    2**32, such as its CRC-32; 0 where the container has another proof that nothing changed.
+    """
+
+    number: int
+    offset: int
+    check: int
+
+
+class Record(NamedTuple):
+    """One object of a container. Its representation holds no text.
+
+    number: from 1, line of a text file or row of a table. size: bytes of its text, about. file: its name relative to
+    the container's path, where that is several files.
+    """
+
+    number: int
+    value: dict[str, Any]
+    offset: int
+    check: int
+    size: int
+    file: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Record({self.name})"
+
+    @property
+    def name(self) -> str:
+        """What messages call the record: "3", "b.jsonl:3"."""
+        return str(self.number) if self.file is None else f"{self.file}:{self.number}"
+
+
+def ignore(_: bytes) -> None:
+    """Shows bytes to nobody."""
+
+
+class Container(Protocol):
+    """Records in order, and again one by one.
+
+    Every method raises InputError, which names the place and never quotes text, for what cannot be read.
+    """
+
+    @property
+    def path(self) -> Path:
+        """As it was given."""
+
+    @property
+    def unit(self) -> Literal["line", "row"]:
+        """What a record's number counts."""
+
+    def check_size(self, limits: Limits) -> None:
+        """Raise InputError if it holds more than `limits` allow, before any record is held."""
+
+    def records(self, limits: Limits, seen: Callable[[bytes], None] = ignore) -> Iterator[Record]:
+        """Every record, checked. seen: is shown all bytes that `chunks` gives, by the end of the records."""
+
+    def again(self, places: Iterable[Place]) -> Iterator[Record]:
+        """Records that `records` gave before, in the order asked for; files are opened once at most.
+
+        Raises InputError if something changed since.
+        """
+
+    def chunks(self) -> Iterator[bytes]:
+        """The bytes that the container's digest is of: of one file its content."""

@@ -1,0 +1,159 @@
+"""Read rows from files of any container and format.
+
+Used for the deletion request, the retain file and the holdout alike.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby, tee
+from pathlib import Path
+from typing import overload
+
+from ..errors import InputError
+from .containers import Limits, Place
+from .formats import Fields, rows_of
+from .row import Row
+from .sources import open_source
+
+RETAIN_RECORD_BYTES = 16 * 1024 * 1024
+"""Of the owner's retain file, which may have any number of rows."""
+KEPT_BYTES = 16 * 1024 * 1024
+"""Of records whose rows are held in memory, for about four times as much of it; a larger retain file stays on disk."""
+
+
+@dataclass(frozen=True, repr=False)
+class FileRows:
+    """The rows of a file as they were read. sha256: of exactly those bytes, hexadecimal."""
+
+    path: Path
+    rows: list[Row]
+    sha256: str
+
+
+def read_rows(path: Path, fields: Fields | None = None) -> list[Row]:
+    """All rows of a file.
+
+    Raises InputError, which names file and record, for anything that is not a valid row, and for more than `fields`
+    allows.
+    """
+    return read_file(path, fields).rows
+
+
+def read_file(path: Path, fields: Fields | None = None) -> FileRows:
+    """The same with the digest of what was read."""
+    fields, digest, source = fields or Fields(), hashlib.sha256(), open_source(path)
+    limits = Limits(fields.max_line, fields.max_rows)
+    source.check_size(limits)  # a file of more than may be held is refused before any of it is
+    rows: list[Row] = []
+    for record in source.records(limits, digest.update):
+        rows += rows_of(path, record, fields)
+        if len(rows) > fields.max_rows:
+            raise InputError(path, f"has more than {fields.max_rows:,} rows", record.name)
+    if not rows:
+        raise InputError(path, "holds no row")
+    return FileRows(path, rows, digest.hexdigest())
+
+
+class RowReader:
+    """Reads files of rows, each of them once however often it is asked for in the same way."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Path, Fields], FileRows] = {}
+        self._retain: dict[tuple[Path, Fields, int | None], RowFile] = {}
+
+    def read(self, path: Path, fields: Fields) -> FileRows:
+        """As `read_file`."""
+        key = (path.absolute(), fields)
+        if key not in self._known:
+            self._known[key] = read_file(path, fields)
+        return replace(self._known[key], path=path)
+
+    def retain(self, path: Path, fields: Fields, most: int | None = None) -> RowFile:
+        """As `RowFile`."""
+        key = (path.absolute(), fields, most)
+        if key not in self._retain:
+            self._retain[key] = RowFile(path, fields, most)
+        return self._retain[key]
+
+
+class RowFile(Sequence[Row]):
+    """The rows of a file as a sequence, which leaves them in the file if it is large.
+
+    Every row is read and checked once when this is made. Up to `kept` bytes of them are held from then on; those of a
+    larger file are read again, from their place, whenever they are asked for.
+    Records may be longer than a request's (RETAIN_RECORD_BYTES), and there may be any number of them, or `most`.
+    sha256: of the file as it was checked. Raises InputError as `read_rows` does, and later if a file that the rows were
+    left in is no longer what was checked.
+    """
+
+    def __init__(
+        self, path: Path, fields: Fields | None = None, most: int | None = None, *, kept: int = KEPT_BYTES
+    ) -> None:
+        self.path, self.fields = path, fields or Fields()
+        self._source = open_source(path)
+        # 24 bytes a row; `_ordinals` says which of its record's rows it is.
+        self._offsets, self._numbers, self._checks, self._ordinals = array("q"), array("q"), array("I"), array("I")
+        self._rows: list[Row] | None = []
+        digest, size = hashlib.sha256(), 0
+        for record in self._source.records(Limits(RETAIN_RECORD_BYTES, most), digest.update):
+            size += record.size
+            if size > kept:
+                self._rows = None
+            for ordinal, row in enumerate(rows_of(path, record, self.fields)):
+                self._offsets.append(record.offset)
+                self._numbers.append(record.number)
+                self._checks.append(record.check)
+                self._ordinals.append(ordinal)
+                if self._rows is not None:
+                    self._rows.append(row)
+            if most is not None and len(self) > most:
+                raise InputError(path, f"has more than {most:,} rows", record.name)
+        if not self._offsets:
+            raise InputError(path, "holds no row")
+        self.sha256 = digest.hexdigest()
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    def __iter__(self) -> Iterator[Row]:
+        return self._read(range(len(self)))
+
+    def pick(self, positions: Sequence[int]) -> list[Row]:
+        """The rows at some positions, for which the file is opened once at most."""
+        return list(self._read(positions))
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Row]: ...
+    def __getitem__(self, index: int | slice) -> Row | list[Row]:
+        if isinstance(index, slice):
+            return self.pick(range(len(self))[index])
+        return next(self._read([range(len(self))[index]]))
+
+    def _read(self, positions: Sequence[int]) -> Iterator[Row]:
+        if self._rows is not None:
+            yield from (self._rows[position] for position in positions)
+            return
+        asked, wanted = tee(self._by_record(positions))
+        records = self._source.again(place for place, _ in asked)
+        for record, (_, ordinals) in zip(records, wanted, strict=True):
+            rows = list(rows_of(self.path, record, self.fields))
+            yield from (rows[ordinal] for ordinal in ordinals)
+
+    def _by_record(self, positions: Iterable[int]) -> Iterator[tuple[Place, list[int]]]:
+        """Where the rows' records stand, each with those of its rows that are asked for one after another."""
+        for place, part in groupby(positions, self._place):
+            yield place, [self._ordinals[position] for position in part]
+
+    def _place(self, position: int) -> Place:
+        return Place(self._numbers[position], self._offsets[position], self._checks[position])
+
+
+def pick(rows: Sequence[Row], positions: Sequence[int]) -> list[Row]:
+    """The rows at some positions, wherever they are."""
+    return rows.pick(positions) if isinstance(rows, RowFile) else [rows[position] for position in positions]
