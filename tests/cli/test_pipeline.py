@@ -108,7 +108,7 @@ def test_a_verdict_of_another_version_is_reached_again(copy: Path, world: Path, 
     result = forgetctl("verify", copy, "--reference", world / "reference", "--json")
     assert "Nothing has changed" not in result.stderr
     again = json.loads(result.stdout)
-    assert again["schema"] == 3
+    assert again["schema"] == 4
     assert again["checks"] == known["checks"]
     assert (again["curve"], again["basis"]["tracked"]) == (None, {})
     why = "the scores tracked in training are of another version of forgetctl (schema 2, this one reads 3)"

@@ -126,16 +126,24 @@ def verdict_record(**changes: Any) -> dict[str, Any]:
     unlearned = dict(zip(MEASURES, (0.0214, 0.865, 0.611, 0.312, 0.903, 0.412, 0.121, 0.733, 0.744), strict=True))
     reference = dict(zip(MEASURES, (0.131, 0.876, None, 0.383, None, 0.423, 0.143, None, None), strict=True))
     return {
-        "schema": 3,
+        "schema": 4,
         "verdict": "FAIL",
+        "answers": {"forgotten": "FAIL", "kept": "PASS"},
         "checks": [
             {
                 "name": "answer log-prob",
                 "status": "fail",
                 "code": "STILL_KNOWN",
                 "text": "It is higher than it should be.",
+                "about": "forgotten",
             },
-            {"name": "secrets", "status": "skipped", "code": "NO_SECRETS", "text": "The request names no secrets."},
+            {
+                "name": "secrets",
+                "status": "skipped",
+                "code": "NO_SECRETS",
+                "text": "The request names no secrets.",
+                "about": "forgotten",
+            },
         ],
         "model": {"name": "model", "sha256": DIGEST},
         "comparison": {"kind": "model", "name": "retrained", "others": ["retrained-again"]},

@@ -192,7 +192,7 @@ def test_rephrasings_that_the_reference_did_not_answer_are_not_passed_over() -> 
 def test_figures_come_from_the_scores() -> None:
     found = complete()
     content = verdict(found)
-    assert content["schema"] == 3
+    assert content["schema"] == 4
     assert content["comparison"] == {"kind": "model", "name": "reference", "others": ["second"]}
     assert content["model"] == {"name": "m", "sha256": "ab"}
     assert content["kl"] == KL

@@ -15,7 +15,8 @@ from pydantic import ValidationError
 from forgetctl.recipe.bounds import Bounds
 from forgetctl.verify import checks, verdict
 from forgetctl.verify.checks.distances import ANSWERS, TRUTH_RATIO
-from forgetctl.verify.registry import Findings, findings
+from forgetctl.verify.findings import Check, Measure, reported, trace
+from forgetctl.verify.registry import MEASURES, Findings, findings
 from forgetctl.verify.verdict import judge
 from tests.verify.measured import (
     BORDERLINE,
@@ -182,6 +183,47 @@ def test_other_ways_of_asking_must_pass_too(part: str) -> None:
     worse: dict[str, Any] = {"distance": FEW_ROWS, "shift": OTHER_MEAN}
     asked = replace(answers, name=f"{ANSWERS}, rephrased", **{part: worse[part]})
     assert judge(replace(CLEAN, distances=(ratios, answers, asked)), BOUNDS).outcome == "INCONCLUSIVE"
+
+
+# Two answers
+
+
+@pytest.mark.parametrize(
+    ("findings", "forgotten", "kept"),
+    [
+        (CLEAN, "PASS", "PASS"),
+        (usefulness(LOST), "PASS", "FAIL"),
+        (usefulness(OPEN), "PASS", "INCONCLUSIVE"),
+        (replace(CLEAN, gibberish=excess(9, 0, 1 / 512, (1,))), "PASS", "FAIL"),
+        (replace(CLEAN, secrets=Secrets(3, 0, 2, 0, 2, (4,))), "FAIL", "PASS"),
+        (replace(CLEAN, comparison=NOTHING), "INCONCLUSIVE", "PASS"),
+        (replace(CLEAN, comparison=NOTHING, kept=(Kept("utility", LOST),)), "INCONCLUSIVE", "FAIL"),
+    ],
+)
+def test_a_right_to_be_forgotten_does_not_depend_on_what_was_kept(
+    findings: Findings, forgotten: str, kept: str
+) -> None:
+    found = judge(findings, BOUNDS)
+    assert (found.answers.forgotten, found.answers.kept) == (forgotten, kept)
+    assert (found.outcome == "PASS") == (forgotten == kept == "PASS")
+
+
+@pytest.mark.parametrize(
+    ("check", "outcome", "reasons"),
+    [
+        (trace("removal", "TRACE", "Seen."), "INCONCLUSIVE", ["TRACE"]),
+        (reported("removal", "SAID", "Seen."), "PASS", codes(CLEAN)),
+    ],
+)
+def test_a_trace_holds_a_pass_back_and_what_is_only_reported_does_not(
+    check: Check, outcome: str, reasons: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more: Measure[None] = Measure(place=999, measure=lambda *_: None, empty=None, judge=lambda *_: [check])
+    monkeypatch.setattr(more.measure, "__module__", "forgetctl.verify.checks.curve")
+    monkeypatch.setattr(verdict, "MEASURES", (*MEASURES, more))
+    found = judge(CLEAN, BOUNDS)
+    assert (found.outcome, found.answers.forgotten) == (outcome, outcome)
+    assert [reason.code for reason in found.reasons] == reasons
 
 
 # FAIL
