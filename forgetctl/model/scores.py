@@ -17,7 +17,7 @@ from . import metrics
 Floats = NDArray[np.float64]
 Role = Literal["start", "unlearned", "reference"]
 GREEDY, SAMPLED = "greedy", "sampled"
-SCHEMA: Literal[3] = 3
+SCHEMA: Literal[4] = 4
 REPHRASED = "rephrased-"
 """What the names of sets begin with that ask for the forget rows in other words, row by row."""
 
@@ -55,8 +55,9 @@ class ScoreSet(_Part):
     """Scores of one set of rows, in file order. Log-probabilities are sums in nats, over `*_tokens` tokens.
 
     Lists that were not measured are None. subjects and copies: equal numbers for rows of the same subject, and for
-    identical rows. perturbed_* hold one list per row. own_paraphrases: rows whose own response stands in for a
-    missing paraphrase. zlib_bytes: compressed length of the response. elicited: by how the answers were asked for.
+    identical rows. rehearsed: whether a retain row was trained on while the forget rows were unlearned. perturbed_*
+    hold one list per row. own_paraphrases: rows whose own response stands in for a missing paraphrase. zlib_bytes:
+    compressed length of the response. elicited: by how the answers were asked for.
     """
 
     lines: list[int]
@@ -64,6 +65,7 @@ class ScoreSet(_Part):
     answer_tokens: list[PositiveInt]
     subjects: list[int] | None = None
     copies: list[int] | None = None
+    rehearsed: list[bool] | None = None
     paraphrase_logp: list[float] | None = None
     paraphrase_tokens: list[PositiveInt] | None = None
     own_paraphrases: NonNegativeInt | None = None
@@ -159,7 +161,7 @@ class ScoreSet(_Part):
 class Scores(_Part):
     """Scores of one model on sets of rows: forget, retain, holdout, real_authors, world_facts, rephrased-1 ..."""
 
-    schema_version: Literal[3] = SCHEMA
+    schema_version: Literal[4] = SCHEMA
     role: Role
     name: str
     sha256: str | None = None

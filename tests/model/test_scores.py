@@ -153,7 +153,7 @@ def test_units_are_subjects_from_ten_on_and_copies_count_once() -> None:
 def test_round_trip(path: Path) -> None:
     write_json(path, SCORES.model_dump(mode="json"))
     assert read_scores(path, "reference") == (SCORES, "scores")
-    assert json.loads(path.read_text())["schema_version"] == 3
+    assert json.loads(path.read_text())["schema_version"] == 4
 
 
 logps = st.floats(-1e9, 0)
@@ -253,7 +253,7 @@ def test_not_an_object(path: Path, value: object) -> None:
         ("sets", [PRIVATE]),
         ("sets", {"forget": {}}),
         ("sets", {"other": TWO_ROWS | {"lines": []}}),
-        ("schema_version", "3"),
+        ("schema_version", "4"),
         ("schema_version", None),
         ("role", PRIVATE),
         ("extra", 1),
@@ -265,11 +265,11 @@ def test_damaged_score_file(path: Path, key: str, value: object) -> None:
     assert refusal(path).startswith("is not a score file: ")
 
 
-@pytest.mark.parametrize("schema", [1, 2, 4])
+@pytest.mark.parametrize("schema", [1, 2, 3, 5])
 def test_a_score_file_of_another_version_must_be_made_again(path: Path, schema: int) -> None:
     path.write_text(json.dumps({**SCORES.model_dump(mode="json"), "schema_version": schema, "more": 1}))
     assert refusal(path) == (
-        f"was written by another version of forgetctl (schema {schema}, this one reads 3); "
+        f"was written by another version of forgetctl (schema {schema}, this one reads 4); "
         "score the model again with: forgetctl verify"
     )
 
