@@ -49,7 +49,7 @@ def split_requests(rows: Sequence[Row], ids: Sequence[str], file: Path) -> list[
         name = row.request_id if row.request_id is not None else ids[0] if len(ids) == 1 else None
         if name not in parts:
             why = "names no request" if name is None else "names a request that --request does not"
-            raise InputError(file, f"its request_id {why}", row.line)
+            raise InputError(file, f"its request_id {why}", row.name)
         parts[name].append(row)
     if empty := [name for name, part in parts.items() if not part]:
         raise UsageError(f"{file} holds no row of request {empty[0]}")
@@ -61,27 +61,27 @@ def commit_row(key: bytes, row: Row) -> str:
     try:
         text = canonical({"context": [list(turn) for turn in row.context], "response": row.response})
     except MalformedError as error:
-        raise UsageError(f"row {row.line} {error}") from None
+        raise UsageError(f"row {row.name} {error}") from None
     return hmac.new(key, text, hashlib.sha256).hexdigest()
 
 
 def commit_parts(parts: Sequence[Part], keys: Sequence[bytes]) -> dict[str, Any]:
     """The content of commitments.json."""
     return {
-        "schema": 1,
+        "schema": 2,
         "algorithm": ALGORITHM,
         "requests": [
             {
                 "request": part.request,
-                "rows": [{"line": row.line, "hmac": commit_row(key, row)} for row in part.rows],
+                "rows": [{"row": row.record_name, "hmac": commit_row(key, row)} for row in part.rows],
             }
             for part, key in zip(parts, keys, strict=True)
         ],
     }
 
 
-def find_row(commitments: Mapping[str, Any], key: bytes, row: Row) -> tuple[str | None, int] | None:
-    """The request and the line at which a row was committed to under this key, or None.
+def find_row(commitments: Mapping[str, Any], key: bytes, row: Row) -> tuple[str | None, str] | None:
+    """The request, and the row of it, that a row was committed to under this key, or None.
 
     Raises MalformedError if the commitments are damaged.
     """
@@ -90,7 +90,7 @@ def find_row(commitments: Mapping[str, Any], key: bytes, row: Row) -> tuple[str 
         for part in commitments["requests"]:
             for entry in part["rows"]:
                 if hmac.compare_digest(str(entry["hmac"]), wanted):
-                    return part["request"], int(entry["line"])
+                    return part["request"], str(entry["row"] if "row" in entry else entry["line"])  # line: schema 1
     except (KeyError, TypeError, ValueError):
         raise MalformedError("holds no commitments") from None
     return None

@@ -96,8 +96,8 @@ def _read(run: Run) -> EarlierRun:
     made = UnlearnOptions.from_json(run.record["options"])
     _check_request(run, made.forget)
     rows = read_rows(made.forget, made.fields)
-    if len(rows) != len(then.forget.lines):
-        raise RunError(f"{run.path} was verified with {len(then.forget.lines)} rows, {made.forget} holds {len(rows)}")
+    if len(rows) != len(then.forget.names):
+        raise RunError(f"{run.path} was verified with {len(then.forget.names)} rows, {made.forget} holds {len(rows)}")
     recipe = read_recipe(run.recipe_file)
     return EarlierRun(run, recipe, RowSets({"forget": rows}, {"forget": made.forget}, None), then)
 

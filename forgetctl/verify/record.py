@@ -16,7 +16,7 @@ from .registry import Findings
 from .statistics.shapes import Shape
 from .verdict import Outcome, decisive
 
-SCHEMA: Literal[3] = 3
+SCHEMA: Literal[4] = 4
 
 Digest = Annotated[str, Field(description="SHA-256, hexadecimal.")]
 Commitment = Annotated[str, Field(description="Keyed digest (HMAC) of a file whose text nobody may test guesses on.")]
@@ -71,7 +71,7 @@ class Conclusion(Findings):
 
     model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
 
-    schema_version: Annotated[Literal[3], Field(alias="schema", description="Version of this format.")] = SCHEMA
+    schema_version: Annotated[Literal[4], Field(alias="schema", description="Version of this format.")] = SCHEMA
     verdict: Outcome
     checks: tuple[Check, ...]
     model: Model

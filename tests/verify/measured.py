@@ -45,7 +45,7 @@ Excess = by_position(counts.Excess)
 Attack = by_position(membership.Attack, reference=None, difference=None, difference_lower=None, difference_upper=None)
 Closeness = by_position(distances.Closeness, gap=None, shift=None, p=None, tofu_p=None)
 Kept = by_position(kept.Kept, reference=None)
-Secrets, Samples = by_position(secrets.Secrets, lines=()), by_position(samples.Samples)
+Secrets, Samples = by_position(secrets.Secrets, names=()), by_position(samples.Samples)
 Relearned = by_position(relearning.Relearned)
 StaysForgotten = by_position(earlier.StaysForgotten)
 
@@ -105,9 +105,9 @@ def usefulness(start: means.Change, reference: means.Change | None = None) -> Fi
     return replace(CLEAN, kept=(Kept("retain probability", start, reference),))
 
 
-def excess(more: int, fewer: int, p: float, lines: tuple[int, ...] = ()) -> counts.Excess:
+def excess(more: int, fewer: int, p: float, names: tuple[str, ...] = ()) -> counts.Excess:
     """Paired counts of 400 rows."""
-    return Excess(more, fewer, 400, p, lines)
+    return Excess(more, fewer, 400, p, names)
 
 
 def judged(
