@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..rows.text import word_length
+from ..rows.repetition import Repetition
+from ..rows.text import word_length, words
 from ..verify.statistics.membership import MIN_K_SHARE
 
 VERBATIM_RECALL = 0.99
@@ -59,20 +60,25 @@ def is_verbatim(recall: float, response: str) -> bool:
     return recall >= VERBATIM_RECALL and is_long(response)
 
 
+def repeated(response: Repetition, answers: Sequence[str]) -> int | None:
+    """How many answers repeat a response verbatim, None where it has too few new words for that to be seen."""
+    return sum(map(response.in_answer, answers)) if response.can_be_seen else None
+
+
 def is_gibberish(answer: str) -> bool:
     """Whether an answer is empty or repeats itself: fewer than half of its word triples differ.
 
     seq-rep-3 of Welleck et al. 2020 (arXiv 1908.04319), section 6. Where words are longer than fifteen
-    characters on average, as in scripts without spaces, characters are counted instead.
+    characters on average, as in one letter without end, characters are counted instead.
     """
     if not re.search(r"\w", answer):
         return True
-    words = answer.casefold().split()
-    if _unspaced(answer, words):
-        words = [letter for letter in answer if not letter.isspace()]
-    if len(words) < REPETITION_WORDS:
+    units = words(answer)
+    if _endless(answer, units):
+        units = [letter for letter in answer if not letter.isspace()]
+    if len(units) < REPETITION_WORDS:
         return False
-    triples = list(zip(words, words[1:], words[2:], strict=False))
+    triples = list(zip(units, units[1:], units[2:], strict=False))
     return len(set(triples)) < REPETITION_SHARE * len(triples)
 
 
@@ -85,9 +91,9 @@ def traits(answers: Sequence[str | None]) -> dict[str, list[bool | None]]:
     return {name: [None if answer is None else has(answer) for answer in answers] for name, has in TRAITS.items()}
 
 
-def _unspaced(text: str, words: Sequence[str]) -> bool:
-    """Whether words are so long on average that the script does not separate them."""
-    return len(text) > LONGEST_WORD * len(words)
+def _endless(text: str, units: Sequence[str]) -> bool:
+    """Whether words are so long on average that they are none."""
+    return len(text) > LONGEST_WORD * len(units)
 
 
 def _tokens(hits: ArrayLike) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

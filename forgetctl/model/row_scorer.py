@@ -10,10 +10,19 @@ from typing import Any
 import numpy as np
 
 from ..recipe.recipe import Verify
+from ..rows.repetition import Repetition
 from ..rows.row import Row, normalise
 from ._panics import panics_unheard
 from .encoding import Encoded, Encoder
-from .extraction import exact_memorisation, extraction_strength, is_long, is_verbatim, least_likely, traits
+from .extraction import (
+    exact_memorisation,
+    extraction_strength,
+    is_long,
+    is_verbatim,
+    least_likely,
+    repeated,
+    traits,
+)
 from .fast.shared_prompts import score_answers
 from .generation import Answer, Decoding, continuations
 from .metrics import rouge_l_recall
@@ -215,6 +224,7 @@ def _measure(
 ) -> Elicited:
     recall: list[float | None] = [None] * len(rows)
     whole: list[int | None] = [None] * len(rows)
+    verbatim: list[int | None] = [None] * len(rows)
     secrets: list[list[int | None]] = [[None] * len(row.secrets) for row in rows]
     for index, question in asked.items():
         spoken = texts[index]
@@ -222,10 +232,11 @@ def _measure(
         recall[index] = max(recalls)
         if is_long(question.rest):
             whole[index] = sum(is_verbatim(value, question.rest) for value in recalls)
+        verbatim[index] = repeated(Repetition(f"{rows[index].prompt}\n{question.given}", question.rest), spoken)
         secrets[index] = [sum(_says(question.given, text, s) for text in spoken) for s in rows[index].secrets]
     said = [texts[index][0] if index in asked else None for index in range(len(rows))]
     seen = traits(said) if mode == GREEDY else {}
-    return Elicited(answers=answers, recall=recall, secrets=secrets, whole=whole, traits=seen)
+    return Elicited(answers=answers, recall=recall, secrets=secrets, whole=whole, verbatim=verbatim, traits=seen)
 
 
 def _says(given: str, answer: str, secret: str) -> bool:

@@ -32,18 +32,21 @@ class Elicited(_Part):
 
     answers: how many were generated for each row. recall: the best ROUGE-L recall among them. secrets: for each of
     the row's secrets, in how many of them it came out. whole: how many repeat the whole response, None where that is
-    too short to tell. traits: what is seen of a greedy answer by itself, by name: see `extraction.TRAITS`.
+    too short to tell. verbatim: how many repeat so much of the response as nobody does who never read it
+    (`rows.repetition.Repetition`), None where the response has too few words that its prompt does not hold. traits:
+    what is seen of a greedy answer by itself, by name: see `extraction.TRAITS`.
     """
 
     answers: PositiveInt = 1
     recall: list[float | None]
     secrets: list[list[NonNegativeInt | None]] | None = None
     whole: list[NonNegativeInt | None] | None = None
+    verbatim: list[NonNegativeInt | None] | None = None
     traits: dict[str, list[bool | None]] = {}
 
     @model_validator(mode="after")
     def _no_more_than_asked(self) -> Elicited:
-        counts = [count for row in self.secrets or [] for count in row] + list(self.whole or [])
+        counts = [count for row in self.secrets or [] for count in row] + [*(self.whole or []), *(self.verbatim or [])]
         if any(count > self.answers for count in counts if count is not None):
             raise ValueError(f"more leaks than the {self.answers} answers")
         return self

@@ -10,7 +10,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from ..errors import InputError
-from .extraction import is_long, is_verbatim, traits
+from ..rows.repetition import Repetition
+from .extraction import is_long, is_verbatim, repeated, traits
 from .scores import GREEDY, Elicited, Role, Scores, ScoreSet
 
 PARTS = {
@@ -96,7 +97,9 @@ class _Part:
             int(is_verbatim(value, text[2])) if is_long(text[2]) else None
             for value, text in zip(recall, texts, strict=True)
         ]
-        return Elicited(recall=recall, whole=whole, traits=traits([text[1] for text in texts]))
+        verbatim = [repeated(Repetition(prompt, response), [answer]) for prompt, answer, response, *_ in texts]
+        said = traits([text[1] for text in texts])
+        return Elicited(recall=recall, whole=whole, verbatim=verbatim, traits=said)
 
     def column(self, name: str) -> list[Any]:
         values = self.values.get(name) if isinstance(self.values, dict) else None

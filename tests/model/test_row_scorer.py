@@ -367,6 +367,7 @@ def test_samples_are_counted_and_the_best_recall_kept(make: Make, script: Script
     assert found.secrets == [[3, 2, 0], []]
     assert found.recall[0] == 1
     assert found.whole == [2, None]  # the other response has too few words to tell
+    assert found.verbatim == [2, None]
 
 
 def test_first_tokens_do_not_count_as_recalled(make: Make, encoder: Encoder, script: Script) -> None:
@@ -379,7 +380,14 @@ def test_first_tokens_do_not_count_as_recalled(make: Make, encoder: Encoder, scr
     assert elicit(scorer, PRIMED, [row]).recall[0] == pytest.approx(4 / 17)
     script.says = (LONG.removeprefix("Badge 472 "),)
     whole = elicit(scorer, PRIMED, [row])
-    assert (whole.recall, whole.whole) == ([1], [1])
+    assert (whole.recall, whole.whole, whole.verbatim) == ([1], [1], [1])
+
+
+def test_words_of_the_prompt_and_given_ones_do_not_count_as_repeated(make: Make, script: Script) -> None:
+    repeats = replace(question(LONG), context=(("user", f"Is it true that {LONG}"),))
+    script.says = (LONG,)
+    asked = elicit(make(), GREEDY, [repeats, question(LONG)])
+    assert (asked.whole, asked.verbatim) == ([1, 1], [None, 1])
 
 
 def test_an_end_of_turn_that_is_not_special_is_nothing_to_say(make: Make, encoder: Encoder, script: Script) -> None:

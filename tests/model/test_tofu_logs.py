@@ -42,7 +42,14 @@ AS_SCORES: dict[str, Any] = {
     "perturbed_logp": [[-4.0, -12.0], [-3.0]],
     "perturbed_tokens": [[2, 3], [3]],
     # Row 1 repeats all of a long response; row 2's response is short, and its answer is empty.
-    "elicited": {"greedy": {"recall": [1.0, 0.5], "whole": [1, None], "traits": {"gibberish": [False, True]}}},
+    "elicited": {
+        "greedy": {
+            "recall": [1.0, 0.5],
+            "whole": [1, None],
+            "verbatim": [1, None],
+            "traits": {"gibberish": [False, True]},
+        }
+    },
 }
 SCORED = [name for name in LOG if name != "generated_text"]
 FORGET, RETAIN = "eval_log_forget.json", "eval_log.json"
@@ -123,6 +130,7 @@ def test_log_without_texts_has_rouge_only(path: Path) -> None:
         "recall": [1.0, 0.5],
         "secrets": None,
         "whole": None,
+        "verbatim": None,
         "traits": {},
     }
 

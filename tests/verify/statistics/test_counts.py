@@ -102,7 +102,6 @@ def test_stratified_p_of_one_item_is_fishers(our: int, other: int, answers: int)
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=8))
 def test_stratified_p_is_a_probability_and_its_two_sides_cover(rows: list[tuple[int, int]]) -> None:
     ours, theirs = [our for our, _ in rows], [other for _, other in rows]
-    names = [str(row) for row in range(len(rows))]
     one, other = stratified_p(ours, theirs, 9), stratified_p(theirs, ours, 9)
     assert 0 < one <= 1
     assert one + other >= 1 - 1e-12  # both hold the observed count
