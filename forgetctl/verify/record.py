@@ -14,7 +14,7 @@ from ..recipe.bounds import Bounds
 from .findings import Check
 from .registry import Findings
 from .statistics.shapes import Shape
-from .verdict import Outcome, decisive
+from .verdict import Answers, Outcome, decisive
 
 SCHEMA: Literal[4] = 4
 
@@ -73,6 +73,7 @@ class Conclusion(Findings):
 
     schema_version: Annotated[Literal[4], Field(alias="schema", description="Version of this format.")] = SCHEMA
     verdict: Outcome
+    answers: Answers
     checks: tuple[Check, ...]
     model: Model
     skipped: tuple[Skipped, ...]
@@ -96,7 +97,7 @@ class Conclusion(Findings):
         return {key: values[key] for key in dict.fromkeys([*_FIRST, *values])}
 
 
-_FIRST = ("schema", "verdict", "checks", "model")
+_FIRST = ("schema", "verdict", "answers", "checks", "model")
 
 
 class Verdict(Conclusion):

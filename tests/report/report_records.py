@@ -128,14 +128,22 @@ def verdict_record(**changes: Any) -> dict[str, Any]:
     return {
         "schema": 4,
         "verdict": "FAIL",
+        "answers": {"forgotten": "FAIL", "kept": "PASS"},
         "checks": [
             {
                 "name": "answer log-prob",
                 "status": "fail",
                 "code": "STILL_KNOWN",
                 "text": "It is higher than it should be.",
+                "about": "forgotten",
             },
-            {"name": "secrets", "status": "skipped", "code": "NO_SECRETS", "text": "The request names no secrets."},
+            {
+                "name": "secrets",
+                "status": "skipped",
+                "code": "NO_SECRETS",
+                "text": "The request names no secrets.",
+                "about": "forgotten",
+            },
         ],
         "model": {"name": "model", "sha256": DIGEST},
         "comparison": {"kind": "model", "name": "retrained", "others": ["retrained-again"]},
@@ -169,6 +177,14 @@ def verdict_record(**changes: Any) -> dict[str, Any]:
         },
         "whole_answers": {"more": 14, "fewer": 1, "total": 31, "p": 0.0432, "names": ["17"]},
         "samples": {"items": 53, "answers": 8, "leaked": 9, "by_reference": 6, "beyond": 4, "p": 0.0876},
+        "response_chance": {
+            "samples": 10000,
+            "rows": 36,
+            "worst": {"name": "22", "asked": "", "chance": 0.0654, "reference": 0.0471, "known": False},
+            "likely": 21,
+            "unexplained": 16,
+            "names": [],
+        },
         "single_rows": None,
         "attacks": {
             "by": [

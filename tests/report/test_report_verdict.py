@@ -281,11 +281,11 @@ def test_what_is_written_is_read_by_the_same_class(run_dir: Path) -> None:
     read = verdict_of(Run(run_dir))
     assert read.content() == verdict_record()
     assert Verdict.model_validate(read.content()) == read
-    assert list(read.content())[:4] == ["schema", "verdict", "checks", "model"]
+    assert list(read.content())[:5] == ["schema", "verdict", "answers", "checks", "model"]
     assert {measure.key for measure in MEASURES} < set(read.content())
 
 
-@pytest.mark.parametrize("schema", [1, 3, 5, None, "4"])
+@pytest.mark.parametrize("schema", [1, 2, 3, 5, None, "4"])
 def test_another_version_must_be_verified_again(run_dir: Path, schema: Any) -> None:
     """Whatever it says, it is not read, not even as damage."""
     older = {"schema": schema, "verdict": "PASS", "reasons": [], "checks": [], "answer_distance": {"D": 0.5}}

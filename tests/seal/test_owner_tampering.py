@@ -451,7 +451,7 @@ def deep(levels: int) -> Any:
     return value
 
 
-@pytest.mark.parametrize("schema", [1, 3, 5])
+@pytest.mark.parametrize("schema", [1, 2, 3, 5])
 def test_a_bundle_of_another_version_must_be_verified_again(schema: int, sealed: Evidence, copy_of: Copy) -> None:
     bundle = copy_of(sealed.bundle)
     record("verdict.json", lambda v: v.update(schema=schema))(sealed, bundle)

@@ -29,6 +29,7 @@ REASONS = {
     r"secrets(\.\w+_reference)?": ["secrets", "forget_quality"],
     r"samples": ["sampled_answers"],
     r"whole_answers": ["whole_answers"],
+    r"response_chance\.worst\.(reference|known)": ["response_chance"],
     r"single_rows": ["single_rows"],
     r"gibberish": ["gibberish"],
     r"attacks|attacks\.priv_leak": ["priv_leak", "membership_attacks"],
@@ -220,7 +221,7 @@ def test_evaluation_logs_have_a_reason_for_what_they_lack() -> None:
 
 def test_nothing_is_gathered_that_was_not_measured() -> None:
     found = gather(alone(), BOUNDS)
-    assert {key for key, value in found if value} == {"comparison", "models", "kl", "extraction"}
+    assert {key for key, value in found if value} == {"comparison", "models", "kl", "extraction", "response_chance"}
     assert (found.comparison.by, list(found.models)) == (None, ["unlearned"])
     assert found.extraction == {"unlearned": {}}
     assert set(dict(found.kl).values()) == {None}

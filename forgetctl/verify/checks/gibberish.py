@@ -79,5 +79,6 @@ MEASURE = Measure(
     heading=HEADING,
     table=table,
     why_missing=why_missing,
+    about="kept",
     counts=True,
 )

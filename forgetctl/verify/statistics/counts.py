@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .resampling import Floats
 from .shapes import Chance, RowName, Shape
 
 LEVEL = 0.05
@@ -76,6 +77,21 @@ def at_most(trials: int) -> float:
     if trials < 1:
         raise ValueError("without a trial there is no bound")
     return float(1 - LEVEL ** (1 / trials))
+
+
+def chance_in_samples(logp: ArrayLike, samples: int) -> Floats:
+    """How likely each of some texts is to be among `samples` independent samples: 1 - (1 - p)^samples, (n,).
+
+    logp: (n,) their log-probabilities in nats, which rounding may leave a little above 0. Raises ValueError for NaN, or
+    without a sample.
+    """
+    values = np.asarray(logp, dtype=float)
+    if np.isnan(values).any() or samples < 1:
+        raise ValueError("a log-probability is NaN, or there are no samples")
+    with np.errstate(divide="ignore"):  # what is certain has a complement of 0
+        missed = samples * np.log1p(-np.exp(np.minimum(values, 0.0)))
+    chances: Floats = -np.expm1(missed)
+    return chances
 
 
 def stratified_p(ours: Sequence[int], theirs: Sequence[int], answers: int) -> float:

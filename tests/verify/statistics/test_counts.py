@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from forgetctl.verify.statistics.counts import at_most, excess, standing_out, stratified_p
+from forgetctl.verify.statistics.counts import at_most, chance_in_samples, excess, standing_out, stratified_p
 
 answers_of_two = st.lists(st.tuples(st.booleans(), st.booleans()), max_size=30)
 
@@ -52,6 +53,32 @@ def test_excess_without_a_difference() -> None:
 def test_excess_of_different_lengths(ours: list[bool], theirs: list[bool], names: list[str]) -> None:
     with pytest.raises(ValueError, match="argument"):
         excess(ours, theirs, names)
+
+
+# A text among samples
+
+
+def test_chance_in_samples_by_hand() -> None:
+    """Two of two coins: 1 - (1/2)^2; one sample is the probability itself; certainty and impossibility stay so."""
+    logp = [math.log(0.5), math.log(0.25), 0.0, -1e4]
+    assert chance_in_samples(logp, 2) == pytest.approx([0.75, 1 - 0.75**2, 1, 0])
+    assert chance_in_samples(logp, 1) == pytest.approx([0.5, 0.25, 1, 0])
+    assert chance_in_samples([1e-9], 3) == pytest.approx([1])  # rounding
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.fractions(min_value=0, max_value=1).filter(bool), st.integers(1, 50))
+def test_chance_in_samples_is_exact(p: Fraction, samples: int) -> None:
+    """Against exact fractions: also where 1 - p rounds to 1."""
+    small = p / 10**6
+    expected = float(1 - (1 - small) ** samples)
+    assert chance_in_samples([math.log(small)], samples)[0] == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(("logp", "samples"), [([float("nan")], 5), ([-1.0], 0)])
+def test_no_chance_of_nothing(logp: list[float], samples: int) -> None:
+    with pytest.raises(ValueError, match="samples"):
+        chance_in_samples(logp, samples)
 
 
 # The rule of three
