@@ -13,7 +13,7 @@ from ..collected import Collected
 from ..findings import Check, Context, Measure, failed, passed, unsure
 from ..statistics.counts import chance_in_samples
 from ..statistics.shapes import Chance, RowName, Shape
-from ..tables import Row, Shown, Table, cell, row_names, p_value, tables_of
+from ..tables import Row, Shown, Table, cell, p_value, row_names, tables_of
 from ._answers import HEADING
 from ._counts import distinct, name_rows
 
