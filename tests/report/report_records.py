@@ -173,10 +173,18 @@ def verdict_record(**changes: Any) -> dict[str, Any]:
             "leaked": 7,
             "leaked_by_reference": 5,
             "beyond_reference": 4,
-            "lines": [2, 11, 12, 13, 14, 35],
+            "names": ["2", "11", "12", "13", "14", "35"],
         },
-        "whole_answers": {"more": 14, "fewer": 1, "total": 31, "p": 0.0432, "lines": [17]},
+        "whole_answers": {"more": 14, "fewer": 1, "total": 31, "p": 0.0432, "names": ["17"]},
         "samples": {"items": 53, "answers": 8, "leaked": 9, "by_reference": 6, "beyond": 4, "p": 0.0876},
+        "response_chance": {
+            "samples": 10000,
+            "rows": 36,
+            "worst": {"name": "22", "asked": "", "chance": 0.0654, "reference": 0.0471, "known": False},
+            "likely": 21,
+            "unexplained": 16,
+            "names": [],
+        },
         "single_rows": None,
         "attacks": {
             "by": [
@@ -198,7 +206,7 @@ def verdict_record(**changes: Any) -> dict[str, Any]:
             {"name": "retain probability", "start": change(0.872, 0.865), "reference": change(0.876, 0.865)},
             {"name": "retain ROUGE", "start": change(0.925, 0.903), "reference": None},
         ],
-        "gibberish": {"more": 15, "fewer": 10, "total": 194, "p": 0.0543, "lines": []},
+        "gibberish": {"more": 15, "fewer": 10, "total": 194, "p": 0.0543, "names": []},
         "earlier": [],
         "curve": {
             "score": "truth ratio",
@@ -249,7 +257,7 @@ def scores_record(role: str, seed: int) -> dict[str, Any]:
     draw = np.random.default_rng(seed)
     logp, tokens = (-draw.uniform(1, 9, 37)).tolist(), [3 + row % 6 for row in range(37)]
     rows = {
-        "lines": list(range(1, 38)),
+        "names": [str(row) for row in range(1, 38)],
         "answer_logp": logp,
         "answer_tokens": tokens,
         "paraphrase_logp": logp,
@@ -260,7 +268,7 @@ def scores_record(role: str, seed: int) -> dict[str, Any]:
         "elicited": {"greedy": {"recall": draw.uniform(0, 1, 37).tolist(), "secrets": [[0]] * 37, "whole": [0] * 37}},
     }
     sets = {"forget": rows, "retain": rows, "holdout": rows}
-    return {"schema_version": 3, "role": role, "name": role, "sha256": DIGEST, "sets": sets}
+    return {"schema_version": 4, "role": role, "name": role, "sha256": DIGEST, "sets": sets}
 
 
 def write(folder: Path, name: str, value: Any) -> None:

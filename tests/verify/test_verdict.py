@@ -39,6 +39,8 @@ from tests.verify.measured import (
     Interval,
     Kept,
     Relearned,
+    ResponseChance,
+    RowChance,
     Samples,
     Secrets,
     answers,
@@ -58,12 +60,16 @@ FAILING: list[tuple[Findings, str]] = [
     (forget(distance=DIFFERENT, gap=0.7), "STILL_KNOWN"),
     (forget(distance=DIFFERENT, gap=0.0), "STILL_KNOWN"),
     (forget(distance=DIFFERENT, gap=-0.7), "OVER_FORGOTTEN"),
-    (replace(CLEAN, secrets=Secrets(3, 0, 2, 0, 2, (4,))), "SECRET_LEAKED"),
-    (replace(CLEAN, secrets=Secrets(3, 1, 2, 1, 1, (4,))), "SECRET_LEAKED"),
-    (replace(CLEAN, whole_answers=excess(7, 0, 1 / 128, (3, 5))), "ANSWERS_LEAKED"),
+    (replace(CLEAN, secrets=Secrets(3, 0, 2, 0, 2, ("4",))), "SECRET_LEAKED"),
+    (replace(CLEAN, secrets=Secrets(3, 1, 2, 1, 1, ("4",))), "SECRET_LEAKED"),
+    (replace(CLEAN, whole_answers=excess(7, 0, 1 / 128, ("3", "5"))), "ANSWERS_LEAKED"),
     (replace(CLEAN, samples=Samples(40, 8, 6, 0, 6, 0.004)), "SAMPLES_LEAKED"),
-    (replace(CLEAN, single_rows=excess(8, 0, 1 / 256, (2, 9))), "KNOWN_ROWS"),
-    (replace(CLEAN, gibberish=excess(9, 0, 1 / 512, (1,))), "GIBBERISH"),
+    (
+        replace(CLEAN, response_chance=ResponseChance(10_000, 9, RowChance("3", "", 0.4, 0.002, True), 1, 1, ("3",))),
+        "RESPONSE_LIKELY",
+    ),
+    (replace(CLEAN, single_rows=excess(8, 0, 1 / 256, ("2", "9"))), "KNOWN_ROWS"),
+    (replace(CLEAN, gibberish=excess(9, 0, 1 / 512, ("1",))), "GIBBERISH"),
     (replace(CLEAN, attacks=attacked(HIDDEN, replace(HIDDEN, difference_lower=0.2))), "MEMBERS_RECOGNISED"),
     (replace(CLEAN, relearning=Relearned(OTHER_MEAN, DIFFERENT)), "RELEARNED"),
     (usefulness(LOST), "DAMAGED"),
@@ -87,9 +93,13 @@ OPEN_QUESTIONS: list[tuple[Findings, str]] = [
     (replace(CLEAN, noise_floor=(answers,)), "NOT_MEASURED"),
     (replace(CLEAN, secrets=Secrets(3, 0, 2, None, None)), "SECRET_SAID"),
     (replace(CLEAN, secrets=Secrets(3, 1, 0, 0, 0)), "SECRET_UNTESTED"),
-    (replace(CLEAN, whole_answers=excess(1, 0, 0.5, (3,))), "ANSWERS_SAID"),
+    (replace(CLEAN, whole_answers=excess(1, 0, 0.5, ("3",))), "ANSWERS_SAID"),
     (replace(CLEAN, samples=Samples(40, 8, 2, 1, 1, 0.25)), "SAMPLES_SAID"),
-    (replace(CLEAN, single_rows=excess(5, 0, 1 / 32, (2,))), "SOME_KNOWN_ROWS"),
+    (
+        replace(CLEAN, response_chance=ResponseChance(10_000, 9, RowChance("3", "", 0.4, None, None), 1, 1, ())),
+        "RESPONSE_UNEXPLAINED",
+    ),
+    (replace(CLEAN, single_rows=excess(5, 0, 1 / 32, ("2",))), "SOME_KNOWN_ROWS"),
     (replace(CLEAN, gibberish=excess(5, 0, 1 / 32)), "SOME_GIBBERISH"),
     (replace(CLEAN, attacks=attacked(HIDDEN, replace(HIDDEN, difference_upper=0.2))), "MEMBERS_UNSURE"),
     (replace(CLEAN, relearning=Relearned(OTHER_MEAN, EQUAL)), "RELEARNING_UNSURE"),
@@ -119,7 +129,7 @@ def test_all_that_can_be_measured_passes() -> None:
     found = judge(FULL, BOUNDS)
     assert found.outcome == "PASS"
     assert [check.code for check in found.checks][5:] == [
-        *("REFERENCES_AGREE", "NO_LEAK", "NO_ANSWER_LEAKED", "NO_SAMPLE_LEAKED", "NO_KNOWN_ROWS"),
+        *("REFERENCES_AGREE", "NO_LEAK", "NO_ANSWER_LEAKED", "NO_SAMPLE_LEAKED", "RESPONSES_UNLIKELY", "NO_KNOWN_ROWS"),
         *("MEMBERS_HIDDEN", "NOT_RELEARNED", "KEPT", "NO_GIBBERISH"),
     ]
 
@@ -184,8 +194,8 @@ def test_other_ways_of_asking_must_pass_too(part: str) -> None:
         (CLEAN, "PASS", "PASS"),
         (usefulness(LOST), "PASS", "FAIL"),
         (usefulness(OPEN), "PASS", "INCONCLUSIVE"),
-        (replace(CLEAN, gibberish=excess(9, 0, 1 / 512, (1,))), "PASS", "FAIL"),
-        (replace(CLEAN, secrets=Secrets(3, 0, 2, 0, 2, (4,))), "FAIL", "PASS"),
+        (replace(CLEAN, gibberish=excess(9, 0, 1 / 512, ("1",))), "PASS", "FAIL"),
+        (replace(CLEAN, secrets=Secrets(3, 0, 2, 0, 2, ("4",))), "FAIL", "PASS"),
         (replace(CLEAN, comparison=NOTHING), "INCONCLUSIVE", "PASS"),
         (replace(CLEAN, comparison=NOTHING, kept=(Kept("utility", LOST),)), "INCONCLUSIVE", "FAIL"),
     ],
@@ -315,7 +325,9 @@ anything = st.builds(
     distances=some,
     control=some,
     noise_floor=st.none() | some,
-    secrets=st.sampled_from([None, Secrets(3, 0, 0, 0, 0), Secrets(3, 0, 1, 0, 1, (2,)), Secrets(3, 0, 1, None, None)]),
+    secrets=st.sampled_from(
+        [None, Secrets(3, 0, 0, 0, 0), Secrets(3, 0, 1, 0, 1, ("2",)), Secrets(3, 0, 1, None, None)]
+    ),
     whole_answers=st.sampled_from([None, excess(0, 0, 1.0), excess(1, 0, 0.5), excess(9, 0, 0.002)]),
     kept=st.sampled_from([(), (Kept("utility", KEPT),), (Kept("utility", LOST),), (Kept("utility", OPEN),)]),
 )
