@@ -218,12 +218,13 @@ def noise_of(request: Scored, unseen: Scored | None, resolution: float = 0.0) ->
     alike = []
     if len(between) and request.subjects is not None:
         alike = [components_of(between, request.subjects, resolution**2 / rows)]
+    noise: Noise | None = None
     if unseen is not None and len(unseen.model) > 1:
         noise = _of_unseen(unseen, alike, resolution)
     elif len(between) and rows > 1:
         noise = _of_references(request, between, alike, resolution)
-    else:
-        noise = _of_own_rows(request, resolution) if len(request.references) else None
+    elif len(request.references):
+        noise = _of_own_rows(request, resolution)
     return noise if noise is not None and noise.variance else None
 
 
@@ -300,9 +301,10 @@ def _contrasts(references: Floats) -> Floats:
 def _residuals(moved: Floats, lead: Floats, weights: Floats) -> Floats:
     """What is left of (n,) differences about the share of the lead that explains most of them, and their mean."""
     squares = float((weights * lead**2).sum())
-    explained = float((weights * lead * moved).sum()) / squares * lead if squares else 0.0
-    residuals: Floats = moved - explained
-    return residuals - residuals.mean()
+    share = float((weights * lead * moved).sum()) / squares if squares else 0.0
+    residuals: Floats = moved - share * lead
+    residuals -= residuals.mean()
+    return residuals
 
 
 def components_of(noise: Floats, subjects: Ints, least: float = 0.0) -> Components | None:
