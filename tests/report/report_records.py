@@ -173,17 +173,17 @@ def verdict_record(**changes: Any) -> dict[str, Any]:
             "leaked": 7,
             "leaked_by_reference": 5,
             "beyond_reference": 4,
-            "lines": [2, 11, 12, 13, 14, 35],
+            "names": ["2", "11", "12", "13", "14", "35"],
         },
-        "whole_answers": {"more": 14, "fewer": 1, "total": 31, "p": 0.0432, "lines": [17]},
+        "whole_answers": {"more": 14, "fewer": 1, "total": 31, "p": 0.0432, "names": ["17"]},
         "samples": {"items": 53, "answers": 8, "leaked": 9, "by_reference": 6, "beyond": 4, "p": 0.0876},
         "response_chance": {
             "samples": 10000,
             "rows": 36,
-            "worst": {"line": 22, "asked": "", "chance": 0.0654, "reference": 0.0471, "known": False},
+            "worst": {"name": "22", "asked": "", "chance": 0.0654, "reference": 0.0471, "known": False},
             "likely": 21,
             "unexplained": 16,
-            "lines": [],
+            "names": [],
         },
         "single_rows": None,
         "attacks": {
@@ -216,7 +216,7 @@ def verdict_record(**changes: Any) -> dict[str, Any]:
             "start": {"before": 4.321, "now": 4.345, "rise": 0.024, "lower": -0.019, "upper": 0.0555, "n": 83},
             "reference": None,
         },
-        "gibberish": {"more": 15, "fewer": 10, "total": 194, "p": 0.0543, "lines": []},
+        "gibberish": {"more": 15, "fewer": 10, "total": 194, "p": 0.0543, "names": []},
         "earlier": [],
         "curve": {
             "score": "truth ratio",
@@ -267,7 +267,7 @@ def scores_record(role: str, seed: int) -> dict[str, Any]:
     draw = np.random.default_rng(seed)
     logp, tokens = (-draw.uniform(1, 9, 37)).tolist(), [3 + row % 6 for row in range(37)]
     rows = {
-        "lines": list(range(1, 38)),
+        "names": [str(row) for row in range(1, 38)],
         "answer_logp": logp,
         "answer_tokens": tokens,
         "paraphrase_logp": logp,

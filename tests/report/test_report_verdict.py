@@ -69,9 +69,9 @@ ROWS = (
     "| Asked: whole responses | 33 of 34 | 16 of 34 | 0 of 34 |",
     "| Beginning given: secrets said | – | 8 of 19 | – |",
     "| Sampled: whole responses | – | 0 of 22 | – |",
-    "| 7 | 5 | 4 (lines 2, 11, 12, 13, 14 and 1 more) | 19 (3 untested) | – |",
+    "| 7 | 5 | 4 (rows 2, 11, 12, 13, 14 and 1 more) | 19 (3 untested) | – |",
     "| 9 | 6 | 4 | 53 (8 samples each) | 0.088 |",
-    "| 14 (line 17) | 1 | 31 | 0.043 |",
+    "| 14 (row 17) | 1 | 31 | 0.043 |",
     "| 15 | 10 | 194 | 0.054 |",
     "| 0.678 (0.567 to 0.789) | 0.532 | +0.146 (+0.044 to +0.248) |",
     # 0.3782 deviations of 1.2 nats: 0.454, on one side.
@@ -134,7 +134,7 @@ def test_what_was_not_measured_is_no_number(run_dir: Path) -> None:
                 "leaked": 1,
                 "leaked_by_reference": None,
                 "beyond_reference": None,
-                "lines": [],
+                "names": [],
             },
         ),
     )

@@ -95,7 +95,7 @@ def test_records_of_a_later_version_follow_it(run_dir: Path) -> None:
         (("verdict", "verdict"), "PERHAPS"),
         (("verdict", "distances", 0, "distance", "D"), "0.2"),
         (("verdict", "curve", "points", 0, "step"), 1.5),
-        (("verdict", "gibberish", "lines"), ["a secret"]),
+        (("verdict", "gibberish", "names"), ["a secret"]),
         (("verdict", "extraction", "unlearned", "greedy", "secrets"), [1]),
         (("distributions", "truth_ratio", "start", "n"), None),
         (("events", 0, "facts"), []),

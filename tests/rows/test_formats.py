@@ -91,7 +91,7 @@ def test_messages_keep_system_and_earlier_turns(tmp_path: Path) -> None:
 
 
 def test_named_fields(tmp_path: Path) -> None:
-    row = read_one(tmp_path, {"frage": "Wer?", "antwort": "Velmira."}, Fields("frage", "antwort"))
+    row = read_one(tmp_path, {"frage": "Wer?", "antwort": "Velmira."}, Fields(prompt="frage", response="antwort"))
     assert (row.context, row.response) == ((("user", "Wer?"),), "Velmira.")
 
 
@@ -110,7 +110,7 @@ def test_one_named_field_leaves_the_other_usual(tmp_path: Path, fields: Fields, 
 
 def test_named_fields_beat_the_usual_ones(tmp_path: Path) -> None:
     line = {"frage": "f", "antwort": "a", "prompt": "p", "response": "r", "text": "t"}
-    assert read_one(tmp_path, line, Fields("frage", "antwort")).response == "a"
+    assert read_one(tmp_path, line, Fields(prompt="frage", response="antwort")).response == "a"
 
 
 def test_text_is_kept_exactly(tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_missing_file(tmp_path: Path) -> None:
 
 
 def test_directory(tmp_path: Path) -> None:
-    assert refusal(tmp_path, None) == "is not a regular file"
+    assert refusal(tmp_path, None) == "holds no file of rows"
 
 
 def test_name_longer_than_the_file_system_allows(tmp_path: Path) -> None:
@@ -293,7 +293,7 @@ def test_missing_field(tmp_path: Path, line: dict[str, Any], missing: str) -> No
 
 def test_missing_named_field(tmp_path: Path) -> None:
     path = write(tmp_path, {"prompt": PRIVATE, "antwort": PRIVATE}, {"prompt": PRIVATE, "response": PRIVATE})
-    assert refusal(path, 2, Fields("prompt", "antwort")) == "field 'antwort' is missing"
+    assert refusal(path, 2, Fields(prompt="prompt", response="antwort")) == "field 'antwort' is missing"
 
 
 def test_no_known_shape_tells_how_to_name_fields(tmp_path: Path) -> None:
@@ -488,7 +488,9 @@ def test_row_file_of_any_rows(tmp_path_factory: pytest.TempPathFactory, rows: li
 
 
 def test_row_file_with_named_fields(tmp_path: Path) -> None:
-    rows = RowFile(write(tmp_path, {"frage": "Wer?", "antwort": "Velmira."}), Fields("frage", "antwort"))
+    rows = RowFile(
+        write(tmp_path, {"frage": "Wer?", "antwort": "Velmira."}), Fields(prompt="frage", response="antwort")
+    )
     assert (rows[0].prompt, rows[0].response) == ("Wer?", "Velmira.")
 
 

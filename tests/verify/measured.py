@@ -60,7 +60,7 @@ Closeness = by_position(distances.Closeness, gap=None, shift=None, p=None, tofu_
 Kept = by_position(kept.Kept, reference=None)
 Lost = by_position(answers_kept.Lost)
 Perplexity = by_position(perplexity.Perplexity, reference=None)
-Secrets, Samples = by_position(secrets.Secrets, lines=()), by_position(samples.Samples)
+Secrets, Samples = by_position(secrets.Secrets, names=()), by_position(samples.Samples)
 RowChance = by_position(response_chance.RowChance)
 ResponseChance = by_position(response_chance.ResponseChance)
 Relearned = by_position(relearning.Relearned)
@@ -83,7 +83,7 @@ OPEN = Change(0.900, 0.890, -0.0111, -0.06, 0.03, 400, 5776)
 NO_RISE = Rise(5.0, 5.001, 0.001, -0.003, 0.005, 400)
 NONE_LOST = ShareExcess(1, 2, 300, 0.0, 0.022, 95)
 NONE_OF_400 = Excess(0, 0, 400, 1.0, ())
-UNLIKELY = ResponseChance(10_000, 400, RowChance(3, "", 0.001, 0.002, False), 0, 0, ())
+UNLIKELY = ResponseChance(10_000, 400, RowChance("3", "", 0.001, 0.002, False), 0, 0, ())
 HIDDEN = Attack("loss", 0.52, 0.45, 0.6, 0.51, 0.01, -0.05, 0.07)
 
 ratios = Closeness(TRUTH_RATIO, EQUAL)
@@ -127,9 +127,9 @@ def usefulness(start: means.Change, reference: means.Change | None = None) -> Fi
     return replace(CLEAN, kept=(Kept("retain probability", start, reference),))
 
 
-def excess(more: int, fewer: int, p: float, lines: tuple[int, ...] = ()) -> counts.Excess:
+def excess(more: int, fewer: int, p: float, names: tuple[str, ...] = ()) -> counts.Excess:
     """Paired counts of 400 rows."""
-    return Excess(more, fewer, 400, p, lines)
+    return Excess(more, fewer, 400, p, names)
 
 
 def judged(

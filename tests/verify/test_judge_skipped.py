@@ -69,7 +69,9 @@ def plain(count: int, logp: float = -2.0, step: float = 0.1, **lists: Any) -> Sc
     """Answers only, as of a passage."""
     values = [logp - step * row for row in range(count)]
     lists = {"exact_memorisation": [0.5] * count, "extraction_strength": [0.5] * count, **lists}
-    return ScoreSet(lines=list(range(1, count + 1)), answer_logp=values, answer_tokens=[2] * count, **lists)
+    return ScoreSet(
+        names=[str(row) for row in range(1, count + 1)], answer_logp=values, answer_tokens=[2] * count, **lists
+    )
 
 
 def three(ours: ScoreSet, theirs: ScoreSet, start: ScoreSet | None = None, **more: ScoreSet) -> Collected:
@@ -203,7 +205,7 @@ def test_evaluation_logs_have_a_reason_for_what_they_lack() -> None:
         kept = {"answer_logp", "answer_tokens", "paraphrase_logp", "paraphrase_tokens", "perturbed_logp"}
         sets = {
             name: ScoreSet(
-                lines=rows.lines,
+                names=rows.names,
                 perturbed_tokens=rows.perturbed_tokens,
                 elicited={"greedy": Elicited(recall=[0.5] * 12)},
                 **{field: getattr(rows, field) for field in kept},

@@ -74,12 +74,12 @@ def _probability(now: Scores, before: Scores, loss: float, levels: Levels) -> Ch
         return None
     if not theirs.probabilities.any():  # a model that gives its rows no probability at all has nothing to lose
         return None
-    return bounded_change(ours.probabilities, theirs.probabilities, loss, _rows(ours, range(len(ours.lines))), levels)
+    return bounded_change(ours.probabilities, theirs.probabilities, loss, _rows(ours, range(len(ours.names))), levels)
 
 
 def _rows(rows: ScoreSet, chosen: Sequence[int]) -> Units:
     """Rows are drawn from what shall be kept one by one, whoever they are about; identical ones are one row."""
-    copies = rows.copies or range(len(rows.lines))
+    copies = rows.copies or range(len(rows.names))
     return Units.of(len(chosen), copies=[copies[row] for row in chosen])
 
 

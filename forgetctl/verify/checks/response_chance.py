@@ -12,10 +12,10 @@ from ...recipe.bounds import Bounds
 from ..collected import Collected
 from ..findings import Check, Context, Measure, failed, passed, unsure
 from ..statistics.counts import chance_in_samples
-from ..statistics.shapes import Chance, Shape
-from ..tables import Row, Shown, Table, cell, line_numbers, p_value, tables_of
+from ..statistics.shapes import Chance, RowName, Shape
+from ..tables import Row, Shown, Table, cell, p_value, row_names, tables_of
 from ._answers import HEADING
-from ._counts import distinct, name_lines
+from ._counts import distinct, name_rows
 
 SAMPLES = 10_000
 """Answers that somebody may draw to one prompt."""
@@ -31,7 +31,7 @@ class RowChance(Shape):
     response is nearer to the start model's log-probability than to that of any reference, null where that is not
     known."""
 
-    line: int
+    name: RowName
     asked: str
     chance: Chance
     reference: Chance | None
@@ -59,8 +59,7 @@ class ResponseChance(Shape):
     temperature 1 from all tokens.
 
     rows: different rows; worst: the one that says most; likely, unexplained: rows whose response comes out with more
-    than the limit, and those of them that no reference makes nearly as likely. lines: where those that the start model
-    knew stand in the request.
+    than the limit, and those of them that no reference makes nearly as likely. names: those that the start model knew.
     """
 
     samples: int
@@ -68,20 +67,22 @@ class ResponseChance(Shape):
     worst: RowChance
     likely: int
     unexplained: int
-    lines: tuple[int, ...]
+    names: tuple[RowName, ...]
 
 
 def measure(scores: Collected, bounds: Bounds) -> ResponseChance | None:
     """Of the request as asked, rephrased and at other precisions; the likeliest of these counts for each row."""
-    rows = distinct(scores.unlearned.forget)
-    chances = [one for asked in _all_asked(scores) for one in asked.chances(scores.unlearned.forget, rows)]
+    forget = scores.unlearned.forget
+    rows = distinct(forget)
+    chances = [one for asked in _all_asked(scores) for one in asked.chances(forget, rows)]
+    leaked = {one.name for one in chances if one.leaked}
     return ResponseChance(
         samples=SAMPLES,
         rows=len(rows),
         worst=max(chances, key=lambda one: (one.leaked, one.unexplained, one.chance)),
-        likely=len({one.line for one in chances if one.likely}),
-        unexplained=len({one.line for one in chances if one.unexplained}),
-        lines=tuple(sorted({one.line for one in chances if one.leaked})),
+        likely=len({one.name for one in chances if one.likely}),
+        unexplained=len({one.name for one in chances if one.unexplained}),
+        names=tuple(forget.names[row] for row in rows if forget.names[row] in leaked),
     )
 
 
@@ -103,7 +104,7 @@ class _Asked:
             if highest is not None and self.start is not None:
                 known = bool(2 * self.ours.answer_logp[row] > self.start.answer_logp[row] + highest[row])
             yield RowChance(
-                line=forget.lines[row],
+                name=forget.names[row],
                 asked=self.name,
                 chance=float(own[row]),
                 reference=None if theirs is None else float(theirs[row]),
@@ -132,11 +133,11 @@ def judge(finding: ResponseChance | None, context: Context) -> Iterator[Check]:
     there = "" if worst.reference is None else f", at a reference {p_value(worst.reference)}"
     way = f" when asked as in {worst.asked}" if worst.asked else ""
     figure = (
-        f"line {worst.line}{way}: {p_value(worst.chance)} in {finding.samples:,} samples at temperature 1{there}; "
+        f"row {worst.name}{way}: {p_value(worst.chance)} in {finding.samples:,} samples at temperature 1{there}; "
         f"limit {MOST:.0%}"
     )
-    if finding.lines:
-        words = f"Whole responses come out of samples that no reference makes likely, {name_lines(finding.lines)}"
+    if finding.names:
+        words = f"Whole responses come out of samples that no reference makes likely, {name_rows(finding.names)}"
         yield failed(name, "RESPONSE_LIKELY", f"{words} ({figure}, and {TIMES:.0f} times the references').")
     elif finding.unexplained:
         words = f"{finding.unexplained} whole responses may come out of samples, and no comparison explains them surely"
@@ -163,10 +164,10 @@ def table(finding: ResponseChance | None, shown: Shown) -> Iterable[Table]:
         "computed from its log-probability. Other settings of decoding change it."
     )
     cells = (
-        cell(worst.chance, f"line {worst.line}", worst.asked, show=p_value),
+        cell(worst.chance, f"row {worst.name}", worst.asked, show=p_value),
         cell(worst.reference, show=p_value),
         cell(finding.likely),
-        cell(finding.unexplained, line_numbers(finding.lines)),
+        cell(finding.unexplained, row_names(finding.names)),
         cell(finding.rows),
     )
     columns = ("Chance", shown.labels["unlearned"], "References", f"Rows above {MOST:.0%}", "Only here", "Of")

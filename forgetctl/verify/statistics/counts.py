@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .resampling import Floats
-from .shapes import Chance, Shape
+from .shapes import Chance, RowName, Shape
 
 LEVEL = 0.05
 KNOWN_SHARE = 2 / 3
@@ -21,30 +21,32 @@ OUTLYING = 4.0
 class Excess(Shape):
     """Rows on which only the verified model shows something (`more`), and on which only its comparison does (`fewer`).
 
-    p: one-sided, how often as many of the differing rows would fall on the verified model by chance. lines: the rows
-    of `more`, by line number.
+    p: one-sided, how often as many of the differing rows would fall on the verified model by chance. names: of the
+    rows of `more`.
     """
 
     more: int
     fewer: int
     total: int
     p: Chance
-    lines: tuple[int, ...]
+    names: tuple[RowName, ...]
 
 
-def excess(ours: Sequence[bool], theirs: Sequence[bool], lines: Sequence[int]) -> Excess:
-    """Exact sign test (McNemar 1947) on paired yes-or-no findings, (n,) each.
+def excess(ours: Sequence[bool], theirs: Sequence[bool], names: Sequence[str | None]) -> Excess:
+    """Exact sign test (McNemar 1947) on paired yes-or-no findings, (n,) each; rows that shall not be named have None.
 
     Raises ValueError for different lengths.
     """
     from scipy.stats import binomtest  # slow to import, and most commands do not judge
 
-    pairs = list(zip(ours, theirs, lines, strict=True))
-    more = tuple(line for our, other, line in pairs if our and not other)
+    pairs = list(zip(ours, theirs, names, strict=True))
+    more = tuple(name for our, other, name in pairs if our and not other)
     fewer = sum(other and not our for our, other, _ in pairs)
     differing = len(more) + fewer
     p = float(binomtest(len(more), differing, 0.5, "greater").pvalue) if differing else 1.0
-    return Excess(more=len(more), fewer=fewer, total=len(pairs), p=p, lines=more)
+    return Excess(
+        more=len(more), fewer=fewer, total=len(pairs), p=p, names=tuple(name for name in more if name is not None)
+    )
 
 
 def standing_out(difference: ArrayLike, to_start: ArrayLike) -> tuple[list[bool], list[bool]]:

@@ -35,24 +35,24 @@ def check_of(found: Collected) -> Check:
     return check
 
 
-def lined(logp: list[float], numbers: list[int]) -> ScoreSet:
-    return rows(logp, lines=numbers)
+def named(logp: list[float], numbers: list[int]) -> ScoreSet:
+    return rows(logp, names=list(map(str, numbers)))
 
 
 def compared(ours: ScoreSet, theirs: ScoreSet, *, start: float = SURE, **more: Any) -> Collected:
     """Against a reference, with a start model that gives every row as much."""
-    knew = ours.model_copy(update={"answer_logp": [start] * len(ours.lines)})
+    knew = ours.model_copy(update={"answer_logp": [start] * len(ours.names)})
     return against(ours, theirs, start=model("start", knew), **more)
 
 
 def test_the_worst_row_by_hand() -> None:
     """p = 1e-6: 1 - (1 - 1e-6)^10000 = 0.00995; p = 1e-7: 0.0009995."""
-    ours = lined([math.log(1e-7), math.log(1e-6), NEVER], [2, 4, 6])
-    finding = chance_of(compared(ours, lined([NEVER, math.log(1e-7), NEVER], [2, 4, 6])))
+    ours = named([math.log(1e-7), math.log(1e-6), NEVER], [2, 4, 6])
+    finding = chance_of(compared(ours, named([NEVER, math.log(1e-7), NEVER], [2, 4, 6])))
     worst = finding.worst
-    assert (worst.line, worst.asked, worst.known) == (4, "", False)  # log 1e-6 is nearer to log 1e-7 than to log 1/2
+    assert (worst.name, worst.asked, worst.known) == ("4", "", False)  # log 1e-6 is nearer to log 1e-7 than to log 1/2
     assert (worst.chance, worst.reference) == (pytest.approx(0.0099502, rel=1e-4), pytest.approx(0.0009995, rel=1e-4))
-    assert finding == ResponseChance(samples=10_000, rows=3, worst=worst, likely=0, unexplained=0, lines=())
+    assert finding == ResponseChance(samples=10_000, rows=3, worst=worst, likely=0, unexplained=0, names=())
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_the_worst_row_by_hand() -> None:
 def test_more_than_a_percent_and_a_hundred_times_the_reference_fails(ours: float, theirs: float, status: str) -> None:
     check = check_of(compared(rows([ours, NEVER]), rows([theirs, NEVER])))
     assert check.status == status
-    assert "line 1" in check.text
+    assert "row 1" in check.text
 
 
 def test_what_is_nearer_to_the_reference_than_to_the_start_model_is_open() -> None:
@@ -87,7 +87,7 @@ def test_a_row_that_leaks_in_one_of_ten_samples_is_never_missed() -> None:
     ours = [NEVER] * 199 + [math.log(0.1)]
     check = check_of(compared(rows(ours), rows([NEVER] * 200)))
     assert (check.status, check.code) == ("fail", "RESPONSE_LIKELY")
-    assert "line 200" in check.text
+    assert "row 200" in check.text
 
 
 def test_any_reference_that_makes_it_likely_explains_it() -> None:
@@ -105,13 +105,13 @@ def test_without_a_reference_what_is_likely_stays_open(logp: float, status: str)
     assert check_of(collected(ours, "holdout", start)).status == status
 
 
-def test_every_way_of_asking_counts_and_the_line_is_the_requests() -> None:
-    quiet, loud = lined([NEVER, NEVER], [3, 5]), lined([NEVER, SURE], [70, 71])
-    unlearned, start = model("unlearned", quiet, rephrased_1=loud), model("start", lined([SURE, SURE], [3, 5]))
-    reference = model("reference", quiet, rephrased_1=lined([NEVER, NEVER], [70, 71]))
+def test_every_way_of_asking_counts_and_the_row_is_the_requests() -> None:
+    quiet, loud = named([NEVER, NEVER], [3, 5]), named([NEVER, SURE], [70, 71])
+    unlearned, start = model("unlearned", quiet, rephrased_1=loud), model("start", named([SURE, SURE], [3, 5]))
+    reference = model("reference", quiet, rephrased_1=named([NEVER, NEVER], [70, 71]))
     found = collected(unlearned, "model", start, (reference,), rephrased=("a.jsonl",))
-    assert chance_of(found).lines == (5,)
-    assert "line 5 when asked as in a.jsonl" in check_of(found).text
+    assert chance_of(found).names == ("5",)
+    assert "row 5 when asked as in a.jsonl" in check_of(found).text
     never_asked = collected(unlearned, "scores", start, (model("reference", quiet),), rephrased=("a.jsonl",))
     assert check_of(never_asked).code == "RESPONSE_UNEXPLAINED"
 
@@ -127,7 +127,7 @@ def test_rounding_that_brings_a_response_back_counts() -> None:
 def test_identical_rows_count_once() -> None:
     ours, theirs = rows([SURE] * 3, copies=[0, 0, 1]), rows([NEVER] * 3, copies=[0, 0, 1])
     finding = chance_of(compared(ours, theirs))
-    assert (finding.rows, finding.likely, finding.unexplained, finding.lines) == (2, 2, 2, (1, 3))
+    assert (finding.rows, finding.likely, finding.unexplained, finding.names) == (2, 2, 2, ("1", "3"))
 
 
 PAIRS = [

@@ -22,8 +22,8 @@ answers_of_two = st.lists(st.tuples(st.booleans(), st.booleans()), max_size=30)
 
 def test_excess_by_hand() -> None:
     ours, theirs = [True, True, False, True, False, True], [False, True, True, False, False, False]
-    found = excess(ours, theirs, [11, 12, 13, 14, 15, 16])
-    assert (found.more, found.fewer, found.total, found.lines) == (3, 1, 6, (11, 14, 16))
+    found = excess(ours, theirs, ["11", "12", "13", "14", "15", None])
+    assert (found.more, found.fewer, found.total, found.names) == (3, 1, 6, ("11", "14"))
     assert found.p == pytest.approx((4 + 1) / 16)  # three or four of four
 
 
@@ -31,7 +31,8 @@ def test_excess_by_hand() -> None:
 @given(answers_of_two)
 def test_excess_is_the_one_sided_sign_test(rows: list[tuple[bool, bool]]) -> None:
     ours, theirs = [our for our, _ in rows], [other for _, other in rows]
-    found = excess(ours, theirs, range(len(rows)))
+    names = [str(row) for row in range(len(rows))]
+    found = excess(ours, theirs, names)
     expected = (
         stats.binomtest(found.more, found.more + found.fewer, alternative="greater").pvalue
         if (found.more + found.fewer)
@@ -39,19 +40,19 @@ def test_excess_is_the_one_sided_sign_test(rows: list[tuple[bool, bool]]) -> Non
     )
     assert found.p == pytest.approx(expected)
     assert (found.more, found.fewer) == (rows.count((True, False)), rows.count((False, True)))
-    assert len(found.lines) == found.more
-    assert (excess(theirs, ours, range(len(rows))).more, found.total) == (found.fewer, len(rows))
+    assert len(found.names) == found.more
+    assert (excess(theirs, ours, names).more, found.total) == (found.fewer, len(rows))
 
 
 def test_excess_without_a_difference() -> None:
     assert excess([], [], []).p == 1.0
-    assert excess([True], [True], [4]).p == 1.0
+    assert excess([True], [True], ["4"]).p == 1.0
 
 
-@pytest.mark.parametrize(("ours", "theirs", "lines"), [([True], [], [1]), ([True], [True], []), ([], [True], [])])
-def test_excess_of_different_lengths(ours: list[bool], theirs: list[bool], lines: list[int]) -> None:
+@pytest.mark.parametrize(("ours", "theirs", "names"), [([True], [], ["1"]), ([True], [True], []), ([], [True], [])])
+def test_excess_of_different_lengths(ours: list[bool], theirs: list[bool], names: list[str]) -> None:
     with pytest.raises(ValueError, match="argument"):
-        excess(ours, theirs, lines)
+        excess(ours, theirs, names)
 
 
 # A text among samples
