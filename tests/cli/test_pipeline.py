@@ -73,7 +73,7 @@ def test_no_request_text_anywhere_in_the_run(finished: Path, world: Path) -> Non
 
 def test_retain_rows_are_scored_that_were_rehearsed_and_that_were_not(finished: Path) -> None:
     pairs = json.loads((finished / "pairs.json").read_text())
-    rehearsed = {position: True for position in pairs["train"]} | {position: False for position in pairs["check"]}
+    rehearsed = dict.fromkeys(pairs["train"], True) | dict.fromkeys(pairs["check"], False)
     for file in (finished / "scores").iterdir():
         retain = json.loads(file.read_text())["sets"]["retain"]
         assert retain["rehearsed"] == [rehearsed[int(name) - 1] for name in retain["names"]]
