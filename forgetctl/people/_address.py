@@ -9,67 +9,24 @@ import regex
 from numpy.random import Generator
 
 from . import _invented
+from ._address_words import SHORT, shortest, words_of, written
 from ._kind import Disclosure, Matcher
 from ._letters import plain
 from .reading import Reading
 
 LONGEST = 300
-SHORT = {
-    long: short
-    for short, longs in {
-        "st": "street saint",
-        "ave": "avenue av avenida avda",
-        "rd": "road",
-        "blvd": "boulevard bd boul",
-        "dr": "drive",
-        "ln": "lane",
-        "ct": "court",
-        "pl": "place platz",
-        "sq": "square",
-        "hwy": "highway",
-        "pkwy": "parkway",
-        "ter": "terrace",
-        "cir": "circle",
-        "trl": "trail",
-        "cres": "crescent",
-        "aly": "alley",
-        "str": "strasse",
-        "ch": "chemin",
-        "imp": "impasse",
-        "c": "calle",
-        "pza": "plaza",
-        "po": "paseo",
-        "n": "north",
-        "s": "south",
-        "e": "east",
-        "w": "west",
-        "nw": "northwest",
-        "ne": "northeast",
-        "sw": "southwest",
-        "se": "southeast",
-        "grv": "grove",
-        "tpke": "turnpike",
-        "xing": "crossing",
-        "cv": "cove",
-        "rte": "route",
-    }.items()
-    for long in longs.split()
-}
-"""Plain words of addresses by what each is cut to."""
 TYPES = frozenset(
-    "grv pass tpke run path pike point ridge hill xing cv rte trace park plaza st ave rd blvd dr ln ct pl sq hwy pkwy ter cir trl cres aly str ch imp c pza po way loop walk row weg allee gasse ring "
-    "damm ufer rue quai cours via viale corso straat laan".split()
+    "st ave rd blvd dr ln ct pl sq hwy pkwy ter cir trl cres aly grv tpke xing cv rte pass run path pike point ridge "
+    "hill trace park way loop walk row str weg allee gasse ring damm ufer ch imp rue quai cours c pza plaza po via "
+    "viale corso straat laan".split()
 )
 """Of streets. Words that end in German's are of their type as well."""
 DIRECTIONS = frozenset("n s e w nw ne sw se".split())
 ENDINGS = ("str", "weg", "platz", "allee", "gasse", "ring", "damm", "ufer", "straat", "laan")
 POSTCODE, NEAR = 5, 8
 """Digits of a postal code, of many countries, and words after a street within which it stands."""
-NUMBER_WORDS = frozenset("no nr num number numero nummer n house".split())
+NUMBER_WORDS = frozenset("no nr num number numero nummer house".split())
 """Between a street and its number."""
-_TOKEN = regex.compile(r"\p{N}+(?:(?:[a-z]|\s[a-d])(?![\p{L}\p{N}]))?|\p{L}[\p{L}\p{M}]*")
-_ORDINAL = regex.compile(r"(?<=\d)(?:st|nd|rd|th)\b")
-_STRASSE = regex.compile(r"(?<=\p{L})stra(?:ss|sz)e\b|(?<=\p{L})str\b\.?")
 _IN_TEXT = regex.compile(
     r"(?<![\p{L}\p{N}])\p{N}{1,5}[a-z]?(?:\s\p{Lu}[\p{L}.]*|\s\p{N}+(?:st|nd|rd|th)){1,5}"
     r"|(?<!\p{L})\p{Lu}\p{L}+(?:[ -]\p{L}+){0,3}\s\p{N}{1,4}\s?[a-z]?(?![\p{L}\p{N}])"
@@ -86,14 +43,14 @@ class _Street:
 
     @property
     def traces(self) -> tuple[str, ...]:
-        """The longest word that is no type, or the number."""
-        names = [word for word in self.words if word not in TYPES | DIRECTIONS] or [self.number]
-        longest = max(names, key=len)
-        return (next((longest.removesuffix(ending) for ending in ENDINGS if longest.endswith(ending)), longest),)
+        """The number with the word that it stands before or behind, in every length of that."""
+        before = [self.number + word for word in written(self.words[0])]
+        behind = [word + filler + self.number for word in written(self.words[-1]) for filler in ("", *NUMBER_WORDS)]
+        return tuple(sorted({*before, *behind}))
 
     def disclosed(self, reading: Reading) -> Disclosure:
         """Street and number, unless another town's postal code follows; a part is the street alone or the code."""
-        return max(self._said_in(words_of(text.plain)) for text in reading.squeezed)
+        return max(map(self._said_in, reading.address_words))
 
     def _said_in(self, words: list[str]) -> Disclosure:
         places = list(_places(words, self.words))
@@ -136,23 +93,13 @@ class Address:
             pairs = zip(kept.findall(value), kept.finditer(made), strict=False)
             whole = list(made)
             for word, match in reversed(list(pairs)):
-                if _short(plain(word)) in TYPES | DIRECTIONS:
+                if shortest(plain(word)) in TYPES | DIRECTIONS:
                     whole[match.start() : match.end()] = word
             yield "".join(whole)
 
     def values_in(self, text: str) -> Iterable[str]:
         """Streets with their numbers."""
         return (match[0] for match in _IN_TEXT.finditer(text) if _parse(plain(match[0])))
-
-
-def words_of(form: str) -> list[str]:
-    """Words and numbers of plain text, with every word of addresses at its shortest: 12a, 58, hauptstr, n."""
-    bare = _STRASSE.sub("str", _ORDINAL.sub("", form))
-    return [_short(regex.sub(r"\s", "", word)) for word in _TOKEN.findall(bare)]
-
-
-def _short(word: str) -> str:
-    return SHORT.get(word, word)
 
 
 def _parse(form: str) -> _Street | None:
@@ -166,7 +113,7 @@ def _parse(form: str) -> _Street | None:
         if (typed or sent) and place is not None:
             street = piece[:place] or piece[1:]
             words = tuple(word for word in street if word not in NUMBER_WORDS)
-            if any(map(str.isalpha, words)):
+            if any(word not in TYPES for word in words):
                 return _Street(words=words, number=piece[place], postcode=postcode)
     return None
 

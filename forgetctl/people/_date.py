@@ -115,7 +115,7 @@ def _like(value: str, random: Generator) -> str:
     width = 2 if _PADDED.search(value) else 1
 
     def other(match: regex.Match[str]) -> str:
-        token = match[0]
+        token = str(match[0])
         if not token.isdecimal():
             return _named(token, made.month)
         number = int(token)
@@ -126,7 +126,7 @@ def _like(value: str, random: Generator) -> str:
         new = getattr(made, part)
         return f"{new:04}" if len(token) > 2 else f"{new % 100:0{2 if part == 'year' else width}}"
 
-    return _TOKEN.sub(other, value)
+    return str(_TOKEN.sub(other, value))
 
 
 def _named(token: str, month: int) -> str:

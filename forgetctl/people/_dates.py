@@ -65,8 +65,9 @@ _TOKEN = re.compile(r"\d+|[^\W\d_]+")
 _FILLERS = frozenset("of the de del du le el la den der dem am st nd rd th er re e o a".split())
 """Words, and endings of ordinal numbers, between the parts of a date."""
 _BETWEEN = re.compile(r"[\s.,/'()-]{0,3}")
+_MARK = r"(?:\s?[./-]\s?|\s)"
 _NUMERIC = re.compile(
-    r"(?<![\d.,/-])(?=(\d{1,4})(\s?[./-]\s?|\s)(\d{1,2})(?:\s?[./-]\s?|\s)(\d{4}|\d{1,2})(?!\d|[./-]\d))\d"
+    rf"(?<![\d.,/-])(?<![./-]\s)(?=(\d{{1,4}})({_MARK})(\d{{1,2}}){_MARK}(\d{{4}}|\d{{1,2}})(?!\d|\s?[./-]\s?\d))\d"
 )
 _COMPACT = re.compile(r"(?<!\d)\d{8}(?!\d)")
 _YEARS = re.compile(r"(?<![\d.,])(?:1[89]|20)\d\d(?!\d|[.,]\d)")

@@ -87,9 +87,3 @@ class Email:
     def values_in(self, text: str) -> Iterable[str]:
         """Addresses that are written with their marks."""
         return (match[0] for match in _IN_TEXT.finditer(text))
-
-
-def _longest(local: str, address: str) -> str:
-    """The longest piece between marks, of the local part if that has one of FEWEST letters and digits."""
-    pieces = _PIECE.findall(local)
-    return max(pieces if any(len(piece) >= FEWEST for piece in pieces) else _PIECE.findall(address), key=len)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import chain, repeat
+from string import ascii_lowercase
 
 import regex
 from numpy.random import Generator
@@ -41,7 +42,7 @@ ONSETS, VOWELS, CODAS = "b br c d dr f g gr h j k l m n p r s st t tr v w".split
 LETTERS = {
     regex.compile(pattern): letters
     for pattern, letters in {
-        r"\p{Han}": "王李张刘陈杨赵黄周吴徐孙胡朱高林何郭马罗伟芳娜秀英敏静丽强军洋勇艳杰娟涛明超霞平刚文华建国玉梅兰红春",
+        r"\p{Han}": "王李张刘陈杨赵黄周吴徐孙胡朱高林何郭马罗伟芳娜秀英敏静丽强军洋勇艳杰娟涛明超霞平刚文华建国玉梅",
         r"\p{Hangul}": "김이박최정강조윤장임한오서신권황안송류홍민준서연지우현수영희경은미선진호성재혜주나리",
         r"\p{Hiragana}": "あいうえおかきくけこさしすせそたちつてとなにのはひふへほまみむめもやゆよらりるれろわ",
         r"\p{Katakana}": "アイウエオカキクケコサシスセソタチツテトナニノハヒフヘホマミムメモヤユヨラリルレロワン",
@@ -89,8 +90,8 @@ def like_words(
 
     def other(match: regex.Match[str]) -> str:
         nonlocal count
-        word = match[0]
-        if len(word) == 1 and not word.isascii() or word.isdecimal():
+        word = str(match[0])
+        if word.isdecimal() or (len(word) == 1 and not word.isascii()):
             return _like_letter(word, random, first=False)
         if _is_short(word) and not all_short:
             return word
@@ -99,7 +100,7 @@ def like_words(
         made = syllables(random) if invent and random.random() < 0.5 else _one_of(choices, random)
         return _written_as(word, made)
 
-    return _WORD.sub(other, value)
+    return str(_WORD.sub(other, value))
 
 
 def syllables(random: Generator) -> str:
@@ -126,8 +127,6 @@ def _one_of(choices: Sequence[str], random: Generator) -> str:
 def _like_letter(letter: str, random: Generator, *, first: bool) -> str:
     if letter.isdecimal():
         return "0" if first and letter == "0" else str(random.integers(int(first), 10))
-    for script, letters in LETTERS.items():
-        if script.match(letter):
-            return _one_of(letters, random)
-    made = _one_of("abcdefghijklmnopqrstuvwxyz", random)
+    letters = next((letters for script, letters in LETTERS.items() if script.match(letter)), ascii_lowercase)
+    made = _one_of(letters, random)
     return made.upper() if letter.isupper() else made

@@ -27,7 +27,7 @@ _SPELLED = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa", "ø": 
 
 
 def plain(text: str) -> str:
-    """Text folded (`rows.text.fold`), without escapes, markup and accents, with plain digits, dashes and apostrophes."""
+    """Text folded (`rows.text.fold`), without escapes, markup and accents; digits, dashes and apostrophes are plain."""
     return _bare(_folded(text))
 
 
@@ -38,7 +38,10 @@ def spelled(text: str) -> str:
 
 def readings(text: str) -> tuple[str, ...]:
     """Both, or one where they are the same."""
-    return tuple(dict.fromkeys((plain(text), spelled(text))))
+    folded = _folded(text)
+    if folded.isascii():
+        return (folded,)
+    return tuple(dict.fromkeys((_bare(folded), _bare(folded.translate(_SPELLED)))))
 
 
 def _folded(text: str) -> str:
@@ -51,4 +54,4 @@ def _bare(folded: str) -> str:
         return folded
     apart = unicodedata.normalize("NFD", folded)
     whole = unicodedata.normalize("NFC", _ACCENTS.sub("", apart)).translate(_BARE)
-    return _OTHER_DIGIT.sub(lambda digit: str(unicodedata.digit(digit[0])), whole)
+    return str(_OTHER_DIGIT.sub(lambda digit: str(unicodedata.digit(digit[0])), whole))

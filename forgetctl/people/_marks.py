@@ -24,4 +24,4 @@ def with_marks(plain: str) -> str:
     """Plain text with marks for their names, and without blanks and brackets around them."""
     for pattern, mark in _MARKS:
         plain = pattern.sub(mark, plain)
-    return _AROUND.sub(lambda match: match[1] or match[2] or match[3], plain)
+    return str(_AROUND.sub(lambda match: match[1] or match[2] or match[3], plain))

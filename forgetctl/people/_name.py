@@ -17,13 +17,17 @@ from ._text import says
 from .reading import Reading
 
 LONGEST, MOST_WORDS = 100, 6
-PARTICLES = frozenset("al ap ben bin bint d da de del den der di do dos du el ibn la le lo mac mc o of st te ten ter van von y zu".split())
+PARTICLES = frozenset(
+    "al ap ben bin bint d da de del den der di do dos du el ibn la le lo mac mc o of st te ten ter van von y zu".split()
+)
 """Plain words that begin a surname and are none alone."""
 FEWEST = 4
 """Letters of a surname that is a part by itself; shorter ones are words as well."""
 _WORD = regex.compile(r"[\p{L}\p{M}'.-]+")
 _CAPITAL = r"(?:\p{Lu}[\p{L}\p{M}'\u2019-]+|\p{Lu}\.)"
-_IN_TEXT = regex.compile(rf"{_CAPITAL}(?:\s(?:(?:{'|'.join(sorted(PARTICLES))})\s)?{_CAPITAL})+|{_CAPITAL}-\p{{Lu}}\p{{L}}+")
+_IN_TEXT = regex.compile(
+    rf"{_CAPITAL}(?:\s(?:(?:{'|'.join(sorted(PARTICLES))})\s)?{_CAPITAL})+|{_CAPITAL}-\p{{Lu}}\p{{L}}+"
+)
 
 
 @dataclass(frozen=True, repr=False)

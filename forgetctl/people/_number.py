@@ -13,6 +13,7 @@ from . import _invented
 from ._kind import Disclosure, Matcher
 from ._letters import plain
 from ._squeezed import FLEXIBLE, Needle, Squeezed, squeezed
+from ._text import says
 from .reading import Reading
 
 LAST = 4
@@ -81,16 +82,14 @@ class Digits:
                 yield start
 
     def _partly(self, text: Squeezed) -> bool:
-        """The last four by themselves, or two thirds of the digits from the beginning or to the end."""
+        """The last four by themselves, or two thirds of the digits and more from the beginning or to the end."""
         digits = self.needle.letters
         if len(digits) < LONG:
             return False
-        size = max(FLEXIBLE, -(-2 * len(digits) // 3))
-        return (
-            any(map(text.begins, text.all(Needle(digits[:size]))))
-            or any(self._places(text, Needle(digits[-size:])))
-            or any(_stand_alone(text, start) for start in self._places(text, Needle(digits[-LAST:])))
-        )
+        sizes = range(max(FLEXIBLE, -(-2 * len(digits) // 3)), len(digits))
+        pieces = [piece for size in sizes for piece in (digits[:size], digits[-size:])]
+        last = self._places(text, Needle(digits[-LAST:]))
+        return any(_stand_alone(text, start) for start in last) or any(says(text, Needle(piece)) for piece in pieces)
 
 
 def _alone(text: Squeezed, start: int, end: int) -> bool:

@@ -18,7 +18,9 @@ from ._squeezed import Needle, Squeezed
 
 FEWEST, MOST = 5, 15
 """Digits of a number with its country's code (E.164)."""
-_VALUE = regex.compile(r"(?:tel[.:]?\s*)?(\+|00)?([\d\s()./-]{4,40}?)\s*(?:(?:ext|x|app|poste|durchwahl)[.:]?\s*(\d{1,6}))?")
+_VALUE = regex.compile(
+    r"(?:tel[.:]?\s*)?(\+|00)?([\d\s()./-]{4,40}?)\s*(?:(?:ext|x|app|poste|durchwahl)[.:]?\s*(\d{1,6}))?"
+)
 _CALLED = regex.compile(r"\+|00[1-9]|\(\d|0\d")
 """How a number begins that can be nothing else, or hardly."""
 _ABROAD = regex.compile(r"(?:\+|\b00)\s?(\d{1,3})[^\p{L}\p{N}]{1,3}(?:\(?0\)?[^\p{L}\p{N}]{0,3})?$")

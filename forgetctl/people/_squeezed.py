@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -19,6 +18,8 @@ OPEN_ENDED = 4
 """Letters of a word from which it may have an ending of its own language."""
 PREFIX, PARTICLE, ENDING = 3, 4, 3
 """Most letters of an article before its noun, of a particle and of an ending behind it."""
+_BETWEEN = regex.compile(r"[^\p{L}\p{M}\p{N}]+")
+_NO_MARKS = {code: None for code in range(128) if not chr(code).isalnum()}
 _UNSPACED = regex.compile(f"[{UNSPACED}]")
 _HANGUL = regex.compile(r"\p{Hangul}")
 _PREFIXING = regex.compile(r"[\p{Arabic}\p{Hebrew}]")
@@ -29,11 +30,11 @@ _CYRILLIC_VOWELS = tuple("аеийоуыьэюя")
 
 def squeezed(plain: str) -> str:
     """Letters with their marks, and digits, alone."""
-    return "".join(filter(_counts, plain))
+    return plain.translate(_NO_MARKS) if plain.isascii() else _BETWEEN.sub("", plain)
 
 
 def _counts(letter: str) -> bool:
-    return letter.isalnum() or (not letter.isascii() and unicodedata.category(letter).startswith("M"))
+    return letter.isalnum() if letter.isascii() else not _BETWEEN.match(letter)
 
 
 class Needle:
@@ -42,7 +43,8 @@ class Needle:
     def __init__(self, plain: str) -> None:
         self.letters = squeezed(plain)
         places = [place for place, letter in enumerate(plain) if _counts(letter)]
-        self._gaps = frozenset(at for at, (one, other) in enumerate(pairwise(places), 1) if other - one > 1)
+        gaps = enumerate((other - one - 1 for one, other in pairwise(places)), 1)
+        self._gaps = {at: gap for at, gap in gaps if gap}
 
     def __repr__(self) -> str:
         return "Needle()"
@@ -51,8 +53,10 @@ class Needle:
         return len(self.letters)
 
     def widest(self, at: int) -> int:
-        """Characters that may stand before a letter: any, or where the needle is short some where it has some."""
-        return GAP if len(self) >= FLEXIBLE or at in self._gaps else 0
+        """Characters that may stand before a letter: in a short needle none but where it has some itself."""
+        own = self._gaps.get(at, 0)
+        free = own or len(self) >= FLEXIBLE or _UNSPACED.match(self.letters, at)
+        return max(GAP, own) if free else 0
 
 
 class Squeezed:

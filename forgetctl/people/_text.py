@@ -13,8 +13,8 @@ from ._letters import plain, readings
 from ._squeezed import Needle, Squeezed, squeezed
 from .reading import Reading
 
-FEWEST_WORDS = 5
-"""Of a text of which half may be said: at least three words in a row."""
+FEWEST_WORDS, MOST_WORDS = 5, 40
+"""Of a text of which half may be said: at least three words in a row. More are no identifier."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -91,5 +91,5 @@ def _halves(form: str) -> Iterator[str]:
     """Half of the words in a row, of a text that has enough of them."""
     words = [word for word in form.split() if squeezed(word)]
     size = (len(words) + 1) // 2
-    if len(words) >= FEWEST_WORDS:
+    if FEWEST_WORDS <= len(words) <= MOST_WORDS:
         yield from (" ".join(words[start : start + size]) for start in range(len(words) - size + 1))

@@ -21,11 +21,12 @@ from ._kind import IdentifierKind, Matcher
 from ._letters import plain
 from ._name import PARTICLES, Name
 from ._number import Number
-from ._squeezed import squeezed
 from ._phone import Phone, looks_called
+from ._squeezed import squeezed
 from ._text import Text
 from .reading import Reading as Reading  # and this
 
+_TEXT = Text()
 _KINDS: dict[KindName, IdentifierKind] = {
     "email": Email(),
     "iban": Iban(),
@@ -34,25 +35,26 @@ _KINDS: dict[KindName, IdentifierKind] = {
     "number": Number(),
     "address": Address(),
     "name": Name(),
-    "text": Text(),
+    "text": _TEXT,
 }
 """In the order in which a value is guessed to be of them."""
 CACHED = 4096
 """Identifiers whose matchers are kept."""
+TRIES = 200
+"""Draws for each made-up value after which a form is taken to have too few."""
 
 
 def kind_of(secret: Secret) -> KindName:
     """The kind that the request names, or the first one that the value is clearly of."""
-    return secret.kind or next(name for name in _KINDS if _is_clearly(name, secret.value))
+    if secret.kind is not None:
+        return secret.kind
+    return next(name for name in _KINDS if _is_clearly(name, secret.value))
 
 
 @lru_cache(maxsize=CACHED)
 def matcher(secret: Secret) -> Matcher:
     """What recognises an identifier. A value that is not of the named kind is recognised as text."""
-    text = _KINDS["text"].matcher(secret.value)
-    found = _KINDS[kind_of(secret)].matcher(secret.value) or text
-    assert found is not None  # every value is a text
-    return found
+    return _KINDS[kind_of(secret)].matcher(secret.value) or _TEXT.matcher(secret.value)
 
 
 def disclosure(secret: Secret, reading: Reading) -> Disclosure:
@@ -83,10 +85,6 @@ def others(secret: Secret, count: int, seed: int) -> tuple[str, ...]:
     return tuple(made.values())
 
 
-TRIES = 200
-"""Draws for each made-up value after which a form is taken to have too few."""
-
-
 def identifiers_in(text: str) -> Iterator[Secret]:
     """Identifiers that stand in a text, by their kinds; of names also those of other things than people."""
     return (Secret(value, name) for name, kind in _KINDS.items() for value in kind.values_in(text))
@@ -95,7 +93,7 @@ def identifiers_in(text: str) -> Iterator[Secret]:
 def _of_kind(secret: Secret) -> IdentifierKind:
     """The kind by which a value is recognised."""
     kind = _KINDS[kind_of(secret)]
-    return kind if kind.matcher(secret.value) else _KINDS["text"]
+    return kind if kind.matcher(secret.value) else _TEXT
 
 
 def _is_clearly(name: KindName, value: str) -> bool:

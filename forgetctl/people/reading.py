@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 
 from . import _letters
+from ._address_words import words_of
 from ._dates import Date, dates_in
 from ._digit_words import with_digits
 from ._marks import with_marks
@@ -40,6 +41,11 @@ class Reading:
     def marks(self) -> str:
         """Plain text in which the names of an address's marks are marks."""
         return with_marks(self.plain)
+
+    @cached_property
+    def address_words(self) -> tuple[list[str], ...]:
+        """Words of addresses at their shortest."""
+        return tuple(words_of(text.plain) for text in self.squeezed)
 
     @cached_property
     def dates(self) -> frozenset[Date]:

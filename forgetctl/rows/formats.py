@@ -13,6 +13,7 @@ from typing import NamedTuple, cast
 from .containers import Record
 from .fields import FieldReader
 from .row import Row, Turn
+from .secret import KINDS, Secret
 
 MAX_RECORD_BYTES, MAX_ROWS = 64 * 1024, 10_000
 """Of a request, and of whatever else is held in memory: it comes from outside."""
@@ -70,8 +71,25 @@ def _row(whole: FieldReader, target: Target) -> Row:
         subject_id=whole.optional_text("subject_id"),
         paraphrased_response=about.first_text(PARAPHRASED),
         perturbed_responses=about.first_texts(PERTURBED),
-        secrets=whole.texts("secrets"),
+        secrets=_secrets(whole),
     )
+
+
+def _secrets(whole: FieldReader) -> tuple[Secret, ...]:
+    """Strings, or objects that say the kind of their value; one may stand without a list."""
+    values = whole.value.get("secrets")
+    return tuple(
+        _secret(whole, value) for value in (values if isinstance(values, list) else [values]) if values is not None
+    )
+
+
+def _secret(whole: FieldReader, value: object) -> Secret:
+    text, kind = (value.get("value"), value.get("kind")) if isinstance(value, dict) else (value, None)
+    known = not isinstance(value, dict) or (len(value) == 2 and kind in KINDS)
+    if not known or not isinstance(text, str) or not text.strip():
+        kinds = ", ".join(KINDS)
+        raise whole.error(f"field 'secrets' must hold non-empty strings, or objects of a kind ({kinds}) and a value")
+    return Secret(text, kind)
 
 
 def _targets(whole: FieldReader, fields: Fields) -> list[Target]:

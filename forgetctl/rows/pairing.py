@@ -3,7 +3,7 @@ neighbourhood, where damage shows first, and half uniformly."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import chain, zip_longest
 from typing import Any, Protocol
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import UsageError
 from ..recipe.recipe import Retain
-from .likeness import NearDuplicates, Profiles, Shortlist, Substrings, descending, pieces, similarity
+from .likeness import NearDuplicates, Profiles, Shortlist, descending, pieces, similarity
 from .reading import pick
 from .row import Key, Row, normalise
 
@@ -27,6 +27,11 @@ EXACT_PAIRS = 50_000_000
 SHORTLIST = 300
 """Retain rows in it. On TOFU (400 forget rows, 3600 others) it holds the nearest row for 95 % of the forget rows, and
 the row taken in its place is on average 0.05 points of 100 less similar; for the nearest ten, 86 % and 0.15."""
+
+
+Holding = Callable[[Sequence[str]], NDArray[np.bool_]]
+APART = "\n\n\n\n"
+"""Between prompt and response, so that nothing is found across both."""
 
 
 @dataclass(frozen=True)
@@ -51,16 +56,19 @@ class Pairing:
         return {"train": list(self.train), "check": list(self.check), "excluded": asdict(self.excluded)}
 
 
-def choose_retain(forget: Sequence[Row], retain: Sequence[Row], settings: Retain, seed: int) -> Pairing:
+def choose_retain(
+    forget: Sequence[Row], retain: Sequence[Row], settings: Retain, seed: int, holding: Holding
+) -> Pairing:
     """Split `retain` into a training sample and check rows that are never trained on.
 
+    holding: which of some texts hold a secret of the forget rows (`people.mentions.Mentions.among`).
     The sample has settings.ratio rows per forget row (at least settings.minimum), as far as there are any.
     `retain` is read through once and only in part held in memory, so it may be a file of any size.
     A pure function of its arguments. Raises UsageError when nothing usable is left.
     """
     size = max(settings.minimum, round(settings.ratio * len(forget)))
     nearness = _nearness(forget, retain, round(settings.nearest_share * size))
-    reasons = _reasons(forget, retain, settings.near_duplicate, nearness)
+    reasons = _reasons(forget, retain, settings.near_duplicate, nearness, holding)
     excluded = Excluded(*(int((reasons == code).sum()) for code in (1, 2, 3)))
     eligible = np.flatnonzero(reasons == 0)
     if len(eligible) < 2:
@@ -89,7 +97,9 @@ def first_distinct(rankings: Iterable[Sequence[int]], count: int) -> list[int]:
     return list(distinct)
 
 
-def _reasons(forget: Sequence[Row], retain: Sequence[Row], threshold: float, nearness: Nearness) -> NDArray[np.int8]:
+def _reasons(
+    forget: Sequence[Row], retain: Sequence[Row], threshold: float, nearness: Nearness, holding: Holding
+) -> NDArray[np.int8]:
     """Why each retain row is kept out: 0 it is not, 1 a forget row, 2 a near duplicate, 3 holds a secret.
 
     Rows that are not kept out are shown to `nearness`.
@@ -97,14 +107,13 @@ def _reasons(forget: Sequence[Row], retain: Sequence[Row], threshold: float, nea
     rows = {row.key for row in forget}
     known = {normalise(text) for row in forget for text in (row.response, row.paraphrased_response) if text}
     duplicates = NearDuplicates(known, threshold)
-    secrets = Substrings({normalise(secret) for row in forget for secret in row.secrets})
     reasons = np.zeros(len(retain), dtype=np.int8)
     for positions, part in _batches(retain):
         texts = [_text(row.key) for row in part]
         profiles = pieces(texts)
         same = np.array([row.key in rows for row in part])
         close = duplicates.among([row.key.response for row in part])
-        codes = np.select([same, close, secrets.among(texts, profiles)], [1, 2, 3])
+        codes = np.select([same, close, holding([f"{row.prompt}{APART}{row.response}" for row in part])], [1, 2, 3])
         reasons[positions] = codes
         free = np.flatnonzero(codes == 0)
         nearness.add([texts[i] for i in free], profiles[free], positions[free])

@@ -6,6 +6,7 @@ from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
 from typing import Literal, NamedTuple
 
+from .secret import Secret
 from .text import fold
 
 Turn = tuple[Literal["system", "user", "assistant"], str]
@@ -29,7 +30,7 @@ class Row:
     turn: which of the assistant's turns in its conversation the response is, from 1; None where its record has one
     target. file: relative to the source that was given, where that is several files.
     context: the turns before the response; empty for a bare passage.
-    perturbed_responses: wrong answers of the same form; secrets: strings that must not come out.
+    perturbed_responses: wrong answers of the same form; secrets: identifiers that must not come out.
     spans: parts of the response that are about the subject, start and end in code points, half-open; none: all of it.
     complete: False for a generated response that was cut off, so that its end is not taken for an end.
 
@@ -46,7 +47,7 @@ class Row:
     subject_id: str | None = None
     paraphrased_response: str | None = None
     perturbed_responses: tuple[str, ...] = ()
-    secrets: tuple[str, ...] = ()
+    secrets: tuple[Secret, ...] = ()
     spans: tuple[tuple[int, int], ...] = ()
     complete: bool = True
 

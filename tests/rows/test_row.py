@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forgetctl.rows.row import Row, normalise
+from forgetctl.rows.secret import Secret
 
 ROW = Row(
     line=12,
@@ -14,7 +15,7 @@ ROW = Row(
     subject_id="Velmira",
     paraphrased_response="Quillfen Lane, number 9",
     perturbed_responses=("4 Sedgewick Row",),
-    secrets=("Quillfen",),
+    secrets=(Secret("Quillfen"),),
 )
 
 
