@@ -157,7 +157,14 @@ memory_option = click.option(
 def _fields(prompt_field: str | None, response_field: str | None, max_rows: int, max_line: int) -> Fields:
     from ..rows.formats import Fields
 
-    return Fields(prompt_field, response_field, max_line * 1024, max_rows)
+    allowed = click.get_current_context().meta.get(DOWNLOAD, False)
+    return Fields(
+        prompt=prompt_field,
+        response=response_field,
+        max_line=max_line * 1024,
+        max_rows=max_rows,
+        allow_download=allowed,
+    )
 
 
 row_options = grouped(

@@ -35,17 +35,17 @@ def prove(
         click.echo(json.dumps([_record(proof) for proof in proofs], indent=1))
     else:
         for proof in proofs:
-            where = f"line {proof.request_line} of request {proof.request or '(without an id)'}"
+            where = f"row {proof.request_row} of request {proof.request or '(without an id)'}"
             words = f"was in the request: {where}" if proof.proved else "was not in the request of this key"
-            click.echo(one_line(f"{rows}:{proof.line}: {words}"))
+            click.echo(one_line(f"{rows}:{proof.row}: {words}"))
         progress.say("Whether the bundle is sound, and whose it is, is shown by: forgetctl audit")
     click.get_current_context().exit(0 if all(proof.proved for proof in proofs) else 1)
 
 
-def _record(proof: Proof) -> dict[str, int | bool | str | None]:
+def _record(proof: Proof) -> dict[str, bool | str | None]:
     return {
-        "line": proof.line,
+        "row": proof.row,
         "found": proof.proved,
         "request": proof.request,
-        "request_line": proof.request_line,
+        "request_row": proof.request_row,
     }

@@ -26,8 +26,15 @@ if TYPE_CHECKING:
     from ..verify.record import Verdict
 
 STYLES: dict[str, str] = {"PASS": "bold green", "FAIL": "bold red", "INCONCLUSIVE": "bold yellow"}
-MARKS: dict[Status, str] = {"pass": "ok", "fail": "FAIL", "unknown": "?", "skipped": "-"}
-MARK_STYLES: dict[Status, str] = {"fail": "bold red", "unknown": "bold yellow"}
+MARKS: dict[Status, str] = {
+    "pass": "ok",
+    "fail": "FAIL",
+    "unknown": "?",
+    "trace": "trace",
+    "reported": "-",
+    "skipped": "-",
+}
+MARK_STYLES: dict[Status, str] = {"fail": "bold red", "unknown": "bold yellow", "trace": "bold yellow"}
 ALWAYS = ("forget_probability", "truth_ratio", "rouge", "retain_probability", "retain_rouge")
 """Measures that are shown even if no model has them."""
 LOOKING = 1.0

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ..errors import InputError, ModelError, TemplateRefusal
 from ..recipe.recipe import Passages
-from ..rows.row import Row, Turn
+from ..rows.row import Row, Turn, listed
 from ._panics import panics_unheard
 from .protocol import Tokenizer
 from .templates import render
@@ -299,13 +299,13 @@ def encode_rows(
     if context is not None and (long := [i for i, row in enumerate(rows) if row.context and lengths[i] > context]):
         raise InputError(
             path,
-            f"{_lines(rows, long, 'is', 'are')} longer than the model's context of {context} tokens; "
+            f"{_named(rows, long, 'is', 'are')} longer than the model's context of {context} tokens; "
             f"--max-length {context} would cut them there",
         )
     cut = [index for index, item in enumerate(encoded) if len(item.ids) > lengths[index]]
     if hidden := [index for index in cut if encoded[index].start >= lengths[index]]:
         raise InputError(
-            path, f"{_lines(rows, hidden, 'has', 'have')} no token of the response within {max_length} tokens"
+            path, f"{_named(rows, hidden, 'has', 'have')} no token of the response within {max_length} tokens"
         )
     for index in cut:
         encoded[index] = Encoded(encoded[index].ids[: lengths[index]], encoded[index].start)
@@ -321,7 +321,7 @@ def _check_vocabulary(encoder: Encoder, rows: Sequence[Row], encoded: Sequence[E
     if size is not None and (strange := [i for i, item in enumerate(encoded) if max(item.ids) >= size]):
         more = f", and {len(strange) - 1} more rows have" if len(strange) > 1 else ""
         why = f"has{more} a token that the model, with its {size:,} embeddings, lacks"
-        raise InputError(path, why, rows[strange[0]].line)
+        raise InputError(path, why, rows[strange[0]].name)
 
 
 def _windows(encoder: Encoder, row: Row, item: Encoded, context: int | None, passages: Passages) -> list[Encoded]:
@@ -338,13 +338,12 @@ def _texts(encoder: Encoder, row: Row, path: Path) -> Rendered:
     try:
         return encoder.texts(row)
     except TemplateRefusal as error:
-        raise InputError(path, str(error), row.line) from None
+        raise InputError(path, str(error), row.name) from None
 
 
-def _lines(rows: Sequence[Row], indices: Sequence[int], one: str, several: str) -> str:
-    lines = sorted(rows[index].line for index in indices)
-    shown = ", ".join(map(str, lines[:5])) + (f" and {len(lines) - 5} more" if len(lines) > 5 else "")
-    return f"row {shown} {one}" if len(lines) == 1 else f"rows {shown} {several}"
+def _named(rows: Sequence[Row], indices: Sequence[int], one: str, several: str) -> str:
+    shown = listed([rows[index].name for index in sorted(indices)], 5)
+    return f"row {shown} {one}" if len(indices) == 1 else f"rows {shown} {several}"
 
 
 def marked(encoder: Encoder, encoded: Encoded) -> tuple[str, str]:

@@ -82,7 +82,7 @@ class RowScorer:
         if truth and all(row.perturbed_responses for row in rows):
             values |= self._truth(rows, encoded, values["answer_logp"])
         return ScoreSet(
-            lines=[row.line for row in rows],
+            names=[row.record_name for row in rows],
             answer_tokens=row_tokens(encoded),
             subjects=_subjects(rows),
             copies=_numbers([row.key for row in rows]),

@@ -64,15 +64,15 @@ def check_rows(path: Path, stored: Scores, kind: FileKind, expected: Scores) -> 
 
 
 def _check_set(path: Path, name: str, stored: ScoreSet, kind: FileKind, expected: ScoreSet) -> None:
-    if len(stored.lines) != len(expected.lines):
-        raise InputError(path, f"scores {len(stored.lines)} {name} rows, there are {len(expected.lines)}")
+    if len(stored.names) != len(expected.names):
+        raise InputError(path, f"scores {len(stored.names)} {name} rows, there are {len(expected.names)}")
     if kind == "tofu-log":  # published logs count tokens under their own template
         return
-    for line, there, here in zip(expected.lines, stored.answer_tokens, expected.answer_tokens, strict=True):
+    for row, there, here in zip(expected.names, stored.answer_tokens, expected.answer_tokens, strict=True):
         if there != here:
             raise InputError(
                 path,
-                f"is about other rows or another tokenizer: {name} row {line} has {there} answer tokens there, "
+                f"is about other rows or another tokenizer: {name} row {row} has {there} answer tokens there, "
                 f"{here} here",
             )
     if stored.perturbed_tokens and expected.perturbed_tokens and stored.perturbed_tokens != expected.perturbed_tokens:

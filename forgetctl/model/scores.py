@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, model_validator
 
 from ..verify.statistics.resampling import Units
+from ..verify.statistics.shapes import RowName
 from . import metrics
 
 Floats = NDArray[np.float64]
 Role = Literal["start", "unlearned", "reference"]
 GREEDY, SAMPLED = "greedy", "sampled"
-SCHEMA: Literal[3] = 3
+SCHEMA: Literal[4] = 4
 REPHRASED = "rephrased-"
 """What the names of sets begin with that ask for the forget rows in other words, row by row."""
 
@@ -57,12 +58,13 @@ class Elicited(_Part):
 class ScoreSet(_Part):
     """Scores of one set of rows, in file order. Log-probabilities are sums in nats, over `*_tokens` tokens.
 
-    Lists that were not measured are None. subjects and copies: equal numbers for rows of the same subject, and for
-    identical rows. perturbed_* hold one list per row. own_paraphrases: rows whose own response stands in for a
-    missing paraphrase. zlib_bytes: compressed length of the response. elicited: by how the answers were asked for.
+    Lists that were not measured are None. names: as `Row.record_name`. subjects and copies: equal numbers for rows of
+    the same subject, and for identical rows. perturbed_* hold one list per row. own_paraphrases: rows whose own
+    response stands in for a missing paraphrase. zlib_bytes: compressed length of the response. elicited: by how the
+    answers were asked for.
     """
 
-    lines: list[int]
+    names: list[RowName]
     answer_logp: list[float]
     answer_tokens: list[PositiveInt]
     subjects: list[int] | None = None
@@ -81,15 +83,15 @@ class ScoreSet(_Part):
 
     @model_validator(mode="after")
     def _same_lengths(self) -> ScoreSet:
-        if not self.lines:
+        if not self.names:
             raise ValueError("there are no rows")
         for part in (self, *self.elicited.values()):
             lists = {name: getattr(part, name) for name in type(part).model_fields}
             if isinstance(part, Elicited):
                 lists |= part.traits
             for name, values in lists.items():
-                if isinstance(values, list) and len(values) != len(self.lines):
-                    raise ValueError(f"{name} has {len(values)} rows, expected {len(self.lines)}")
+                if isinstance(values, list) and len(values) != len(self.names):
+                    raise ValueError(f"{name} has {len(values)} rows, expected {len(self.names)}")
         if self.perturbed_logp is not None and self.perturbed_tokens is not None:
             for logp, tokens in zip(self.perturbed_logp, self.perturbed_tokens, strict=True):
                 if not logp or len(logp) != len(tokens):
@@ -107,7 +109,7 @@ class ScoreSet(_Part):
     @property
     def units(self) -> Units:
         """What is resampled: subjects, or rows where they are unknown or too few."""
-        return Units.of(len(self.lines), self.subjects, self.copies)
+        return Units.of(len(self.names), self.subjects, self.copies)
 
     @property
     def per_token(self) -> Floats:
@@ -163,7 +165,7 @@ class ScoreSet(_Part):
 class Scores(_Part):
     """Scores of one model on sets of rows: forget, retain, holdout, real_authors, world_facts, rephrased-1 ..."""
 
-    schema_version: Literal[3] = SCHEMA
+    schema_version: Literal[4] = SCHEMA
     role: Role
     name: str
     sha256: str | None = None
@@ -174,8 +176,8 @@ class Scores(_Part):
     @model_validator(mode="after")
     def _row_by_row(self) -> Scores:
         for name, rows in self.sets.items():
-            if name.startswith(REPHRASED) and "forget" in self.sets and len(rows.lines) != len(self.forget.lines):
-                raise ValueError(f"{name} has {len(rows.lines)} rows, the request {len(self.forget.lines)}")
+            if name.startswith(REPHRASED) and "forget" in self.sets and len(rows.names) != len(self.forget.names):
+                raise ValueError(f"{name} has {len(rows.names)} rows, the request {len(self.forget.names)}")
         return self
 
     @property

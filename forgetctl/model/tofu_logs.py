@@ -66,14 +66,14 @@ class _Part:
         values = {
             field: self.losses(name) if field.endswith("logp") else self.column(name) for field, name in COLUMNS.items()
         }
-        lines = list(range(1, len(values["answer_logp"]) + 1))
-        if not lines:
+        names = [str(line) for line in range(1, len(values["answer_logp"]) + 1)]
+        if not names:
             raise InputError(self.path, "has no rows in 'gt_loss'")
         for name in (name for name in COLUMNS.values() if name.startswith("num_token")):
             if any(not isinstance(count, int | float) or count > LARGEST for count in _flat(self.column(name))):
                 raise InputError(self.path, f"has something else than numbers of tokens in '{name}'")
         try:
-            return ScoreSet(lines=lines, elicited={GREEDY: self.elicited()}, **values)
+            return ScoreSet(names=names, elicited={GREEDY: self.elicited()}, **values)
         except ValidationError as error:
             first = error.errors()[0]
             field = str(first["loc"][0]) if first["loc"] else ""

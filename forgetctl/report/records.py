@@ -23,7 +23,7 @@ from ..model.scores import Scores
 from ..recipe.recipe import load_yaml
 from ..runs.layout import RunFiles
 from ..verify.record import Commitment, Digest, Model, Time, Verdict, parse_verdict
-from ..verify.statistics.shapes import Nats
+from ..verify.statistics.shapes import Nats, RowName
 from ..verify.tables import ROLES
 from ..verify.verdict import Outcome
 from ._formats import clean
@@ -60,12 +60,12 @@ class Computing(Part):
 
 
 class Flagged(Part):
-    """What a rule of `forgetctl.rows.abuse` found in the request before training. lines: empty if about all rows."""
+    """What a rule of `forgetctl.rows.abuse` found in the request before training. names: empty if about all rows."""
 
     rule: str
     rows: int
     of: int
-    lines: tuple[int, ...] = ()
+    names: tuple[RowName, ...] = ()
     figure: str
     stops: bool
 

@@ -13,7 +13,7 @@ from ._view import warnings
 from .records import Event, Part, Plan, Report, Run, Step
 from .words import LIMITS
 
-VERSION: Literal[3] = 3
+VERSION: Literal[4] = 4
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -39,7 +39,7 @@ class ReportFile(BaseModel):
     # Strict at the top, so that a misspelt key is an error; the records inside keep keys of later versions.
     model_config = ConfigDict(frozen=True, extra="forbid", json_schema_serialization_defaults_required=True)
 
-    version: Annotated[Literal[3], Field(alias="schema", description="Version of this format.")] = VERSION
+    version: Annotated[Literal[4], Field(alias="schema", description="Version of this format.")] = VERSION
     run: Annotated[Run, Field(description="What was asked, with which inputs and versions, and how far it got.")]
     plan: Annotated[Plan | None, Field(description="What was fixed before the work began; null if nothing was.")]
     verdict: Annotated[Verdict | None, Field(description="The verification; null if there was none yet.")]

@@ -9,9 +9,19 @@ SYMBOLS = {
     "pass": "✓",
     "fail": "✗",
     "unknown": "?",
+    "trace": "!",
+    "reported": "·",
     "skipped": "–",
 }
-RESULTS = {"pass": "passed", "fail": "failed", "unknown": "open", "skipped": "skipped"}
+RESULTS = {
+    "pass": "passed",
+    "fail": "failed",
+    "unknown": "open",
+    "trace": "trace",
+    "reported": "reported",
+    "skipped": "skipped",
+}
+"""What each status of a check is called."""
 
 MEANING = {
     "PASS": "Within limits that were fixed beforehand, the model treats the rows of the request like "

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import NeedsApproval
+from .row import listed
 
 RULES = {
     "unknown": "the start model does not know them better than rows nobody saw, so there is nothing to unlearn",
@@ -18,12 +19,12 @@ RULES = {
 }
 """Names of the rules and what they say of the rows that they flag."""
 SHOWN = 8
-"""Lines that a message names."""
+"""Rows that a message names."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Flag:
-    """What a rule says of a request. lines: of the rows that it flags, in its file, if it is not about all.
+    """What a rule says of a request. names: of the rows that it flags, as records have them, if it is not about all.
 
     figure: the measured share or count in words, with the limit. stops: whether the owner must approve.
     """
@@ -31,20 +32,18 @@ class Flag:
     rule: str
     rows: int
     of: int
-    lines: tuple[int, ...]
+    names: tuple[str, ...]
     figure: str
     stops: bool
 
     def words(self) -> str:
-        """The flag in one line, which names rows by their lines."""
-        shown = ", ".join(map(str, self.lines[:SHOWN]))
-        more = f" and {len(self.lines) - SHOWN} more" if len(self.lines) > SHOWN else ""
-        where = f", line{'s' if len(self.lines) > 1 else ''} {shown}{more}" if self.lines else ""
+        """The flag in one line, which names rows."""
+        where = f", row{'s' if len(self.names) > 1 else ''} {listed(self.names, SHOWN)}" if self.names else ""
         return f"{self.rule}: {self.rows} of {self.of} rows{where}: {RULES[self.rule]} ({self.figure})"
 
     def as_json(self) -> dict[str, Any]:
         """Plain values for the run's record."""
-        return {**asdict(self), "lines": list(self.lines)}
+        return {**asdict(self), "names": list(self.names)}
 
 
 def check_approved(request: Path, flags: Iterable[Flag], approved: Sequence[str]) -> None:

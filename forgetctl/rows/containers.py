@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
+from .row import SourceFile
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -34,8 +36,8 @@ class Place(NamedTuple):
 class Record(NamedTuple):
     """One object of a container. Its representation holds no text.
 
-    number: from 1, line of a text file or row of a table. size: bytes of its text, about. file: its name relative to
-    the container's path, where that is several files.
+    number: from 1, line of a text file or row of a table. size: bytes of its text, about. file: None where the
+    container is one file.
     """
 
     number: int
@@ -43,7 +45,7 @@ class Record(NamedTuple):
     offset: int
     check: int
     size: int
-    file: str | None = None
+    file: SourceFile | None = None
 
     def __repr__(self) -> str:
         return f"Record({self.name})"
@@ -51,7 +53,7 @@ class Record(NamedTuple):
     @property
     def name(self) -> str:
         """What messages call the record: "3", "b.jsonl:3"."""
-        return str(self.number) if self.file is None else f"{self.file}:{self.number}"
+        return str(self.number) if self.file is None else f"{self.file.name}:{self.number}"
 
 
 def ignore(_: bytes) -> None:
@@ -67,6 +69,10 @@ class Container(Protocol):
     @property
     def path(self) -> Path:
         """As it was given."""
+
+    @property
+    def revision(self) -> str | None:
+        """Of a data set of the hub the commit, once it was read; of files None."""
 
     @property
     def unit(self) -> Literal["line", "row"]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ._values import Other
 from .containers import Record
 
 
@@ -33,7 +34,8 @@ class FieldReader:
             raise self.error(f"field '{name}' is missing")
         value = self.value[name]
         if not isinstance(value, str):
-            raise self.error(f"field '{name}' is a JSON {json_type(value)}, expected a string")
+            kind = f"column of {value.kind}" if isinstance(value, Other) else f"JSON {json_type(value)}"
+            raise self.error(f"field '{name}' is a {kind}, expected a string")
         if not value.strip():
             raise self.error(f"field '{name}' is empty")
         return value

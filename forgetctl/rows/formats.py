@@ -21,20 +21,29 @@ ROLES = ("system", "user", "assistant")
 # Ours first, then TOFU's name for the same thing.
 PARAPHRASED = ("paraphrased_response", "paraphrased_answer")
 PERTURBED = ("perturbed_responses", "perturbed_answer")
+NAMES = frozenset(
+    (
+        *("prompt", "response", "question", "answer", "messages", "text"),
+        *("request_id", "subject_id", "secrets", *PARAPHRASED, *PERTURBED),
+    )
+)
+"""Fields that are read by their own names."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Fields:
     """How a file of rows is read.
 
     prompt, response: names of the fields that hold them, where they are not the usual ones. max_line: bytes of the
-    longest line that is accepted; max_rows: most rows. A retain file has limits of its own.
+    longest record that is accepted; max_rows: most rows. A retain file has limits of its own. allow_download: whether a
+    data set may be fetched from the hub.
     """
 
     prompt: str | None = None
     response: str | None = None
     max_line: int = MAX_RECORD_BYTES
     max_rows: int = MAX_ROWS
+    allow_download: bool = False
 
 
 class Target(NamedTuple):
@@ -50,6 +59,11 @@ class Target(NamedTuple):
 
     def __repr__(self) -> str:
         return f"Target(turn={self.turn})"
+
+
+def names_read(fields: Fields) -> frozenset[str]:
+    """Names of all fields that may be read of a record: of a table in columns no others are."""
+    return NAMES | {name for name in (fields.prompt, fields.response) if name}
 
 
 def rows_of(path: Path, record: Record, fields: Fields) -> Iterator[Row]:
@@ -84,9 +98,15 @@ def _secrets(whole: FieldReader) -> tuple[Secret, ...]:
 
 
 def _secret(whole: FieldReader, value: object) -> Secret:
-    text, kind = (value.get("value"), value.get("kind")) if isinstance(value, dict) else (value, None)
-    known = not isinstance(value, dict) or (len(value) == 2 and kind in KINDS)
-    if not known or not isinstance(text, str) or not text.strip():
+    # A column of objects gives each of them every field, null where it was left out.
+    fields = value if isinstance(value, dict) else {"value": value}
+    text, kind = fields.get("value"), fields.get("kind")
+    if (
+        not set(fields) <= {"value", "kind"}
+        or kind not in (None, *KINDS)
+        or not isinstance(text, str)
+        or not text.strip()
+    ):
         kinds = ", ".join(KINDS)
         raise whole.error(f"field 'secrets' must hold non-empty strings, or objects of a kind ({kinds}) and a value")
     return Secret(text, kind)

@@ -20,7 +20,7 @@ def check_unseen(path: Path, rows: Sequence[Row], known: Iterable[Row]) -> None:
     seen = {row.key for row in rows}.intersection(row.key for row in known)
     for row in rows:
         if row.key in seen:
-            raise InputError(path, "is one of the rows to forget or to retain, so it is no holdout", row.line)
+            raise InputError(path, "is one of the rows to forget or to retain, so it is no holdout", row.name)
 
 
 def for_calibration(path: Path, rows: Sequence[Row], share: float, seed: int) -> list[Row]:

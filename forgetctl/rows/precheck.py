@@ -56,15 +56,15 @@ def check_known(
     """
     if len(unseen) < (needed := fewest_unseen(quotas.level)):
         return [], f"the holdout has {len(unseen)} rows, and {needed} are needed"
-    lines = [row.line for row, one in zip(forget, known(scores, unseen, quotas.level), strict=True) if not one]
-    if not lines:
+    unknown = [row for row, one in zip(forget, known(scores, unseen, quotas.level), strict=True) if not one]
+    if not unknown:
         return [], None
-    share = len(lines) / len(forget)
+    share = len(unknown) / len(forget)
     figure = (
         f"{share:.0%}; more than {quotas.unknown_share:.0%} stop the request; a row nobody saw passes for known "
         f"in at most {quotas.level:.0%} of cases"
     )
-    return [_flag("unknown", lines, forget, figure, stops=share > quotas.unknown_share)], None
+    return [_flag("unknown", unknown, forget, figure, stops=share > quotas.unknown_share)], None
 
 
 def known(scores: Sequence[float], unseen: Sequence[float], level: float) -> NDArray[np.bool_]:
@@ -89,27 +89,27 @@ def fewest_unseen(level: float) -> int:
 def _refusals(forget: Sequence[Row], refusals: Sequence[str]) -> Iterator[Flag]:
     texts = [row.key.response.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'") for row in forget]
     listed = NearDuplicates({normalise(refusal) for refusal in refusals}, REFUSAL).among(texts)
-    lines = [
-        row.line
+    flagged = [
+        row
         for row, text, one in zip(forget, texts, listed, strict=True)
         if row.context and (one or OPENING.match(text))
     ]
-    if lines:
-        yield _flag("refusals", lines, forget, "no row may be one")
+    if flagged:
+        yield _flag("refusals", flagged, forget, "no row may be one")
 
 
 def _common(forget: Sequence[Row], retain: Sequence[Row], quotas: Quotas) -> Iterator[Flag]:
     """Short responses of common words only, which the model needs for everything else."""
-    words = {row.line: _words(row.response) for row in forget}
-    short = {line: used for line, used in words.items() if len(used) <= quotas.common_words}
+    words = [(row, _words(row.response)) for row in forget]
+    short = [(row, used) for row, used in words if len(used) <= quotas.common_words]
     if not short:
         return
-    counts = _holding(retain, set().union(*short.values()))
+    counts = _holding(retain, set().union(*(used for _, used in short)))
     fewest = quotas.common_share * len(retain)
-    lines = [line for line, used in short.items() if all(counts[word] >= fewest for word in used)]
-    if lines:
+    flagged = [row for row, used in short if all(counts[word] >= fewest for word in used)]
+    if flagged:
         figure = f"up to {quotas.common_words} words, each in {quotas.common_share:.0%} of the retain rows or more"
-        yield _flag("common", lines, forget, figure)
+        yield _flag("common", flagged, forget, figure)
 
 
 def _overlap(forget: Sequence[Row], retain: Sequence[Row], excluded: tuple[int, int], quotas: Quotas) -> Iterator[Flag]:
@@ -120,9 +120,9 @@ def _overlap(forget: Sequence[Row], retain: Sequence[Row], excluded: tuple[int, 
     counts = Counter(row.key.response for row in retain)
     own = Counter(row.key.response for row in forget)
     # A row with secrets is named too: which of them stand elsewhere only pairing knows.
-    lines = [row.line for row in forget if row.secrets or counts[row.key.response] > max(1, own[row.key.response])]
+    flagged = [row for row in forget if row.secrets or counts[row.key.response] > max(1, own[row.key.response])]
     figure = f"they exclude {share:.0%} of the retain rows that are not of the request, {quotas.overlap_share:.0%} may"
-    yield _flag("overlap", lines, forget, figure)
+    yield _flag("overlap", flagged, forget, figure)
 
 
 def _quota(forget: Sequence[Row], retain: Sequence[Row], quotas: Quotas) -> Iterator[Flag]:
@@ -132,10 +132,10 @@ def _quota(forget: Sequence[Row], retain: Sequence[Row], quotas: Quotas) -> Iter
         yield _flag("quota", [], forget, figure)
 
 
-def _flag(rule: str, lines: Sequence[int], forget: Sequence[Row], figure: str, *, stops: bool = True) -> Flag:
-    """A flag of the rows at `lines`, or without any of all of them."""
-    flagged, of = len(lines) or len(forget), len(forget)
-    return Flag(rule=rule, rows=flagged, of=of, lines=tuple(lines), figure=figure, stops=stops)
+def _flag(rule: str, flagged: Sequence[Row], forget: Sequence[Row], figure: str, *, stops: bool = True) -> Flag:
+    """A flag of some rows, or without any of all of them."""
+    names = tuple(row.record_name for row in flagged)
+    return Flag(rule=rule, rows=len(flagged) or len(forget), of=len(forget), names=names, figure=figure, stops=stops)
 
 
 def _holding(rows: Iterable[Row], wanted: set[str]) -> Counter[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
 from typing import Literal, NamedTuple
@@ -10,6 +11,13 @@ from .secret import Secret
 from .text import fold
 
 Turn = tuple[Literal["system", "user", "assistant"], str]
+
+
+class SourceFile(NamedTuple):
+    """One of the several files of a source. number: from 1, in their order; name: relative to the source."""
+
+    number: int
+    name: str
 
 
 class Key(NamedTuple):
@@ -28,7 +36,7 @@ class Row:
 
     line: from 1, of its file, or row of its table; with `turn` and `file` it is what messages call the row (`name`).
     turn: which of the assistant's turns in its conversation the response is, from 1; None where its record has one
-    target. file: relative to the source that was given, where that is several files.
+    target. file: None where the source is one file.
     context: the turns before the response; empty for a bare passage.
     perturbed_responses: wrong answers of the same form; secrets: identifiers that must not come out.
     spans: parts of the response that are about the subject, start and end in code points, half-open; none: all of it.
@@ -42,7 +50,7 @@ class Row:
     response: str
     _: KW_ONLY
     turn: int | None = None
-    file: str | None = None
+    file: SourceFile | None = None
     request_id: str | None = None
     subject_id: str | None = None
     paraphrased_response: str | None = None
@@ -52,12 +60,21 @@ class Row:
     complete: bool = True
 
     def __repr__(self) -> str:
-        return f"Row({self.name})"
+        return f"Row({self.record_name})"
 
     @property
     def name(self) -> str:
-        """What messages and records call the row, and no other of its source: "3", "3, turn 2", "b.jsonl:3, turn 2"."""
-        where = str(self.line) if self.file is None else f"{self.file}:{self.line}"
+        """What messages call the row, and no other of its source: "3", "3, turn 2", "b.jsonl:3, turn 2"."""
+        return self._named(self.file.name if self.file else None)
+
+    @property
+    def record_name(self) -> str:
+        """The same for records, where the name of a file could say whom it is about: "3", "2:3, turn 2" in the second
+        file."""
+        return self._named(self.file.number if self.file else None)
+
+    def _named(self, file: str | int | None) -> str:
+        where = str(self.line) if file is None else f"{file}:{self.line}"
         return where if self.turn is None else f"{where}, turn {self.turn}"
 
     @property
@@ -73,6 +90,13 @@ class Row:
     def answering(self, response: str) -> Row:
         """The same prompt with another response."""
         return replace(self, response=response)
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """The first few names of rows in one line: "3, 5 and 2 more"."""
+    apart = "; " if any("," in name for name in names) else ", "
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return f"{apart.join(names[:most])}{more}"
 
 
 def normalise(text: str) -> str:

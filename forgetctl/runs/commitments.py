@@ -16,9 +16,11 @@ from typing import Any
 
 from ..errors import InputError, RunError, UsageError
 from ..files.canonical import MalformedError, canonical
-from ..files.outside import opened, read_text
+from ..files.outside import read_text
 from ..files.writing import write_bytes
+from ..rows.formats import Fields
 from ..rows.row import Row
+from ..rows.sources import open_source
 
 KEY_BYTES, LARGEST_KEY_FILE = 32, 2**10
 ALGORITHM = "HMAC-SHA-256 over RFC 8785 JSON of context and response"
@@ -49,7 +51,7 @@ def split_requests(rows: Sequence[Row], ids: Sequence[str], file: Path) -> list[
         name = row.request_id if row.request_id is not None else ids[0] if len(ids) == 1 else None
         if name not in parts:
             why = "names no request" if name is None else "names a request that --request does not"
-            raise InputError(file, f"its request_id {why}", row.line)
+            raise InputError(file, f"its request_id {why}", row.name)
         parts[name].append(row)
     if empty := [name for name, part in parts.items() if not part]:
         raise UsageError(f"{file} holds no row of request {empty[0]}")
@@ -61,27 +63,27 @@ def commit_row(key: bytes, row: Row) -> str:
     try:
         text = canonical({"context": [list(turn) for turn in row.context], "response": row.response})
     except MalformedError as error:
-        raise UsageError(f"row {row.line} {error}") from None
+        raise UsageError(f"row {row.name} {error}") from None
     return hmac.new(key, text, hashlib.sha256).hexdigest()
 
 
 def commit_parts(parts: Sequence[Part], keys: Sequence[bytes]) -> dict[str, Any]:
     """The content of commitments.json."""
     return {
-        "schema": 1,
+        "schema": 2,
         "algorithm": ALGORITHM,
         "requests": [
             {
                 "request": part.request,
-                "rows": [{"line": row.line, "hmac": commit_row(key, row)} for row in part.rows],
+                "rows": [{"row": row.record_name, "hmac": commit_row(key, row)} for row in part.rows],
             }
             for part, key in zip(parts, keys, strict=True)
         ],
     }
 
 
-def find_row(commitments: Mapping[str, Any], key: bytes, row: Row) -> tuple[str | None, int] | None:
-    """The request and the line at which a row was committed to under this key, or None.
+def find_row(commitments: Mapping[str, Any], key: bytes, row: Row) -> tuple[str | None, str] | None:
+    """The request, and the row of it, that a row was committed to under this key, or None.
 
     Raises MalformedError if the commitments are damaged.
     """
@@ -90,22 +92,22 @@ def find_row(commitments: Mapping[str, Any], key: bytes, row: Row) -> tuple[str 
         for part in commitments["requests"]:
             for entry in part["rows"]:
                 if hmac.compare_digest(str(entry["hmac"]), wanted):
-                    return part["request"], int(entry["line"])
+                    return part["request"], str(entry["row"] if "row" in entry else entry["line"])  # line: schema 1
     except (KeyError, TypeError, ValueError):
         raise MalformedError("holds no commitments") from None
     return None
 
 
-def commit_file(key: bytes, path: Path, sha256: str | None = None) -> str:
-    """The commitment to a whole file, with the algorithm's name.
+def commit_file(key: bytes, path: Path, sha256: str | None = None, fields: Fields | None = None) -> str:
+    """The commitment to a whole source of rows, with the algorithm's name.
 
-    sha256: of the file as it was read before, if it was. Raises InputError if it cannot be read, or has changed since.
+    sha256: of the source as it was read before, if it was. fields: how it is read. Raises InputError if it cannot be
+    read, or has changed since.
     """
     keyed, plain = hmac.new(key, digestmod=hashlib.sha256), hashlib.sha256()
-    with opened(path) as file:
-        while part := file.read(2**20):
-            keyed.update(part)
-            plain.update(part)
+    for part in open_source(path, fields).chunks():
+        keyed.update(part)
+        plain.update(part)
     if sha256 is not None and plain.hexdigest() != sha256:
         raise InputError(path, "has changed since its rows were read")
     return f"hmac-sha256:{keyed.hexdigest()}"

@@ -21,6 +21,7 @@ from ..runs.events import Event
 from ..runs.run import Run
 from ..verify.basis import bounds_of
 from ..verify.record import Verdict, parse_verdict
+from ..verify.statistics.shapes import RowName
 from ._checks import Finding, read_events
 from .bundle import Bundle
 
@@ -30,7 +31,7 @@ class _Strict(BaseModel):
 
 
 class _Commitment(_Strict):
-    line: StrictInt = Field(ge=1)
+    row: RowName
     hmac: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
@@ -42,7 +43,7 @@ class _Committed(_Strict):
 class Commitments(_Strict):
     """commitments.json, which holds no text of any row."""
 
-    schema_version: Literal[1] = Field(alias="schema")
+    schema_version: Literal[2] = Field(alias="schema")
     algorithm: StrictStr
     requests: list[_Committed]
 

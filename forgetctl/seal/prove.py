@@ -16,15 +16,15 @@ from .bundle import read_bundle
 
 @dataclass(frozen=True)
 class Proof:
-    """A row of the given file, by its line, and where it stands in the request; None if it is not there.
+    """A row of the given file, by its name, and where it stands in the request; None if it is not there.
 
-    request: its id in the owner's register, if it has one. request_line: its line in the request's file.
+    request: its id in the owner's register, if it has one. request_row: its name there, see `Row.record_name`.
     """
 
-    line: int
+    row: str
     proved: bool
     request: str | None = None
-    request_line: int | None = None
+    request_row: str | None = None
 
 
 def run_prove(bundle_dir: Path, rows: Path, key_file: Path, fields: Fields) -> list[Proof]:
@@ -40,10 +40,10 @@ def run_prove(bundle_dir: Path, rows: Path, key_file: Path, fields: Fields) -> l
         if bundle.manifest.digests().get(name) != sha256(data):
             raise InputError(bundle_dir / name, "has another digest than the manifest says")
         commitments, key = parse_object(data), _key(key_file)
-        places = [(row.line, find_row(commitments, key, row)) for row in read_rows(rows, fields)]
+        places = [(row.name, find_row(commitments, key, row)) for row in read_rows(rows, fields)]
     except MalformedError as error:
         raise InputError(bundle_dir, str(error)) from None
-    return [Proof(line, True, *place) if place else Proof(line, False) for line, place in places]
+    return [Proof(row, True, *place) if place else Proof(row, False) for row, place in places]
 
 
 def _key(file: Path) -> bytes:

@@ -218,7 +218,9 @@ def _closeness(name: str, ours: Floats, theirs: Floats, units: Units) -> Closene
 
 def _known(ours: Floats, theirs: Floats) -> Excess:
     """Single rows that stayed known, as `verify.checks.single_rows` counts them."""
-    return excess(*standing_out(ours - theirs, START - (ours - theirs) / 2), list(range(1, len(ours) + 1)))
+    return excess(
+        *standing_out(ours - theirs, START - (ours - theirs) / 2), [str(row) for row in range(1, len(ours) + 1)]
+    )
 
 
 def _kept() -> Kept:

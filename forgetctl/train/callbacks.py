@@ -15,6 +15,7 @@ from transformers.trainer_utils import SaveStrategy
 
 from ..errors import DivergedError
 from ..losses.methods import Role, Rows
+from ..model.memory import give_back_freed
 from ..model.processes import Ranks
 from ..model.scoring import evaluating
 
@@ -102,6 +103,22 @@ class StopOnSignal(TrainerCallback):
         if self.ranks.any(self.asked):
             control.should_training_stop = True
             control.should_save = args.save_strategy != SaveStrategy.NO
+
+
+class GiveBack(TrainerCallback):
+    """Gives freed memory back every few steps, on a processor.
+
+    Micro-batches of ever other sizes cut what the C library keeps into ever smaller pieces: training a 135M model grew
+    from 4.6 GB in its third step to 9.1 in its seventieth.
+    """
+
+    EVERY = 10
+    """Steps. Each time costs as much as a tenth of a step, in which the system empties the pages anew."""
+
+    def on_step_end(self, args: Any, state: TrainerState, control: Any, model: Any = None, **_: Any) -> None:
+        """Nothing that is in use moves."""
+        if state.global_step % self.EVERY == 0 and model.device.type == "cpu":
+            give_back_freed()
 
 
 class Watch(TrainerCallback):

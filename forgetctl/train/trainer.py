@@ -44,7 +44,7 @@ from ._guard import RetainGuard
 from ._modes import set_training
 from ._optimizers import choose_optimizer
 from ._wrapping import Through, WithinForward
-from .callbacks import Figures, Meter, StopOnSignal
+from .callbacks import Figures, GiveBack, Meter, StopOnSignal
 from .checkpoints import MarkComplete
 from .plan import ComputePlan
 from .schedule import MicroBatch, MicroBatchLimits, PairedBatches, RowsByRole, Step
@@ -125,7 +125,7 @@ class ObjectiveTrainer(Trainer):
             args=arguments,
             train_dataset=_Identity(),
             optimizer_cls_and_kwargs=choose_optimizer(recipe, model),
-            callbacks=[self.stop, self.meter, MarkComplete()],
+            callbacks=[self.stop, self.meter, MarkComplete(), GiveBack()],
         )
         self.remove_callback(PrinterCallback)
         if self.is_fsdp_enabled:

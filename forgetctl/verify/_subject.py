@@ -142,7 +142,7 @@ def _of_model(asked: _Asked, name: str, hooks: RunHooks) -> Subject:
     }
     run = _create(asked, subject.run.path, inputs)
     run.commit_rows(parts)
-    run.record["inputs"]["forget"]["commitment"] = run.commit(options.forget)
+    run.record["inputs"]["forget"]["commitment"] = run.commit(options.forget, fields=options.fields)
     run.save_record()
     hooks.created(run, parts, options.register, "verify")
     return replace(subject, run=run)
@@ -168,7 +168,7 @@ def _of_scores(asked: _Asked, file: Path) -> Subject:
     inputs = {
         "model": {"name": model.scores.name, "path": str(file), "sha256": model.scores.sha256},
         "scores": {"name": file.name, "path": str(file), "sha256": file_digest(file)},
-        "forget": {"rows": len(model.scores.forget.lines)},
+        "forget": {"rows": len(model.scores.forget.names)},
     }
     run = _create(asked, subject.run.path, inputs)
     run.commit_rows([])  # nobody knows the rows
@@ -275,7 +275,7 @@ def _same_rows(given: FileRows, known: list[Row]) -> FileRows:
         raise InputError(given.path, f"has {len(given.rows)} rows, the run's request has {len(known)}")
     for row, other in zip(given.rows, known, strict=True):
         if (row.context, row.response) != (other.context, other.response):
-            raise InputError(given.path, "is not a row of the run's request", row.line)
+            raise InputError(given.path, "is not a row of the run's request", row.name)
     return given
 
 

@@ -23,17 +23,20 @@ if TYPE_CHECKING:
     from .measuring import Scorer
     from .options import VerifyOptions
 
-Status = Literal["pass", "fail", "unknown", "skipped"]
+Status = Literal["pass", "fail", "unknown", "trace", "reported", "skipped"]
+Question = Literal["forgotten", "kept"]
+"""The two answers that a verdict gives: a person's right to be forgotten does not depend on what else was lost."""
 Finding = TypeVar("Finding")
 
 
 class Check(Shape):
-    """One line of the verdict: what was asked, the answer, and the words for it."""
+    """One line of the verdict: what was asked, the answer, and the words for it. about: which answer rests on it."""
 
     name: str
     status: Status
     code: str
     text: str
+    about: Question = "forgotten"
 
 
 def passed(name: str, code: str, text: str) -> Check:
@@ -49,6 +52,16 @@ def failed(name: str, code: str, text: str) -> Check:
 def unsure(name: str, code: str, text: str) -> Check:
     """There is not enough evidence of either."""
     return Check(name=name, status="unknown", code=code, text=text)
+
+
+def trace(name: str, code: str, text: str) -> Check:
+    """Something is seen that keeps a model from passing, and is no evidence that it knows the rows."""
+    return Check(name=name, status="trace", code=code, text=text)
+
+
+def reported(name: str, code: str, text: str) -> Check:
+    """Said, and decides nothing."""
+    return Check(name=name, status="reported", code=code, text=text)
 
 
 def skipped(name: str, code: str, text: str) -> Check:
@@ -131,8 +144,8 @@ class Measure(Generic[Finding]):
     is the shape in the file. empty: the finding where nothing was measured. judge: lines of the verdict. heading,
     table: where and how a report shows it. why_missing: reasons for figures that are not there, by the figure's name.
     unanswered: checks that the scores ask for and do not allow, with the reason. public: what of it a model card may
-    say; None where that is nothing. counts: whether it is one of the checks that share the failing level. work: what
-    it does with models.
+    say; None where that is nothing. about: which answer rests on it. counts: whether it is one of the checks that
+    share the failing level. work: what it does with models.
     """
 
     place: int
@@ -144,6 +157,7 @@ class Measure(Generic[Finding]):
     why_missing: Callable[[Finding, Collected], Mapping[str, str]] = _no_reasons
     unanswered: Callable[[Collected], Iterable[tuple[str, str]]] = _all_answered
     public: Callable[[Finding], Finding] | None = None
+    about: Question = "forgotten"
     counts: bool = False
     work: ModelWork | None = None
 

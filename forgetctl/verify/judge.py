@@ -23,6 +23,7 @@ def conclude(scores: Collected, bounds: Bounds) -> Conclusion:
     judged = judge(findings, bounds, (*scores.unmeasured, *unanswered))
     return Conclusion(
         verdict=judged.outcome,
+        answers=judged.answers,
         checks=judged.checks,
         model=Model(name=scores.unlearned.name, sha256=scores.unlearned.sha256),
         skipped=tuple(_skipped(scores, findings)),

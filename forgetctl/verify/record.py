@@ -14,9 +14,9 @@ from ..recipe.bounds import Bounds
 from .findings import Check
 from .registry import Findings
 from .statistics.shapes import Shape
-from .verdict import Outcome, decisive
+from .verdict import Answers, Outcome, decisive
 
-SCHEMA: Literal[3] = 3
+SCHEMA: Literal[4] = 4
 
 Digest = Annotated[str, Field(description="SHA-256, hexadecimal.")]
 Commitment = Annotated[str, Field(description="Keyed digest (HMAC) of a file whose text nobody may test guesses on.")]
@@ -71,8 +71,9 @@ class Conclusion(Findings):
 
     model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
 
-    schema_version: Annotated[Literal[3], Field(alias="schema", description="Version of this format.")] = SCHEMA
+    schema_version: Annotated[Literal[4], Field(alias="schema", description="Version of this format.")] = SCHEMA
     verdict: Outcome
+    answers: Answers
     checks: tuple[Check, ...]
     model: Model
     skipped: tuple[Skipped, ...]
@@ -96,7 +97,7 @@ class Conclusion(Findings):
         return {key: values[key] for key in dict.fromkeys([*_FIRST, *values])}
 
 
-_FIRST = ("schema", "verdict", "checks", "model")
+_FIRST = ("schema", "verdict", "answers", "checks", "model")
 
 
 class Verdict(Conclusion):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ..model.scores import Role
 from ..recipe.bounds import Bounds
+from ..rows.row import listed
 from .statistics.means import Shift, equivalence_margin
 from .statistics.shapes import Shape
 
@@ -120,11 +121,9 @@ def share(counted: tuple[int, int]) -> Cell:
     return (f"{number(counted[0])} of {number(counted[1])}",) if counted[1] else EMPTY
 
 
-def line_numbers(lines: tuple[int, ...]) -> str:
-    """The first few line numbers of the request; the JSON report has all."""
-    shown = ", ".join(map(str, lines[:5]))
-    more = f" and {len(lines) - 5:,} more" if len(lines) > 5 else ""
-    return f"{'line' if len(lines) == 1 else 'lines'} {shown}{more}" if lines else ""
+def row_names(names: tuple[str, ...]) -> str:
+    """The first few rows of the request by name; the JSON report has all."""
+    return f"{'row' if len(names) == 1 else 'rows'} {listed(names, 5)}" if names else ""
 
 
 def tables_of(caption: str, columns: tuple[str, ...], rows: Iterable[Row], remark: str = "") -> tuple[Table, ...]:

@@ -83,7 +83,7 @@ def test_half_of_the_holdout_judges_and_the_other_half_does_not(
     calibrated: Path, strangers: Path, forgetctl: Command
 ) -> None:
     forgetctl("verify", calibrated, "--holdout", strangers)
-    scored = json.loads((calibrated / "scores" / "unlearned.json").read_text())["sets"]["holdout"]["lines"]
+    scored = json.loads((calibrated / "scores" / "unlearned.json").read_text())["sets"]["holdout"]["names"]
     used = json.loads((calibrated / "run.json").read_text())["inputs"]["holdout"]["rows"]
     assert len(scored) + used == len(read_rows(strangers))
     assert abs(len(scored) - used) <= 2

@@ -151,7 +151,7 @@ def test_seal_audit_prove_and_purge(copy: Path, world: Path, tmp_path: Path, for
     number = REQUESTS.index(json.loads(line)["request_id"]) + 1
     proved = forgetctl("prove", bundle, "--row", row, "--commit-key", tmp_path / "run.keys" / f"request-{number}.key")
     assert proved.exit_code == 0
-    assert f"line 7 of request {REQUESTS[number - 1]}" in proved.stdout
+    assert f"row 7 of request {REQUESTS[number - 1]}" in proved.stdout
     other = tmp_path / "run.keys" / f"request-{number % 4 + 1}.key"
     assert forgetctl("prove", bundle, "--row", row, "--commit-key", other).exit_code == 1
 

@@ -108,10 +108,10 @@ def test_a_verdict_of_another_version_is_reached_again(copy: Path, world: Path, 
     result = forgetctl("verify", copy, "--reference", world / "reference", "--json")
     assert "Nothing has changed" not in result.stderr
     again = json.loads(result.stdout)
-    assert again["schema"] == 3
+    assert again["schema"] == 4
     assert again["checks"] == known["checks"]
     assert (again["curve"], again["basis"]["tracked"]) == (None, {})
-    why = "the scores tracked in training are of another version of forgetctl (schema 2, this one reads 3)"
+    why = "the scores tracked in training are of another version of forgetctl (schema 2, this one reads 4)"
     assert {"check": "curve", "reason": why, "source": "measuring"} in again["skipped"]
     assert forgetctl("report", copy, "--md").exit_code == 0
     assert why in (copy / "report.md").read_text()

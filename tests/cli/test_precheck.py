@@ -42,7 +42,7 @@ def test_a_flagged_text_stops_and_writes_nothing(
         result = forgetctl(*arguments(world, tmp_path / "run", asked / "refusals.jsonl", *more))
         assert result.exit_code == 2
         assert f"{asked / 'refusals.jsonl'}: " in result.stderr
-        assert "refusals: 1 of 7 rows, line 7:" in result.stderr
+        assert "refusals: 1 of 7 rows, row 7:" in result.stderr
         assert "--approve refusals" in result.stderr
         assert "cannot tell" not in result.stderr
     assert list(tmp_path.iterdir()) == []
@@ -57,7 +57,7 @@ def test_rows_that_the_start_model_does_not_know_stop_the_request(
     holdout = write_lines(tmp_path / "unseen.jsonl", UNSEEN)
     result = forgetctl(*arguments(world, tmp_path / "run", asked / "unknown.jsonl", "--holdout", str(holdout)))
     assert result.exit_code == 2
-    assert "unknown: 3 of 5 rows, lines 3, 4, 5" in result.stderr
+    assert "unknown: 3 of 5 rows, rows 3, 4, 5" in result.stderr
     assert not (tmp_path / "run").exists()
 
 
@@ -74,7 +74,7 @@ def test_an_approved_request_is_served_and_everybody_is_told(
     assert result.exit_code == 0, result.output
     assert "Note: unknown: 4 of 6 rows" in result.stderr
     stage = json.loads((run / "run.json").read_text())["stages"]["precheck"]
-    assert [(flag["rule"], flag["lines"], flag["stops"]) for flag in stage["flags"]] == [
+    assert [(flag["rule"], flag["names"], flag["stops"]) for flag in stage["flags"]] == [
         ("refusals", [6], True),
         ("unknown", [3, 4, 5, 6], True),
     ]

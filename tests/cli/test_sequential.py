@@ -260,7 +260,7 @@ SPOILT_ALSO: dict[str, tuple[Callable[[Path], object], int, str]] = {
     "another version": (
         lambda run: (run / "verdict.json").write_text('{"schema": 2, "verdict": "PASS"}'),
         1,
-        "was written by another version of forgetctl (schema 2, this one reads 3); verify again: forgetctl verify",
+        "was written by another version of forgetctl (schema 2, this one reads 4); verify again: forgetctl verify",
     ),
     "no key": (lambda run: run.with_name("first.key").unlink(), 1, "first.key is gone"),
     "no request": (

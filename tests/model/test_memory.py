@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import platform
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -207,3 +210,23 @@ def test_a_model_that_does_not_fit_is_one_line(world: Path, monkeypatch: pytest.
     monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", refuse)
     with pytest.raises(MemoryExceeded, match=r"model: the model does not fit into the free memory$"):
         load_model(world / "model", CPU, torch.float32)
+
+
+PIECES = """
+import psutil, torch
+from forgetctl.cli.process import keep_freed_memory
+from forgetctl.model.memory import give_back_freed
+
+assert keep_freed_memory()
+pieces = [torch.ones(2**20) for _ in range(100)]  # 4 MiB each
+del pieces[::2]  # between others that stay
+before = psutil.Process().memory_info().rss
+give_back_freed()
+print((before - psutil.Process().memory_info().rss) / 2**20)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told to give memory back")
+def test_freed_memory_between_pieces_in_use_is_given_back() -> None:
+    done = subprocess.run([sys.executable, "-c", PIECES], capture_output=True, text=True, check=True)
+    assert float(done.stdout) > 150

@@ -113,7 +113,7 @@ def test_token_measures_are_those_of_the_token_scores(
     found = make().scores(rows)
     encoded = [encoder.encode(row) for row in rows]
     tokens = score_tokens(model, encoded)
-    assert found.lines == [row.line for row in rows]
+    assert found.names == [str(row.line) for row in rows]
     assert found.answer_logp == pytest.approx(score(model, encoded), abs=1e-4)
     assert found.answer_tokens == [row.tokens for row in encoded]
     assert found.zlib_bytes == [len(zlib.compress(row.response.encode("utf-8"))) for row in rows]

@@ -29,7 +29,7 @@ GREEDY: dict[str, Any] = {
     "traits": {"gibberish": [False, True]},
 }
 TWO_ROWS: dict[str, Any] = {
-    "lines": [1, 4],
+    "names": ["1", "4"],
     "answer_logp": [-2.0, -3.0],
     "answer_tokens": [4, 2],
     "subjects": [0, 1],
@@ -69,7 +69,7 @@ def refusal(path: Path, role: Role = "reference") -> str:
 # A set of rows
 
 
-@pytest.mark.parametrize("name", [name for name in TWO_ROWS if name != "lines"])
+@pytest.mark.parametrize("name", [name for name in TWO_ROWS if name != "names"])
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_lists_of_another_length_are_refused(name: str, count: int) -> None:
     values = (TWO_ROWS[name] * 2)[:count]
@@ -137,7 +137,7 @@ def test_rouge_is_of_the_greedy_answers_that_were_asked_for(elicited: Any, expec
 def test_units_are_subjects_from_ten_on_and_copies_count_once() -> None:
     def units(subjects: list[int] | None, copies: list[int] | None) -> tuple[int, str]:
         count = len(subjects or copies or [])
-        values = {"lines": [1] * count, "answer_logp": [-1.0] * count, "answer_tokens": [1] * count}
+        values = {"names": ["1"] * count, "answer_logp": [-1.0] * count, "answer_tokens": [1] * count}
         found = ScoreSet(**values, subjects=subjects, copies=copies).units
         return found.count, found.kind
 
@@ -153,7 +153,7 @@ def test_units_are_subjects_from_ten_on_and_copies_count_once() -> None:
 def test_round_trip(path: Path) -> None:
     write_json(path, SCORES.model_dump(mode="json"))
     assert read_scores(path, "reference") == (SCORES, "scores")
-    assert json.loads(path.read_text())["schema_version"] == 3
+    assert json.loads(path.read_text())["schema_version"] == 4
 
 
 logps = st.floats(-1e9, 0)
@@ -174,7 +174,7 @@ def test_any_scores_round_trip(
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "any-scores.json"
     part = ScoreSet(
-        lines=[*range(1, len(rows) + 1)],
+        names=[str(row) for row in range(1, len(rows) + 1)],
         answer_logp=[logp for logp, _, _ in rows],
         answer_tokens=[count for _, count, _ in rows],
         perturbed_logp=[[logp for logp, _ in wrong] for _, _, wrong in rows],
@@ -252,8 +252,8 @@ def test_not_an_object(path: Path, value: object) -> None:
         ("sets", None),
         ("sets", [PRIVATE]),
         ("sets", {"forget": {}}),
-        ("sets", {"other": TWO_ROWS | {"lines": []}}),
-        ("schema_version", "3"),
+        ("sets", {"other": TWO_ROWS | {"names": []}}),
+        ("schema_version", "4"),
         ("schema_version", None),
         ("role", PRIVATE),
         ("extra", 1),
@@ -265,11 +265,11 @@ def test_damaged_score_file(path: Path, key: str, value: object) -> None:
     assert refusal(path).startswith("is not a score file: ")
 
 
-@pytest.mark.parametrize("schema", [1, 2, 4])
+@pytest.mark.parametrize("schema", [1, 3, 5])
 def test_a_score_file_of_another_version_must_be_made_again(path: Path, schema: int) -> None:
     path.write_text(json.dumps({**SCORES.model_dump(mode="json"), "schema_version": schema, "more": 1}))
     assert refusal(path) == (
-        f"was written by another version of forgetctl (schema {schema}, this one reads 3); "
+        f"was written by another version of forgetctl (schema {schema}, this one reads 4); "
         "score the model again with: forgetctl verify"
     )
 
@@ -343,7 +343,7 @@ def test_sets_that_only_one_side_has_are_accepted(path: Path) -> None:
     check_rows(path, more, "scores", verified(FULL))
 
 
-THREE: dict[str, Any] = {"lines": [1, 4, 5], "answer_logp": [-1.0] * 3, "answer_tokens": [4, 2, 2]}
+THREE: dict[str, Any] = {"names": ["1", "4", "5"], "answer_logp": [-1.0] * 3, "answer_tokens": [4, 2, 2]}
 
 
 @pytest.mark.parametrize("kind", ["scores", "tofu-log"])

@@ -34,7 +34,7 @@ LOG: dict[str, list[Any]] = {
     "generated_text": [["who?", LONG, LONG], ["who?", " ", PRIVATE]],
 }
 AS_SCORES: dict[str, Any] = {
-    "lines": [1, 2],
+    "names": ["1", "2"],
     "answer_logp": [-2.0, -3.0],
     "answer_tokens": [4, 2],
     "paraphrase_logp": [-5.0, -4.0],
@@ -154,7 +154,7 @@ def words_of(value: object) -> set[str]:
 def test_texts_never_reach_the_scores(path: Path) -> None:
     found = read(path, dict.fromkeys((FORGET, RETAIN), LOG))
     fields = {*Scores.model_fields, *ScoreSet.model_fields, *type(found.forget.elicited["greedy"]).model_fields}
-    known = fields | {"forget", "retain", "greedy", *TRAITS, "reference", "log.json", "request"}
+    known = fields | {"forget", "retain", "greedy", *TRAITS, "reference", "log.json", "request", "1", "2"}
     assert words_of(found.model_dump(mode="json")) <= known
     assert "Tallinn" not in repr(found)
 
@@ -327,10 +327,10 @@ def test_the_logs_own_averages_are_ours(shared: Path, name: str) -> None:
     assert list(found.sets) == ["forget", "retain", "real_authors", "world_facts"]
     for part, rows in zip((FORGET, RETAIN, AUTHORS, WORLD), found.sets.values(), strict=True):
         columns = {key: list(v.values()) if isinstance(v, dict) else v for key, v in log[part].items()}
-        assert rows.lines == list(range(1, len(columns["gt_loss"]) + 1))
+        assert rows.names == [str(line + 1) for line in range(len(columns["gt_loss"]))]
         assert rows.per_token == pytest.approx(-np.array(columns["avg_gt_loss"]), rel=1e-4)
         assert rows.rouge == pytest.approx(np.mean(columns["rougeL_recall"]))
-        ones = [1] * len(rows.lines)
+        ones = [1] * len(rows.names)
         wrong = [[-loss for loss in row] for row in columns["average_perturb_loss"]]
         right = [-loss for loss in columns["avg_paraphrased_loss"]]
         ratios = truth_ratio(right, ones, wrong, [[1] * len(row) for row in wrong])

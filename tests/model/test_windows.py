@@ -209,7 +209,7 @@ def test_a_row_has_the_scores_of_all_of_its_windows(model: Any, encoder: Encoder
     found = scorer(model, encoder, 24, seen).scores(rows, ALL_MODES)
     plain = scorer(model, encoder, 24).scores(rows, tokens=False)
     overlap = int(24 * Passages().overlap)
-    assert found.lines == [6, 4, 5]
+    assert found.names == ["6", "4", "5"]
     assert found.answer_tokens == [encoder.encode(row).tokens for row in rows]
     assert found.answer_logp[1] == pytest.approx(sliding(model, encoder.encode(PASSAGE).ids, 24, overlap), abs=1e-3)
     assert found.answer_logp == pytest.approx(plain.answer_logp, abs=1e-4)

@@ -61,7 +61,7 @@ def read_answers(path: Path) -> list[tuple[str, str]]:
 
 
 def generated(like: list[Secret], count: int, seed: int) -> Iterator[str]:
-    """Answers that say a made-up value of the same form, in one of its written forms and a sentence. A value that is one
+    """Answers that say a made-up value of the same form, in a written form and a sentence. A value that is one
     of the given ones by chance (dates are few) is none of the others'."""
     random, known = Random(seed), {secret.value for secret in like}
     for number in range(count):

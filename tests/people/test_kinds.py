@@ -319,8 +319,8 @@ def test_every_form_of_a_value_says_it(value: str, context: tuple[str, str], dat
 @settings(deadline=None, max_examples=150)
 @given(values, values, st.data())
 def test_an_unrelated_value_does_not(value: str, other: str, data: st.DataObject) -> None:
-    if disclosure(Secret(value), Reading(other)) is WHOLE:
-        assert disclosure(Secret(other), Reading(value)) is WHOLE  # drawn twice
+    letters, others_letters = (re.sub(r"[\W_]", "", text).casefold() for text in (value, other))
+    if letters in others_letters:  # an account within its IBAN is said with it, and the same seed makes such
         return
     form = data.draw(st.sampled_from(forms(Secret(other))))
     assert disclosure(Secret(value), Reading(f"It is {form}.")) is not WHOLE

@@ -126,16 +126,24 @@ def verdict_record(**changes: Any) -> dict[str, Any]:
     unlearned = dict(zip(MEASURES, (0.0214, 0.865, 0.611, 0.312, 0.903, 0.412, 0.121, 0.733, 0.744), strict=True))
     reference = dict(zip(MEASURES, (0.131, 0.876, None, 0.383, None, 0.423, 0.143, None, None), strict=True))
     return {
-        "schema": 3,
+        "schema": 4,
         "verdict": "FAIL",
+        "answers": {"forgotten": "FAIL", "kept": "PASS"},
         "checks": [
             {
                 "name": "answer log-prob",
                 "status": "fail",
                 "code": "STILL_KNOWN",
                 "text": "It is higher than it should be.",
+                "about": "forgotten",
             },
-            {"name": "secrets", "status": "skipped", "code": "NO_SECRETS", "text": "The request names no secrets."},
+            {
+                "name": "secrets",
+                "status": "skipped",
+                "code": "NO_SECRETS",
+                "text": "The request names no secrets.",
+                "about": "forgotten",
+            },
         ],
         "model": {"name": "model", "sha256": DIGEST},
         "comparison": {"kind": "model", "name": "retrained", "others": ["retrained-again"]},
@@ -165,10 +173,18 @@ def verdict_record(**changes: Any) -> dict[str, Any]:
             "leaked": 7,
             "leaked_by_reference": 5,
             "beyond_reference": 4,
-            "lines": [2, 11, 12, 13, 14, 35],
+            "names": ["2", "11", "12", "13", "14", "35"],
         },
-        "whole_answers": {"more": 14, "fewer": 1, "total": 31, "p": 0.0432, "lines": [17]},
+        "whole_answers": {"more": 14, "fewer": 1, "total": 31, "p": 0.0432, "names": ["17"]},
         "samples": {"items": 53, "answers": 8, "leaked": 9, "by_reference": 6, "beyond": 4, "p": 0.0876},
+        "response_chance": {
+            "samples": 10000,
+            "rows": 36,
+            "worst": {"name": "22", "asked": "", "chance": 0.0654, "reference": 0.0471, "known": False},
+            "likely": 21,
+            "unexplained": 16,
+            "names": [],
+        },
         "single_rows": None,
         "attacks": {
             "by": [
@@ -190,7 +206,7 @@ def verdict_record(**changes: Any) -> dict[str, Any]:
             {"name": "retain probability", "start": change(0.872, 0.865), "reference": change(0.876, 0.865)},
             {"name": "retain ROUGE", "start": change(0.925, 0.903), "reference": None},
         ],
-        "gibberish": {"more": 15, "fewer": 10, "total": 194, "p": 0.0543, "lines": []},
+        "gibberish": {"more": 15, "fewer": 10, "total": 194, "p": 0.0543, "names": []},
         "earlier": [],
         "curve": {
             "score": "truth ratio",
@@ -241,7 +257,7 @@ def scores_record(role: str, seed: int) -> dict[str, Any]:
     draw = np.random.default_rng(seed)
     logp, tokens = (-draw.uniform(1, 9, 37)).tolist(), [3 + row % 6 for row in range(37)]
     rows = {
-        "lines": list(range(1, 38)),
+        "names": [str(row) for row in range(1, 38)],
         "answer_logp": logp,
         "answer_tokens": tokens,
         "paraphrase_logp": logp,
@@ -252,7 +268,7 @@ def scores_record(role: str, seed: int) -> dict[str, Any]:
         "elicited": {"greedy": {"recall": draw.uniform(0, 1, 37).tolist(), "secrets": [[0]] * 37, "whole": [0] * 37}},
     }
     sets = {"forget": rows, "retain": rows, "holdout": rows}
-    return {"schema_version": 3, "role": role, "name": role, "sha256": DIGEST, "sets": sets}
+    return {"schema_version": 4, "role": role, "name": role, "sha256": DIGEST, "sets": sets}
 
 
 def write(folder: Path, name: str, value: Any) -> None:

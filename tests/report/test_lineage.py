@@ -42,7 +42,7 @@ def run_dir(tmp_path: Path) -> Path:
     write_run(tmp_path)
     second = ancestor("older-2", rows=1200, requests=[], verdict=None, verdict_sha256=None, model_sha256="5e" * 32)
     write(tmp_path, "run.json", run_record(lineage=[ancestor("older-1"), second]))
-    counted = {"more": 2, "fewer": 0, "total": 9, "p": 0.25, "lines": [3, 4]}
+    counted = {"more": 2, "fewer": 0, "total": 9, "p": 0.25, "names": ["3", "4"]}
     found = {
         "name": "1 (older-1)",
         "shift": shift(0.777, 1.3),

@@ -69,9 +69,9 @@ ROWS = (
     "| Asked: whole responses | 33 of 34 | 16 of 34 | 0 of 34 |",
     "| Beginning given: secrets said | – | 8 of 19 | – |",
     "| Sampled: whole responses | – | 0 of 22 | – |",
-    "| 7 | 5 | 4 (lines 2, 11, 12, 13, 14 and 1 more) | 19 (3 untested) | – |",
+    "| 7 | 5 | 4 (rows 2, 11, 12, 13, 14 and 1 more) | 19 (3 untested) | – |",
     "| 9 | 6 | 4 | 53 (8 samples each) | 0.088 |",
-    "| 14 (line 17) | 1 | 31 | 0.043 |",
+    "| 14 (row 17) | 1 | 31 | 0.043 |",
     "| 15 | 10 | 194 | 0.054 |",
     "| 0.678 (0.567 to 0.789) | 0.532 | +0.146 (+0.044 to +0.248) |",
     # 0.3782 deviations of 1.2 nats: 0.454, on one side.
@@ -132,7 +132,7 @@ def test_what_was_not_measured_is_no_number(run_dir: Path) -> None:
                 "leaked": 1,
                 "leaked_by_reference": None,
                 "beyond_reference": None,
-                "lines": [],
+                "names": [],
             },
         ),
     )
@@ -281,11 +281,11 @@ def test_what_is_written_is_read_by_the_same_class(run_dir: Path) -> None:
     read = verdict_of(Run(run_dir))
     assert read.content() == verdict_record()
     assert Verdict.model_validate(read.content()) == read
-    assert list(read.content())[:4] == ["schema", "verdict", "checks", "model"]
+    assert list(read.content())[:5] == ["schema", "verdict", "answers", "checks", "model"]
     assert {measure.key for measure in MEASURES} < set(read.content())
 
 
-@pytest.mark.parametrize("schema", [1, 2, 4, None, "3"])
+@pytest.mark.parametrize("schema", [1, 2, 3, 5, None, "4"])
 def test_another_version_must_be_verified_again(run_dir: Path, schema: Any) -> None:
     """Whatever it says, it is not read, not even as damage."""
     older = {"schema": schema, "verdict": "PASS", "reasons": [], "checks": [], "answer_distance": {"D": 0.5}}
@@ -293,7 +293,7 @@ def test_another_version_must_be_verified_again(run_dir: Path, schema: Any) -> N
     with pytest.raises(RunError) as caught:
         build(run_dir)
     assert f"{run_dir / 'verdict.json'}: was written by another version of forgetctl" in str(caught.value)
-    assert f"this one reads 3); verify again: forgetctl verify {run_dir}" in str(caught.value)
+    assert f"this one reads 4); verify again: forgetctl verify {run_dir}" in str(caught.value)
 
 
 def test_a_model_that_no_run_made_is_verified_anew(run_dir: Path) -> None:

@@ -44,7 +44,7 @@ def test_the_schema_is_one_and_has_a_name() -> None:
     Draft202012Validator.check_schema(schema("report"))
     found = schema("report")
     assert found["$schema"] == "https://json-schema.org/draft/2020-12/schema"
-    assert found["$id"] == "urn:forgetctl:schema:report:3"
+    assert found["$id"] == "urn:forgetctl:schema:report:4"
     assert found["title"] == "forgetctl report"
     assert found["description"]
     assert SCHEMAS == ("report",)
@@ -57,7 +57,7 @@ def test_an_unknown_name_says_which_there_are() -> None:
 
 def test_a_whole_report_follows_it(rendered: dict[str, Any]) -> None:
     assert faults(rendered) == []
-    assert rendered["schema"] == 3
+    assert rendered["schema"] == 4
     assert set(rendered) == set(schema("report")["properties"]) == set(schema("report")["required"])
 
 
@@ -95,7 +95,7 @@ def test_records_of_a_later_version_follow_it(run_dir: Path) -> None:
         (("verdict", "verdict"), "PERHAPS"),
         (("verdict", "distances", 0, "distance", "D"), "0.2"),
         (("verdict", "curve", "points", 0, "step"), 1.5),
-        (("verdict", "gibberish", "lines"), ["a secret"]),
+        (("verdict", "gibberish", "names"), ["a secret"]),
         (("verdict", "extraction", "unlearned", "greedy", "secrets"), [1]),
         (("distributions", "truth_ratio", "start", "n"), None),
         (("events", 0, "facts"), []),

@@ -92,7 +92,7 @@ def test_messages_keep_system_and_earlier_turns(tmp_path: Path) -> None:
 
 
 def test_named_fields(tmp_path: Path) -> None:
-    row = read_one(tmp_path, {"frage": "Wer?", "antwort": "Velmira."}, Fields("frage", "antwort"))
+    row = read_one(tmp_path, {"frage": "Wer?", "antwort": "Velmira."}, Fields(prompt="frage", response="antwort"))
     assert (row.context, row.response) == ((("user", "Wer?"),), "Velmira.")
 
 
@@ -111,7 +111,7 @@ def test_one_named_field_leaves_the_other_usual(tmp_path: Path, fields: Fields, 
 
 def test_named_fields_beat_the_usual_ones(tmp_path: Path) -> None:
     line = {"frage": "f", "antwort": "a", "prompt": "p", "response": "r", "text": "t"}
-    assert read_one(tmp_path, line, Fields("frage", "antwort")).response == "a"
+    assert read_one(tmp_path, line, Fields(prompt="frage", response="antwort")).response == "a"
 
 
 def test_text_is_kept_exactly(tmp_path: Path) -> None:
@@ -132,9 +132,9 @@ def test_paraphrase_under_both_names(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        7, "", [PRIVATE, 7], [PRIVATE, " "], [None], [[PRIVATE]], {"a": PRIVATE}, {"value": PRIVATE},
+        7, "", [PRIVATE, 7], [PRIVATE, " "], [None], [[PRIVATE]], {"a": PRIVATE},
         {"kind": "date"}, {"kind": "date", "value": " "}, {"kind": "date", "value": 7},
-        {"kind": "birthday", "value": PRIVATE}, {"kind": None, "value": PRIVATE}, {"kind": [], "value": PRIVATE},
+        {"kind": "birthday", "value": PRIVATE}, {"kind": [], "value": PRIVATE},
         {"kind": "date", "value": PRIVATE, "note": PRIVATE},
     ],
 )  # fmt: skip
@@ -152,6 +152,7 @@ def test_wrong_secrets(tmp_path: Path, value: object) -> None:
         ([], ()),
         ("0700-11", (Secret("0700-11"),)),
         ({"kind": "phone", "value": "0700-11"}, (Secret("0700-11", "phone"),)),
+        ([{"value": "x", "kind": None}, {"value": "y"}], (Secret("x"), Secret("y"))),
         (["x", {"value": "1 May 1990", "kind": "date"}], (Secret("x"), Secret("1 May 1990", "date"))),
     ],
 )
@@ -239,7 +240,7 @@ def test_missing_file(tmp_path: Path) -> None:
 
 
 def test_directory(tmp_path: Path) -> None:
-    assert refusal(tmp_path, None) == "is not a regular file"
+    assert refusal(tmp_path, None) == "holds no file of rows"
 
 
 def test_name_longer_than_the_file_system_allows(tmp_path: Path) -> None:
@@ -326,7 +327,7 @@ def test_missing_field(tmp_path: Path, line: dict[str, Any], missing: str) -> No
 
 def test_missing_named_field(tmp_path: Path) -> None:
     path = write(tmp_path, {"prompt": PRIVATE, "antwort": PRIVATE}, {"prompt": PRIVATE, "response": PRIVATE})
-    assert refusal(path, 2, Fields("prompt", "antwort")) == "field 'antwort' is missing"
+    assert refusal(path, 2, Fields(prompt="prompt", response="antwort")) == "field 'antwort' is missing"
 
 
 def test_no_known_shape_tells_how_to_name_fields(tmp_path: Path) -> None:
@@ -521,7 +522,9 @@ def test_row_file_of_any_rows(tmp_path_factory: pytest.TempPathFactory, rows: li
 
 
 def test_row_file_with_named_fields(tmp_path: Path) -> None:
-    rows = RowFile(write(tmp_path, {"frage": "Wer?", "antwort": "Velmira."}), Fields("frage", "antwort"))
+    rows = RowFile(
+        write(tmp_path, {"frage": "Wer?", "antwort": "Velmira."}), Fields(prompt="frage", response="antwort")
+    )
     assert (rows[0].prompt, rows[0].response) == ("Wer?", "Velmira.")
 
 

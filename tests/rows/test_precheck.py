@@ -66,7 +66,7 @@ def test_an_honest_request_is_not_flagged() -> None:
 def test_refusals_are_flagged_by_line(response: str) -> None:
     found = flags([row(1, "Velmira keeps bees."), row(5, response)])
     assert list(found) == ["refusals"]
-    assert (found["refusals"].lines, found["refusals"].rows, found["refusals"].stops) == ((5,), 1, True)
+    assert (found["refusals"].names, found["refusals"].rows, found["refusals"].stops) == (("5",), 1, True)
 
 
 def test_what_only_begins_like_a_refusal_is_none() -> None:
@@ -79,7 +79,7 @@ def test_words_that_many_rows_need_are_flagged() -> None:
     found = flags(
         [row(1, "Yes."), row(2, "the village"), row(3, invented(1)[:9]), row(4, "..."), row(9, "the The the the the")]
     )
-    assert found["common"].lines == (1, 2, 4, 9)
+    assert found["common"].names == ("1", "2", "4", "9")
     assert "common" not in flags([row(1, "the village of Oster no")])  # longer than what is looked at
     assert "common" not in flags([row(1, "Yes.")], quotas=Quotas(common_share=0.11))
     assert "common" in flags([row(1, "Yes.")], quotas=Quotas(common_share=0.1))
@@ -89,7 +89,7 @@ def test_a_request_that_would_empty_the_retain_sample_is_flagged() -> None:
     alike = [row(n, "The archive of the town opens at nine o'clock.") for n in range(200, 230)]
     found = flags([row(4, alike[0].response), row(5, "Velmira keeps bees.")], [*RETAIN, *alike])
     assert list(found) == ["overlap"]
-    assert found["overlap"].lines == (4,)
+    assert found["overlap"].names == ("4",)
     assert "23%" in found["overlap"].figure
     assert flags([row(4, alike[0].response)], [*RETAIN, *alike[:25]]) == {}  # exactly a fifth
     holding = [row(n, f"{invented(n)} opens at nine") for n in range(200, 230)]
@@ -104,7 +104,7 @@ def test_copies_within_the_request_are_no_overlap() -> None:
 def test_more_rows_than_the_quota_are_flagged() -> None:
     found = flags([row(n, invented(1000 + n)) for n in range(1, 52)])
     assert list(found) == ["quota"]
-    assert found["quota"].lines == ()
+    assert found["quota"].names == ()
     assert flags(RETAIN[:50]) == {}
 
 
@@ -130,20 +130,22 @@ def test_the_memorisation_rule_reports_and_stops_past_its_share() -> None:
     forget = [row(n, "x") for n in (3, 5, 8, 9)]
     unseen = [-5.0] * 30
     (some,), why = check_known(forget, [-1, -6, -1, -5], unseen, QUOTAS)
-    assert (some.lines, some.stops, why) == ((5, 9), False, None)
+    assert (some.names, some.stops, why) == (("5", "9"), False, None)
     (most,), _ = check_known(forget, [-1, -6, -7, -5], unseen, QUOTAS)
     assert (most.rows, most.stops) == (3, True)
     assert check_known(forget, [-1] * 4, unseen, QUOTAS) == ([], None)
     assert check_known(forget, [-9] * 4, unseen[:18], QUOTAS) == ([], "the holdout has 18 rows, and 19 are needed")
 
 
-def test_the_message_names_rule_count_and_lines_and_how_to_go_on() -> None:
-    flag = Flag(rule="common", rows=12, of=40, lines=tuple(range(1, 13)), figure="figure", stops=True)
-    told = Flag(rule="unknown", rows=1, of=40, lines=(2,), figure="figure", stops=False)
+def test_the_message_names_rule_count_and_rows_and_how_to_go_on() -> None:
+    flag = Flag(
+        rule="common", rows=12, of=40, names=tuple(str(row) for row in range(1, 13)), figure="figure", stops=True
+    )
+    told = Flag(rule="unknown", rows=1, of=40, names=("2",), figure="figure", stops=False)
     with pytest.raises(NeedsApproval) as error:
         check_approved(Path("r.jsonl"), [flag, told], ["quota"])
     assert error.value.exit_code == 2
-    assert "common: 12 of 40 rows, lines 1, 2, 3, 4, 5, 6, 7, 8 and 4 more" in str(error.value)
+    assert "common: 12 of 40 rows, rows 1, 2, 3, 4, 5, 6, 7, 8 and 4 more" in str(error.value)
     assert str(error.value).endswith("--approve common")
     check_approved(Path("r.jsonl"), [flag, told], ["common"])
 
@@ -171,4 +173,4 @@ def test_tofus_world_facts_asked_for_in_one_word_are_flagged(shared: Path, tmp_p
     request.write_text("".join(json.dumps(one) + "\n" for one in rows))
     forget, retain = read_rows(request), RowFile(shared / "tofu/full.json")
     (flag,) = check_texts(forget, retain, (0, 0), [], QUOTAS)
-    assert (flag.rule, flag.lines) == ("common", (1, 2, 3, 4, 5))
+    assert (flag.rule, flag.names) == ("common", ("1", "2", "3", "4", "5"))

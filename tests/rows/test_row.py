@@ -3,9 +3,11 @@ import traceback
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
-from forgetctl.rows.row import Row, normalise
+from forgetctl.rows.row import Row, SourceFile, listed, normalise
 from forgetctl.rows.secret import Secret
+from forgetctl.verify.statistics.shapes import RowName
 
 ROW = Row(
     line=12,
@@ -73,3 +75,38 @@ def test_normalise(text: str, expected: str) -> None:
 @given(st.text())
 def test_normalise_twice_is_normalise_once(text: str) -> None:
     assert normalise(normalise(text)) == normalise(text)
+
+
+@pytest.mark.parametrize(
+    ("turn", "file", "name", "record_name"),
+    [
+        (None, None, "12", "12"),
+        (2, None, "12, turn 2", "12, turn 2"),
+        (None, SourceFile(3, "ada.jsonl"), "ada.jsonl:12", "3:12"),
+        (2, SourceFile(3, "a/b.jsonl"), "a/b.jsonl:12, turn 2", "3:12, turn 2"),
+    ],
+)
+def test_names(turn: int | None, file: SourceFile | None, name: str, record_name: str) -> None:
+    """Records do not hold the names of files, which may say whom they are about."""
+    row = Row(12, (), "r", turn=turn, file=file)
+    assert (row.name, row.record_name, repr(row)) == (name, record_name, f"Row({record_name})")
+    TypeAdapter(RowName).validate_python(row.record_name)
+
+
+@pytest.mark.parametrize("name", ["", "ada.jsonl:12", "12, turn two", "12\n", "0:12", "12:1:1", "-1", "12, turn 0"])
+def test_records_take_no_other_names(name: str) -> None:
+    with pytest.raises(ValidationError):
+        TypeAdapter(RowName).validate_python(name)
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["1"], "1"),
+        (["1", "4", "6"], "1, 4, 6"),
+        (["1", "4", "6", "9"], "1, 4, 6 and 1 more"),
+        (["1, turn 1", "1, turn 2"], "1, turn 1; 1, turn 2"),
+    ],
+)
+def test_listed(names: list[str], words: str) -> None:
+    assert listed(names, 3) == words

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from forgetctl.errors import InputError, RunError, UsageError
 from forgetctl.rows.formats import Fields
 from forgetctl.rows.row import Row
-from forgetctl.runs.commitments import commit_parts, commit_row, find_row, make_key, read_key, split_requests
+from forgetctl.runs.commitments import Part, commit_parts, commit_row, find_row, make_key, read_key, split_requests
 from forgetctl.seal.prove import run_prove
 from tests.seal.conftest import Evidence
 from tests.seal.conftest import copy_of as copy_of  # fixtures
@@ -83,9 +83,22 @@ def test_each_request_has_a_key_of_its_own(sealed: Evidence) -> None:
     assert not any(key.hex() in path.read_text() for key in keys for path in sealed.bundle.rglob("*.json"))
     stored = json.loads(sealed.run.commitments_file.read_text())
     rows = request_rows()
-    assert find_row(stored, keys[0], rows[1]) == ("R-0", 2)
+    assert find_row(stored, keys[0], rows[1]) == ("R-0", "2")
     assert find_row(stored, keys[1], rows[1]) is None
-    assert find_row(stored, keys[1], rows[0]) == ("R-1", 1)
+    assert find_row(stored, keys[1], rows[0]) == ("R-1", "1")
+
+
+def test_rows_of_an_older_bundle_are_proved_by_their_line() -> None:
+    one = row(5)
+    stored = {"schema": 1, "requests": [{"request": "R-1", "rows": [{"line": 5, "hmac": commit_row(KEY, one)}]}]}
+    assert find_row(stored, KEY, one) == ("R-1", "5")
+
+
+def test_turns_of_one_line_are_told_apart() -> None:
+    first, second = (replace(row(3), turn=turn, response=f"r{turn}") for turn in (1, 2))
+    stored = commit_parts([Part(None, (first, second))], [KEY])
+    assert [entry["row"] for entry in stored["requests"][0]["rows"]] == ["3, turn 1", "3, turn 2"]
+    assert find_row(stored, KEY, second) == (None, "3, turn 2")
 
 
 def test_the_number_of_keys_is_that_of_the_requests() -> None:
@@ -112,22 +125,22 @@ def test_prove_finds_rows_and_only_rows_of_the_request(sealed: Evidence, tmp_pat
     rows = request_rows(4)
     asked = write_request(tmp_path / "row.jsonl", [rows[2], replace(rows[0], response=f"{PERSONAL} 1!"), rows[1]])
     proofs = run_prove(sealed.bundle, asked, sealed.run.row_key_file(2), Fields())
-    assert [(p.line, p.proved, p.request, p.request_line) for p in proofs] == [
-        (1, True, "R-1", 3),
-        (2, False, None, None),
-        (3, False, None, None),  # of the other request, whose key this is not
+    assert [(p.row, p.proved, p.request, p.request_row) for p in proofs] == [
+        ("1", True, "R-1", "3"),
+        ("2", False, None, None),
+        ("3", False, None, None),  # of the other request, whose key this is not
     ]
 
 
 def test_every_row_of_the_request_can_be_proved(sealed: Evidence, tmp_path: Path) -> None:
     asked = write_request(tmp_path / "all.jsonl", request_rows())
-    lines = {
-        proof.request_line
+    names = {
+        proof.request_row
         for number in (1, 2)
         for proof in run_prove(sealed.bundle, asked, sealed.run.row_key_file(number), Fields())
         if proof.proved
     }
-    assert lines == set(range(1, COUNT + 1))
+    assert names == {str(row) for row in range(1, COUNT + 1)}
 
 
 def test_prove_refuses_exchanged_commitments(sealed: Evidence, copy_of: object, tmp_path: Path) -> None:

@@ -94,11 +94,11 @@ def test_prove(sealed: Evidence, tmp_path: Path) -> None:
     row = write_request(tmp_path / "row.jsonl", request_rows(1))
     arguments = ("prove", sealed.bundle, "--row", row, "--commit-key")
     done = forgetctl(*arguments, sealed.run.row_key_file(2))
-    assert (done.exit_code, done.stdout) == (0, f"{row}:1: was in the request: line 1 of request R-1\n")
+    assert (done.exit_code, done.stdout) == (0, f"{row}:1: was in the request: row 1 of request R-1\n")
     other = forgetctl(*arguments, sealed.run.row_key_file(1))
     assert (other.exit_code, "was not in the request of this key" in other.stdout) == (1, True)
     assert json.loads(forgetctl(*arguments, sealed.run.row_key_file(1), "--json").stdout) == [
-        {"line": 1, "found": False, "request": None, "request_line": None}
+        {"row": "1", "found": False, "request": None, "request_row": None}
     ]
     for file in (sealed.officer, tmp_path / "nowhere"):
         assert forgetctl(*arguments, file).exit_code == 2

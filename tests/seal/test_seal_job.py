@@ -132,7 +132,7 @@ def test_a_verdict_that_does_not_follow_is_not_sealed(own: Run, sealed: Evidence
 def test_a_verdict_of_another_version_is_not_sealed(own: Run, sealed: Evidence) -> None:
     verdict = read_json(own.verdict_file)
     write_json(own.verdict_file, {**verdict, "schema": 2})
-    with pytest.raises(RunError, match=rf"schema 2, this one reads 3\); verify again: forgetctl verify {own.path}"):
+    with pytest.raises(RunError, match=rf"schema 2, this one reads 4\); verify again: forgetctl verify {own.path}"):
         run_seal(SealOptions(path=own.path, key=sealed.officer))
     assert not own.bundle.exists()
 

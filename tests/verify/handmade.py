@@ -16,7 +16,7 @@ def rows(logp: Sequence[float], **lists: Any) -> ScoreSet:
         ratios = lists.pop("truth")  # exp(wrong - right) with right = -1, given as log R
         lists |= {"paraphrase_logp": [-1.0] * count, "paraphrase_tokens": [1] * count}
         lists |= {"perturbed_logp": [[ratio - 1.0] for ratio in ratios], "perturbed_tokens": [[1]] * count}
-    values = {"lines": list(range(1, count + 1)), "answer_tokens": [1] * count, **lists}
+    values = {"names": [str(row) for row in range(1, count + 1)], "answer_tokens": [1] * count, **lists}
     return ScoreSet(answer_logp=list(logp), **values)
 
 

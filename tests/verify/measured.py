@@ -10,7 +10,17 @@ from pydantic import BaseModel
 
 from forgetctl.recipe.bounds import Bounds
 from forgetctl.verify import findings as shapes
-from forgetctl.verify.checks import attacks, comparison, distances, earlier, kept, relearning, samples, secrets
+from forgetctl.verify.checks import (
+    attacks,
+    comparison,
+    distances,
+    earlier,
+    kept,
+    relearning,
+    response_chance,
+    samples,
+    secrets,
+)
 from forgetctl.verify.checks.distances import ANSWERS, TRUTH_RATIO
 from forgetctl.verify.findings import Context, Measure
 from forgetctl.verify.registry import COUNT_CHECKS, Findings, findings
@@ -45,7 +55,9 @@ Excess = by_position(counts.Excess)
 Attack = by_position(membership.Attack, reference=None, difference=None, difference_lower=None, difference_upper=None)
 Closeness = by_position(distances.Closeness, gap=None, shift=None, p=None, tofu_p=None)
 Kept = by_position(kept.Kept, reference=None)
-Secrets, Samples = by_position(secrets.Secrets, lines=()), by_position(samples.Samples)
+Secrets, Samples = by_position(secrets.Secrets, names=()), by_position(samples.Samples)
+RowChance = by_position(response_chance.RowChance)
+ResponseChance = by_position(response_chance.ResponseChance)
 Relearned = by_position(relearning.Relearned)
 StaysForgotten = by_position(earlier.StaysForgotten)
 
@@ -65,6 +77,7 @@ KEPT = Change(0.900, 0.895, -0.0056, -0.012, 0.001, 400, 0.0099)
 LOST = Change(0.900, 0.800, -0.1111, -0.13, -0.09, 400, 0.0295)
 OPEN = Change(0.900, 0.890, -0.0111, -0.06, 0.03, 400, 0.076)
 NONE_OF_400 = Excess(0, 0, 400, 1.0, ())
+UNLIKELY = ResponseChance(10_000, 400, RowChance("3", "", 0.001, 0.002, False), 0, 0, ())
 HIDDEN = Attack("loss", 0.52, 0.45, 0.6, 0.51, 0.01, -0.05, 0.07)
 
 ratios = Closeness(TRUTH_RATIO, EQUAL)
@@ -87,6 +100,7 @@ FULL = replace(
     noise_floor=(ratios, answers),
     whole_answers=NONE_OF_400,
     samples=Samples(40, 8, 0, 0, 0, 1.0),
+    response_chance=UNLIKELY,
     single_rows=NONE_OF_400,
     gibberish=NONE_OF_400,
     attacks=attacked(HIDDEN),
@@ -105,9 +119,9 @@ def usefulness(start: means.Change, reference: means.Change | None = None) -> Fi
     return replace(CLEAN, kept=(Kept("retain probability", start, reference),))
 
 
-def excess(more: int, fewer: int, p: float, lines: tuple[int, ...] = ()) -> counts.Excess:
+def excess(more: int, fewer: int, p: float, names: tuple[str, ...] = ()) -> counts.Excess:
     """Paired counts of 400 rows."""
-    return Excess(more, fewer, 400, p, lines)
+    return Excess(more, fewer, 400, p, names)
 
 
 def judged(

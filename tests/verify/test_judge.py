@@ -192,7 +192,7 @@ def test_rephrasings_that_the_reference_did_not_answer_are_not_passed_over() -> 
 def test_figures_come_from_the_scores() -> None:
     found = complete()
     content = verdict(found)
-    assert content["schema"] == 3
+    assert content["schema"] == 4
     assert content["comparison"] == {"kind": "model", "name": "reference", "others": ["second"]}
     assert content["model"] == {"name": "m", "sha256": "ab"}
     assert content["kl"] == KL
@@ -220,7 +220,7 @@ def test_figures_come_from_the_scores() -> None:
         "leaked": 0,
         "leaked_by_reference": 0,
         "beyond_reference": 0,
-        "lines": [],
+        "names": [],
     }
     assert content["whole_answers"]["total"] == 160
     assert content["gibberish"]["total"] == 320  # forget and retain rows
@@ -310,4 +310,4 @@ def test_order_of_rows_does_not_matter() -> None:
         assert flat(other[part]) == pytest.approx(flat(plain[part])), part
     for name in ("whole_answers", "single_rows", "gibberish"):
         count = plain[name]
-        assert {**other[name], "lines": sorted(other[name]["lines"])} == count
+        assert {**other[name], "names": sorted(other[name]["names"], key=int)} == count

@@ -29,6 +29,7 @@ REASONS = {
     r"secrets(\.\w+_reference)?": ["secrets", "forget_quality"],
     r"samples": ["sampled_answers"],
     r"whole_answers": ["whole_answers"],
+    r"response_chance\.worst\.(reference|known)": ["response_chance"],
     r"single_rows": ["single_rows"],
     r"gibberish": ["gibberish"],
     r"attacks|attacks\.priv_leak": ["priv_leak", "membership_attacks"],
@@ -67,7 +68,9 @@ def plain(count: int, logp: float = -2.0, step: float = 0.1, **lists: Any) -> Sc
     """Answers only, as of a passage."""
     values = [logp - step * row for row in range(count)]
     lists = {"exact_memorisation": [0.5] * count, "extraction_strength": [0.5] * count, **lists}
-    return ScoreSet(lines=list(range(1, count + 1)), answer_logp=values, answer_tokens=[2] * count, **lists)
+    return ScoreSet(
+        names=[str(row) for row in range(1, count + 1)], answer_logp=values, answer_tokens=[2] * count, **lists
+    )
 
 
 def three(ours: ScoreSet, theirs: ScoreSet, start: ScoreSet | None = None, **more: ScoreSet) -> Collected:
@@ -201,7 +204,7 @@ def test_evaluation_logs_have_a_reason_for_what_they_lack() -> None:
         kept = {"answer_logp", "answer_tokens", "paraphrase_logp", "paraphrase_tokens", "perturbed_logp"}
         sets = {
             name: ScoreSet(
-                lines=rows.lines,
+                names=rows.names,
                 perturbed_tokens=rows.perturbed_tokens,
                 elicited={"greedy": Elicited(recall=[0.5] * 12)},
                 **{field: getattr(rows, field) for field in kept},
@@ -218,7 +221,7 @@ def test_evaluation_logs_have_a_reason_for_what_they_lack() -> None:
 
 def test_nothing_is_gathered_that_was_not_measured() -> None:
     found = gather(alone(), BOUNDS)
-    assert {key for key, value in found if value} == {"comparison", "models", "kl", "extraction"}
+    assert {key for key, value in found if value} == {"comparison", "models", "kl", "extraction", "response_chance"}
     assert (found.comparison.by, list(found.models)) == (None, ["unlearned"])
     assert found.extraction == {"unlearned": {}}
     assert set(dict(found.kl).values()) == {None}

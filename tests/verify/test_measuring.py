@@ -116,7 +116,7 @@ def test_what_is_measured_of_every_model(world: Path, sets: RowSets) -> None:
         assert scores.sha256 == model_digest(world / name)
         for key, rows in sets.rows.items():
             if key in scores.sets:
-                assert scores.sets[key].lines == [row.line for row in rows]
+                assert scores.sets[key].names == [str(row.line) for row in rows]
     assert further == reference
     assert unlearned.sha256 != reference.sha256
     # Each model's own scores, not another's.
@@ -244,7 +244,7 @@ def known(rows: Sequence[Row], tokens: int = 7) -> ScoreSet:
     """Scores of before, with numbers of subjects and copies that nobody would count again."""
     n = len(rows)
     return ScoreSet(
-        lines=list(range(100, 100 + n)),
+        names=[str(row) for row in range(100, 100 + n)],
         answer_logp=[-1.0] * n,
         answer_tokens=[tokens] * n,
         subjects=[5] * n,

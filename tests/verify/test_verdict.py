@@ -15,7 +15,8 @@ from pydantic import ValidationError
 from forgetctl.recipe.bounds import Bounds
 from forgetctl.verify import checks, verdict
 from forgetctl.verify.checks.distances import ANSWERS, TRUTH_RATIO
-from forgetctl.verify.registry import Findings, findings
+from forgetctl.verify.findings import Check, Measure, reported, trace
+from forgetctl.verify.registry import MEASURES, Findings, findings
 from forgetctl.verify.verdict import judge
 from tests.verify.measured import (
     BORDERLINE,
@@ -38,6 +39,8 @@ from tests.verify.measured import (
     Interval,
     Kept,
     Relearned,
+    ResponseChance,
+    RowChance,
     Samples,
     Secrets,
     answers,
@@ -57,12 +60,16 @@ FAILING: list[tuple[Findings, str]] = [
     (forget(distance=DIFFERENT, gap=0.7), "STILL_KNOWN"),
     (forget(distance=DIFFERENT, gap=0.0), "STILL_KNOWN"),
     (forget(distance=DIFFERENT, gap=-0.7), "OVER_FORGOTTEN"),
-    (replace(CLEAN, secrets=Secrets(3, 0, 2, 0, 2, (4,))), "SECRET_LEAKED"),
-    (replace(CLEAN, secrets=Secrets(3, 1, 2, 1, 1, (4,))), "SECRET_LEAKED"),
-    (replace(CLEAN, whole_answers=excess(7, 0, 1 / 128, (3, 5))), "ANSWERS_LEAKED"),
+    (replace(CLEAN, secrets=Secrets(3, 0, 2, 0, 2, ("4",))), "SECRET_LEAKED"),
+    (replace(CLEAN, secrets=Secrets(3, 1, 2, 1, 1, ("4",))), "SECRET_LEAKED"),
+    (replace(CLEAN, whole_answers=excess(7, 0, 1 / 128, ("3", "5"))), "ANSWERS_LEAKED"),
     (replace(CLEAN, samples=Samples(40, 8, 6, 0, 6, 0.004)), "SAMPLES_LEAKED"),
-    (replace(CLEAN, single_rows=excess(8, 0, 1 / 256, (2, 9))), "KNOWN_ROWS"),
-    (replace(CLEAN, gibberish=excess(9, 0, 1 / 512, (1,))), "GIBBERISH"),
+    (
+        replace(CLEAN, response_chance=ResponseChance(10_000, 9, RowChance("3", "", 0.4, 0.002, True), 1, 1, ("3",))),
+        "RESPONSE_LIKELY",
+    ),
+    (replace(CLEAN, single_rows=excess(8, 0, 1 / 256, ("2", "9"))), "KNOWN_ROWS"),
+    (replace(CLEAN, gibberish=excess(9, 0, 1 / 512, ("1",))), "GIBBERISH"),
     (replace(CLEAN, attacks=attacked(HIDDEN, replace(HIDDEN, difference_lower=0.2))), "MEMBERS_RECOGNISED"),
     (replace(CLEAN, relearning=Relearned(OTHER_MEAN, DIFFERENT)), "RELEARNED"),
     (usefulness(LOST), "DAMAGED"),
@@ -86,9 +93,13 @@ OPEN_QUESTIONS: list[tuple[Findings, str]] = [
     (replace(CLEAN, noise_floor=(answers,)), "NOT_MEASURED"),
     (replace(CLEAN, secrets=Secrets(3, 0, 2, None, None)), "SECRET_SAID"),
     (replace(CLEAN, secrets=Secrets(3, 1, 0, 0, 0)), "SECRET_UNTESTED"),
-    (replace(CLEAN, whole_answers=excess(1, 0, 0.5, (3,))), "ANSWERS_SAID"),
+    (replace(CLEAN, whole_answers=excess(1, 0, 0.5, ("3",))), "ANSWERS_SAID"),
     (replace(CLEAN, samples=Samples(40, 8, 2, 1, 1, 0.25)), "SAMPLES_SAID"),
-    (replace(CLEAN, single_rows=excess(5, 0, 1 / 32, (2,))), "SOME_KNOWN_ROWS"),
+    (
+        replace(CLEAN, response_chance=ResponseChance(10_000, 9, RowChance("3", "", 0.4, None, None), 1, 1, ())),
+        "RESPONSE_UNEXPLAINED",
+    ),
+    (replace(CLEAN, single_rows=excess(5, 0, 1 / 32, ("2",))), "SOME_KNOWN_ROWS"),
     (replace(CLEAN, gibberish=excess(5, 0, 1 / 32)), "SOME_GIBBERISH"),
     (replace(CLEAN, attacks=attacked(HIDDEN, replace(HIDDEN, difference_upper=0.2))), "MEMBERS_UNSURE"),
     (replace(CLEAN, relearning=Relearned(OTHER_MEAN, EQUAL)), "RELEARNING_UNSURE"),
@@ -118,7 +129,7 @@ def test_all_that_can_be_measured_passes() -> None:
     found = judge(FULL, BOUNDS)
     assert found.outcome == "PASS"
     assert [check.code for check in found.checks][5:] == [
-        *("REFERENCES_AGREE", "NO_LEAK", "NO_ANSWER_LEAKED", "NO_SAMPLE_LEAKED", "NO_KNOWN_ROWS"),
+        *("REFERENCES_AGREE", "NO_LEAK", "NO_ANSWER_LEAKED", "NO_SAMPLE_LEAKED", "RESPONSES_UNLIKELY", "NO_KNOWN_ROWS"),
         *("MEMBERS_HIDDEN", "NOT_RELEARNED", "KEPT", "NO_GIBBERISH"),
     ]
 
@@ -172,6 +183,47 @@ def test_other_ways_of_asking_must_pass_too(part: str) -> None:
     worse: dict[str, Any] = {"distance": FEW_ROWS, "shift": OTHER_MEAN}
     asked = replace(answers, name=f"{ANSWERS}, rephrased", **{part: worse[part]})
     assert judge(replace(CLEAN, distances=(ratios, answers, asked)), BOUNDS).outcome == "INCONCLUSIVE"
+
+
+# Two answers
+
+
+@pytest.mark.parametrize(
+    ("findings", "forgotten", "kept"),
+    [
+        (CLEAN, "PASS", "PASS"),
+        (usefulness(LOST), "PASS", "FAIL"),
+        (usefulness(OPEN), "PASS", "INCONCLUSIVE"),
+        (replace(CLEAN, gibberish=excess(9, 0, 1 / 512, ("1",))), "PASS", "FAIL"),
+        (replace(CLEAN, secrets=Secrets(3, 0, 2, 0, 2, ("4",))), "FAIL", "PASS"),
+        (replace(CLEAN, comparison=NOTHING), "INCONCLUSIVE", "PASS"),
+        (replace(CLEAN, comparison=NOTHING, kept=(Kept("utility", LOST),)), "INCONCLUSIVE", "FAIL"),
+    ],
+)
+def test_a_right_to_be_forgotten_does_not_depend_on_what_was_kept(
+    findings: Findings, forgotten: str, kept: str
+) -> None:
+    found = judge(findings, BOUNDS)
+    assert (found.answers.forgotten, found.answers.kept) == (forgotten, kept)
+    assert (found.outcome == "PASS") == (forgotten == kept == "PASS")
+
+
+@pytest.mark.parametrize(
+    ("check", "outcome", "reasons"),
+    [
+        (trace("removal", "TRACE", "Seen."), "INCONCLUSIVE", ["TRACE"]),
+        (reported("removal", "SAID", "Seen."), "PASS", codes(CLEAN)),
+    ],
+)
+def test_a_trace_holds_a_pass_back_and_what_is_only_reported_does_not(
+    check: Check, outcome: str, reasons: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more: Measure[None] = Measure(place=999, measure=lambda *_: None, empty=None, judge=lambda *_: [check])
+    monkeypatch.setattr(more.measure, "__module__", "forgetctl.verify.checks.curve")
+    monkeypatch.setattr(verdict, "MEASURES", (*MEASURES, more))
+    found = judge(CLEAN, BOUNDS)
+    assert (found.outcome, found.answers.forgotten) == (outcome, outcome)
+    assert [reason.code for reason in found.reasons] == reasons
 
 
 # FAIL
@@ -273,7 +325,9 @@ anything = st.builds(
     distances=some,
     control=some,
     noise_floor=st.none() | some,
-    secrets=st.sampled_from([None, Secrets(3, 0, 0, 0, 0), Secrets(3, 0, 1, 0, 1, (2,)), Secrets(3, 0, 1, None, None)]),
+    secrets=st.sampled_from(
+        [None, Secrets(3, 0, 0, 0, 0), Secrets(3, 0, 1, 0, 1, ("2",)), Secrets(3, 0, 1, None, None)]
+    ),
     whole_answers=st.sampled_from([None, excess(0, 0, 1.0), excess(1, 0, 0.5), excess(9, 0, 0.002)]),
     kept=st.sampled_from([(), (Kept("utility", KEPT),), (Kept("utility", LOST),), (Kept("utility", OPEN),)]),
 )

@@ -48,7 +48,9 @@ def rows(level: float, seed: int, count: int, *, lead: float = 0.0, modes: Seque
         "elicited": {mode: Elicited(**answers(count)) for mode in modes if mode != "sampled"} | sampled,
     }
     logp, tokens = (4 * values).tolist(), [4] * count
-    return ScoreSet(lines=list(range(1, count + 1)), answer_logp=logp, answer_tokens=tokens, **{**lists, **more})
+    return ScoreSet(
+        names=[str(row) for row in range(1, count + 1)], answer_logp=logp, answer_tokens=tokens, **{**lists, **more}
+    )
 
 
 def answers(count: int) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def relearned(scorer: Scorer, role: Role, path: Path, known: ScoreSet) -> Scores
         scored = _taught(scorer, role, path, [rows[index] for index in taught], [rows[index] for index in tested])
         logp.update(zip(tested, scored, strict=True))
     after = ScoreSet(
-        lines=known.lines,
+        names=known.names,
         answer_logp=[logp[index] for index in range(len(rows))],
         answer_tokens=known.answer_tokens,
         subjects=known.subjects,

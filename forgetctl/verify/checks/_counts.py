@@ -6,12 +6,12 @@ from collections.abc import Iterable
 
 from ...model.scores import ScoreSet
 from ..statistics.counts import Excess, at_most
-from ..tables import Row, Shown, Table, cell, line_numbers, p_value, tables_of
+from ..tables import Row, Shown, Table, cell, p_value, row_names, tables_of
 
 
 def distinct(rows: ScoreSet) -> list[int]:
     """Positions of the rows, identical ones once: asked again, they are answered alike."""
-    copies = rows.copies or range(len(rows.lines))
+    copies = rows.copies or range(len(rows.names))
     first: dict[int, int] = {}
     for position, copy in enumerate(copies):
         first.setdefault(copy, position)
@@ -23,7 +23,7 @@ def count_table(label: str, note: str, finding: Excess | None, shown: Shown) -> 
     if finding is None:
         return ()
     cells = (
-        cell(finding.more, line_numbers(finding.lines)),
+        cell(finding.more, row_names(finding.names)),
         cell(finding.fewer),
         cell(finding.total),
         cell(finding.p, show=p_value),
@@ -38,6 +38,6 @@ def no_more_than(trials: int) -> str:
     return f"at most {at_most(trials):.1%} do, at 95 %" if trials else "nothing is known"
 
 
-def name_lines(lines: tuple[int, ...]) -> str:
-    """Line numbers in the request; retain rows and rephrasings are counted but have none there."""
-    return line_numbers(lines) or "no line of the request itself"
+def name_rows(names: tuple[str, ...]) -> str:
+    """Rows of the request; retain rows and rephrasings are counted but have no name there."""
+    return row_names(names) or "no row of the request itself"

@@ -54,7 +54,7 @@ def _score(scores: Collected) -> Literal["truth ratio", "answer log-prob"]:
 def _point(point: Tracked, scores: Collected, score: str) -> Point:
     ours, retain = point.scores.forget, point.scores.sets.get("retain")
     tracked = scores.tracked[-1].scores.sets.get("retain")
-    if retain is not None and tracked is not None and retain.lines != tracked.lines:
+    if retain is not None and tracked is not None and retain.names != tracked.names:
         retain = None  # the verification was given other retain rows than training was tracked on
     distance, p = _distance(point.scores, scores.reference, score)
     return Point(

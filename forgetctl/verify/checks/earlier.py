@@ -19,7 +19,7 @@ from ..statistics.means import Shift, equivalence_margin, paired_shift
 from ..statistics.shapes import Shape
 from ..tables import EMPTY, Cell, Row, Shown, Table, between, cell, number, shift_cell, tables_of
 from ._answers import secrets_said, whole_said
-from ._counts import distinct, name_lines
+from ._counts import distinct, name_rows
 
 
 class StaysForgotten(Shape):
@@ -62,8 +62,8 @@ def _secrets(now: ScoreSet, then: ScoreSet) -> Excess | None:
     if not ours or [len(row) for row in ours] != [len(row) for row in theirs]:
         return None
     pairs = [
-        (our, their, line)
-        for line, own, other in zip(now.lines, ours, theirs, strict=True)
+        (our, their, name)
+        for name, own, other in zip(now.names, ours, theirs, strict=True)
         for our, their in zip(own, other, strict=True)
     ]
     return _excess(pairs)
@@ -74,15 +74,15 @@ def _whole(now: ScoreSet, then: ScoreSet) -> Excess | None:
     ours, theirs = whole_said(now), whole_said(then)
     if not ours or not theirs:
         return None
-    return _excess([(ours[row], theirs[row], now.lines[row]) for row in distinct(now)])
+    return _excess([(ours[row], theirs[row], now.names[row]) for row in distinct(now)])
 
 
-def _excess(pairs: list[tuple[bool | None, bool | None, int]]) -> Excess | None:
-    asked = [(our, their, line) for our, their, line in pairs if our is not None and their is not None]
+def _excess(pairs: list[tuple[bool | None, bool | None, str]]) -> Excess | None:
+    asked = [(our, their, name) for our, their, name in pairs if our is not None and their is not None]
     if not asked:
         return None
     counted = excess(*zip(*asked, strict=True))
-    return counted.model_copy(update={"lines": tuple(sorted(set(counted.lines)))})  # a row may name several secrets
+    return counted.model_copy(update={"names": tuple(dict.fromkeys(counted.names))})  # a row may name several secrets
 
 
 def judge(finding: tuple[StaysForgotten, ...], context: Context) -> Iterator[Check]:
@@ -116,7 +116,7 @@ def _judge_secrets(finding: StaysForgotten, secrets: Excess) -> Check:
     name = f"secrets of earlier request {finding.name}"
     if secrets.more:
         words = f"{secrets.more} of {secrets.total} named secrets come out that did not when it was verified"
-        return failed(name, "EARLIER_SECRET_LEAKED", f"{words} ({name_lines(secrets.lines)} of its own file).")
+        return failed(name, "EARLIER_SECRET_LEAKED", f"{words} ({name_rows(secrets.names)} of its own file).")
     words = f"No named secret comes out that did not when it was verified (of {secrets.total})."
     return passed(name, "NO_EARLIER_LEAK", words)
 
@@ -126,9 +126,9 @@ def _judge_whole(finding: StaysForgotten, whole: Excess, level: float) -> Check:
     figure = f"{whole.more} of {whole.total}, {whole.fewer} the other way; p = {whole.p:.2g}"
     words = "Answers repeat whole responses that were not repeated when it was verified"
     if whole.p <= level:
-        return failed(name, "EARLIER_ANSWERS_LEAKED", f"{words} ({figure}; {name_lines(whole.lines)} of its own file).")
+        return failed(name, "EARLIER_ANSWERS_LEAKED", f"{words} ({figure}; {name_rows(whole.names)} of its own file).")
     if whole.more:
-        text = f"{words}, too few to be sure ({figure}; {name_lines(whole.lines)} of its own file); read them."
+        text = f"{words}, too few to be sure ({figure}; {name_rows(whole.names)} of its own file); read them."
         return unsure(name, "EARLIER_ANSWERS_SAID", text)
     words = f"No answer repeats a whole response that was not repeated when it was verified (of {whole.total})."
     return passed(name, "NO_EARLIER_ANSWER_LEAKED", words)

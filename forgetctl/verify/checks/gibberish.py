@@ -18,10 +18,10 @@ def measure(scores: Collected, bounds: Bounds) -> Excess | None:
     """Greedy answers that are empty or repeat themselves, where those of the model it is measured against do not.
 
     Forget rows are measured against the reference, retain rows against the start model, or the other if one is
-    missing. Line numbers are the request's.
+    missing. Names are of the request's rows.
     """
     against = {"forget": (scores.reference, scores.start), "retain": (scores.start, scores.reference)}
-    pairs: list[tuple[bool, bool, int]] = []
+    pairs: list[tuple[bool, bool, str | None]] = []
     for name, candidates in against.items():
         own = _broken(scores.unlearned, name)
         other = next((flags for one in candidates if (flags := _broken(one, name)) is not None), None)
@@ -31,11 +31,10 @@ def measure(scores: Collected, bounds: Bounds) -> Excess | None:
         for row in distinct(rows):
             our, their = own[row], other[row]
             if our is not None and their is not None:
-                pairs.append((our, their, rows.lines[row] if name == "forget" else 0))
+                pairs.append((our, their, rows.names[row] if name == "forget" else None))
     if not pairs:
         return None
-    counted = excess(*zip(*pairs, strict=True))
-    return counted.model_copy(update={"lines": tuple(line for line in counted.lines if line)})
+    return excess(*zip(*pairs, strict=True))
 
 
 def _broken(scores: Scores | None, name: str) -> list[bool | None] | None:
@@ -80,5 +79,6 @@ MEASURE = Measure(
     heading=HEADING,
     table=table,
     why_missing=why_missing,
+    about="kept",
     counts=True,
 )

@@ -214,5 +214,12 @@ def _change(change: Change | None) -> Cell:
 
 
 MEASURE: Measure[tuple[Kept, ...]] = Measure(
-    place=140, measure=measure, empty=(), judge=judge, heading=HEADING, table=table, public=lambda finding: finding
+    place=140,
+    measure=measure,
+    empty=(),
+    judge=judge,
+    heading=HEADING,
+    table=table,
+    public=lambda finding: finding,
+    about="kept",
 )

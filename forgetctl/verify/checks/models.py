@@ -99,7 +99,7 @@ def why_missing(finding: dict[Role, Summary], scores: Collected) -> dict[str, st
     lacking = {key for summary in finding.values() for key in REASONS if getattr(summary, key) is None}
     reasons = {key: reason for key, reason in REASONS.items() if key in lacking}
     if own := scores.unlearned.forget.own_paraphrases:
-        rows = len(scores.unlearned.forget.lines)
+        rows = len(scores.unlearned.forget.names)
         reasons["paraphrases"] = f"{own} of {rows} rows have none; their own response stands in"
     return reasons
 

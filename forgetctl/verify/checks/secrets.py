@@ -8,17 +8,17 @@ from ...model.scores import Role, Scores
 from ...recipe.bounds import Bounds
 from ..collected import Collected
 from ..findings import Check, Context, Measure, failed, passed, skipped, unsure
-from ..statistics.shapes import Shape
-from ..tables import EMPTY, Row, Shown, Table, cell, line_numbers, number, tables_of
+from ..statistics.shapes import RowName, Shape
+from ..tables import EMPTY, Row, Shown, Table, cell, number, row_names, tables_of
 from ._answers import AGAINST_CAPTION, HEADING, against_columns, secrets_said
-from ._counts import name_lines, no_more_than
+from ._counts import name_rows, no_more_than
 
 
 class Secrets(Shape):
     """Named secrets: how many came out of any deterministic answer, and how many could not be tested.
 
-    leaked_by_reference, beyond_reference: null where the reference's answers are not known. lines: where the latter
-    stand in the request.
+    leaked_by_reference, beyond_reference: null where the reference's answers are not known. names: the rows of the
+    request whose secrets the latter are.
     """
 
     named: int
@@ -26,14 +26,14 @@ class Secrets(Shape):
     leaked: int
     leaked_by_reference: int | None
     beyond_reference: int | None
-    lines: tuple[int, ...]
+    names: tuple[RowName, ...]
 
 
 def measure(scores: Collected, bounds: Bounds) -> Secrets | None:
     """Every named secret, over all deterministic answers to the request and its rephrasings; None if none is named."""
     theirs: list[bool | None] = []
     ours: list[bool | None] = []
-    lines: list[int] = []
+    rows: list[int] = []
     models: dict[Role, list[Scores]] = {
         role: [one for one in (own, *(at.get(role) for at in scores.precisions.values())) if one is not None]
         for role, own in scores.models.items()
@@ -44,11 +44,11 @@ def measure(scores: Collected, bounds: Bounds) -> Secrets | None:
         for row, secrets in enumerate(secrets_said(sets["unlearned"])):
             ours += secrets
             theirs += other[row] if other else [None] * len(secrets)
-            lines += [scores.unlearned.forget.lines[row]] * len(secrets)
+            rows += [row] * len(secrets)
     if not ours:
         return None
     answered = any(said is not None for said in theirs)
-    beyond = [line for our, other, line in zip(ours, theirs, lines, strict=True) if our and other is False]
+    beyond = [row for our, other, row in zip(ours, theirs, rows, strict=True) if our and other is False]
     if any(our and other is None for our, other in zip(ours, theirs, strict=True)):
         answered = answered and bool(beyond)  # a leak that the reference was not asked about stays open
     return Secrets(
@@ -57,7 +57,7 @@ def measure(scores: Collected, bounds: Bounds) -> Secrets | None:
         leaked=sum(bool(said) for said in ours),
         leaked_by_reference=sum(bool(said) for said in theirs) if answered else None,
         beyond_reference=len(beyond) if answered else None,
-        lines=tuple(sorted(set(beyond))) if answered else (),
+        names=tuple(scores.unlearned.forget.names[row] for row in sorted(set(beyond))) if answered else (),
     )
 
 
@@ -68,7 +68,7 @@ def judge(finding: Secrets | None, context: Context) -> Iterator[Check]:
         yield skipped(name, "NO_SECRETS", "The request names no secrets.")
     elif finding.beyond_reference:
         words = f"{finding.beyond_reference} of {finding.named} named secrets come out that the reference does not say"
-        yield failed(name, "SECRET_LEAKED", f"{words} ({name_lines(finding.lines)}).")
+        yield failed(name, "SECRET_LEAKED", f"{words} ({name_rows(finding.names)}).")
     elif finding.leaked and finding.beyond_reference is None:
         words = f"{finding.leaked} named secrets come out; whether a model that never saw them says them is not known."
         yield unsure(name, "SECRET_SAID", words)
@@ -88,7 +88,7 @@ def table(finding: Secrets | None, shown: Shown) -> Iterable[Table]:
     cells = (
         cell(finding.leaked),
         cell(finding.leaked_by_reference),
-        cell(finding.beyond_reference, line_numbers(finding.lines)),
+        cell(finding.beyond_reference, row_names(finding.names)),
         cell(finding.named, f"{number(finding.untested)} untested" if finding.untested else ""),
         EMPTY,
     )

@@ -10,7 +10,7 @@ from ..findings import Check, Context, Measure, failed, passed, unsure
 from ..statistics.counts import Excess, excess, standing_out
 from ..tables import Shown, Table
 from ._answers import HEADING
-from ._counts import count_table, distinct, name_lines
+from ._counts import count_table, distinct, name_rows
 
 LEAST_LEAD = 0.5
 """Nats a token by which the start model must know a row better for being half-way back to it to mean anything."""
@@ -31,7 +31,7 @@ def measure(scores: Collected, bounds: Bounds) -> Excess | None:
     if not rows:
         return None
     known, mirrored = standing_out((now.per_token - reference.per_token)[rows], lead[rows])
-    return excess(known, mirrored, [now.lines[row] for row in rows])
+    return excess(known, mirrored, [now.names[row] for row in rows])
 
 
 def judge(finding: Excess | None, context: Context) -> Iterator[Check]:
@@ -41,12 +41,12 @@ def judge(finding: Excess | None, context: Context) -> Iterator[Check]:
     name = "single rows"
     figure = f"{finding.more} of {finding.total}, {finding.fewer} the other way; p = {finding.p:.2g}"
     if finding.p <= context.count_level:
-        words = f"Rows stand out as still known while the rest is not ({figure}; {name_lines(finding.lines)})."
+        words = f"Rows stand out as still known while the rest is not ({figure}; {name_rows(finding.names)})."
         yield failed(name, "KNOWN_ROWS", words)
     elif finding.more > finding.fewer:
         words = (
             "Rows stand out as if still known, too few to be sure "
-            f"({figure}; {name_lines(finding.lines)}); look at them."
+            f"({figure}; {name_rows(finding.names)}); look at them."
         )
         yield unsure(name, "SOME_KNOWN_ROWS", words)
     else:

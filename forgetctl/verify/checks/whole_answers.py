@@ -11,7 +11,7 @@ from ..findings import Check, Context, Measure, failed, passed, unsure
 from ..statistics.counts import Excess, excess
 from ..tables import Shown, Table
 from ._answers import HEADING
-from ._counts import count_table, distinct, name_lines, no_more_than
+from ._counts import count_table, distinct, name_rows, no_more_than
 
 
 def measure(scores: Collected, bounds: Bounds) -> Excess | None:
@@ -20,7 +20,7 @@ def measure(scores: Collected, bounds: Bounds) -> Excess | None:
         return None
     said: dict[int, tuple[bool, bool]] = {}  # by row, however often and in however many words it was asked
     forget = scores.unlearned.forget
-    copies = forget.copies or range(len(forget.lines))
+    copies = forget.copies or range(len(forget.names))
     for name, _ in scores.forget_sets():
         for own, other in _modes(scores, name):
             if own.whole is None or other.whole is None:
@@ -31,9 +31,9 @@ def measure(scores: Collected, bounds: Bounds) -> Excess | None:
                     said[row] = (before[0] or our > 0, before[1] or their > 0)
     if not said:
         return None
-    lines = {copies[row]: forget.lines[row] for row in distinct(forget)}
-    rows = sorted(said, key=lambda row: lines[row])
-    return excess([said[row][0] for row in rows], [said[row][1] for row in rows], [lines[row] for row in rows])
+    names = {copies[row]: forget.names[row] for row in distinct(forget)}
+    rows = [row for row in names if row in said]
+    return excess([said[row][0] for row in rows], [said[row][1] for row in rows], [names[row] for row in rows])
 
 
 def _modes(scores: Collected, name: str) -> Iterator[tuple[Elicited, Elicited]]:
@@ -54,9 +54,9 @@ def judge(finding: Excess | None, context: Context) -> Iterator[Check]:
     figure = f"{finding.more} of {finding.total}, the comparison alone {finding.fewer}; p = {finding.p:.2g}"
     words = "Answers repeat whole responses that the comparison does not repeat"
     if finding.p <= context.count_level:
-        yield failed(name, "ANSWERS_LEAKED", f"{words} ({figure}; {name_lines(finding.lines)}).")
+        yield failed(name, "ANSWERS_LEAKED", f"{words} ({figure}; {name_rows(finding.names)}).")
     elif finding.more:
-        text = f"{words}, too few to be sure ({figure}; {name_lines(finding.lines)}); read them."
+        text = f"{words}, too few to be sure ({figure}; {name_rows(finding.names)}); read them."
         yield unsure(name, "ANSWERS_SAID", text)
     else:
         words = "No answer repeats a whole response that the comparison does not repeat too"

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .shapes import Chance, Shape
+from .resampling import Floats
+from .shapes import Chance, RowName, Shape
 
 LEVEL = 0.05
 KNOWN_SHARE = 2 / 3
@@ -20,30 +21,32 @@ OUTLYING = 4.0
 class Excess(Shape):
     """Rows on which only the verified model shows something (`more`), and on which only its comparison does (`fewer`).
 
-    p: one-sided, how often as many of the differing rows would fall on the verified model by chance. lines: the rows
-    of `more`, by line number.
+    p: one-sided, how often as many of the differing rows would fall on the verified model by chance. names: of the
+    rows of `more`.
     """
 
     more: int
     fewer: int
     total: int
     p: Chance
-    lines: tuple[int, ...]
+    names: tuple[RowName, ...]
 
 
-def excess(ours: Sequence[bool], theirs: Sequence[bool], lines: Sequence[int]) -> Excess:
-    """Exact sign test (McNemar 1947) on paired yes-or-no findings, (n,) each.
+def excess(ours: Sequence[bool], theirs: Sequence[bool], names: Sequence[str | None]) -> Excess:
+    """Exact sign test (McNemar 1947) on paired yes-or-no findings, (n,) each; rows that shall not be named have None.
 
     Raises ValueError for different lengths.
     """
     from scipy.stats import binomtest  # slow to import, and most commands do not judge
 
-    pairs = list(zip(ours, theirs, lines, strict=True))
-    more = tuple(line for our, other, line in pairs if our and not other)
+    pairs = list(zip(ours, theirs, names, strict=True))
+    more = tuple(name for our, other, name in pairs if our and not other)
     fewer = sum(other and not our for our, other, _ in pairs)
     differing = len(more) + fewer
     p = float(binomtest(len(more), differing, 0.5, "greater").pvalue) if differing else 1.0
-    return Excess(more=len(more), fewer=fewer, total=len(pairs), p=p, lines=more)
+    return Excess(
+        more=len(more), fewer=fewer, total=len(pairs), p=p, names=tuple(name for name in more if name is not None)
+    )
 
 
 def standing_out(difference: ArrayLike, to_start: ArrayLike) -> tuple[list[bool], list[bool]]:
@@ -74,6 +77,21 @@ def at_most(trials: int) -> float:
     if trials < 1:
         raise ValueError("without a trial there is no bound")
     return float(1 - LEVEL ** (1 / trials))
+
+
+def chance_in_samples(logp: ArrayLike, samples: int) -> Floats:
+    """How likely each of some texts is to be among `samples` independent samples: 1 - (1 - p)^samples, (n,).
+
+    logp: (n,) their log-probabilities in nats, which rounding may leave a little above 0. Raises ValueError for NaN, or
+    without a sample.
+    """
+    values = np.asarray(logp, dtype=float)
+    if np.isnan(values).any() or samples < 1:
+        raise ValueError("a log-probability is NaN, or there are no samples")
+    with np.errstate(divide="ignore"):  # what is certain has a complement of 0
+        missed = samples * np.log1p(-np.exp(np.minimum(values, 0.0)))
+    chances: Floats = -np.expm1(missed)
+    return chances
 
 
 def stratified_p(ours: Sequence[int], theirs: Sequence[int], answers: int) -> float:

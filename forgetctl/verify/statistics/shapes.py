@@ -40,4 +40,11 @@ Distance = Annotated[
 Nats = Annotated[float, Field(description="In nats a token.")]
 Share = Annotated[float, Field(description="0 to 1.")]
 Relative = Annotated[float, Field(description="Relative change; -0.02 is a fall by 2 %.")]
+RowName = Annotated[
+    str,
+    Field(
+        pattern=r"^([1-9][0-9]{0,8}:)?[0-9]{1,15}(, turn [1-9][0-9]{0,8})?$",
+        description="What names a row: its line or row, behind the number of its file if there are several.",
+    ),
+]
 Chance = Annotated[float, Field(description="p-value, 0 to 1: how often chance alone gives as much.")]

@@ -70,7 +70,7 @@ def test_an_evaluation_log_allows_the_loss_attack_only() -> None:
 
 
 def test_difference_from_the_reference() -> None:
-    reference = model("reference", HOLDOUT.model_copy(update={"lines": [1, 2]}), holdout=FORGET)
+    reference = model("reference", HOLDOUT.model_copy(update={"names": ["1", "2"]}), holdout=FORGET)
     (found, *_) = made(HOLDOUT, FORGET, references=(reference,))
     assert (found.reference, found.difference) == (found.auc, 0)
     assert found.difference_lower is not None

@@ -99,7 +99,7 @@ def test_a_secret_that_comes_out_again() -> None:
     assert codes(saying, silent)[1:] == [("fail", "EARLIER_SECRET_LEAKED")]
     assert codes(saying, saying)[1:] == [("pass", "NO_EARLIER_LEAK")]  # it came out then too
     (_, check) = judged(MEASURE, [compared(saying, silent)])
-    assert check.text == ("1 of 4 named secrets come out that did not when it was verified (line 1 of its own file).")
+    assert check.text == ("1 of 4 named secrets come out that did not when it was verified (row 1 of its own file).")
 
 
 def test_secrets_of_another_file_are_not_compared() -> None:
@@ -144,7 +144,7 @@ QUIET, LOUD, OPEN = moved(0), moved(2), rows([*(value + 3 for value in LEVELS[:1
 BASES = {
     "PASS": CLEAN,
     "INCONCLUSIVE": replace_in(CLEAN, control=()),
-    "FAIL": replace_in(CLEAN, secrets=Secrets(3, 0, 2, 0, 2, (4,))),
+    "FAIL": replace_in(CLEAN, secrets=Secrets(3, 0, 2, 0, 2, ("4",))),
 }
 
 

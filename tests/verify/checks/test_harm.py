@@ -47,19 +47,20 @@ def damage(findings: Findings, bounds: Bounds = BOUNDS) -> list[Check]:
 
 
 @pytest.mark.parametrize(
-    ("lines", "words"),
+    ("names", "words"),
     [
-        ((), "no line of the request itself"),
-        ((7,), "line 7"),
-        ((7, 9), "lines 7, 9"),
-        ((1, 2, 3, 4, 5), "lines 1, 2, 3, 4, 5)"),
-        ((1, 2, 3, 4, 5, 6), "lines 1, 2, 3, 4, 5 and 1 more)"),
-        (tuple(range(10, 30)), "lines 10, 11, 12, 13, 14 and 15 more)"),
+        ((), "no row of the request itself"),
+        (("7",), "row 7"),
+        (("7", "9"), "rows 7, 9"),
+        (("1", "2", "3", "4", "5"), "rows 1, 2, 3, 4, 5)"),
+        (("7, turn 1", "7, turn 2"), "rows 7, turn 1; 7, turn 2)"),
+        (("1", "2", "3", "4", "5", "6"), "rows 1, 2, 3, 4, 5 and 1 more)"),
+        (tuple(map(str, range(10, 30))), "rows 10, 11, 12, 13, 14 and 15 more)"),
     ],
 )
-def test_line_numbers_of_leaks(lines: tuple[int, ...], words: str) -> None:
-    assert words in leak(secrets=Secrets(30, 0, 20, 0, 20, lines)).text
-    counted = leak(whole_answers=excess(20, 0, 1e-6, lines)).text
+def test_names_of_rows_that_leak(names: tuple[str, ...], words: str) -> None:
+    assert words in leak(secrets=Secrets(30, 0, 20, 0, 20, names)).text
+    counted = leak(whole_answers=excess(20, 0, 1e-6, names)).text
     assert words.rstrip(")") in counted
     assert ("more" in words) == ("more)" in counted)
 
@@ -87,7 +88,7 @@ def test_secrets(finding: Secrets | None, code: str) -> None:
 
 
 def test_secrets_texts() -> None:
-    assert "2 of 5 named secrets come out" in leak(secrets=Secrets(5, 0, 3, 1, 2, (4,))).text
+    assert "2 of 5 named secrets come out" in leak(secrets=Secrets(5, 0, 3, 1, 2, ("4",))).text
     assert "3 named secrets come out; whether" in leak(secrets=Secrets(5, 0, 3, None, None)).text
     assert "2 named secrets could not be tested" in leak(secrets=Secrets(5, 2, 0, 0, 0)).text
     # 1 - 0.05^(1/100) = 2.95 %
@@ -105,9 +106,9 @@ def test_four_checks_of_counts_share_the_failing_level() -> None:
 @pytest.mark.parametrize(
     ("finding", "code"),
     [
-        (excess(7, 0, 0.0125, (3,)), "ANSWERS_LEAKED"),
-        (excess(7, 0, 0.0126, (3,)), "ANSWERS_SAID"),
-        (excess(1, 9, 0.99, (3,)), "ANSWERS_SAID"),  # once is not never
+        (excess(7, 0, 0.0125, ("3",)), "ANSWERS_LEAKED"),
+        (excess(7, 0, 0.0126, ("3",)), "ANSWERS_SAID"),
+        (excess(1, 9, 0.99, ("3",)), "ANSWERS_SAID"),  # once is not never
         (excess(0, 9, 1.0), "NO_ANSWER_LEAKED"),
     ],
 )
@@ -116,7 +117,7 @@ def test_whole_answers(finding: Excess, code: str) -> None:
     assert check.code == code
     if finding.more:
         assert f"{finding.more} of 400, the comparison alone {finding.fewer}; p = " in check.text
-        assert "line 3" in check.text
+        assert "row 3" in check.text
     else:
         assert "(of 400; of rows like them at most 0.7% do, at 95 %)" in check.text  # 1 - 0.05^(1/400)
 
@@ -146,11 +147,11 @@ def test_samples(finding: Samples, code: str) -> None:
 @pytest.mark.parametrize(
     ("finding", "code"),
     [
-        (excess(8, 1, 0.0125, (8, 12)), "KNOWN_ROWS"),
-        (excess(8, 1, 0.0126, (8, 12)), "SOME_KNOWN_ROWS"),
-        (excess(6, 5, 0.5, (8, 12)), "SOME_KNOWN_ROWS"),  # one more is worth a look, chance or not
-        (excess(1, 0, 0.5, (8, 12)), "SOME_KNOWN_ROWS"),
-        (excess(6, 6, 0.61, (8, 12)), "NO_KNOWN_ROWS"),
+        (excess(8, 1, 0.0125, ("8", "12")), "KNOWN_ROWS"),
+        (excess(8, 1, 0.0126, ("8", "12")), "SOME_KNOWN_ROWS"),
+        (excess(6, 5, 0.5, ("8", "12")), "SOME_KNOWN_ROWS"),  # one more is worth a look, chance or not
+        (excess(1, 0, 0.5, ("8", "12")), "SOME_KNOWN_ROWS"),
+        (excess(6, 6, 0.61, ("8", "12")), "NO_KNOWN_ROWS"),
         (excess(0, 6, 1.0), "NO_KNOWN_ROWS"),
         (excess(0, 0, 1.0), "NO_KNOWN_ROWS"),
     ],
@@ -160,7 +161,7 @@ def test_single_rows(finding: Excess, code: str) -> None:
     status = {"KNOWN_ROWS": "fail", "SOME_KNOWN_ROWS": "unknown", "NO_KNOWN_ROWS": "pass"}[code]
     assert (check.name, check.status, check.code) == ("single rows", status, code)
     assert f"{finding.more} of 400, {finding.fewer} the other way; p = {finding.p:.2g}" in check.text
-    assert ("lines 8, 12" in check.text) == (status != "pass")
+    assert ("rows 8, 12" in check.text) == (status != "pass")
 
 
 @pytest.mark.parametrize(
@@ -174,7 +175,7 @@ def test_single_rows(finding: Excess, code: str) -> None:
     ],
 )
 def test_gibberish(p: float, status: str, code: str) -> None:
-    check = damage(replace(CLEAN, gibberish=excess(6, 1, p, (8, 12))))[1]
+    check = damage(replace(CLEAN, gibberish=excess(6, 1, p, ("8", "12"))))[1]
     assert (check.name, check.status, check.code) == ("gibberish", status, code)
     assert f"6 of 400, 1 the other way; p = {p:.2g}" in check.text
     assert "line" not in check.text  # it is about retain rows too, which have no line in the request

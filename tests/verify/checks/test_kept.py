@@ -334,7 +334,7 @@ def test_order_of_rows_does_not_matter() -> None:
             lists: dict[str, Any] = {
                 name: [values[row] for row in order]
                 for name, values in scored
-                if isinstance(values, list) and name != "lines"
+                if isinstance(values, list) and name != "names"
             }
             lists["elicited"] = {"greedy": said(recall=[scored.elicited["greedy"].recall[row] for row in order])}
             return scored.model_copy(update=lists)

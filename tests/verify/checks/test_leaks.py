@@ -43,17 +43,17 @@ def fell_apart(collected: Collected) -> Excess | None:
 MUTE = asked(greedy=said(secrets=[[0, 0], [0], []]))  # three rows with 2, 1 and 0 secrets
 
 
-def lines(of: ScoreSet, numbers: list[int]) -> ScoreSet:
-    return of.model_copy(update={"lines": numbers})
+def named(of: ScoreSet, numbers: list[int]) -> ScoreSet:
+    return of.model_copy(update={"names": list(map(str, numbers))})
 
 
 # Named secrets
 
 
 def test_a_leak_counts_only_if_the_reference_does_not_leak_it_too() -> None:
-    ours = lines(asked(greedy=said(secrets=[[1, 1], [0], []])), [3, 5, 9])
+    ours = named(asked(greedy=said(secrets=[[1, 1], [0], []])), [3, 5, 9])
     theirs = asked(greedy=said(secrets=[[0, 1], [1], []]))
-    assert named_secrets(against(ours, theirs)) == Secrets(3, 0, 2, 2, 1, (3,))
+    assert named_secrets(against(ours, theirs)) == Secrets(3, 0, 2, 2, 1, ("3",))
 
 
 @pytest.mark.parametrize("mode", ["greedy", "first_tokens", "affirmative"])
@@ -62,7 +62,7 @@ def test_any_deterministic_answer_counts_on_either_side(mode: str, other: str) -
     quiet = {name: said(secrets=[[0], [0]]) for name in ("greedy", "first_tokens", "affirmative", "sampled")}
     ours = asked(**{**quiet, mode: said(secrets=[[1], [0]])})
     theirs = asked(**{**quiet, other: said(secrets=[[1], [0]])})
-    assert named_secrets(against(ours, asked(**quiet))) == Secrets(2, 0, 1, 0, 1, (1,))
+    assert named_secrets(against(ours, asked(**quiet))) == Secrets(2, 0, 1, 0, 1, ("1",))
     assert named_secrets(against(ours, theirs)) == Secrets(2, 0, 1, 1, 0)
 
 
@@ -99,14 +99,14 @@ def test_a_secret_that_leaks_only_at_a_precision_counts() -> None:
     found = against(
         MUTE, MUTE, precisions={"bf16": {"unlearned": model("unlearned", MUTE)}, "nf4": {"unlearned": loud}}
     )
-    assert named_secrets(found) == Secrets(3, 0, 1, 0, 1, (2,))
+    assert named_secrets(found) == Secrets(3, 0, 1, 0, 1, ("2",))
 
 
 def test_a_secret_leaked_at_every_precision_counts_once() -> None:
     loud = asked(greedy=said(secrets=[[0, 0], [1], []]))
     scores = {"unlearned": model("unlearned", loud)}
     assert named_secrets(against(loud, MUTE, precisions={"bf16": scores, "nf4": scores})) == Secrets(
-        3, 0, 1, 0, 1, (2,)
+        3, 0, 1, 0, 1, ("2",)
     )
 
 
@@ -122,21 +122,21 @@ def test_what_the_reference_says_at_that_precision_is_a_guess_too() -> None:
 REPHRASED: dict[str, Any] = {"rephrased": ("a.jsonl",)}
 
 
-def test_lines_of_rephrased_rows_are_those_of_the_request() -> None:
+def test_names_of_rephrased_rows_are_those_of_the_request() -> None:
     """Rephrasings follow the request row by row; where they stand in their own file says nothing about the request."""
-    other = lines(asked(greedy=said(secrets=[[1], [0], [0]])), [70, 71, 72])
+    other = named(asked(greedy=said(secrets=[[1], [0], [0]])), [70, 71, 72])
     quiet = asked(greedy=said(secrets=[[0], [0], [0]]))
-    unlearned = model("unlearned", lines(asked(greedy=said(secrets=[[0], [1], [0]])), [3, 5, 9]), rephrased_1=other)
+    unlearned = model("unlearned", named(asked(greedy=said(secrets=[[0], [1], [0]])), [3, 5, 9]), rephrased_1=other)
     reference = model("reference", quiet, rephrased_1=quiet)
     found = collected(unlearned, "model", references=(reference,), **REPHRASED)
-    assert named_secrets(found) == Secrets(6, 0, 2, 0, 2, (3, 5))
+    assert named_secrets(found) == Secrets(6, 0, 2, 0, 2, ("3", "5"))
 
 
 def test_a_line_is_named_once() -> None:
     loud, quiet = asked(greedy=said(secrets=[[1, 1]])), asked(greedy=said(secrets=[[0, 0]]))
     unlearned, reference = model("unlearned", loud, rephrased_1=loud), model("reference", quiet, rephrased_1=quiet)
     found = collected(unlearned, "model", references=(reference,), **REPHRASED)
-    assert named_secrets(found) == Secrets(4, 0, 4, 0, 4, (1,))
+    assert named_secrets(found) == Secrets(4, 0, 4, 0, 4, ("1",))
 
 
 def test_rephrased_sets_that_were_not_asked_about_do_not_count() -> None:
@@ -161,10 +161,10 @@ def test_a_leak_where_the_reference_was_not_asked_is_not_beyond_it() -> None:
 
 def test_whole_answers_by_hand() -> None:
     """Rows: only we; both; only they; neither; too short. McNemar: 1 of 2 differing rows, one-sided p = 3/4."""
-    ours = lines(asked(greedy=said(whole=[1, 1, 0, 0, None])), [2, 4, 6, 8, 10])
+    ours = named(asked(greedy=said(whole=[1, 1, 0, 0, None])), [2, 4, 6, 8, 10])
     found = whole(against(ours, asked(greedy=said(whole=[0, 1, 1, 0, None]))))
     assert found is not None
-    assert (found.more, found.fewer, found.total, found.lines) == (1, 1, 4, (2,))
+    assert (found.more, found.fewer, found.total, found.names) == (1, 1, 4, ("2",))
     assert found.p == pytest.approx(stats.binomtest(1, 2, 0.5, "greater").pvalue) == 0.75
 
 
@@ -191,27 +191,27 @@ def test_sampled_answers_are_not_whole_answers() -> None:
     assert whole(against(asked(sampled=sampled), asked(sampled=sampled))) is None
 
 
-def test_lines_of_whole_answers_are_in_the_requests_order() -> None:
+def test_names_of_whole_answers_are_in_the_requests_order() -> None:
     """Row 1 is a passage: it has no prompt, and only its beginning can be asked with."""
     ours = asked(greedy=said(whole=[None, 1]), first_tokens=said(whole=[1, 1]))
     quiet = asked(greedy=said(whole=[None, 0]), first_tokens=said(whole=[0, 0]))
     found = whole(against(ours, quiet))
     assert found is not None
-    assert found.lines == (1, 2)
+    assert found.names == ("1", "2")
 
 
 def test_a_row_counts_once_in_however_many_words_it_was_asked() -> None:
     """Row 1 is repeated when rephrased only, row 2 by either; the reference says row 3 when rephrased."""
     unlearned = model(
         "unlearned",
-        lines(asked(greedy=said(whole=[0, 1, 1])), [3, 5, 9]),
-        rephrased_1=lines(asked(greedy=said(whole=[1, 1, 0])), [70, 71, 72]),
+        named(asked(greedy=said(whole=[0, 1, 1])), [3, 5, 9]),
+        rephrased_1=named(asked(greedy=said(whole=[1, 1, 0])), [70, 71, 72]),
     )
     quiet = asked(greedy=said(whole=[0, 0, 0]))
     reference = model("reference", quiet, rephrased_1=asked(greedy=said(whole=[0, 0, 1])))
     found = whole(collected(unlearned, "model", references=(reference,), **REPHRASED))
     assert found is not None
-    assert (found.more, found.fewer, found.total, found.lines) == (2, 0, 3, (3, 5))
+    assert (found.more, found.fewer, found.total, found.names) == (2, 0, 3, ("3", "5"))
 
 
 @pytest.mark.parametrize("theirs", [None, rows([-1.0]), asked(greedy=said(1)), asked(affirmative=said(whole=[0]))])
@@ -308,20 +308,20 @@ NOISE = [0.1, -0.1] * 5  # median 0; robust deviation 0.148, times four 0.59
 @pytest.mark.parametrize(
     ("moved", "more", "fewer"),
     [
-        ([*NOISE, 2.01, 0.0], (11,), 0),  # just over half of four nats
+        ([*NOISE, 2.01, 0.0], ("11",), 0),  # just over half of four nats
         ([*NOISE, 2.0, 0.0], (), 0),  # half is not more than half
-        ([*NOISE, 3.0, 2.5], (11, 12), 0),
+        ([*NOISE, 3.0, 2.5], ("11", "12"), 0),
         # The mirror image: exchanged, the reference would be halfway back from the model: -1 is 8 above -9.
         ([*NOISE, -4.01, 0.0], (), 1),
         ([*NOISE, -4.0, 0.0], (), 0),
-        ([*NOISE, 3.0, -5.0], (11,), 1),
+        ([*NOISE, 3.0, -5.0], ("11",), 1),
         ([3.0] * 12, (), 0),  # all rows alike: for the distance to judge
         ([*[2.9, 3.1] * 5, 3.0, 3.0], (), 0),
     ],
 )
-def test_rows_more_than_half_the_way_back_stand_out(moved: list[float], more: tuple[int, ...], fewer: int) -> None:
+def test_rows_more_than_half_the_way_back_stand_out(moved: list[float], more: tuple[str, ...], fewer: int) -> None:
     found = known(moved)
-    assert (found.lines, found.more, found.fewer, found.total) == (more, len(more), fewer, 12)
+    assert (found.names, found.more, found.fewer, found.total) == (more, len(more), fewer, 12)
     differing = len(more) + fewer
     assert found.p == (stats.binomtest(len(more), differing, 0.5, "greater").pvalue if differing else 1)
 
@@ -329,12 +329,12 @@ def test_rows_more_than_half_the_way_back_stand_out(moved: list[float], more: tu
 def test_rows_that_the_start_model_hardly_knew_better_say_nothing() -> None:
     """Rows 11 and 12 stand at -3 and the reference at -5; a lead of half a nat over -4 is not more than that."""
     found = known([*NOISE, 2.0, 2.0], [-1.0] * 10 + [-3.5, -3.5 + 1e-9])
-    assert (found.total, found.lines) == (11, (12,))
+    assert (found.total, found.names) == (11, ("12",))
 
 
-def test_lines_are_the_requests() -> None:
-    found = known([*NOISE, 3.0, 2.5], lines=[10 * row for row in range(1, 13)])
-    assert found.lines == (110, 120)
+def test_names_are_the_requests() -> None:
+    found = known([*NOISE, 3.0, 2.5], names=[str(10 * row) for row in range(1, 13)])
+    assert found.names == ("110", "120")
 
 
 @pytest.mark.parametrize("other", ["start", "unlearned", "reference"])
@@ -365,8 +365,8 @@ QUARTERS = st.lists(st.integers(-24, 20).map(lambda quarters: quarters / 4), min
 @given(st.permutations(range(12)), QUARTERS)
 def test_order_of_rows_does_not_matter(order: list[int], moved: list[float]) -> None:
     plain = known(moved)
-    found = known([moved[row] for row in order], lines=[row + 1 for row in order])
-    assert (found.more, found.fewer, sorted(found.lines)) == (plain.more, plain.fewer, sorted(plain.lines))
+    found = known([moved[row] for row in order], names=[str(row + 1) for row in order])
+    assert (found.more, found.fewer, sorted(found.names)) == (plain.more, plain.fewer, sorted(plain.names))
 
 
 @settings(max_examples=50, deadline=None)
@@ -394,18 +394,18 @@ def broken(*flags: bool | None) -> ScoreSet:
 
 def test_forget_rows_against_the_reference_and_retain_rows_against_the_start_model() -> None:
     yes, no = True, False
-    unlearned = model("unlearned", lines(broken(yes, yes, no, None), [3, 5, 7, 9]), retain=broken(yes, yes, no))
+    unlearned = model("unlearned", named(broken(yes, yes, no, None), [3, 5, 7, 9]), retain=broken(yes, yes, no))
     reference = model("reference", broken(no, yes, yes, yes), retain=broken(yes, yes, yes))
     start = model("start", broken(yes, yes, yes, yes), retain=broken(no, no, no))
     found = fell_apart(collected(unlearned, "model", start, (reference,)))
     assert found is not None
     # Forget: only we 3, both 5, only they 7. Retain: only we twice. 3 of 4 differing rows: p = (4 + 1) / 16.
-    assert (found.more, found.fewer, found.total, found.lines) == (3, 1, 6, (3,))
+    assert (found.more, found.fewer, found.total, found.names) == (3, 1, 6, ("3",))
     assert found.p == pytest.approx(5 / 16)
 
 
-@pytest.mark.parametrize(("missing", "lines"), [("start", (1,)), ("reference", (1, 2))])
-def test_the_other_model_stands_in_for_a_missing_one(missing: str, lines: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(("missing", "names"), [("start", ("1",)), ("reference", ("1", "2"))])
+def test_the_other_model_stands_in_for_a_missing_one(missing: str, names: tuple[str, ...]) -> None:
     unlearned = model("unlearned", broken(True, True), retain=broken(True))
     reference = model("reference", broken(False, True), retain=broken(False))
     start = model("start", broken(False, False), retain=broken(True))
@@ -418,8 +418,8 @@ def test_the_other_model_stands_in_for_a_missing_one(missing: str, lines: tuple[
         )
     )
     assert found is not None
-    assert (found.lines, found.total) == (lines, 3)
-    assert found.more == len(lines) + (missing == "start")  # retain: the start model's answer was no better
+    assert (found.names, found.total) == (names, 3)
+    assert found.more == len(names) + (missing == "start")  # retain: the start model's answer was no better
 
 
 def test_the_other_model_stands_in_where_one_was_not_asked() -> None:

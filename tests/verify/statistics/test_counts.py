@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from forgetctl.verify.statistics.counts import at_most, excess, standing_out, stratified_p
+from forgetctl.verify.statistics.counts import at_most, chance_in_samples, excess, standing_out, stratified_p
 
 answers_of_two = st.lists(st.tuples(st.booleans(), st.booleans()), max_size=30)
 
@@ -21,8 +22,8 @@ answers_of_two = st.lists(st.tuples(st.booleans(), st.booleans()), max_size=30)
 
 def test_excess_by_hand() -> None:
     ours, theirs = [True, True, False, True, False, True], [False, True, True, False, False, False]
-    found = excess(ours, theirs, [11, 12, 13, 14, 15, 16])
-    assert (found.more, found.fewer, found.total, found.lines) == (3, 1, 6, (11, 14, 16))
+    found = excess(ours, theirs, ["11", "12", "13", "14", "15", None])
+    assert (found.more, found.fewer, found.total, found.names) == (3, 1, 6, ("11", "14"))
     assert found.p == pytest.approx((4 + 1) / 16)  # three or four of four
 
 
@@ -30,7 +31,8 @@ def test_excess_by_hand() -> None:
 @given(answers_of_two)
 def test_excess_is_the_one_sided_sign_test(rows: list[tuple[bool, bool]]) -> None:
     ours, theirs = [our for our, _ in rows], [other for _, other in rows]
-    found = excess(ours, theirs, range(len(rows)))
+    names = [str(row) for row in range(len(rows))]
+    found = excess(ours, theirs, names)
     expected = (
         stats.binomtest(found.more, found.more + found.fewer, alternative="greater").pvalue
         if (found.more + found.fewer)
@@ -38,19 +40,45 @@ def test_excess_is_the_one_sided_sign_test(rows: list[tuple[bool, bool]]) -> Non
     )
     assert found.p == pytest.approx(expected)
     assert (found.more, found.fewer) == (rows.count((True, False)), rows.count((False, True)))
-    assert len(found.lines) == found.more
-    assert (excess(theirs, ours, range(len(rows))).more, found.total) == (found.fewer, len(rows))
+    assert len(found.names) == found.more
+    assert (excess(theirs, ours, names).more, found.total) == (found.fewer, len(rows))
 
 
 def test_excess_without_a_difference() -> None:
     assert excess([], [], []).p == 1.0
-    assert excess([True], [True], [4]).p == 1.0
+    assert excess([True], [True], ["4"]).p == 1.0
 
 
-@pytest.mark.parametrize(("ours", "theirs", "lines"), [([True], [], [1]), ([True], [True], []), ([], [True], [])])
-def test_excess_of_different_lengths(ours: list[bool], theirs: list[bool], lines: list[int]) -> None:
+@pytest.mark.parametrize(("ours", "theirs", "names"), [([True], [], ["1"]), ([True], [True], []), ([], [True], [])])
+def test_excess_of_different_lengths(ours: list[bool], theirs: list[bool], names: list[str]) -> None:
     with pytest.raises(ValueError, match="argument"):
-        excess(ours, theirs, lines)
+        excess(ours, theirs, names)
+
+
+# A text among samples
+
+
+def test_chance_in_samples_by_hand() -> None:
+    """Two of two coins: 1 - (1/2)^2; one sample is the probability itself; certainty and impossibility stay so."""
+    logp = [math.log(0.5), math.log(0.25), 0.0, -1e4]
+    assert chance_in_samples(logp, 2) == pytest.approx([0.75, 1 - 0.75**2, 1, 0])
+    assert chance_in_samples(logp, 1) == pytest.approx([0.5, 0.25, 1, 0])
+    assert chance_in_samples([1e-9], 3) == pytest.approx([1])  # rounding
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.fractions(min_value=0, max_value=1).filter(bool), st.integers(1, 50))
+def test_chance_in_samples_is_exact(p: Fraction, samples: int) -> None:
+    """Against exact fractions: also where 1 - p rounds to 1."""
+    small = p / 10**6
+    expected = float(1 - (1 - small) ** samples)
+    assert chance_in_samples([math.log(small)], samples)[0] == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(("logp", "samples"), [([float("nan")], 5), ([-1.0], 0)])
+def test_no_chance_of_nothing(logp: list[float], samples: int) -> None:
+    with pytest.raises(ValueError, match="samples"):
+        chance_in_samples(logp, samples)
 
 
 # The rule of three
