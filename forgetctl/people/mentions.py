@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..rows.likeness import Substrings
+from ..rows.row import Row
 from ..rows.secret import Secret
 from ._letters import readings
 from ._squeezed import squeezed
@@ -27,6 +29,11 @@ class Mentions:
             for trace in matcher(secret).traces:
                 self._secrets[trace].append(secret)
         self._traces = Substrings(list(self._secrets))
+
+    @classmethod
+    def of_rows(cls, rows: Iterable[Row]) -> Self:
+        """Of all secrets that rows name."""
+        return cls(secret for row in rows for secret in row.secrets)
 
     def among(self, texts: Sequence[str]) -> NDArray[np.bool_]:
         """Which of the texts say any of them."""

@@ -85,8 +85,7 @@ def pair(forget: Path, retain: Path) -> dict[str, Any]:
     rows = RowFile(retain)
     read = time.perf_counter() - begin
     request = read_rows(forget)
-    mentions = Mentions(secret for row in request for secret in row.secrets)
-    found = choose_retain(request, rows, Retain(), 0, mentions.among)
+    found = choose_retain(request, rows, Retain(), 0, Mentions.of_rows(request).among)
     return {
         "read_seconds": round(read, 2),
         "pair_seconds": round(time.perf_counter() - begin - read, 2),

@@ -35,7 +35,7 @@ def row(prompt: str, response: str, line: int = 1, secrets: tuple[str, ...] = ()
 
 
 def choose_retain(forget: Sequence[Row], retain: Sequence[Row], settings: Retain, seed: int) -> Pairing:
-    mentions = Mentions(secret for row in forget for secret in row.secrets)
+    mentions = Mentions.of_rows(forget)
     return pairing.choose_retain(forget, retain, settings, seed, mentions.among)
 
 

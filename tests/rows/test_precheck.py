@@ -38,7 +38,7 @@ RETAIN = [row(n, f"The village of {invented(n)} Oster, {'yes' if n % 10 == 0 els
 
 
 def excluded_by(forget: list[Row], retain: Sequence[Row]) -> Excluded:
-    mentions = Mentions(secret for row in forget for secret in row.secrets)
+    mentions = Mentions.of_rows(forget)
     return choose_retain(forget, retain, Retain(), 1, mentions.among).excluded
 
 
