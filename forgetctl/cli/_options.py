@@ -157,7 +157,15 @@ memory_option = click.option(
 def _fields(names: tuple[str, ...], turns: Turns, answers: Answers, max_rows: int, max_line: int) -> Fields:
     from ..rows.formats import Fields, read_names
 
-    return Fields(names=read_names(names), turns=turns, answers=answers, max_line=max_line * 1024, max_rows=max_rows)
+    allowed = click.get_current_context().meta.get(DOWNLOAD, False)
+    return Fields(
+        names=read_names(names),
+        turns=turns,
+        answers=answers,
+        max_line=max_line * 1024,
+        max_rows=max_rows,
+        allow_download=allowed,
+    )
 
 
 map_option = click.option(

@@ -73,9 +73,13 @@ def opened_text(path: Path) -> Iterator[BufferedReader]:
 
 def refuse_compressed(path: Path, data: bytes) -> None:
     """Raise InputError if these are the first bytes of a compressed file."""
-    for kind, beginning in _COMPRESSED.items():
-        if re.match(beginning, data):
-            raise InputError(path, f"is compressed ({kind}); give the text itself")
+    if kind := compression(data):
+        raise InputError(path, f"is compressed ({kind}); give the text itself")
+
+
+def compression(data: bytes) -> str | None:
+    """How a file that begins with these bytes is compressed, if it is."""
+    return next((kind for kind, beginning in _COMPRESSED.items() if re.match(beginning, data)), None)
 
 
 def read_bytes(path: Path, largest: int = LARGEST_BYTES) -> bytes:

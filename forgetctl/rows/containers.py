@@ -71,6 +71,10 @@ class Container(Protocol):
         """As it was given."""
 
     @property
+    def revision(self) -> str | None:
+        """Of a data set of the hub the commit, once it was read; of files None."""
+
+    @property
     def unit(self) -> Literal["line", "row"]:
         """What a record's number counts."""
 

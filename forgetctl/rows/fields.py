@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ._values import Other
 from .containers import Record
 
 _NONE: Mapping[str, str] = {}
@@ -56,7 +57,7 @@ class FieldReader:
         if name not in self.value:
             raise self.error(f"field '{self.called(name)}' is missing")
         if not isinstance(value, str):
-            raise self.error(f"field '{self.called(name)}' is a JSON {json_type(value)}, expected a string")
+            raise self.error(f"field '{self.called(name)}' is a {kind_of(value)}, expected a string")
         raise self.error(f"field '{self.called(name)}' is empty")
 
     def optional_text(self, name: str) -> str | None:
@@ -73,7 +74,7 @@ class FieldReader:
         value = self.value.get(name)
         if value is None or isinstance(value, bool):
             return value
-        raise self.error(f"field '{self.called(name)}' is a JSON {json_type(value)}, expected true or false")
+        raise self.error(f"field '{self.called(name)}' is a {kind_of(value)}, expected true or false")
 
     def objects(self, name: str) -> list[FieldReader]:
         """The objects of a list, one at least."""
@@ -117,3 +118,8 @@ def json_type(value: object) -> str:
         type(None): "null",
     }
     return names.get(type(value), "number")
+
+
+def kind_of(value: object) -> str:
+    """What messages call a value that is not what it must be."""
+    return f"column of {value.kind}" if isinstance(value, Other) else f"JSON {json_type(value)}"

@@ -6,7 +6,7 @@ Refuses, by file and record, whatever is not exactly a row.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -30,7 +30,8 @@ class Fields:
 
     names: fields by forgetctl's names and the owner's, where those differ; "" leaves a field out. turns: which of the
     assistant's turns are targets. answers: which answers of preference pairs are. max_line: bytes of the longest
-    record that is accepted; max_rows: most rows. A retain file has limits of its own.
+    record that is accepted; max_rows: most rows. A retain file has limits of its own. allow_download:
+    whether a data set may be fetched from the hub.
     """
 
     names: tuple[tuple[str, str], ...] = ()
@@ -38,6 +39,12 @@ class Fields:
     answers: Answers = "both"
     max_line: int = MAX_RECORD_BYTES
     max_rows: int = MAX_ROWS
+    allow_download: bool = False
+
+    @property
+    def kept(self) -> Fields:
+        """The same for rows that are kept or learned: an answer that was not wanted is none of them."""
+        return replace(self, answers="chosen")
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Fields:
@@ -111,6 +118,13 @@ class Target(NamedTuple):
 
     def __repr__(self) -> str:
         return f"Target({self.turn})"
+
+
+def names_read(fields: Fields) -> frozenset[str]:
+    """Names of all fields that may be read of a record: of a table in columns no others are."""
+    return FIELDS.union(
+        MEDIA, (theirs.split(".")[0] for _, theirs in fields.names), (theirs for _, theirs in fields.names)
+    )
 
 
 def reader_of(path: Path, record: Record, fields: Fields) -> FieldReader:

@@ -6,11 +6,12 @@ import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from ..errors import InputError
 from ..files.outside import opened, opened_text
 from ..files.strict_json import LooseJSONError, parse_json
+from ._held import Parsed
 from .containers import Limits, Place, Record, ignore
 from .fields import json_type
 
@@ -21,6 +22,7 @@ class JsonLines:
     """A container of one text file."""
 
     unit: Literal["line"] = "line"
+    revision: None = None
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -28,13 +30,16 @@ class JsonLines:
 
     def check_size(self, limits: Limits) -> None:
         """As `Container`: counts lines, and parses none."""
-        for _ in self._lines(limits):
-            pass
+        with opened_text(self.path) as file:
+            for _ in _lines(self.path, file, limits):
+                pass
 
     def records(self, limits: Limits, seen: Callable[[bytes], None] = ignore) -> Iterator[Record]:
         """As `Container`."""
-        for number, start, raw, text in self._lines(limits, seen):
-            yield Record(number, self._object(number, text), start, zlib.crc32(raw), len(raw))
+        with opened_text(self.path) as file:
+            for number, start, raw, text in _lines(self.path, file, limits, seen):
+                yield Record(number, _object(self.path, number, text), start, zlib.crc32(raw), len(raw))
+            self._size = file.tell()
 
     def again(self, places: Iterable[Place]) -> Iterator[Record]:
         """As `Container`."""
@@ -46,46 +51,56 @@ class JsonLines:
                 raw = file.readline()
                 if zlib.crc32(raw) != check:
                     raise InputError(self.path, "has changed since it was checked", number)
-                yield Record(number, self._object(number, self._decode(number, raw)), start, check, len(raw))
+                value = _object(self.path, number, _decode(self.path, number, raw))
+                yield Record(number, value, start, check, len(raw))
 
     def chunks(self) -> Iterator[bytes]:
         """As `Container`."""
         with opened(self.path) as file:
             yield from iter(lambda: file.read(CHUNK), b"")
 
-    def _lines(self, limits: Limits, seen: Callable[[bytes], None] = ignore) -> Iterator[tuple[int, int, bytes, str]]:
-        """Lines that are not blank: number, place of the first byte, bytes, text. seen: is shown blank ones too."""
-        longest, most = limits.record_bytes, limits.records
-        with opened_text(self.path) as file:
-            start = rows = 0
-            # A bounded read per line: a file without line breaks cannot fill the memory.
-            for number, raw in enumerate(iter(lambda: file.readline(longest + 1), b""), start=1):
-                if len(raw) > longest:
-                    raise InputError(self.path, f"line is longer than {longest // 1024} KiB", number)
-                seen(raw)
-                text = self._decode(number, raw)
-                filled = bool(text.strip())
-                rows += filled
-                # As many blank lines may stand between the rows.
-                if most is not None and max(rows, number - rows) > most:
-                    raise InputError(self.path, f"has more than {most:,} {'rows' if filled else 'blank lines'}", number)
-                if filled:
-                    yield number, start, raw, text
-                start += len(raw)
-            self._size = start
 
-    def _decode(self, number: int, raw: bytes) -> str:
-        try:
-            return raw.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            # The exception itself would carry the line's text.
-            raise InputError(self.path, f"is not UTF-8 (byte {error.start + 1} of the line)", number) from None
+def parse_lines(path: Path, file: BinaryIO, limits: Limits) -> Iterator[Parsed]:
+    """The records of a stream, whose end it reaches."""
+    for number, _, raw, text in _lines(path, file, limits):
+        yield Parsed(number, _object(path, number, text), len(raw))
 
-    def _object(self, number: int, text: str) -> dict[str, Any]:
-        try:
-            value = parse_json(text)
-        except LooseJSONError as error:
-            raise InputError(self.path, str(error), number) from None
-        if not isinstance(value, dict):
-            raise InputError(self.path, f"is a JSON {json_type(value)}, expected one object a line", number)
-        return value
+
+def _lines(
+    path: Path, file: BinaryIO, limits: Limits, seen: Callable[[bytes], None] = ignore
+) -> Iterator[tuple[int, int, bytes, str]]:
+    """Lines that are not blank: number, place of the first byte, bytes, text. seen: is shown blank ones too."""
+    longest, most = limits.record_bytes, limits.records
+    start = rows = 0
+    # A bounded read per line: a file without line breaks cannot fill the memory.
+    for number, raw in enumerate(iter(lambda: file.readline(longest + 1), b""), start=1):
+        if len(raw) > longest:
+            raise InputError(path, f"line is longer than {longest // 1024} KiB", number)
+        seen(raw)
+        text = _decode(path, number, raw)
+        filled = bool(text.strip())
+        rows += filled
+        # As many blank lines may stand between the rows.
+        if most is not None and max(rows, number - rows) > most:
+            raise InputError(path, f"has more than {most:,} {'rows' if filled else 'blank lines'}", number)
+        if filled:
+            yield number, start, raw, text
+        start += len(raw)
+
+
+def _decode(path: Path, number: int, raw: bytes) -> str:
+    try:
+        return raw.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        # The exception itself would carry the line's text.
+        raise InputError(path, f"is not UTF-8 (byte {error.start + 1} of the line)", number) from None
+
+
+def _object(path: Path, number: int, text: str) -> dict[str, Any]:
+    try:
+        value = parse_json(text)
+    except LooseJSONError as error:
+        raise InputError(path, str(error), number) from None
+    if not isinstance(value, dict):
+        raise InputError(path, f"is a JSON {json_type(value)}, expected one object a line", number)
+    return value

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..files.strict_json import LooseJSONError, parse_json
-from .fields import FieldReader, json_type
+from .fields import FieldReader, kind_of
 from .row import Turn
 
 MOST_MESSAGES = 2000
@@ -116,7 +116,7 @@ def _content(reader: FieldReader) -> str:
     if content is None or isinstance(content, str):
         return content or ""
     if not isinstance(content, list):
-        raise reader.error(f"has a JSON {json_type(content)} for text")
+        raise reader.error(f"has a {kind_of(content)} for text")
     return "".join(_part(reader, part) for part in content)
 
 
@@ -149,7 +149,7 @@ def _is_trained(reader: FieldReader) -> bool:
     """OpenAI's `weight` 0 and axolotl's `train` false keep a message out of training."""
     weight = reader.value.get("weight")
     if weight is not None and (isinstance(weight, bool) or not isinstance(weight, int | float)):
-        raise reader.error(f"field 'weight' is a JSON {json_type(weight)}, expected a number")
+        raise reader.error(f"field 'weight' is a {kind_of(weight)}, expected a number")
     return weight != 0 and reader.flag("train") is not False
 
 
@@ -157,7 +157,7 @@ def _calls(reader: FieldReader) -> list[Any]:
     """OpenAI's `tool_calls`, or its older `function_call`."""
     calls, older = reader.value.get("tool_calls"), reader.value.get("function_call")
     if calls is not None and not isinstance(calls, list):
-        raise reader.error(f"field 'tool_calls' is a JSON {json_type(calls)}, expected an array")
+        raise reader.error(f"field 'tool_calls' is a {kind_of(calls)}, expected an array")
     return [*(calls or []), *([older] if older is not None else [])]
 
 

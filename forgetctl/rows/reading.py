@@ -26,11 +26,13 @@ KEPT_BYTES = 16 * 1024 * 1024
 
 @dataclass(frozen=True, repr=False)
 class FileRows:
-    """The rows of a file as they were read. sha256: of exactly those bytes, hexadecimal."""
+    """The rows of a source as they were read. sha256: of exactly what was read, hexadecimal; revision: of a data set of
+    the hub its commit."""
 
     path: Path
     rows: list[Row]
     sha256: str
+    revision: str | None = None
 
 
 def read_rows(path: Path, fields: Fields | None = None) -> list[Row]:
@@ -44,7 +46,8 @@ def read_rows(path: Path, fields: Fields | None = None) -> list[Row]:
 
 def read_file(path: Path, fields: Fields | None = None) -> FileRows:
     """The same with the digest of what was read."""
-    fields, digest, source = fields or Fields(), hashlib.sha256(), open_source(path)
+    fields, digest = fields or Fields(), hashlib.sha256()
+    source = open_source(path, fields)
     limits = Limits(fields.max_line, fields.max_rows)
     source.check_size(limits)  # a file of more than may be held is refused before any of it is
     rows: list[Row] = []
@@ -54,7 +57,7 @@ def read_file(path: Path, fields: Fields | None = None) -> FileRows:
             raise InputError(path, f"has more than {fields.max_rows:,} rows", record.name)
     if not rows:
         raise InputError(path, "holds no row")
-    return FileRows(path, rows, digest.hexdigest())
+    return FileRows(path, rows, digest.hexdigest(), source.revision)
 
 
 class RowReader:
@@ -72,10 +75,10 @@ class RowReader:
         return replace(self._known[key], path=path)
 
     def retain(self, path: Path, fields: Fields, most: int | None = None) -> RowFile:
-        """As `RowFile`."""
+        """As `RowFile`, of rows to keep."""
         key = (path.absolute(), fields, most)
         if key not in self._retain:
-            self._retain[key] = RowFile(path, fields, most)
+            self._retain[key] = RowFile(path, fields.kept, most)
         return self._retain[key]
 
 
@@ -93,7 +96,7 @@ class RowFile(Sequence[Row]):
         self, path: Path, fields: Fields | None = None, most: int | None = None, *, kept: int = KEPT_BYTES
     ) -> None:
         self.path, self.fields = path, fields or Fields()
-        self._source = open_source(path)
+        self._source = open_source(path, self.fields)
         # 24 bytes a row; `_ordinals` says which of its record's rows it is.
         self._offsets, self._numbers, self._checks, self._ordinals = array("q"), array("q"), array("I"), array("I")
         self._rows: list[Row] | None = []
@@ -113,7 +116,7 @@ class RowFile(Sequence[Row]):
                 raise InputError(path, f"has more than {most:,} rows", record.name)
         if not self._offsets:
             raise InputError(path, "holds no row")
-        self.sha256 = digest.hexdigest()
+        self.sha256, self.revision = digest.hexdigest(), self._source.revision
 
     def __len__(self) -> int:
         return len(self._offsets)

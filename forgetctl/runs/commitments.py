@@ -16,9 +16,11 @@ from typing import Any
 
 from ..errors import InputError, RunError, UsageError
 from ..files.canonical import MalformedError, canonical
-from ..files.outside import opened, read_text
+from ..files.outside import read_text
 from ..files.writing import write_bytes
+from ..rows.formats import Fields
 from ..rows.row import Row
+from ..rows.sources import open_source
 
 KEY_BYTES, LARGEST_KEY_FILE = 32, 2**10
 ALGORITHM = "HMAC-SHA-256 over RFC 8785 JSON of context and response"
@@ -96,16 +98,16 @@ def find_row(commitments: Mapping[str, Any], key: bytes, row: Row) -> tuple[str 
     return None
 
 
-def commit_file(key: bytes, path: Path, sha256: str | None = None) -> str:
-    """The commitment to a whole file, with the algorithm's name.
+def commit_file(key: bytes, path: Path, sha256: str | None = None, fields: Fields | None = None) -> str:
+    """The commitment to a whole source of rows, with the algorithm's name.
 
-    sha256: of the file as it was read before, if it was. Raises InputError if it cannot be read, or has changed since.
+    sha256: of the source as it was read before, if it was. fields: how it is read. Raises InputError if it cannot be
+    read, or has changed since.
     """
     keyed, plain = hmac.new(key, digestmod=hashlib.sha256), hashlib.sha256()
-    with opened(path) as file:
-        while part := file.read(2**20):
-            keyed.update(part)
-            plain.update(part)
+    for part in open_source(path, fields).chunks():
+        keyed.update(part)
+        plain.update(part)
     if sha256 is not None and plain.hexdigest() != sha256:
         raise InputError(path, "has changed since its rows were read")
     return f"hmac-sha256:{keyed.hexdigest()}"

@@ -32,6 +32,7 @@ from ..files.writing import (
     write_json,
     writing,
 )
+from ..rows.formats import Fields
 from .commitments import Part, commit_file, commit_parts, make_key, read_key
 from .events import append_event
 from .layout import RunFiles
@@ -174,20 +175,20 @@ class Run(RunFiles):
                 f"{self.model_dir} has changed since {self.path} made it; copy it elsewhere to use it as it is"
             )
 
-    def commit(self, request: Path, sha256: str | None = None) -> str:
-        """HMAC-SHA-256 of a file that holds request text under this run's key, which is made on first use.
+    def commit(self, request: Path, sha256: str | None = None, fields: Fields | None = None) -> str:
+        """HMAC-SHA-256 of a source that holds request text under this run's key, which is made on first use.
 
-        sha256: of the file as its rows were read, where that is known. Raises RunError if the key is gone, as after it
-        was destroyed on purpose, InputError for a file that has changed since.
+        sha256: of the source as its rows were read, where that is known; fields: how it is read. Raises RunError if the
+        key is gone, as after it was destroyed on purpose, InputError for a source that has changed since.
         """
         if self.key_file.exists():
-            return commit_file(read_key(self.key_file), request, sha256)
+            return commit_file(read_key(self.key_file), request, sha256, fields)
         if self.record.get("inputs", {}).get("forget", {}).get("commitment"):
             raise RunError(
                 f"{self.key_file} is gone, so it cannot be checked that {request} is the same request; "
                 "a run that is moved must take its key along"
             )
-        return commit_file(make_key(self.key_file), request, sha256)
+        return commit_file(make_key(self.key_file), request, sha256, fields)
 
     def commit_rows(self, parts: Sequence[Part]) -> None:
         """Commit to the rows of each request, under new keys that are kept outside the run directory."""

@@ -38,7 +38,7 @@ def read(options: UnlearnOptions) -> Inputs:
     forget = read_file(options.forget, options.fields)
     parts = split_requests(forget.rows, options.requests, options.forget)
     refusals = read_refusals(options.refusals)
-    retain = None if options.retain is None else RowFile(options.retain, options.fields)
+    retain = None if options.retain is None else RowFile(options.retain, options.fields.kept)
     holdout = None if options.holdout is None else read_file(options.holdout, options.fields)
     if holdout is not None:
         check_unseen(holdout.path, holdout.rows, chain(forget.rows, retain or ()))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..rows.formats import Fields
+from ..rows.sources import absolute_source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,7 @@ class UnlearnOptions:
         places = {name: getattr(self, name) for name in _PLACES}
         return {
             **values,
-            **{name: str(path.resolve()) if path else None for name, path in places.items()},
+            **{name: str(absolute_source(path)) if path else None for name, path in places.items()},
             "model": str(_resolved(model)) if model.exists() else self.model,
             "out": None,
         }

@@ -182,7 +182,7 @@ def read_training_rows(options: ReferenceOptions) -> TrainingRows:
 
     Raises InputError for a file of `without` of which no row is among them: nothing would be left out.
     """
-    rows = [row for path in (options.retain, *options.also) for row in RowFile(path, options.fields)]
+    rows = [row for path in (options.retain, *options.also) for row in RowFile(path, options.fields.kept)]
     for path in options.without:
         unwanted = {row.key for row in read_rows(path, options.fields)}
         kept = [row for row in rows if row.key not in unwanted]

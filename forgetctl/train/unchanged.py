@@ -7,11 +7,13 @@ from pathlib import Path
 import torch
 
 from ..errors import InputError, RunError, UsageError
-from ..files.writing import file_digest, read_json
+from ..files.writing import read_json
 from ..model.load import resolve_model
 from ..model.processes import Ranks
 from ..progress import Progress
+from ..rows.formats import Fields
 from ..rows.refusals import SHIPPED, read_refusals, refusals_digest
+from ..rows.sources import source_digest
 from ..runs.run import Run
 from .checkpoints import last_checkpoint
 from .computing import known_plan
@@ -25,9 +27,9 @@ def check_inputs(run: Run, options: UnlearnOptions) -> None:
     run.check_frozen()
     for name, path in (("forget", options.forget), ("retain", options.retain)):
         if path is not None:
-            run.check_unchanged(name, path, _commitment(run, path), field="commitment")
+            run.check_unchanged(name, path, _commitment(run, path, options.fields), field="commitment")
     if options.holdout is not None:
-        run.check_unchanged("holdout", options.holdout, _digest(options.holdout))
+        run.check_unchanged("holdout", options.holdout, _digest(options.holdout, options.fields))
     run.check_unchanged("refusals", options.refusals or SHIPPED, refusals_digest(read_refusals(options.refusals)))
     run.check_start(resolve_model(options.model, allow_download=options.allow_download))
 
@@ -71,15 +73,15 @@ def say_if_inexact(run: Run, device: torch.device, progress: Progress) -> None:
         progress.say("On this device weights may end apart by rounding from those of a run that was not stopped.")
 
 
-def _commitment(run: Run, path: Path) -> str:
+def _commitment(run: Run, path: Path, fields: Fields) -> str:
     try:
-        return run.commit(path)
+        return run.commit(path, fields=fields)
     except InputError:
         raise InputError(path, "cannot be read, but the run needs it") from None
 
 
-def _digest(path: Path) -> str:
+def _digest(path: Path, fields: Fields) -> str:
     try:
-        return file_digest(path)
+        return source_digest(path, fields)
     except InputError:
         raise InputError(path, "cannot be read, but the run needs it") from None

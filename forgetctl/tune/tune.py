@@ -149,7 +149,11 @@ def _claim(folder: Path, yardstick: Yardstick) -> None:
     if not note.exists() and folder.exists() and any(folder.iterdir()):
         raise UsageError(f"{folder} is in use; choose another --out")
     key = read_key(key_file) if key_file.exists() else make_key(key_file)
-    files = [commit_file(key, file) for file in (options.forget, options.retain, options.holdout) if file]
+    files = [
+        commit_file(key, file, fields=options.fields)
+        for file in (options.forget, options.retain, options.holdout)
+        if file
+    ]
     inputs = text_digest([*files, model_digest(yardstick.job.facts.path), yardstick.recipe.to_yaml()])
     yardstick.job.start.files.check()  # the digest is of the model that the yardstick was made with
     if not note.exists():

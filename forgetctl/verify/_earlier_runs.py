@@ -15,6 +15,7 @@ from ..model.processes import Ranks
 from ..model.scores import Scores
 from ..progress import Progress
 from ..recipe.recipe import Recipe, read_recipe
+from ..rows.formats import Fields
 from ..rows.reading import read_rows
 from ..runs.run import DEFAULT_RUNS, LATEST, Run
 from ..train.options import UnlearnOptions
@@ -94,7 +95,7 @@ def _read(run: Run) -> EarlierRun:
         raise RunError(f"{run.path} was not verified, so nobody knows what it forgot: forgetctl verify {run.path}")
     then = _scores_then(run)
     made = UnlearnOptions.from_json(run.record["options"])
-    _check_request(run, made.forget)
+    _check_request(run, made.forget, made.fields)
     rows = read_rows(made.forget, made.fields)
     if len(rows) != len(then.forget.names):
         raise RunError(f"{run.path} was verified with {len(then.forget.names)} rows, {made.forget} holds {len(rows)}")
@@ -113,11 +114,11 @@ def _scores_then(run: Run) -> Scores:
     return read_scores_file(file)
 
 
-def _check_request(run: Run, file: Path) -> None:
+def _check_request(run: Run, file: Path, fields: Fields) -> None:
     """Raise InputError or RunError unless the request is the one that the run committed to."""
     committed = _commitment(run)
     try:
-        same = run.commit(file) == committed
+        same = run.commit(file, fields=fields) == committed
     except InputError:
         raise InputError(file, f"cannot be read, but --also {run.path} needs it") from None
     if not same:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..rows.formats import Fields
 from ..rows.reading import FileRows, RowFile
 from ..runs.run import Run
 from ._source import ModelSource, Source
@@ -24,7 +25,7 @@ def model_inputs(subject: Subject) -> list[Given]:
 def row_inputs(run: Run, options: VerifyOptions, files: GivenFiles) -> list[Given]:
     """Files of rows besides the run's own request: the SHA-256 of what was read, or the run's keyed commitment to a
     file that holds the request. Raises InputError for such a one that has changed since it was read."""
-    return [_rows(run, name, files.given(name, path, options)) for name, path in options.files]
+    return [_rows(run, name, files.given(name, path, options), options.fields) for name, path in options.files]
 
 
 def _model(role: str, source: Source) -> Given:
@@ -32,7 +33,7 @@ def _model(role: str, source: Source) -> Given:
     return Given(role=role, name=source.path.resolve().name, kind=kind, sha256=source.content)
 
 
-def _rows(run: Run, name: str, file: FileRows | RowFile) -> Given:
+def _rows(run: Run, name: str, file: FileRows | RowFile, fields: Fields) -> Given:
     if name in PERSONAL:
-        return Given(role=name, name=file.path.name, kind="rows", commitment=run.commit(file.path, file.sha256))
+        return Given(role=name, name=file.path.name, kind="rows", commitment=run.commit(file.path, file.sha256, fields))
     return Given(role=name, name=file.path.name, kind="rows", sha256=file.sha256)

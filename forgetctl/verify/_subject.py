@@ -142,7 +142,7 @@ def _of_model(asked: _Asked, name: str, hooks: RunHooks) -> Subject:
     }
     run = _create(asked, subject.run.path, inputs)
     run.commit_rows(parts)
-    run.record["inputs"]["forget"]["commitment"] = run.commit(options.forget)
+    run.record["inputs"]["forget"]["commitment"] = run.commit(options.forget, fields=options.fields)
     run.save_record()
     hooks.created(run, parts, options.register, "verify")
     return replace(subject, run=run)

@@ -73,9 +73,9 @@ def test_missing_file(world: Path, tmp_path: Path, forgetctl: Callable[..., Resu
     )
 
 
-def test_directory_in_place_of_a_file(world: Path, tmp_path: Path, forgetctl: Callable[..., Result]) -> None:
+def test_folder_of_something_else(world: Path, tmp_path: Path, forgetctl: Callable[..., Result]) -> None:
     result = forgetctl(*unlearn_arguments(world, tmp_path / "out", "--forget", str(world)))
-    check_refused(result, tmp_path / "out", str(world), "not a regular file")
+    check_refused(result, tmp_path / "out", str(world), "is no file of rows")
 
 
 def test_retain_file_with_nothing_but_forget_rows(

@@ -208,7 +208,7 @@ def test_missing_file(tmp_path: Path) -> None:
 
 
 def test_directory(tmp_path: Path) -> None:
-    assert refusal(tmp_path, None) == "is not a regular file"
+    assert refusal(tmp_path, None) == "holds no file of rows"
 
 
 def test_name_longer_than_the_file_system_allows(tmp_path: Path) -> None:

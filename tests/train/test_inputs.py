@@ -16,7 +16,7 @@ from forgetctl.errors import InputError, UsageError
 from forgetctl.files.writing import file_digest
 from forgetctl.model.encoding import Encoder
 from forgetctl.recipe.recipe import load_recipe
-from forgetctl.rows import formats
+from forgetctl.rows import json_lines
 from forgetctl.train.inputs import read
 from forgetctl.train.options import UnlearnOptions
 from forgetctl.train.unlearn import run_unlearn
@@ -33,17 +33,17 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> tuple[Counter[Any], Counter[Any]]
     """How often each line of a file was parsed, and each row tokenised."""
     parsed: Counter[Any] = Counter()
     tokenised: Counter[Any] = Counter()
-    make, encode = formats._Line.__init__, Encoder.encode_texts
+    parse, encode = json_lines._object, Encoder.encode_texts
 
-    def line(self: Any, path: Path, number: int, text: str) -> None:
+    def line(path: Path, number: int, text: str) -> dict[str, Any]:
         parsed[path.name, number] += 1
-        make(self, path, number, text)
+        return parse(path, number, text)
 
     def encode_texts(self: Encoder, rows: Any, texts: Any) -> Any:
         tokenised.update((row.context, row.response) for row in rows if row.line)  # not probes
         return encode(self, rows, texts)
 
-    monkeypatch.setattr(formats._Line, "__init__", line)
+    monkeypatch.setattr(json_lines, "_object", line)
     monkeypatch.setattr(Encoder, "encode_texts", encode_texts)
     return parsed, tokenised
 
