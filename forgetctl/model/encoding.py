@@ -328,7 +328,7 @@ def _texts(encoder: Encoder, row: Row, path: Path) -> Rendered:
 
 
 def _named(rows: Sequence[Row], indices: Sequence[int], one: str, several: str) -> str:
-    shown = listed([rows[index].name for index in sorted(indices)], 5)
+    shown = listed([row.name for row in sorted((rows[index] for index in indices), key=lambda row: row.place)], 5)
     return f"row {shown} {one}" if len(indices) == 1 else f"rows {shown} {several}"
 
 

@@ -77,6 +77,11 @@ class Row:
         file."""
         return self._named(self.file.number if self.file else None)
 
+    @property
+    def place(self) -> tuple[int, int, int, bool]:
+        """By which rows of a source are in its order."""
+        return (self.file.number if self.file else 0, self.line, self.turn or 0, self.rejected)
+
     def _named(self, file: str | int | None) -> str:
         where = str(self.line) if file is None else f"{file}:{self.line}"
         turn = "" if self.turn is None else f", turn {self.turn}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from ..rows.holdout import check_unseen
+from ..rows.holdout import check_apart, check_unseen
 from ..rows.reading import FileRows, RowFile, read_file
 from ..rows.refusals import SHIPPED, read_refusals
 from ..runs.commitments import Part, split_requests
@@ -42,6 +42,7 @@ def read(options: UnlearnOptions) -> Inputs:
     holdout = None if options.holdout is None else read_file(options.holdout, options.fields)
     if holdout is not None:
         check_unseen(holdout.path, holdout.rows, chain(forget.rows, retain or ()))
+        check_apart(holdout.path, holdout.rows, forget.rows)
     return Inputs(
         forget=forget,
         parts=parts,
