@@ -17,6 +17,7 @@ from .fields import FieldReader
 from .known_formats import ABOUT_RESPONSE, FIELDS, FORMATS, PARAPHRASED, PERTURBED, Format
 from .messages import MEDIA, Message
 from .row import Row, Turn, normalise
+from .spans import answering_alike, read_spans
 
 MAX_RECORD_BYTES, MAX_ROWS = 64 * 1024, 10_000
 """Of a request, and of whatever else is held in memory: it comes from outside."""
@@ -30,8 +31,9 @@ class Fields:
 
     names: fields by forgetctl's names and the owner's, where those differ; "" leaves a field out. turns: which of the
     assistant's turns are targets. answers: which answers of preference pairs are. max_line: bytes of the longest
-    record that is accepted; max_rows: most rows. A retain file has limits of its own. allow_download:
-    whether a data set may be fetched from the hub.
+    record that is accepted; max_rows: most rows. A retain file has limits of its own. spans: whether they are read;
+    where nothing is forgotten, as in a retain file, they mean nothing. allow_download: whether a data set may be
+    fetched from the hub.
     """
 
     names: tuple[tuple[str, str], ...] = ()
@@ -39,12 +41,13 @@ class Fields:
     answers: Answers = "both"
     max_line: int = MAX_RECORD_BYTES
     max_rows: int = MAX_ROWS
+    spans: bool = True
     allow_download: bool = False
 
     @property
     def kept(self) -> Fields:
-        """The same for rows that are kept or learned: an answer that was not wanted is none of them."""
-        return replace(self, answers="chosen")
+        """The same for rows that are kept or learned: no answers that were not wanted, and no spans."""
+        return replace(self, answers="chosen", spans=False)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Fields:
@@ -80,8 +83,8 @@ def rows_of(path: Path, record: Record, fields: Fields) -> list[Row]:
     whole = reader_of(path, record, fields)
     targets = targets_of(whole, fields)
     if len(targets) == 1:
-        return [_row(whole, targets[0], _about_one(whole, targets[0]), None)]
-    return _several(whole, targets) if targets else []
+        return [_row(whole, targets[0], _about_one(whole, targets[0]), None, fields)]
+    return _several(whole, targets, fields) if targets else []
 
 
 def _plain_row(record: Record) -> Row | None:
@@ -137,6 +140,21 @@ def reader_of(path: Path, record: Record, fields: Fields) -> FieldReader:
         if theirs and (given := _nested(record.value, theirs)) is not None:
             value[ours] = given
     return FieldReader(path, record, value, renamed={ours: theirs for ours, theirs in fields.names if theirs})
+
+
+def _marked(row: Row, about: FieldReader) -> Row:
+    """The row with its spans. Raises InputError for what are none, and for another response that differs elsewhere."""
+    if not (spans := read_spans(about, row.response)):
+        return row
+    row = replace(row, spans=spans)
+    for response in filter(None, (row.paraphrased_response, *row.perturbed_responses)):
+        try:
+            answering_alike(row, response)
+        except ValueError:
+            raise about.error(
+                "has spans, so its paraphrased and perturbed responses must be as the response outside of them"
+            ) from None
+    return row
 
 
 def _nested(value: Mapping[str, Any], name: str) -> Any:
@@ -205,16 +223,16 @@ def _last(targets: list[Target]) -> list[Target]:
     return [target._replace(turn=None) for target in targets[-1:]]
 
 
-def _several(whole: FieldReader, targets: list[Target]) -> list[Row]:
+def _several(whole: FieldReader, targets: list[Target], fields: Fields) -> list[Row]:
     for name in ABOUT_RESPONSE:
-        if whole.has(name):
+        if whole.has(name) and (fields.spans or name != "spans"):
             why = f"is about one response, and there are {len(targets)}; put it into its message"
             raise whole.error(f"field '{whole.called(name)}' {why}")
     secrets = whole.texts("secrets")
     own = [tuple(secret for secret in secrets if _says(target, secret)) for target in targets]
     # A secret belongs to the responses that hold it, and to all of them if none does.
     return [
-        _row(whole, target, target.message.about or whole, some if any(own) else secrets)
+        _row(whole, target, target.message.about or whole, some if any(own) else secrets, fields)
         for target, some in zip(targets, own, strict=True)
     ]
 
@@ -229,10 +247,12 @@ def _about_one(whole: FieldReader, target: Target) -> FieldReader:
     return message if message is not None and any(map(message.has, ABOUT_RESPONSE)) else whole
 
 
-def _row(whole: FieldReader, target: Target, about: FieldReader, secrets: tuple[str, ...] | None) -> Row:
+def _row(
+    whole: FieldReader, target: Target, about: FieldReader, secrets: tuple[str, ...] | None, fields: Fields
+) -> Row:
     """secrets: those of the target, None if they are the record's."""
     record, message = whole.record, target.message
-    return Row(
+    row = Row(
         record.number,
         target.context,
         message.response or "",
@@ -246,3 +266,4 @@ def _row(whole: FieldReader, target: Target, about: FieldReader, secrets: tuple[
         secrets=whole.texts("secrets") if secrets is None else secrets,
         complete=message.complete,
     )
+    return _marked(row, about) if fields.spans else row

@@ -19,7 +19,7 @@ from .messages import Message, answer, opening, read_messages, user
 PARAPHRASED = ("paraphrased_response", "paraphrased_answer")
 PERTURBED = ("perturbed_responses", "perturbed_answer")
 ABOUT_RECORD = ("request_id", "subject_id", "secrets")
-ABOUT_RESPONSE = (*PARAPHRASED, *PERTURBED)
+ABOUT_RESPONSE = ("spans", *PARAPHRASED, *PERTURBED)
 """Optional fields of every format. Those about a response stand in its message where a record has several."""
 FEEDBACK = ("label", "kto_tag")
 """TRL's and LLaMA-Factory's name for whether an answer was wanted."""

@@ -17,7 +17,7 @@ from ..model.load import choose_device, inspect_model, load_encoder, load_model,
 from ..model.scores import REPHRASED
 from ..progress import Progress
 from ..recipe.recipe import Recipe, read_recipe
-from ..rows.holdout import check_apart, check_unseen, for_calibration, for_verdict
+from ..rows.holdout import check_apart, check_marked, check_unseen, for_calibration, for_verdict
 from ..rows.pairing import with_perturbed
 from ..rows.reading import FileRows, pick
 from ..rows.row import Row
@@ -138,7 +138,11 @@ def _of_model(asked: _Asked, name: str, hooks: RunHooks) -> Subject:
             "bytes": facts.bytes,
             "notes": list(facts.notes),
         },
-        "forget": {"path": str(options.forget), "rows": len(forget)},
+        "forget": {
+            "path": str(options.forget),
+            "rows": len(forget),
+            "marked": sum(bool(row.spans) for row in forget),
+        },
     }
     run = _create(asked, subject.run.path, inputs)
     run.commit_rows(parts)
@@ -241,9 +245,11 @@ def _row_sets(
         unseen = files.read(options.holdout, options.fields).rows
         check_unseen(options.holdout, unseen, chain(forget[1], retain[1], seen))
         check_apart(options.holdout, unseen, forget[1])
+        check_marked(options.holdout, unseen, forget[1])
         sets["holdout"] = options.holdout, for_verdict(unseen, calibrated)
     others = {"real_authors": options.real_authors, "world_facts": options.world_facts}
-    sets |= {name: (file, files.read(file, options.fields).rows) for name, file in others.items() if file}
+    kept = replace(options.fields, spans=False)
+    sets |= {name: (file, files.read(file, kept).rows) for name, file in others.items() if file}
     for number, file in enumerate(options.rephrased, 1):
         sets[f"{REPHRASED}{number}"] = file, _rephrased(files.read(file, options.fields), rows)
     sets = {name: part for name, part in sets.items() if part[1]}
@@ -275,7 +281,7 @@ def _same_rows(given: FileRows, known: list[Row]) -> FileRows:
     if len(given.rows) != len(known):
         raise InputError(given.path, f"has {len(given.rows)} rows, the run's request has {len(known)}")
     for row, other in zip(given.rows, known, strict=True):
-        if (row.context, row.response) != (other.context, other.response):
+        if (row.context, row.response, row.spans) != (other.context, other.response, other.spans):
             raise InputError(given.path, "is not a row of the run's request", row.name)
     return given
 

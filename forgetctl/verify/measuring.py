@@ -21,6 +21,7 @@ from ..model.windows import windows_note
 from ..progress import Progress
 from ..recipe.recipe import Recipe
 from ..rows.row import Row
+from ..rows.spans import answering_alike
 
 
 @dataclass(frozen=True, repr=False)
@@ -83,7 +84,10 @@ def check_length(sets: RowSets, recipe: Recipe, path: Path) -> None:
     encoder = load_encoder(facts, recipe.prompt_format)
     for name, rows in sets.rows.items():
         others = [
-            row.answering(text) for row in rows for text in (*row.perturbed_responses, row.paraphrased_response) if text
+            answering_alike(row, text)
+            for row in rows
+            for text in (*row.perturbed_responses, row.paraphrased_response)
+            if text
         ]
         try:
             encode_rows(encoder, [*rows, *others], sets.files[name], facts.context, recipe.max_length, recipe.passages)

@@ -184,7 +184,10 @@ def test_identical_rows(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("retain", "excluded"),
     [
-        ([row("when?", "in 1931")], "of 1 rows, 0 are forget rows, 0 near duplicates of them, 0 hold secrets and 0 are other"),
+        (
+            [row("when?", "in 1931")],
+            "of 1 rows, 0 are forget rows, 0 near duplicates of them, 0 hold secrets and 0",
+        ),
         ([row("WHO?", " Ada  Lovell")] * 4, "of 4 rows, 4 are forget rows, 0 near"),
         ([row("x", "ada lovelL")] * 4, "of 4 rows, 0 are forget rows, 4 near duplicates"),
         ([row("x", "call 0700-11"), row("0700-11?", "x")], "0 near duplicates of them, 2 hold secrets and 0 are other"),
