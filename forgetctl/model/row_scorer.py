@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from ..recipe.recipe import Verify
 from ..rows.repetition import Repetition
-from ..rows.row import Row, normalise
+from ..rows.row import Key, Row, normalise
 from ..rows.spans import answering_alike
 from ._panics import panics_unheard
 from .encoding import Encoded, Encoder, scored_runs
@@ -70,11 +70,18 @@ class RowScorer:
     ranks: Ranks = field(default_factory=Ranks)
 
     def scores(
-        self, rows: Sequence[Row], modes: Iterable[str] = (), *, tokens: bool = True, truth: bool = True
+        self,
+        rows: Sequence[Row],
+        modes: Iterable[str] = (),
+        *,
+        tokens: bool = True,
+        truth: bool = True,
+        rehearsed: Collection[Key] | None = None,
     ) -> ScoreSet:
         """Teacher-forced scores, answers asked for in `modes`, token scores, and what truth ratios need.
 
-        truth: also score paraphrased and perturbed answers, where every row has the latter.
+        truth: also score paraphrased and perturbed answers, where every row has the latter. rehearsed: rows that were
+        trained on to be kept, where that is known.
         """
         with self.ranks.agreed():
             encoded = self.encode(rows)
@@ -86,6 +93,7 @@ class RowScorer:
             answer_tokens=row_tokens(encoded),
             subjects=_subjects(rows),
             copies=_numbers([(row.key, row.spans) for row in rows]),
+            rehearsed=None if rehearsed is None else [row.key in rehearsed for row in rows],
             elicited={
                 mode: self._elicit(mode, rows, [first for first, *_ in by_row(encoded, encoded)]) for mode in modes
             },

@@ -190,6 +190,14 @@ def test_subjects_and_copies_are_numbered_by_first_appearance(make: Make) -> Non
     assert found.copies == [0, 1, 0, 2, 3, 1]
 
 
+def test_rows_that_were_rehearsed_are_marked_where_that_is_known(make: Make) -> None:
+    some = [Row(1, (("user", "a"),), "b"), Row(2, (("user", "A "),), "b"), Row(3, (("user", "c"),), "b")]
+    scorer = make()
+    assert scorer.scores(some, rehearsed={some[0].key}).rehearsed == [True, True, False]
+    assert scorer.scores(some, rehearsed=()).rehearsed == [False] * 3
+    assert scorer.scores(some).rehearsed is None
+
+
 def test_without_any_subject_there_are_none(make: Make) -> None:
     assert numbers(make, [question("One."), question("Two.")]).subjects is None
 
