@@ -11,6 +11,7 @@ import numpy as np
 
 from ..people.kinds import Disclosure
 from ..recipe.recipe import Verify
+from ..rows.conversations import by_conversation
 from ..rows.repetition import Repetition
 from ..rows.row import Key, Row
 from ..rows.spans import answering_alike
@@ -95,6 +96,7 @@ class RowScorer:
             answer_tokens=row_tokens(encoded),
             subjects=_subjects(rows),
             copies=_numbers([(row.key, row.spans) for row in rows]),
+            conversations=_conversations(rows),
             rehearsed=None if rehearsed is None else [row.key in rehearsed for row in rows],
             elicited={
                 mode: self._elicit(mode, rows, [first for first, *_ in by_row(encoded, encoded)]) for mode in modes
@@ -268,6 +270,13 @@ def _subjects(rows: Sequence[Row]) -> list[int] | None:
     if not any(row.subject_id for row in rows):
         return None
     return _numbers([row.subject_id or index for index, row in enumerate(rows)])
+
+
+def _conversations(rows: Sequence[Row]) -> list[int] | None:
+    """Numbers of the rows' conversations, None if no two are of one."""
+    groups = list(by_conversation(rows))
+    numbers = [number for number, own in enumerate(groups) for _ in own]
+    return numbers if len(groups) < len(rows) else None
 
 
 def _numbers(labels: Sequence[Hashable]) -> list[int]:

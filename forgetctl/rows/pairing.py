@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError, UsageError
 from ..recipe.recipe import Retain
+from .conversations import Conversations
 from .likeness import NearDuplicates, Profiles, Shortlist, descending, pieces, similarity
 from .reading import pick
 from .row import Key, Row, Turn, normalise
@@ -39,11 +40,13 @@ APART = "\n\n\n\n"
 
 @dataclass(frozen=True)
 class Excluded:
-    """Retain rows kept out, counted by the first reason that applied."""
+    """Retain rows kept out, counted by the first reason that applied. conversations: those that hold a forget row among
+    their other turns, or as the other answer to their prompt."""
 
     forget_rows: int
     near_duplicates: int
     holding_secrets: int
+    conversations: int
 
 
 @dataclass(frozen=True)
@@ -72,12 +75,13 @@ def choose_retain(
     size = max(settings.minimum, round(settings.ratio * len(forget)))
     nearness = _nearness(forget, retain, round(settings.nearest_share * size))
     reasons = _reasons(forget, retain, settings.near_duplicate, nearness, holding)
-    excluded = Excluded(*(int((reasons == code).sum()) for code in (1, 2, 3)))
+    excluded = Excluded(*(int((reasons == code).sum()) for code in (1, 2, 3, 4)))
     eligible = np.flatnonzero(reasons == 0)
     if len(eligible) < 2:
         raise UsageError(
             f"the retain sample is empty: of {len(retain)} rows, {excluded.forget_rows} are forget rows, "
-            f"{excluded.near_duplicates} near duplicates of them and {excluded.holding_secrets} hold secrets"
+            f"{excluded.near_duplicates} near duplicates of them, {excluded.holding_secrets} hold secrets and "
+            f"{excluded.conversations} are other turns of their conversations"
         )
     shuffled = np.random.default_rng([seed, len(retain)]).permutation(eligible)
     n_check = min(settings.check_rows, max(1, round(settings.check_share * len(eligible))))
@@ -121,11 +125,13 @@ def first_distinct(rankings: Iterable[Sequence[int]], count: int) -> list[int]:
 def _reasons(
     forget: Sequence[Row], retain: Sequence[Row], threshold: float, nearness: Nearness, holding: Holding
 ) -> NDArray[np.int8]:
-    """Why each retain row is kept out: 0 it is not, 1 a forget row, 2 a near duplicate, 3 holds a secret.
+    """Why each retain row is kept out: 0 it is not, 1 a forget row, 2 a near duplicate, 3 holds a secret, 4 is of a
+    conversation of which a forget row is.
 
-    Rows that are not kept out are shown to `nearness`.
+    Rows that are not kept out for themselves are shown to `nearness`.
     """
     rows = {row.key for row in forget}
+    conversations = Conversations(rows)
     wordings = ({row.response, row.paraphrased_response, row.marked} for row in forget)
     known = {normalise(text) for own in wordings for text in own if text}
     duplicates = NearDuplicates(known, threshold)
@@ -134,11 +140,14 @@ def _reasons(
         texts = [_text(row.key) for row in part]
         profiles = pieces(texts)
         same = np.array([row.key in rows for row in part])
+        conversations.add(part, positions)
         close = duplicates.among([row.key.response for row in part])
         codes = np.select([same, close, holding([f"{row.prompt}{APART}{row.response}" for row in part])], [1, 2, 3])
         reasons[positions] = codes
         free = np.flatnonzero(codes == 0)
         nearness.add([texts[i] for i in free], profiles[free], positions[free])
+    others = conversations.positions()
+    reasons[others[reasons[others] == 0]] = 4
     return reasons
 
 

@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 
 from ..people.mentions import Mentions
-from ..rows.holdout import check_marked, check_unseen
+from ..rows.holdout import check_apart, check_marked, check_unseen
 from ..rows.pairing import check_rests
 from ..rows.reading import FileRows, RowFile, read_file
 from ..rows.refusals import SHIPPED, read_refusals
@@ -45,6 +45,7 @@ def read(options: UnlearnOptions) -> Inputs:
     holdout = None if options.holdout is None else read_file(options.holdout, options.fields)
     if holdout is not None:
         check_unseen(holdout.path, holdout.rows, chain(forget.rows, retain or ()))
+        check_apart(holdout.path, holdout.rows, forget.rows)
         check_marked(holdout.path, holdout.rows, forget.rows)
     return Inputs(
         forget=forget,

@@ -565,7 +565,9 @@ def test_only_numbers_are_kept(make: Make, rows: list[Row]) -> None:
     scores = make().scores([*rows, Row(99, (), "Alwen lives in Norwick.", secrets=(Secret("Norwick"),))], ALL_MODES)
     scores = scores.model_copy(update={"perturbed_logp": make().scores(rows).perturbed_logp})
     written = scores.model_dump_json()
-    values = list(leaves(json.loads(written)))
+    whole = json.loads(written)
+    assert all(name.isdigit() for name in whole.pop("names"))
+    values = list(leaves(whole))
     assert len(values) > 500
     assert {type(value) for value in values} <= {int, float, bool, type(None)}
     for row in rows:

@@ -197,8 +197,8 @@ def test_a_secret_outside_of_the_spans_is_refused() -> None:
 def test_a_retain_row_that_answers_with_the_marked_text_is_kept_out() -> None:
     retain = [row(response="Quillfen"), *(row(response=f"Answer {number}, of something else.") for number in range(9))]
     settings = Retain(near_duplicate=95)
-    assert choose_retain([row(TOWN)], retain, settings, 0, Mentions(()).among).excluded == Excluded(0, 1, 0)
-    assert choose_retain([row()], retain, settings, 0, Mentions(()).among).excluded == Excluded(0, 0, 0)
+    assert choose_retain([row(TOWN)], retain, settings, 0, Mentions(()).among).excluded == Excluded(0, 1, 0, 0)
+    assert choose_retain([row()], retain, settings, 0, Mentions(()).among).excluded == Excluded(0, 0, 0, 0)
 
 
 def test_the_precheck_looks_at_what_is_marked() -> None:
