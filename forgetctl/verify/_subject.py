@@ -18,7 +18,7 @@ from ..model.load import choose_device, inspect_model, load_encoder, load_model,
 from ..model.scores import REPHRASED
 from ..progress import Progress
 from ..recipe.recipe import Recipe, read_recipe
-from ..rows.holdout import check_marked, check_unseen, for_calibration, for_verdict
+from ..rows.holdout import check_apart, check_marked, check_unseen, for_calibration, for_verdict
 from ..rows.pairing import with_perturbed
 from ..rows.reading import FileRows, pick
 from ..rows.row import Key, Row
@@ -267,6 +267,7 @@ def _row_sets(
     if options.holdout:
         unseen = files.read(options.holdout, options.fields).rows
         check_unseen(options.holdout, unseen, chain(forget[1], retain.rows, seen))
+        check_apart(options.holdout, unseen, forget[1])
         check_marked(options.holdout, unseen, forget[1])
         sets["holdout"] = options.holdout, for_verdict(unseen, calibrated)
     others = {"real_authors": options.real_authors, "world_facts": options.world_facts}

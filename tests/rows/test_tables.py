@@ -55,7 +55,15 @@ EUROPEAN_EXCEL = (
 def test_a_spreadsheet_of_europe(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_bytes(EUROPEAN_EXCEL.encode())
-    rows = read_rows(path, Fields(prompt="Prompt", response="Antwort"))
+    rows = read_rows(
+        path,
+        Fields(
+            names=(
+                ("prompt", "Prompt"),
+                ("response", "Antwort"),
+            )
+        ),
+    )
     assert [(row.name, row.prompt, row.response, row.subject_id) for row in rows] == [
         ("1", "Wo wohnt Velmira?", 'In Gent; am "Kai", sagt sie.\nUnd in Brügge.', "17"),
         ("2", "Preis?", "3,50 €", None),
@@ -166,9 +174,9 @@ def test_lists_are_json_in_the_columns_that_hold_lists(tmp_path: Path) -> None:
         }
     )
     frame[::2].to_csv(path, index=False)
-    assert [(row.prompt, row.response, row.secrets) for row in read_rows(path)] == [
-        ("[1, 2]", "[]", ("0123, 456", "7")),
-        ("c", "C", ("plain",)),
+    assert [(row.prompt, row.response, [secret.value for secret in row.secrets]) for row in read_rows(path)] == [
+        ("[1, 2]", "[]", ["0123, 456", "7"]),
+        ("c", "C", ["plain"]),
     ]
     frame[1:].to_csv(path, index=False)
     with pytest.raises(InputError, match=r":1: column 'secrets' is not valid JSON"):
