@@ -33,6 +33,8 @@ from forgetctl.seal.statement import read_envelope, read_statement
 from forgetctl.seal.timestamp import read_timestamp
 from tests.seal.verified import verified_run
 
+KINDS = ("", ".csv", ".tsv", ".json", ".txt", ".parquet", ".arrow", ".csv.gz", ".json.bz2", ".jsonl.xz", ".txt.zst")
+"""Endings of files of rows."""
 OURS = (ForgetctlError, MalformedError, ChainError)
 RECORD = {
     **{"schema": 1, "id": "run", "created": "2026-01-01T00:00:00+00:00", "kind": "unlearn"},
@@ -58,15 +60,25 @@ def written(data: bytes, name: str = "input") -> Path:
 def request(data: bytes) -> None:
     """All rows at once, and left in the file: the same rows, or refused by both."""
     path = written(data)
+    read_both_ways(path)
+    with suppress(ForgetctlError):
+        read_refusals(path)
+
+
+def container(data: bytes) -> None:
+    """A file of any kind, which the first byte chooses."""
+    name = f"input{KINDS[data[0] % len(KINDS)] if data else ''}"
+    read_both_ways(written(data[1:], name))
+
+
+def read_both_ways(path: Path) -> None:
     found: list[Any] = []
-    for read in (lambda: read_rows(path, Fields(max_line=2**20)), lambda: list(RowFile(path))):
+    for read in (lambda: read_rows(path, Fields(max_line=2**20)), lambda: list(RowFile(path, kept=0))):
         try:
             found.append(read())
         except ForgetctlError as error:
             found.append(str(error))
     assert found[0] == found[1]
-    with suppress(ForgetctlError):
-        read_refusals(path)
 
 
 def recipe(data: bytes) -> None:
@@ -144,5 +156,5 @@ def _nothing(*_: object, **__: object) -> Iterator[Any]:
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    target.__name__: target for target in (request, recipe, scores, logs, gguf, seal, bundle)
+    target.__name__: target for target in (request, container, recipe, scores, logs, gguf, seal, bundle)
 }
