@@ -72,12 +72,13 @@ def container(data: bytes) -> None:
 
 
 def read_both_ways(path: Path) -> None:
+    """The first looks through the whole file before it says what is wrong with a row, so that they may name another."""
     found: list[Any] = []
     for read in (lambda: read_rows(path, Fields(max_line=2**20)), lambda: list(RowFile(path, kept=0))):
         try:
             found.append(read())
-        except ForgetctlError as error:
-            found.append(str(error))
+        except ForgetctlError:
+            found.append("refused")
     assert found[0] == found[1]
 
 
