@@ -55,10 +55,11 @@ class Elicited(_Part):
 class ScoreSet(_Part):
     """Scores of one set of rows, in file order. Log-probabilities are sums in nats, over `*_tokens` tokens.
 
-    Lists that were not measured are None. names: as `Row.record_name`. subjects and copies: equal numbers for rows of
-    the same subject, and for identical rows. perturbed_* hold one list per row. own_paraphrases: rows whose own
-    response stands in for a missing paraphrase. zlib_bytes: compressed length of the response. elicited: by how the
-    answers were asked for.
+    Lists that were not measured are None. names: as `Row.record_name`. subjects, copies, conversations: equal numbers
+    for rows of the same subject, for identical rows, and for turns of the same conversation. rehearsed: whether a
+    retain row was trained on while the forget rows were unlearned. perturbed_* hold one list per row. own_paraphrases:
+    rows whose own response stands in for a missing paraphrase. zlib_bytes: compressed length of the response. elicited:
+    by how the answers were asked for.
     """
 
     names: list[RowName]
@@ -66,6 +67,8 @@ class ScoreSet(_Part):
     answer_tokens: list[PositiveInt]
     subjects: list[int] | None = None
     copies: list[int] | None = None
+    conversations: list[int] | None = None
+    rehearsed: list[bool] | None = None
     paraphrase_logp: list[float] | None = None
     paraphrase_tokens: list[PositiveInt] | None = None
     own_paraphrases: NonNegativeInt | None = None
@@ -105,7 +108,7 @@ class ScoreSet(_Part):
     @property
     def units(self) -> Units:
         """What is resampled: subjects, or rows where they are unknown or too few."""
-        return Units.of(len(self.names), self.subjects, self.copies)
+        return Units.of(len(self.names), self.subjects, self.copies, self.conversations)
 
     @property
     def per_token(self) -> Floats:

@@ -24,8 +24,8 @@ class Limits:
 class Place(NamedTuple):
     """Where a record stands, for its container to read it again.
 
-    number: as in `Record`. offset: whatever the container goes by, below 2**63. check: of the record's content, below
-    2**32, such as its CRC-32; 0 where the container has another proof that nothing changed.
+    number: as in `Record`. offset: whatever the container goes by, below 2**63 and another for each record. check: of
+    the record's content, below 2**32, such as its CRC-32; 0 where the container has another proof that nothing changed.
     """
 
     number: int

@@ -3,19 +3,23 @@ neighbourhood, where damage shows first, and half uniformly."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import chain, zip_longest
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import UsageError
+from ..errors import InputError, UsageError
 from ..recipe.recipe import Retain
+from .conversations import Conversations
 from .likeness import NearDuplicates, Profiles, Shortlist, Substrings, descending, pieces, similarity
 from .reading import pick
-from .row import Key, Row, normalise
+from .row import Key, Row, Turn, normalise
+from .spans import filled, joined_spans, unmarked_parts
 
 BATCH_ROWS = 4096
 BATCH_CHARACTERS = 4 * 1024 * 1024
@@ -31,11 +35,13 @@ the row taken in its place is on average 0.05 points of 100 less similar; for th
 
 @dataclass(frozen=True)
 class Excluded:
-    """Retain rows kept out, counted by the first reason that applied."""
+    """Retain rows kept out, counted by the first reason that applied. conversations: those that hold a forget row among
+    their other turns, or as the other answer to their prompt."""
 
     forget_rows: int
     near_duplicates: int
     holding_secrets: int
+    conversations: int
 
 
 @dataclass(frozen=True)
@@ -61,12 +67,13 @@ def choose_retain(forget: Sequence[Row], retain: Sequence[Row], settings: Retain
     size = max(settings.minimum, round(settings.ratio * len(forget)))
     nearness = _nearness(forget, retain, round(settings.nearest_share * size))
     reasons = _reasons(forget, retain, settings.near_duplicate, nearness)
-    excluded = Excluded(*(int((reasons == code).sum()) for code in (1, 2, 3)))
+    excluded = Excluded(*(int((reasons == code).sum()) for code in (1, 2, 3, 4)))
     eligible = np.flatnonzero(reasons == 0)
     if len(eligible) < 2:
         raise UsageError(
             f"the retain sample is empty: of {len(retain)} rows, {excluded.forget_rows} are forget rows, "
-            f"{excluded.near_duplicates} near duplicates of them and {excluded.holding_secrets} hold secrets"
+            f"{excluded.near_duplicates} near duplicates of them, {excluded.holding_secrets} hold secrets and "
+            f"{excluded.conversations} are other turns of their conversations"
         )
     shuffled = np.random.default_rng([seed, len(retain)]).permutation(eligible)
     n_check = min(settings.check_rows, max(1, round(settings.check_share * len(eligible))))
@@ -76,6 +83,23 @@ def choose_retain(forget: Sequence[Row], retain: Sequence[Row], settings: Retain
     chosen = set(near)
     uniform = [position for position in rest.tolist() if position not in chosen][: size - len(near)]
     return Pairing(tuple(sorted([*near, *uniform])), tuple(sorted(check.tolist())), excluded)
+
+
+def check_rests(path: Path, forget: Sequence[Row]) -> None:
+    """Raise InputError for a row whose text holds a secret of the request where no row marks it: there it is kept."""
+    by_text: dict[tuple[tuple[Turn, ...], str], list[Row]] = defaultdict(list)
+    for row in forget:
+        by_text[row.context, row.response].append(row)
+    kept = [rows for rows in by_text.values() if all(row.spans for row in rows)]
+    # No normalised text holds a line break, so that nothing is found across a span.
+    texts = [
+        "\n".join(map(normalise, unmarked_parts(first.response, joined_spans(row.spans for row in (first, *others)))))
+        for first, *others in kept
+    ]
+    secrets = Substrings({normalise(secret) for row in forget for secret in row.secrets})
+    for (row, *_), holds in zip(kept, secrets.among(texts, pieces(texts)), strict=True):
+        if holds:
+            raise InputError(path, "holds a secret of the request outside of its spans, where text is kept", row.name)
 
 
 def first_distinct(rankings: Iterable[Sequence[int]], count: int) -> list[int]:
@@ -90,12 +114,15 @@ def first_distinct(rankings: Iterable[Sequence[int]], count: int) -> list[int]:
 
 
 def _reasons(forget: Sequence[Row], retain: Sequence[Row], threshold: float, nearness: Nearness) -> NDArray[np.int8]:
-    """Why each retain row is kept out: 0 it is not, 1 a forget row, 2 a near duplicate, 3 holds a secret.
+    """Why each retain row is kept out: 0 it is not, 1 a forget row, 2 a near duplicate, 3 holds a secret, 4 is of a
+    conversation of which a forget row is.
 
-    Rows that are not kept out are shown to `nearness`.
+    Rows that are not kept out for themselves are shown to `nearness`.
     """
     rows = {row.key for row in forget}
-    known = {normalise(text) for row in forget for text in (row.response, row.paraphrased_response) if text}
+    conversations = Conversations(rows)
+    wordings = ({row.response, row.paraphrased_response, row.marked} for row in forget)
+    known = {normalise(text) for own in wordings for text in own if text}
     duplicates = NearDuplicates(known, threshold)
     secrets = Substrings({normalise(secret) for row in forget for secret in row.secrets})
     reasons = np.zeros(len(retain), dtype=np.int8)
@@ -103,11 +130,14 @@ def _reasons(forget: Sequence[Row], retain: Sequence[Row], threshold: float, nea
         texts = [_text(row.key) for row in part]
         profiles = pieces(texts)
         same = np.array([row.key in rows for row in part])
+        conversations.add(part, positions)
         close = duplicates.among([row.key.response for row in part])
         codes = np.select([same, close, secrets.among(texts, profiles)], [1, 2, 3])
         reasons[positions] = codes
         free = np.flatnonzero(codes == 0)
         nearness.add([texts[i] for i in free], profiles[free], positions[free])
+    others = conversations.positions()
+    reasons[others[reasons[others] == 0]] = 4
     return reasons
 
 
@@ -178,7 +208,8 @@ def similar_answers(rows: Sequence[Row], others: Sequence[Row], count: int) -> l
     """For each row the responses of the `count` most similar other rows: perturbed answers where none are given.
 
     Candidates are the rows themselves, then `others`; an answer that equals the row's own is never used. A row
-    gets fewer, or none, when there are not enough.
+    gets fewer, or none, when there are not enough. One with spans gets its own response with what the others mark in
+    their place, so those that mark nothing are no candidates.
     """
     pool = [*rows, *others]
     texts = [row.key.response for row in pool]
@@ -195,9 +226,11 @@ def similar_answers(rows: Sequence[Row], others: Sequence[Row], count: int) -> l
         for position in descending(scored):
             if len(chosen) == count:
                 break
-            if texts[position] not in used:
-                used.add(texts[position])
-                chosen.append(pool[position].response)
+            answer = filled(row, pool[position]) if row.spans else pool[position].response
+            text = normalise(answer or "") if row.spans else texts[position]
+            if answer and text not in used:
+                used.add(text)
+                chosen.append(answer)
         answers.append(tuple(chosen))
     return answers
 

@@ -9,7 +9,10 @@ from typing import Literal, NamedTuple
 
 from .text import fold
 
-Turn = tuple[Literal["system", "user", "assistant"], str]
+Role = Literal["system", "user", "assistant", "calls", "result", "tools"]
+Turn = tuple[Role, str]
+"""Who says something, and what. Calls of tools by the assistant and a tool's result are JSON of the message that a chat
+template takes, the tools that a model is offered JSON of their list."""
 
 
 class SourceFile(NamedTuple):
@@ -35,11 +38,13 @@ class Row:
 
     line: from 1, of its file, or row of its table; with `turn` and `file` it is what messages call the row (`name`).
     turn: which of the assistant's turns in its conversation the response is, from 1; None where its record has one
-    target. file: None where the source is one file.
+    target. rejected: whether the response is the one of a pair that was not preferred. file: None where the source is
+    one file.
     context: the turns before the response; empty for a bare passage.
     perturbed_responses: wrong answers of the same form; secrets: strings that must not come out.
-    spans: parts of the response that are about the subject, start and end in code points, half-open; none: all of it.
-    complete: False for a generated response that was cut off, so that its end is not taken for an end.
+    spans: parts of the response that are about the subject, start and end in code points, half-open, in order and apart
+    from one another; none: all of it.
+    complete: False for a response that was cut off, or that a call of a tool follows, so that its end is none.
 
     The representation holds no text, so that tracebacks and logs cannot spread it.
     """
@@ -49,6 +54,7 @@ class Row:
     response: str
     _: KW_ONLY
     turn: int | None = None
+    rejected: bool = False
     file: SourceFile | None = None
     request_id: str | None = None
     subject_id: str | None = None
@@ -72,9 +78,15 @@ class Row:
         file."""
         return self._named(self.file.number if self.file else None)
 
+    @property
+    def place(self) -> tuple[int, int, int, bool]:
+        """By which rows of a source are in its order."""
+        return (self.file.number if self.file else 0, self.line, self.turn or 0, self.rejected)
+
     def _named(self, file: str | int | None) -> str:
         where = str(self.line) if file is None else f"{file}:{self.line}"
-        return where if self.turn is None else f"{where}, turn {self.turn}"
+        turn = "" if self.turn is None else f", turn {self.turn}"
+        return f"{where}{turn}{', rejected' if self.rejected else ''}"
 
     @property
     def prompt(self) -> str:
@@ -86,9 +98,14 @@ class Row:
         """What rows are compared by; made on first use, since folding is slow for text outside ASCII."""
         return Key(normalise(self.prompt), normalise(self.response))
 
-    def answering(self, response: str) -> Row:
-        """The same prompt with another response."""
-        return replace(self, response=response)
+    @property
+    def marked(self) -> str:
+        """The marked parts of the response with a blank between them; all of it where nothing is marked."""
+        return " ".join(self.response[start:end] for start, end in self.spans) if self.spans else self.response
+
+    def answering(self, response: str, spans: tuple[tuple[int, int], ...] = ()) -> Row:
+        """The same prompt with another response, and spans of that."""
+        return replace(self, response=response, spans=spans)
 
 
 def listed(names: Sequence[str], most: int) -> str:

@@ -206,17 +206,17 @@ def test_only_what_is_asked_for_is_read(name: str, tmp_path: Path) -> None:
     table = TABLE.slice(0, 2).append_column("embedding", pa.array([[0.5] * 4, [1.0] * 4]))
     table = table.append_column("a.b", pa.array(["x", "y"]))
     path = write(tmp_path, name, table)
-    first = values(path, Fields(response="a.b"))[0]
+    first = values(path, Fields(names=(("response", "a.b"),)))[0]
     assert first == {"prompt": "Who is person 0?", "response": TABLE["response"][0].as_py(), "a.b": "x"} | {
         "embedding": Unread()
     }
-    assert [row.response for row in read_rows(path, Fields(response="a.b"))] == ["x", "y"]
+    assert [row.response for row in read_rows(path, Fields(names=(("response", "a.b"),)))] == ["x", "y"]
 
 
 @every_kind
 def test_none_of_the_fields(name: str, tmp_path: Path) -> None:
     path = write(tmp_path, name, pa.table({"note": ["Velmira"] * 3}))
-    with pytest.raises(InputError, match=r":1: has none of prompt/response"):
+    with pytest.raises(InputError, match=r":1: has none of chosen/rejected"):
         read_rows(path)
     assert values(path, Fields()) == [{"note": Unread()}] * 3
 
@@ -239,7 +239,15 @@ def test_what_is_no_text_is_refused_by_name_and_only_where_it_is_asked_for(
     assert values(path) == [{"text": "a", "photo": Other(kind)}]
     assert [row.response for row in read_rows(path)] == ["a"]
     with pytest.raises(InputError) as caught:
-        read_rows(path, Fields(prompt="text", response="photo"))
+        read_rows(
+            path,
+            Fields(
+                names=(
+                    ("prompt", "text"),
+                    ("response", "photo"),
+                )
+            ),
+        )
     assert str(caught.value) == f"{path}:1: field 'photo' is a column of {kind}, expected a string"
 
 

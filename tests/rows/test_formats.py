@@ -20,6 +20,7 @@ from forgetctl.rows.row import Row
 
 PRIVATE = "Velmira Oskandt lives at 9 Quillfen Lane"
 GOOD = b'{"prompt": "p", "response": "r"}\n'
+NAMED = Fields(names=(("prompt", "frage"), ("response", "antwort")))
 
 
 def write(folder: Path, *lines: dict[str, Any] | bytes) -> Path:
@@ -84,22 +85,23 @@ def test_messages_keep_system_and_earlier_turns(tmp_path: Path) -> None:
         ("user", "When?"),
         ("assistant", "In 1931."),
     ]
-    row = read_one(tmp_path, {"messages": [{"role": role, "content": content} for role, content in turns]})
+    line = {"messages": [{"role": role, "content": content} for role, content in turns]}
+    row = read_one(tmp_path, line, Fields(turns="last"))
     assert row.context == tuple(turns[:-1])
     assert row.response == "In 1931."
     assert row.prompt == "Be brief.\nWho wrote it?\nVelmira.\nWhen?"
 
 
 def test_named_fields(tmp_path: Path) -> None:
-    row = read_one(tmp_path, {"frage": "Wer?", "antwort": "Velmira."}, Fields(prompt="frage", response="antwort"))
+    row = read_one(tmp_path, {"frage": "Wer?", "antwort": "Velmira."}, NAMED)
     assert (row.context, row.response) == ((("user", "Wer?"),), "Velmira.")
 
 
 @pytest.mark.parametrize(
     ("fields", "line"),
     [
-        (Fields(prompt="frage"), {"frage": "Wer?", "response": "Velmira."}),
-        (Fields(response="antwort"), {"prompt": "Wer?", "antwort": "Velmira."}),
+        (Fields(names=(("prompt", "frage"),)), {"frage": "Wer?", "response": "Velmira."}),
+        (Fields(names=(("response", "antwort"),)), {"prompt": "Wer?", "antwort": "Velmira."}),
     ],
     ids=["only-prompt-named", "only-response-named"],
 )
@@ -110,7 +112,7 @@ def test_one_named_field_leaves_the_other_usual(tmp_path: Path, fields: Fields, 
 
 def test_named_fields_beat_the_usual_ones(tmp_path: Path) -> None:
     line = {"frage": "f", "antwort": "a", "prompt": "p", "response": "r", "text": "t"}
-    assert read_one(tmp_path, line, Fields(prompt="frage", response="antwort")).response == "a"
+    assert read_one(tmp_path, line, NAMED).response == "a"
 
 
 def test_text_is_kept_exactly(tmp_path: Path) -> None:
@@ -293,13 +295,13 @@ def test_missing_field(tmp_path: Path, line: dict[str, Any], missing: str) -> No
 
 def test_missing_named_field(tmp_path: Path) -> None:
     path = write(tmp_path, {"prompt": PRIVATE, "antwort": PRIVATE}, {"prompt": PRIVATE, "response": PRIVATE})
-    assert refusal(path, 2, Fields(prompt="prompt", response="antwort")) == "field 'antwort' is missing"
+    assert refusal(path, 2, Fields(names=(("response", "antwort"),))) == "field 'antwort' is missing"
 
 
 def test_no_known_shape_tells_how_to_name_fields(tmp_path: Path) -> None:
     why = refused_line(tmp_path, {"frage": PRIVATE, "antwort": PRIVATE})
-    assert "has none of prompt/response, question/answer, messages or text" in why
-    assert "--prompt-field" in why
+    assert "has none of chosen/rejected" in why
+    assert "--map" in why
 
 
 @pytest.mark.parametrize("blank", ["", "  ", "\n\t ", "\u3000"])
@@ -343,24 +345,25 @@ def message(role: object, content: object = PRIVATE) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("messages", "why"),
     [
-        ([], "field 'messages' must be a list of at least two messages"),
-        ([message("assistant")], "field 'messages' must be a list of at least two messages"),
-        (PRIVATE, "field 'messages' must be a list of at least two messages"),
-        (None, "field 'messages' must be a list of at least two messages"),
-        ({"0": message("user"), "1": message("assistant")}, "field 'messages' must be a list of at least two messages"),
-        ([message("user"), message("tool")], "message 2 needs a role, one of system, user, assistant"),
-        ([message(None), message("assistant")], "message 1 needs a role, one of system, user, assistant"),
-        ([message(["user"]), message("assistant")], "message 1 needs a role, one of system, user, assistant"),
-        ([PRIVATE, message("assistant")], "message 1 needs a role, one of system, user, assistant"),
-        ([message("user"), message("assistant", " ")], "message 2 has no text in 'content'"),
-        ([message("user", None), message("assistant")], "message 1 has no text in 'content'"),
-        ([message("user", [{"type": "text", "text": PRIVATE}]), message("assistant")], "message 1 has no text"),
-        ([{"role": "user"}, message("assistant")], "message 1 has no text in 'content'"),
-        ([message("assistant"), message("user")], "the last message must be the assistant's"),
+        ([], "field 'messages' must be a list of objects"),
+        (PRIVATE, "field 'messages' must be a list of objects"),
+        (None, "field 'messages' must be a list of objects"),
+        ([PRIVATE, message("assistant")], "field 'messages' must be a list of objects"),
+        ([message("assistant")], "begins with what the assistant says, which answers nothing"),
+        ([message("assistant"), message("user")], "begins with what the assistant says, which answers nothing"),
+        ([message("user")], "holds no text of the assistant's that could be a target"),
+        ([message("user"), message("judge")], "message 2: needs a role, one of system, user, assistant, tool"),
+        ([message(None), message("assistant")], "message 1: needs a role, one of system, user, assistant, tool"),
+        ([message(["user"]), message("assistant")], "message 1: needs a role, one of system, user, assistant, tool"),
+        ([message("user"), message("assistant", " ")], "message 2: has no text"),
+        ([message("user", None), message("assistant")], "message 1: has no text"),
+        ([{"role": "user"}, message("assistant")], "message 1: has no text"),
+        ([message("user", 7), message("assistant")], "message 1: has a JSON number for text"),
+        ([message("user"), message("assistant"), message("tool", "")], "message 3: has no text"),
     ],
 )
 def test_bad_messages(tmp_path: Path, messages: object, why: str) -> None:
-    assert refused_line(tmp_path, {"messages": messages}).startswith(why)
+    assert refused_line(tmp_path, {"messages": messages}) == why
 
 
 @pytest.mark.parametrize(
@@ -488,9 +491,7 @@ def test_row_file_of_any_rows(tmp_path_factory: pytest.TempPathFactory, rows: li
 
 
 def test_row_file_with_named_fields(tmp_path: Path) -> None:
-    rows = RowFile(
-        write(tmp_path, {"frage": "Wer?", "antwort": "Velmira."}), Fields(prompt="frage", response="antwort")
-    )
+    rows = RowFile(write(tmp_path, {"frage": "Wer?", "antwort": "Velmira."}), NAMED)
     assert (rows[0].prompt, rows[0].response) == ("Wer?", "Velmira.")
 
 
@@ -581,7 +582,7 @@ def test_a_file_is_read_once_and_has_the_digest_of_what_was_read(tmp_path: Path)
     path.write_bytes(GOOD)
     assert reader.read(path, Fields()) == first
     with pytest.raises(InputError):
-        reader.read(path, Fields(prompt="frage"))
+        reader.read(path, Fields(names=(("prompt", "frage"),)))
     assert "first" not in repr(first)
 
 

@@ -66,7 +66,7 @@ def plainly(forget: list[Row], retain: list[Row], settings: Retain, seed: int) -
     return Pairing(
         tuple(sorted([*near, *uniform])),
         tuple(sorted(int(i) for i in shuffled[:checks])),
-        Excluded(*(reasons.count(code) for code in (1, 2, 3))),
+        Excluded(*(reasons.count(code) for code in (1, 2, 3, 4))),
     )
 
 
@@ -176,7 +176,7 @@ def test_identical_rows(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pairing, "EXACT_PAIRS", limit)
     forget = [row("who?", "ada lovell", secrets=("0700",))] * 3
     found = choose_retain(forget, [row("when?", "in 1931 at a fair")] * 1000, Retain(check_rows=5), 0)
-    assert (len(found.train), len(found.check), found.excluded) == (64, 5, Excluded(0, 0, 0))
+    assert (len(found.train), len(found.check), found.excluded) == (64, 5, Excluded(0, 0, 0, 0))
     assert not set(found.train) & set(found.check)
 
 
@@ -184,10 +184,13 @@ def test_identical_rows(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("retain", "excluded"),
     [
-        ([row("when?", "in 1931")], "of 1 rows, 0 are forget rows, 0 near duplicates of them and 0 hold secrets"),
+        (
+            [row("when?", "in 1931")],
+            "of 1 rows, 0 are forget rows, 0 near duplicates of them, 0 hold secrets and 0",
+        ),
         ([row("WHO?", " Ada  Lovell")] * 4, "of 4 rows, 4 are forget rows, 0 near"),
         ([row("x", "ada lovelL")] * 4, "of 4 rows, 0 are forget rows, 4 near duplicates"),
-        ([row("x", "call 0700-11"), row("0700-11?", "x")], "0 near duplicates of them and 2 hold secrets"),
+        ([row("x", "call 0700-11"), row("0700-11?", "x")], "0 near duplicates of them, 2 hold secrets and 0 are other"),
     ],
     ids=["one row", "forget rows", "near duplicates", "secrets"],
 )
@@ -201,7 +204,7 @@ def test_nothing_usable(retain: list[Row], excluded: str, limit: int, monkeypatc
 def test_a_secret_does_not_reach_from_prompt_to_response() -> None:
     forget = [row("who?", "ada lovell", secrets=("one two",))]
     retain = [row("one", "two"), row("zero", "one  TWO"), row("one\ntwo", "three"), row("a", "b"), row("c", "d")]
-    assert choose_retain(forget, retain, Retain(), 0).excluded == Excluded(0, 0, 2)
+    assert choose_retain(forget, retain, Retain(), 0).excluded == Excluded(0, 0, 2, 0)
 
 
 @pytest.mark.parametrize("limit", [pairing.EXACT_PAIRS, 0], ids=["all pairs", "shortlists"])
@@ -221,7 +224,7 @@ def test_a_row_of_millions_of_characters() -> None:
     long = "the glass harbour " * 60_000
     retain = [row("a", long), row("b", long + "0700-11"), row("c", "d"), row("e", "f")]
     found = choose_retain(forget, retain, Retain(), 0)
-    assert (sorted([*found.train, *found.check]), found.excluded) == ([0, 2, 3], Excluded(0, 0, 1))
+    assert (sorted([*found.train, *found.check]), found.excluded) == ([0, 2, 3], Excluded(0, 0, 1, 0))
 
 
 def test_batches_end_with_a_long_row(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,5 +274,5 @@ def test_forget_rows_and_secrets_are_found_in_any_form_of_their_letters(form: Li
     same = [row(q, unicodedata.normalize(form, f"{n} wohnt in Zürich.")) for q, n in zip(known, names, strict=True)]
     holding = [row("Ai?", unicodedata.normalize(form, f"Darüber schrieb damals im Frühling auch {n}.")) for n in names]
     found = choose_retain(forget, [*kept, *same, *holding], SMALL, seed=1)
-    assert found.excluded == Excluded(forget_rows=4, near_duplicates=0, holding_secrets=4)
+    assert found.excluded == Excluded(forget_rows=4, near_duplicates=0, holding_secrets=4, conversations=0)
     assert max(*found.train, *found.check) < len(kept)

@@ -55,7 +55,15 @@ EUROPEAN_EXCEL = (
 def test_a_spreadsheet_of_europe(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_bytes(EUROPEAN_EXCEL.encode())
-    rows = read_rows(path, Fields(prompt="Prompt", response="Antwort"))
+    rows = read_rows(
+        path,
+        Fields(
+            names=(
+                ("prompt", "Prompt"),
+                ("response", "Antwort"),
+            )
+        ),
+    )
     assert [(row.name, row.prompt, row.response, row.subject_id) for row in rows] == [
         ("1", "Wo wohnt Velmira?", 'In Gent; am "Kai", sagt sie.\nUnd in Brügge.', "17"),
         ("2", "Preis?", "3,50 €", None),
