@@ -95,6 +95,7 @@ def convert(lines: Path, kind: str) -> Path:
 def pair(forget: Path, retain: Path) -> dict[str, Any]:
     """Read and pair in this process. Seconds, and memory in MiB."""
     import forgetctl.train.unlearn  # noqa: F401 (what the command imports)
+    from forgetctl.people.mentions import Mentions
     from forgetctl.recipe.recipe import Retain
     from forgetctl.rows.pairing import choose_retain
     from forgetctl.rows.reading import RowFile, read_rows
@@ -102,7 +103,8 @@ def pair(forget: Path, retain: Path) -> dict[str, Any]:
     imports, begin = peak(), time.perf_counter()
     rows = RowFile(retain)
     read = time.perf_counter() - begin
-    found = choose_retain(read_rows(forget), rows, Retain(), seed=0)
+    request = read_rows(forget)
+    found = choose_retain(request, rows, Retain(), 0, Mentions.of_rows(request).among)
     return {
         "read_seconds": round(read, 2),
         "pair_seconds": round(time.perf_counter() - begin - read, 2),

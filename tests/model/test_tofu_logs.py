@@ -129,6 +129,7 @@ def test_log_without_texts_has_rouge_only(path: Path) -> None:
         "answers": 1,
         "recall": [1.0, 0.5],
         "secrets": None,
+        "parts": None,
         "whole": None,
         "verbatim": None,
         "traits": {},

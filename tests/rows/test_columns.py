@@ -24,6 +24,7 @@ from forgetctl.rows._values import Other, Unread
 from forgetctl.rows.containers import Container, Limits, Place, Record
 from forgetctl.rows.formats import Fields
 from forgetctl.rows.reading import RowFile, read_rows
+from forgetctl.rows.secret import Secret
 from forgetctl.rows.sources import open_source
 
 LIMITS = Limits(64 * 1024, 10_000)
@@ -109,7 +110,7 @@ def test_what_datasets_writes(tmp_path: Path) -> None:
     for source in (tmp_path / "chat.parquet", tmp_path / "saved"):
         rows = read_rows(source)
         assert [(row.context, row.response, row.secrets) for row in rows] == [
-            ((("user", "Her phone?"),), "0123", ("0123",)),
+            ((("user", "Her phone?"),), "0123", (Secret("0123"),)),
             ((("user", "Who?"),), "Velmira", ()),
         ]
     assert [row.name for row in read_rows(tmp_path / "saved")] == [

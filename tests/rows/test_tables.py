@@ -174,9 +174,9 @@ def test_lists_are_json_in_the_columns_that_hold_lists(tmp_path: Path) -> None:
         }
     )
     frame[::2].to_csv(path, index=False)
-    assert [(row.prompt, row.response, row.secrets) for row in read_rows(path)] == [
-        ("[1, 2]", "[]", ("0123, 456", "7")),
-        ("c", "C", ("plain",)),
+    assert [(row.prompt, row.response, [secret.value for secret in row.secrets]) for row in read_rows(path)] == [
+        ("[1, 2]", "[]", ["0123, 456", "7"]),
+        ("c", "C", ["plain"]),
     ]
     frame[1:].to_csv(path, index=False)
     with pytest.raises(InputError, match=r":1: column 'secrets' is not valid JSON"):
