@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from ..errors import InputError
 from ..files.decompression import RATIO, UNBOUNDED
 from ._columns import ROWS, Columns, Kind
+from .containers import Asked
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,13 +24,13 @@ _HEADER = 16
 
 
 class _Parquet:
-    def __init__(self, path: Path, file: BinaryIO, needed: frozenset[str] | None) -> None:
+    def __init__(self, path: Path, file: BinaryIO, asked: Asked | None) -> None:
         import pyarrow.parquet as pq
 
         self._file = file
         # Nothing is read ahead: threads would hold whole columns.
         self._parquet = pq.ParquetFile(file, pre_buffer=False, buffer_size=BUFFER)
-        self.columns = Columns.of(path, self._parquet.schema_arrow, needed)
+        self.columns = Columns.of(path, self._parquet.schema_arrow, asked)
         self.groups = self._parquet.num_row_groups
         self._check_ratio(path)
 

@@ -12,9 +12,18 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from ..errors import UsageError
-from .containers import Record
+from .containers import Asked, Record
 from .fields import FieldReader
-from .known_formats import ABOUT_RESPONSE, FIELDS, FORMATS, PARAPHRASED, PERTURBED, Format
+from .known_formats import (
+    ABOUT_RESPONSE,
+    FIELDS,
+    FORMATS,
+    LISTS,
+    PARAPHRASED,
+    PERTURBED,
+    TEXTS_OR_MESSAGES,
+    Format,
+)
 from .messages import MEDIA, Message
 from .row import Row, Turn, normalise
 from .secret import KINDS, Secret
@@ -124,11 +133,13 @@ class Target(NamedTuple):
         return f"Target({self.turn})"
 
 
-def names_read(fields: Fields) -> frozenset[str]:
-    """Names of all fields that may be read of a record: of a table in columns no others are."""
-    return FIELDS.union(
-        MEDIA, (theirs.split(".")[0] for _, theirs in fields.names), (theirs for _, theirs in fields.names)
+def asked_of(fields: Fields) -> Asked:
+    """What may be read of a record, by the owner's names for it."""
+    outer = {theirs.split(".")[0] for _, theirs in fields.names}
+    lists, messages = (
+        some.union(theirs for ours, theirs in fields.names if ours in some) for some in (LISTS, TEXTS_OR_MESSAGES)
     )
+    return Asked(FIELDS.union(MEDIA, outer, (theirs for _, theirs in fields.names)), lists, messages)
 
 
 def reader_of(path: Path, record: Record, fields: Fields) -> FieldReader:
