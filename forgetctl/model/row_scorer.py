@@ -12,7 +12,6 @@ import numpy as np
 from ..people.kinds import Disclosure
 from ..recipe.recipe import Verify
 from ..rows.conversations import by_conversation
-from ..rows.repetition import Repetition
 from ..rows.row import Key, Row
 from ..rows.spans import answering_alike
 from ._panics import panics_unheard
@@ -254,7 +253,7 @@ def _measure(
         recall[index] = max(recalls)
         if is_long(question.rest):
             whole[index] = sum(is_verbatim(value, question.rest) for value in recalls)
-        verbatim[index] = repeated(Repetition(f"{rows[index].prompt}\n{question.given}", question.rest), spoken)
+        verbatim[index] = repeated(f"{rows[index].prompt}\n{question.given}", question.rest, spoken)
         given_away = disclosures(rows[index].secrets, question.given, spoken)
         secrets[index] = [levels.count(Disclosure.WHOLE) for levels in given_away]
         parts[index] = [levels.count(Disclosure.PART) for levels in given_away]

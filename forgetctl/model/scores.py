@@ -32,10 +32,9 @@ class Elicited(_Part):
 
     answers: how many were generated for each row. recall: the best ROUGE-L recall among them. secrets: for each of
     the row's secrets, in how many of them it came out, in any spelling; parts: in how many others only a part of it did
-    (`people.kinds.Disclosure`). whole: how many repeat the whole response, None where that is
-    too short to tell. verbatim: how many repeat so much of the response as nobody does who never read it
-    (`rows.repetition.Repetition`), None where the response has too few words that its prompt does not hold. traits:
-    what is seen of a greedy answer by itself, by name: see `extraction.TRAITS`.
+    (`people.kinds.Disclosure`). whole: how many repeat the whole response, None where that is too short to tell.
+    verbatim: how many leak the response by its words or by an identifier (`extraction.repeated`), None where nothing of
+    it could be seen. traits: what is seen of a greedy answer by itself, by name: see `extraction.TRAITS`.
     """
 
     answers: PositiveInt = 1

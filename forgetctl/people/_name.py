@@ -25,9 +25,8 @@ FEWEST = 4
 """Letters of a surname that is a part by itself; shorter ones are words as well."""
 _WORD = regex.compile(r"[\p{L}\p{M}'.-]+")
 _CAPITAL = r"(?:\p{Lu}[\p{L}\p{M}'\u2019-]+|\p{Lu}\.)"
-_IN_TEXT = regex.compile(
-    rf"{_CAPITAL}(?:\s(?:(?:{'|'.join(sorted(PARTICLES))})\s)?{_CAPITAL})+|{_CAPITAL}-\p{{Lu}}\p{{L}}+"
-)
+_RUN = rf"{_CAPITAL}(?:\s(?:(?:{'|'.join(sorted(PARTICLES))})\s)?{_CAPITAL})+|{_CAPITAL}-\p{{Lu}}\p{{L}}+"
+_IN_TEXT = regex.compile(rf"(?<!\p{{Lu}}[\p{{L}}\p{{M}}]*,\s|\p{{L}})(?:{_RUN})(?!,\s\p{{Lu}}|\p{{L}})")
 
 
 @dataclass(frozen=True, repr=False)
@@ -142,7 +141,8 @@ class Name:
         return (_invented.like_words(value, random, invent=invent, names=names) for invent in _invented.draws())
 
     def values_in(self, text: str) -> Iterable[str]:
-        """Words with capitals, two or more in a row: also names of other things."""
+        """Words with capitals, two or more in a row: also names of other things, but not such as stand before or after
+        a comma and another capital, which are places."""
         return (match[0] for match in _IN_TEXT.finditer(text))
 
 

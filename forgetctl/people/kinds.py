@@ -5,6 +5,7 @@ A kind is a module beside this one (`_kind.IdentifierKind`); nothing else lists 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import islice
@@ -38,6 +39,7 @@ _KINDS: dict[KindName, IdentifierKind] = {
     "text": _TEXT,
 }
 """In the order in which a value is guessed to be of them."""
+_PIECE = re.compile(r"[^\W_]+")
 CACHED = 4096
 """Identifiers whose matchers are kept."""
 TRIES = 200
@@ -83,6 +85,21 @@ def others(secret: Secret, count: int, seed: int) -> tuple[str, ...]:
     if len(made) < count:
         raise ValueError(f"a value of this form has no {count} others")
     return tuple(made.values())
+
+
+def new_identifiers(prompt: str, response: str) -> tuple[Secret, ...]:
+    """Identifiers in a response that its prompt does not say and does not hold all words of.
+
+    Of an e-mail address only the local part counts: who is asked for Ada Example's may guess ada.example.
+    """
+    asked = Reading(prompt)
+    held = frozenset(_PIECE.findall(asked.plain))
+
+    def is_new(secret: Secret) -> bool:
+        pieces = _PIECE.findall(plain(secret.value).partition("@")[0])
+        return disclosure(secret, asked) is not Disclosure.WHOLE and not held.issuperset(pieces)
+
+    return tuple(filter(is_new, dict.fromkeys(identifiers_in(response))))
 
 
 def identifiers_in(text: str) -> Iterator[Secret]:
