@@ -22,6 +22,19 @@ class Limits:
     records: int | None = None
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What is read of records. fields: names of fields; nothing is done for the sake of others.
+
+    lists: those of them that are lists or objects wherever they are no lone text; messages: those that may be text or a
+    list of messages.
+    """
+
+    fields: frozenset[str]
+    lists: frozenset[str] = frozenset()
+    messages: frozenset[str] = frozenset()
+
+
 class Place(NamedTuple):
     """Where a record stands, for its container to read it again.
 

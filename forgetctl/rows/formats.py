@@ -12,20 +12,23 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from ..errors import UsageError
-from .containers import Record
+from .containers import Asked, Record
 from .fields import FieldReader
 from .known_formats import (
     ABOUT_RESPONSE,
     FIELDS,
     FORMATS,
+    LISTS,
     PARAPHRASED,
     PERTURBED,
+    TEXTS_OR_MESSAGES,
     Conversation,
     Format,
     context_of,
 )
 from .messages import MEDIA, Message
 from .row import Row, Turn, normalise
+from .secret import KINDS, Secret
 from .spans import answering_alike, read_spans
 
 MAX_RECORD_BYTES, MAX_ROWS = 64 * 1024, 10_000
@@ -134,11 +137,13 @@ class Target(NamedTuple):
         return f"Target({self.turn})"
 
 
-def names_read(fields: Fields) -> frozenset[str]:
-    """Names of all fields that may be read of a record: of a table in columns no others are."""
-    return FIELDS.union(
-        MEDIA, (theirs.split(".")[0] for _, theirs in fields.names), (theirs for _, theirs in fields.names)
+def asked_of(fields: Fields) -> Asked:
+    """What may be read of a record, by the owner's names for it."""
+    outer = {theirs.split(".")[0] for _, theirs in fields.names}
+    lists, messages = (
+        some.union(theirs for ours, theirs in fields.names if ours in some) for some in (LISTS, TEXTS_OR_MESSAGES)
     )
+    return Asked(FIELDS.union(MEDIA, outer, (theirs for _, theirs in fields.names)), lists, messages)
 
 
 def reader_of(path: Path, record: Record, fields: Fields) -> FieldReader:
@@ -171,7 +176,7 @@ def format_of(whole: FieldReader) -> Format:
     if known is None:
         shapes = ", ".join("/".join(one.needed) for one in FORMATS)
         raise whole.error(f"has none of {shapes} (name other fields with --map)")
-    return known  # whose reader says what is missing
+    raise whole.lacks(next(name for name in known.needed if not whole.has(name)))
 
 
 @lru_cache(maxsize=1024)
@@ -231,7 +236,7 @@ def _several(whole: FieldReader, targets: list[Target], fields: Fields) -> list[
         if whole.has(name) and (fields.spans or name != "spans"):
             why = f"is about one response, and there are {len(targets)}; put it into its message"
             raise whole.error(f"field '{whole.called(name)}' {why}")
-    secrets = whole.texts("secrets")
+    secrets = _secrets(whole)
     own = [tuple(secret for secret in secrets if _says(target, secret)) for target in targets]
     # A secret belongs to the responses that hold it, and to all of them if none does.
     return [
@@ -240,8 +245,8 @@ def _several(whole: FieldReader, targets: list[Target], fields: Fields) -> list[
     ]
 
 
-def _says(target: Target, secret: str) -> bool:
-    return normalise(secret) in normalise(target.message.response or "")
+def _says(target: Target, secret: Secret) -> bool:
+    return normalise(secret.value) in normalise(target.message.response or "")
 
 
 def about_only(whole: FieldReader, message: Message) -> FieldReader:
@@ -251,7 +256,7 @@ def about_only(whole: FieldReader, message: Message) -> FieldReader:
 
 
 def _row(
-    whole: FieldReader, target: Target, about: FieldReader, secrets: tuple[str, ...] | None, fields: Fields
+    whole: FieldReader, target: Target, about: FieldReader, secrets: tuple[Secret, ...] | None, fields: Fields
 ) -> Row:
     """secrets: those of the target, None if they are the record's."""
     record, message = whole.record, target.message
@@ -266,10 +271,28 @@ def _row(
         subject_id=whole.optional_id("subject_id"),
         paraphrased_response=about.first_text(PARAPHRASED),
         perturbed_responses=about.first_texts(PERTURBED),
-        secrets=whole.texts("secrets") if secrets is None else secrets,
+        secrets=_secrets(whole) if secrets is None else secrets,
         complete=message.complete,
     )
     return _marked(row, about) if fields.spans else row
+
+
+def _secrets(whole: FieldReader) -> tuple[Secret, ...]:
+    """Strings, or objects that say the kind of their value; one may stand without a list."""
+    values = whole.value.get("secrets")
+    values = [] if values is None else values if isinstance(values, list) else [values]
+    return tuple(_secret(whole, value) for value in values)
+
+
+def _secret(whole: FieldReader, value: object) -> Secret:
+    # A column of objects gives each of them every field, null where it was left out.
+    fields: dict[str, Any] = value if isinstance(value, dict) else {"value": value}
+    text, kind = fields.get("value"), fields.get("kind")
+    known = set(fields) <= {"value", "kind"} and kind in (None, *KINDS)
+    if not known or not isinstance(text, str) or not text.strip():
+        name, kinds = whole.called("secrets"), ", ".join(KINDS)
+        raise whole.error(f"field '{name}' must hold non-empty strings, or objects of a kind ({kinds}) and a value")
+    return Secret(text, kind)
 
 
 def _marked(row: Row, about: FieldReader) -> Row:

@@ -276,3 +276,9 @@ FORMATS = (
 """Every format; the first whose fields a record has is its own."""
 FIELDS = frozenset().union(*(one.fields for one in FORMATS))
 """Every name of a field that is read."""
+LISTS = frozenset(
+    ("messages", "conversations", "history", "preferred_output", "non_preferred_output", "spans", "secrets", *PERTURBED)
+)
+"""Fields that hold a list or an object wherever they hold more than one text: a cell of a table spells it as JSON."""
+TEXTS_OR_MESSAGES = frozenset(("prompt", "completion", "chosen", "rejected"))
+"""Fields that hold text or messages."""

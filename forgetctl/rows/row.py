@@ -7,6 +7,7 @@ from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
 from typing import Literal, NamedTuple
 
+from .secret import Secret
 from .text import fold
 
 Role = Literal["system", "user", "assistant", "calls", "result", "tools"]
@@ -41,7 +42,7 @@ class Row:
     target. rejected: whether the response is the one of a pair that was not preferred. file: None where the source is
     one file.
     context: the turns before the response; empty for a bare passage.
-    perturbed_responses: wrong answers of the same form; secrets: strings that must not come out.
+    perturbed_responses: wrong answers of the same form; secrets: identifiers that must not come out.
     spans: parts of the response that are about the subject, start and end in code points, half-open, in order and apart
     from one another; none: all of it.
     complete: False for a response that was cut off, or that a call of a tool follows, so that its end is none.
@@ -60,7 +61,7 @@ class Row:
     subject_id: str | None = None
     paraphrased_response: str | None = None
     perturbed_responses: tuple[str, ...] = ()
-    secrets: tuple[str, ...] = ()
+    secrets: tuple[Secret, ...] = ()
     spans: tuple[tuple[int, int], ...] = ()
     complete: bool = True
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+from ..people.mentions import Mentions
 from ..rows.holdout import check_apart, check_marked, check_unseen
 from ..rows.pairing import check_rests
 from ..rows.reading import FileRows, RowFile, read_file
@@ -38,7 +39,7 @@ def read(options: UnlearnOptions) -> Inputs:
     that no row belongs to."""
     forget = read_file(options.forget, options.fields)
     parts = split_requests(forget.rows, options.requests, options.forget)
-    check_rests(options.forget, forget.rows)
+    check_rests(options.forget, forget.rows, Mentions.of_rows(forget.rows).among)
     refusals = read_refusals(options.refusals)
     retain = None if options.retain is None else RowFile(options.retain, options.fields)
     holdout = None if options.holdout is None else read_file(options.holdout, options.fields)

@@ -24,6 +24,7 @@ from forgetctl.rows._values import Other, Unread
 from forgetctl.rows.containers import Container, Limits, Place, Record
 from forgetctl.rows.formats import Fields
 from forgetctl.rows.reading import RowFile, read_rows
+from forgetctl.rows.secret import Secret
 from forgetctl.rows.sources import open_source
 
 LIMITS = Limits(64 * 1024, 10_000)
@@ -109,7 +110,7 @@ def test_what_datasets_writes(tmp_path: Path) -> None:
     for source in (tmp_path / "chat.parquet", tmp_path / "saved"):
         rows = read_rows(source)
         assert [(row.context, row.response, row.secrets) for row in rows] == [
-            ((("user", "Her phone?"),), "0123", ("0123",)),
+            ((("user", "Her phone?"),), "0123", (Secret("0123"),)),
             ((("user", "Who?"),), "Velmira", ()),
         ]
     assert [row.name for row in read_rows(tmp_path / "saved")] == [
@@ -266,7 +267,7 @@ def test_null_is_no_text(name: str, missing: pa.Array, tmp_path: Path) -> None:
     path = write(tmp_path, name, pa.table({"prompt": ["a"] * 3, "response": missing}))
     with pytest.raises(InputError) as caught:
         read_rows(path)
-    assert str(caught.value) == f"{path}:{row}: field 'response' is a JSON null, expected a string"
+    assert str(caught.value) == f"{path}:{row}: field 'response' is null"
     path = write(tmp_path, name, pa.table({"text": ["a"] * 3, "subject_id": missing}))
     assert [row.subject_id for row in read_rows(path)] == missing.to_pylist()
 

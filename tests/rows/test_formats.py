@@ -17,6 +17,7 @@ from forgetctl.files.writing import file_digest
 from forgetctl.rows.formats import MAX_RECORD_BYTES, Fields
 from forgetctl.rows.reading import RETAIN_RECORD_BYTES, RowFile, RowReader, read_rows
 from forgetctl.rows.row import Row
+from forgetctl.rows.secret import Secret
 
 PRIVATE = "Velmira Oskandt lives at 9 Quillfen Lane"
 GOOD = b'{"prompt": "p", "response": "r"}\n'
@@ -130,6 +131,39 @@ def test_paraphrase_under_both_names(tmp_path: Path, name: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        7, "", [PRIVATE, 7], [PRIVATE, " "], [None], [[PRIVATE]], {"a": PRIVATE},
+        {"kind": "date"}, {"kind": "date", "value": " "}, {"kind": "date", "value": 7},
+        {"kind": "birthday", "value": PRIVATE}, {"kind": [], "value": PRIVATE},
+        {"kind": "date", "value": PRIVATE, "note": PRIVATE},
+    ],
+)  # fmt: skip
+def test_wrong_secrets(tmp_path: Path, value: object) -> None:
+    assert refused_line(tmp_path, {"text": PRIVATE, "secrets": value}) == (
+        "field 'secrets' must hold non-empty strings, or objects of a kind (text, number, date, email, phone, iban, "
+        "address, name) and a value"
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "secrets"),
+    [
+        (None, ()),
+        ([], ()),
+        ("0700-11", (Secret("0700-11"),)),
+        ({"kind": "phone", "value": "0700-11"}, (Secret("0700-11", "phone"),)),
+        ([{"value": "x", "kind": None}, {"value": "y"}], (Secret("x"), Secret("y"))),
+        (["x", {"value": "1 May 1990", "kind": "date"}], (Secret("x"), Secret("1 May 1990", "date"))),
+    ],
+)
+def test_secrets_with_and_without_a_kind(tmp_path: Path, value: object, secrets: tuple[Secret, ...]) -> None:
+    (row,) = read_rows(write(tmp_path, {"text": "t", "secrets": value}))
+    assert row.secrets == secrets
+    assert "0700" not in repr(row.secrets)
+
+
 @pytest.mark.parametrize("name", ["perturbed_responses", "perturbed_answer"])
 @pytest.mark.parametrize(
     ("value", "expected"),
@@ -152,7 +186,7 @@ def test_ids_and_secrets(tmp_path: Path) -> None:
     row = read_one(
         tmp_path, {"text": "t", "request_id": "R-7", "subject_id": "S-3", "secrets": ["0700-11", "9 Quillfen"]}
     )
-    assert (row.request_id, row.subject_id, row.secrets) == ("R-7", "S-3", ("0700-11", "9 Quillfen"))
+    assert (row.request_id, row.subject_id, row.secrets) == ("R-7", "S-3", (Secret("0700-11"), Secret("9 Quillfen")))
 
 
 def test_null_optional_fields_are_absent(tmp_path: Path) -> None:
@@ -336,10 +370,10 @@ def test_an_id_may_be_a_whole_number(tmp_path: Path, name: str) -> None:
 
 def test_null_response(tmp_path: Path) -> None:
     why = refused_line(tmp_path, {"prompt": PRIVATE, "response": None})
-    assert why == "field 'response' is a JSON null, expected a string"
+    assert why == "field 'response' is null"
 
 
-@pytest.mark.parametrize("name", ["secrets", "perturbed_responses", "perturbed_answer"])
+@pytest.mark.parametrize("name", ["perturbed_responses", "perturbed_answer"])
 @pytest.mark.parametrize("value", [7, {"a": PRIVATE}, [PRIVATE, 7], [PRIVATE, " "], "", [None], [[PRIVATE]]])
 def test_wrong_list(tmp_path: Path, name: str, value: object) -> None:
     why = refused_line(tmp_path, {"text": PRIVATE, name: value})
@@ -355,7 +389,7 @@ def message(role: object, content: object = PRIVATE) -> dict[str, object]:
     [
         ([], "field 'messages' must be a list of objects"),
         (PRIVATE, "field 'messages' must be a list of objects"),
-        (None, "field 'messages' must be a list of objects"),
+        (None, "field 'messages' is null"),
         ([PRIVATE, message("assistant")], "field 'messages' must be a list of objects"),
         ([message("assistant")], "begins with what the assistant says, which answers nothing"),
         ([message("assistant"), message("user")], "begins with what the assistant says, which answers nothing"),
@@ -459,7 +493,7 @@ def test_round_trip(tmp_path_factory: pytest.TempPathFactory, rows: list[dict[st
             subject_id=row.get("subject_id"),
             paraphrased_response=row.get("paraphrased_response"),
             perturbed_responses=tuple(row.get("perturbed_responses", ())),
-            secrets=tuple(row.get("secrets", ())),
+            secrets=tuple(map(Secret, row.get("secrets", ()))),
         )
         for number, row in enumerate(rows, start=1)
     ]

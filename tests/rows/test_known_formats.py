@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from forgetctl.errors import InputError, UsageError
-from forgetctl.rows.formats import Fields, names_read, read_names
+from forgetctl.rows.formats import Fields, read_names
 from forgetctl.rows.known_formats import FORMATS
 from forgetctl.rows.reading import RowFile, read_rows
 from forgetctl.rows.row import Row
@@ -405,7 +405,8 @@ def test_which_of_several_responses_a_field_is_about_must_be_plain(tmp_path: Pat
 
 def test_a_secret_belongs_to_the_responses_that_hold_it(tmp_path: Path) -> None:
     def secrets(*named: str) -> list[tuple[str, ...]]:
-        return [row.secrets for row in rows_of(tmp_path, {**conversation(), "secrets": named})]
+        rows = rows_of(tmp_path, {**conversation(), "secrets": named})
+        return [tuple(secret.value for secret in row.secrets) for row in rows]
 
     assert secrets("b 1", "D  2", "1") == [("b 1", "1"), ("D  2",)]
     assert secrets("elsewhere") == [("elsewhere",), ("elsewhere",)]
@@ -419,7 +420,6 @@ def test_fields_in_others(tmp_path: Path) -> None:
     record = {"q": {"text": "Who?"}, "a": "Ada.", "user": {"id": 7}, "prompt": "other", "messages": []}
     (row,) = rows_of(tmp_path, record, names=names)
     assert (row.prompt, row.response, row.subject_id) == ("Who?", "Ada.", "7")
-    assert names_read(Fields(names=names)) >= {"q.text", "q", "a", "user.id", "user"}
 
 
 def test_a_name_with_a_dot_in_it(tmp_path: Path) -> None:

@@ -233,7 +233,7 @@ def test_figures_come_from_the_scores() -> None:
     assert list(content["extraction"]["start"]) == ["greedy"]
     assert content["bounds"] == {"delta": 0.15, "utility_loss": 0.02, "pass_level": 0.01, "fail_level": 0.05}
     assert content["attacks"]["priv_leak"] == 0
-    assert len(content["attacks"]["by"]) == 4
+    assert len(content["attacks"]["by"]) == 5
 
 
 def test_the_farthest_reference_is_the_floor_and_the_first_is_the_comparison() -> None:
