@@ -128,7 +128,7 @@ request_options = stacked(
 )
 
 
-def download_option(what: str = "a model by its hub id") -> Decorator:
+def download_option(what: str = "a model by its hub id, and rows of a data set (hf://...)") -> Decorator:
     """--allow-download, which `common` looks for as well."""
     return click.option("--allow-download", is_flag=True, callback=_noted(DOWNLOAD), help=f"Allow fetching {what}.")
 

@@ -71,8 +71,8 @@ class FieldReader:
         """The same, or None where the field is missing or null."""
         return self.text(name) if self.value.get(name) is not None else None
 
-    def optional_id(self, name: str) -> str | None:
-        """The same of an id, which may be a whole number."""
+    def identifier(self, name: str) -> str | None:
+        """The same, or the digits of a whole number: data bases number whom a row is about."""
         value = self.value.get(name)
         return str(value) if isinstance(value, int) and not isinstance(value, bool) else self.optional_text(name)
 
