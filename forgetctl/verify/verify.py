@@ -13,6 +13,7 @@ import torch
 from ..errors import RunError, UsageError
 from ..files.entries import files_digest, model_entries
 from ..files.writing import file_digest, now, text_digest, write_json
+from ..model.coarse_scores import coarse
 from ..model.host import undisturbed
 from ..model.load import PRECISIONS, choose_device
 from ..model.memory import memory_within
@@ -29,7 +30,7 @@ from ._inputs import model_inputs, row_inputs
 from ._source import ModelSource, ScoreSource, Source
 from ._subject import Subject, find_subject
 from .basis import TrackedScores, bounds_of, store, tracked_scores, verdict_of
-from .collected import Collected, Kind
+from .collected import Collected, Kind, coarsened
 from .findings import LoadableModels, NotMeasurableError
 from .judge import conclude
 from .measuring import RowSets, Scorer
@@ -138,6 +139,7 @@ def _conclude(known: _Known, options: VerifyOptions, scores: Collected, hooks: R
     for source in subject.models:
         source.files.check()
     _refuse_other_models(subject, scores)
+    scores = coarsened(scores)  # the verdict sees what is stored, and an audit sees no more
     verdict = Verdict(
         **dict(conclude(scores, bounds_of(subject.run))),
         inputs=(*model_inputs(subject), *known.rows, *earlier_inputs(known.earlier)),
@@ -187,7 +189,7 @@ def _score(subject: Subject, sets: RowSets, scorer: Scorer, options: VerifyOptio
     unlearned = scorer.unlearned(subject.model.path)
     for source in (*subject.references, subject.start):
         if isinstance(source, ScoreSource):
-            check_rows(source.path, source.scores, source.kind, unlearned)
+            check_rows(source.path, coarse(source.scores), source.kind, coarse(unlearned))
     references = [
         source.scores
         if isinstance(source, ScoreSource)
@@ -251,7 +253,7 @@ def _from_files(subject: Subject, model: ScoreSource) -> Collected:
     """The same without any model."""
     sources = [source for source in (subject.start, *subject.references) if isinstance(source, ScoreSource)]
     for source in sources:
-        check_rows(source.path, source.scores, source.kind, model.scores)
+        check_rows(source.path, coarse(source.scores), source.kind, coarse(model.scores))
     start = subject.start.scores if isinstance(subject.start, ScoreSource) else None
     references = tuple(source.scores for source in subject.references if isinstance(source, ScoreSource))
     kind = _kind(subject.references, holdout="holdout" in model.scores.sets)

@@ -255,3 +255,25 @@ def test_an_audit_needs_neither_torch_nor_transformers(sealed: Evidence) -> None
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["exit_code"] == 0
+
+
+def test_a_bundle_without_scores_says_what_cannot_be_reached_again(sealed: Evidence, copy_of: Copy) -> None:
+    run = Run(copy_of(sealed.run.path))
+    bundle = run_seal(SealOptions(path=run.path, key=sealed.officer, without_scores=True))
+    names = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()}
+    assert not [name for name in names if name.startswith(("scores/", "tracked/"))]
+    assert "verdict.json" in names
+    code, found = sealed.audit(bundle)
+    told = [(one.check, one.text) for one in found if one.status not in ("ok", "note")]
+    count = len(run.score_files()) + len(run.tracked_files())
+    why = f"it cannot be reached again, so take its figures on trust: {count} score files were left out when this was"
+    assert (code, told) == (3, [("verdict", f"{why} sealed")])
+    assert ("report", "ok") in {(one.check, one.status) for one in found}  # which shows no distributions either
+    assert '"answer_logp"' not in (bundle / "report.json").read_text()
+
+
+def test_a_later_bundle_holds_the_scores_again(sealed: Evidence, copy_of: Copy) -> None:
+    run = Run(copy_of(sealed.run.path))
+    run_seal(SealOptions(path=run.path, key=sealed.officer, without_scores=True, out=run.path.parent / "first"))
+    again = run_seal(SealOptions(path=run.path, key=sealed.officer))
+    assert (sealed.audit(again)[0], (again / "scores" / "unlearned.json").is_file()) == (0, True)

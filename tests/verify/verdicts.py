@@ -42,7 +42,6 @@ def rows(level: float, seed: int, count: int, *, lead: float = 0.0, modes: Seque
         "own_paraphrases": 0,
         "perturbed_logp": [[value] for value in wrong.tolist()],
         "perturbed_tokens": [[1]] * count,
-        "zlib_bytes": [20] * count,
         "min_k": (values - 1).tolist(),
         "min_k_plus_plus": (values / 2).tolist(),
         "exact_memorisation": [0.5] * count,
