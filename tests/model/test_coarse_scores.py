@@ -41,9 +41,13 @@ def test_worked_by_hand() -> None:
     assert (found.paraphrase_tokens, found.paraphrase_logp) == ([6, 6], [-6.0, -4.02])  # -1 and -.67 a token
     assert (found.perturbed_tokens, found.perturbed_logp) == ([[4, 4], [4]], [[-4.0, -12.0], [-12.0]])
     assert (found.min_k, found.min_k_plus_plus) == ([-1.23, -2.0], [0.13, -0.5])
-    assert (found.exact_memorisation, found.extraction_strength) == ([0.8, 0.35], [0.15, 0.0])
+    assert (found.exact_memorisation, found.extraction_strength) == ([0.8, 0.3], [0.2, 0.0])
     assert found.elicited["greedy"].recall == [0.7, None]
     assert found.elicited["greedy"].secrets == [[1], []]
+
+
+def test_the_start_models_sums_are_not_kept() -> None:
+    assert coarse(scored("start", forget=ROWS)).forget.response_logp is None
 
 
 @pytest.mark.parametrize("name", ["retain", "holdout", "real_authors", "world_facts"])

@@ -89,7 +89,7 @@ def test_a_key_inside_the_bundle_proves_nothing(sealed: Evidence, copy_of: Copy,
 def test_the_seal_is_the_last_event_and_names_the_key(sealed: Evidence) -> None:
     events = read_chain((sealed.bundle / "events.jsonl").read_bytes())
     assert [event.event for event in events] == [
-        *("created", "precheck", "frozen", "pairing", "unlearn", "unlearn", "verify", "seal")
+        *("created", "precheck", "frozen", "bound", "pairing", "unlearn", "unlearn", "verify", "verify", "seal")
     ]
     keyid = load_public(sealed.public(sealed.officer)).keyid
     assert events[-1].facts == {"status": "begun", "bundle": "one.bundle", "key": keyid}
