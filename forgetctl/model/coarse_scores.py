@@ -14,8 +14,8 @@ from .scores import LEAST_LIKELY, Elicited, Scores, ScoreSet
 
 KEPT_SETS = frozenset({"retain", "holdout", "real_authors", "world_facts"})
 """Sets that hold no row of a request."""
-NATS = 0.01
-"""Step of log-probabilities for each token, a tenth and less of what two models that never saw a row differ by."""
+NATS = 0.001
+"""Step of log-probabilities for each token, a hundredth of what two models that never saw a row differ by."""
 SUM_NATS = 0.5
 """Step of summed log-probabilities. A chance among samples is wrong by at most a quarter of its logarithm's unit, where
 the limit and the reference's are powers of ten apart."""
@@ -97,7 +97,7 @@ def _mean(tokens: Sequence[int]) -> int:
 
 def _means(logp: Sequence[float], tokens: Sequence[int], length: int) -> list[float]:
     """Log-probabilities for each token, as sums over `length` of them."""
-    return [round(_rounded(value / count, NATS) * length, 2) + 0.0 for value, count in zip(logp, tokens, strict=True)]
+    return [round(_rounded(value / count, NATS) * length, 3) + 0.0 for value, count in zip(logp, tokens, strict=True)]
 
 
 def _sum(logp: float) -> float | None:
@@ -116,4 +116,4 @@ def _elicited(part: Elicited) -> Elicited:
 
 def _rounded(value: float, step: float) -> float:
     """To a whole number of steps, in the shortest decimal."""
-    return round(round(value / step) * step, 2) + 0.0  # no negative zero
+    return round(round(value / step) * step, 3) + 0.0  # no negative zero
