@@ -240,7 +240,8 @@ def _row_sets(
     if options.holdout:
         unseen = files.read(options.holdout, options.fields).rows
         check_unseen(options.holdout, unseen, chain(forget[1], retain[1], seen))
-        sets["holdout"] = options.holdout, for_verdict(unseen, calibrated)
+        judging = for_verdict(unseen, calibrated)
+        sets["holdout"] = options.holdout, with_perturbed(judging, (), asked.recipe.verify.distractors)[0]
     others = {"real_authors": options.real_authors, "world_facts": options.world_facts}
     sets |= {name: (file, files.read(file, options.fields).rows) for name, file in others.items() if file}
     for number, file in enumerate(options.rephrased, 1):

@@ -27,8 +27,14 @@ class Units:
     kind: Literal["subjects", "rows"]
 
     @classmethod
-    def of(cls, rows: int, subjects: Sequence[int] | None = None, copies: Sequence[int] | None = None) -> Units:
-        """Units of `rows` rows: their subjects, or where those are unknown or fewer than ten, the rows.
+    def of(
+        cls,
+        rows: int,
+        subjects: Sequence[int] | None = None,
+        copies: Sequence[int] | None = None,
+        fewest: int = FEWEST_SUBJECTS,
+    ) -> Units:
+        """Units of `rows` rows: their subjects, or where those are unknown or fewer than `fewest`, the rows.
 
         copies: (n,) equal numbers for identical rows, which are one row asked several times, not more evidence.
         Raises ValueError without rows, or if a list has another length.
@@ -38,7 +44,7 @@ class Units:
         for given in (subjects, copies):
             if given is not None and len(given) != rows:
                 raise ValueError(f"{rows} rows, but {len(given)} labels of subjects")
-        if subjects is not None and len(set(subjects)) >= FEWEST_SUBJECTS:
+        if subjects is not None and len(set(subjects)) >= fewest:
             return cls(_numbered(subjects), "subjects")
         return cls(np.arange(rows) if copies is None else _numbered(copies), "rows")
 
