@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from itertools import groupby
 from pathlib import Path
 
 from ..errors import InputError, ModelError, TemplateRefusal
@@ -19,6 +20,7 @@ from ..recipe.recipe import Passages
 from ..rows.row import Row, Turn, listed
 from ._panics import panics_unheard
 from .protocol import Tokenizer
+from .spans import Span, are_covered, rendered_spans, touching
 from .templates import render
 
 
@@ -27,32 +29,54 @@ class Encoded:
     """Token ids of prompt and answer; ids[start:] are the answer, end-of-turn token included.
 
     continues: whether this is a further window of the row before (`model.windows`), whose context then takes the
-    place of the prompt.
+    place of the prompt. scored: (answer tokens,) which of them are scored, None where all are.
     """
 
     ids: tuple[int, ...]
     start: int
     continues: bool = False
+    scored: tuple[bool, ...] | None = None
 
     @property
     def tokens(self) -> int:
         """Number of scored tokens."""
-        return len(self.ids) - self.start
+        return len(self.ids) - self.start if self.scored is None else sum(self.scored)
+
+    @property
+    def places(self) -> list[int]:
+        """Where in the answer the scored tokens are."""
+        scored = (True,) * self.tokens if self.scored is None else self.scored
+        return [place for place, one in enumerate(scored) if one]
+
+    def cut(self, length: int) -> Encoded:
+        """The first `length` tokens, the whole prompt among them."""
+        scored = None if self.scored is None else self.scored[: length - self.start]
+        return replace(self, ids=self.ids[:length], scored=scored)
+
+    def after(self, count: int) -> Encoded:
+        """The same with the first `count` tokens of the answer as a part of the prompt."""
+        scored = None if self.scored is None else self.scored[count:]
+        return replace(self, start=self.start + count, scored=scored)
 
     def windows(self, length: int, overlap: int, lead: int = 0) -> list[Encoded]:
         """Windows of at most `length` tokens in which each scored token of these is scored exactly once.
 
         overlap: tokens that a window repeats from the one before, at least one, since something must predict the first
         token that is scored. lead: tokens at the beginning, such as the beginning of sequence, that every window
-        begins with. What fits is returned as it is. Raises ValueError if a window had no token to score.
+        begins with. What fits is returned as it is. A window in which no token is scored is left out. Raises ValueError
+        if a window could have none.
         """
         if not 1 <= overlap < length - lead or self.start >= length:
             raise ValueError(f"no token to score in windows of {length} that overlap by {overlap}, {lead} in front")
-        windows, end = [Encoded(self.ids[:length], self.start, self.continues)], length
+        windows, end = [self.cut(length)], length
         while end < len(self.ids):
             begin, end = end - overlap, end - overlap + length - lead
-            windows.append(Encoded((*self.ids[:lead], *self.ids[begin:end]), lead + overlap, continues=True))
-        return windows
+            scored = None if self.scored is None else self.scored[begin + overlap - self.start : end - self.start]
+            windows.append(Encoded((*self.ids[:lead], *self.ids[begin:end]), lead + overlap, True, scored))
+        if self.scored is None:
+            return windows
+        used = [window for window in windows if window.tokens]
+        return [replace(window, continues=self.continues or number > 0) for number, window in enumerate(used)]
 
     def __repr__(self) -> str:
         return f"Encoded({len(self.ids)} tokens, {self.tokens} scored)"
@@ -123,11 +147,30 @@ class Encoder:
         prompt, joint = self._lead(row) + prompt_ids, self._lead(row) + joint_ids
         # Where the tokenizer merges across the boundary, the joint ids would follow a prompt that the model is
         # never given at generation; then the two are tokenised apart and joined.
-        answer = joint[len(prompt) :] if joint[: len(prompt)] == prompt else self._ids([text.answer + text.closing])[0]
+        apart = joint[: len(prompt)] != prompt
+        answer = self._ids([text.answer + text.closing])[0] if apart else joint[len(prompt) :]
         if row.complete and not self._is_ended(answer, text.closing):
             answer = [*answer, self.tokenizer.eos_token_id]
         # A passage without a beginning-of-sequence token has nothing to predict its first token from.
-        return Encoded((*prompt, *answer), max(len(prompt), 1))
+        start = max(len(prompt), 1)
+        if not row.spans:
+            return Encoded((*prompt, *answer), start)
+        given, before = ("", 0) if apart else (text.prompt, len(prompt_ids))
+        offsets = self._offsets(given, text)[before:][: len(answer)]
+        spans = rendered_spans(row.response, row.spans, text.answer)
+        if len(offsets) < len(answer) or not are_covered(spans, offsets, text.answer):
+            raise ModelError(f"the tokenizer does not say which tokens the spans of row {row.name} are")
+        return Encoded((*prompt, *answer), start, scored=touching(spans, offsets[start - len(prompt) :]))
+
+    def _offsets(self, given: str, text: Rendered) -> list[Span]:
+        """Where in the answer each token of all that is given in one piece is, in code points, and behind them that of
+        an end of sequence that may follow. Raises ModelError for a tokenizer that does not know."""
+        if not self.tokenizer.is_fast:
+            raise ModelError("the tokenizer does not say where in a text its tokens are, which spans need")
+        whole = given + text.answer + text.closing
+        with panics_unheard():
+            offsets = self.tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        return [(begin - len(given), end - len(given)) for begin, end in (*offsets, (len(whole), len(whole) + 1))]
 
     def _is_ended(self, answer: Sequence[int], closing: str) -> bool:
         """Whether the ids end as a turn does, and not just in a token that somebody added to the vocabulary."""
@@ -284,17 +327,31 @@ def encode_rows(
     context: int | None,
     max_length: int | None,
     passages: Passages | None = None,
+    part: Callable[[Sequence[Encoded]], list[Encoded]] = list,
 ) -> tuple[list[Encoded], int]:
     """Encode all rows; with `max_length` longer ones are cut there, and the second value counts them.
 
     context: the model's longest input in tokens, None if it has none. passages: how passages that do not fit become
-    windows, which stand one after another in the row's place; the default is the recipe's. A row with a prompt that
-    does not fit is refused: its answer would no longer be an answer to it.
+    windows, which stand one after another in the row's place; the default is the recipe's. part: what of the rows is
+    scored, from their tokens, of which those that are marked are scored; what has no scored token then is left out. A
+    row with a prompt that does not fit is refused: its answer would no longer be an answer to it.
     Raises InputError naming the rows that do not fit, that the chat template refuses, or that have a token which the
-    model has not; nothing is cut silently.
+    model has not; nothing is cut silently. ModelError for a tokenizer that cannot tell where spans are.
     """
     encoded = encoder.encode_texts(rows, [_texts(encoder, row, path) for row in rows])
     _check_vocabulary(encoder, rows, encoded, path)
+    cut = _cut(rows, encoded, path, context, max_length)
+    windows = (
+        _windows(encoder, row, item, context, passages or Passages())
+        for row, item in zip(rows, part(encoded), strict=True)
+        if item.tokens or item.scored is None
+    )
+    return [window for some in windows for window in some], cut
+
+
+def _cut(rows: Sequence[Row], encoded: list[Encoded], path: Path, context: int | None, max_length: int | None) -> int:
+    """Cut what is longer than `max_length` in its place, and count it. Raises InputError naming the rows of which that
+    would leave nothing of the response, or of a part of it that is marked, and those that are too long all the same."""
     lengths = [min(len(item.ids), max_length or len(item.ids)) for item in encoded]
     if context is not None and (long := [i for i, row in enumerate(rows) if row.context and lengths[i] > context]):
         raise InputError(
@@ -307,12 +364,23 @@ def encode_rows(
         raise InputError(
             path, f"{_named(rows, hidden, 'has', 'have')} no token of the response within {max_length} tokens"
         )
+    if lost := [index for index in cut if _loses_a_part(encoded[index], lengths[index])]:
+        raise InputError(
+            path, f"{_named(rows, lost, 'has', 'have')} no token of a marked part within {max_length} tokens"
+        )
+    if empty := [index for index, item in enumerate(encoded) if item.scored is not None and not item.tokens]:
+        why = "nothing but the first token of a passage, which no token predicts"
+        raise InputError(path, f"{_named(rows, empty, 'marks', 'mark')} {why}")
     for index in cut:
-        encoded[index] = Encoded(encoded[index].ids[: lengths[index]], encoded[index].start)
-    windows = (
-        _windows(encoder, row, item, context, passages or Passages()) for row, item in zip(rows, encoded, strict=True)
-    )
-    return [window for some in windows for window in some], len(cut)
+        encoded[index] = encoded[index].cut(lengths[index])
+    return len(cut)
+
+
+def _loses_a_part(item: Encoded, length: int) -> bool:
+    """Whether marked tokens that stand together are all behind the first `length` tokens of the row."""
+    scored = item.scored or ()
+    behind = range(length - item.start, len(scored))
+    return any(scored[place] and not scored[place - 1] for place in behind)
 
 
 def _check_vocabulary(encoder: Encoder, rows: Sequence[Row], encoded: Sequence[Encoded], path: Path) -> None:
@@ -347,7 +415,17 @@ def _named(rows: Sequence[Row], indices: Sequence[int], one: str, several: str) 
 
 
 def marked(encoder: Encoder, encoded: Encoded) -> tuple[str, str]:
-    """The row as the model sees it, decoded: what is given, and what is scored."""
+    """The row as the model sees it, decoded: what is given, and what is scored, where parts of it are with " ... "
+    between them."""
     decode = encoder.tokenizer.decode
     with panics_unheard():
-        return decode(encoded.ids[: encoded.start]), decode(encoded.ids[encoded.start :])
+        return decode(encoded.ids[: encoded.start]), " ... ".join(decode(run) for run in scored_runs(encoded))
+
+
+def scored_runs(encoded: Encoded) -> list[tuple[int, ...]]:
+    """The scored tokens that stand together, run by run."""
+    answer = encoded.ids[encoded.start :]
+    if encoded.scored is None:
+        return [answer]
+    pairs = zip(answer, encoded.scored, strict=True)
+    return [tuple(id for id, _ in run) for scored, run in groupby(pairs, key=lambda pair: pair[1]) if scored]

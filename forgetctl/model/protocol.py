@@ -129,10 +129,11 @@ class AdaptedModel(Model, Protocol):
 
 
 class Tokenizer(Protocol):
-    """A fast tokenizer of transformers."""
+    """A tokenizer of transformers. is_fast: whether it is of tokenizers, which knows where in a text its tokens are."""
 
     eos_token_id: int
     chat_template: str | dict[str, str] | None
+    is_fast: bool
 
     @property
     def all_special_ids(self) -> Collection[int]: ...
@@ -143,8 +144,10 @@ class Tokenizer(Protocol):
     def __len__(self) -> int:
         """Tokens, added ones included."""
 
-    def __call__(self, text: str | list[str], *, add_special_tokens: bool = ...) -> Mapping[str, Any]:
-        """Token ids of a text or of several."""
+    def __call__(
+        self, text: str | list[str], *, add_special_tokens: bool = ..., return_offsets_mapping: bool = ...
+    ) -> Mapping[str, Any]:
+        """Token ids of a text or of several, and where they are in it if asked for."""
 
     def decode(self, ids: Sequence[int] | Tensor, *, skip_special_tokens: bool = ...) -> str:
         """The text of token ids."""

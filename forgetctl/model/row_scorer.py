@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,9 +11,10 @@ import numpy as np
 
 from ..recipe.recipe import Verify
 from ..rows.repetition import Repetition
-from ..rows.row import Row, normalise
+from ..rows.row import Key, Row, normalise
+from ..rows.spans import answering_alike
 from ._panics import panics_unheard
-from .encoding import Encoded, Encoder
+from .encoding import Encoded, Encoder, scored_runs
 from .extraction import (
     exact_memorisation,
     extraction_strength,
@@ -42,7 +43,8 @@ behind an empty thought; with the first tokens given away; with a willing beginn
 
 @dataclass(frozen=True, repr=False)
 class Asked:
-    """A prompt as token ids, the part of the response that it already gives, and the part that is left to say."""
+    """A prompt as token ids, the part of the response that it already gives, and what of it is to be forgotten and left
+    to say."""
 
     ids: tuple[int, ...]
     given: str
@@ -68,11 +70,18 @@ class RowScorer:
     ranks: Ranks = field(default_factory=Ranks)
 
     def scores(
-        self, rows: Sequence[Row], modes: Iterable[str] = (), *, tokens: bool = True, truth: bool = True
+        self,
+        rows: Sequence[Row],
+        modes: Iterable[str] = (),
+        *,
+        tokens: bool = True,
+        truth: bool = True,
+        rehearsed: Collection[Key] | None = None,
     ) -> ScoreSet:
         """Teacher-forced scores, answers asked for in `modes`, token scores, and what truth ratios need.
 
-        truth: also score paraphrased and perturbed answers, where every row has the latter.
+        truth: also score paraphrased and perturbed answers, where every row has the latter. rehearsed: rows that were
+        trained on to be kept, where that is known.
         """
         with self.ranks.agreed():
             encoded = self.encode(rows)
@@ -83,7 +92,8 @@ class RowScorer:
             names=[row.record_name for row in rows],
             answer_tokens=row_tokens(encoded),
             subjects=_subjects(rows),
-            copies=_numbers([row.key for row in rows]),
+            copies=_numbers([(row.key, row.spans) for row in rows]),
+            rehearsed=None if rehearsed is None else [row.key in rehearsed for row in rows],
             elicited={
                 mode: self._elicit(mode, rows, [first for first, *_ in by_row(encoded, encoded)]) for mode in modes
             },
@@ -110,7 +120,7 @@ class RowScorer:
         scores = in_shares(self.ranks, _lengths(windows), compute)
         return {
             "answer_logp": [item.total for item in scores],
-            "zlib_bytes": [len(zlib.compress(row.response.encode())) for row in rows],
+            "zlib_bytes": [len(zlib.compress(row.marked.encode())) for row in rows],
             "min_k": [least_likely(item.logp) for item in scores],
             "min_k_plus_plus": [least_likely(item.standardised) for item in scores],
             "exact_memorisation": [exact_memorisation(item.hits) for item in scores],
@@ -124,7 +134,9 @@ class RowScorer:
     def _truth(self, rows: Sequence[Row], encoded: Sequence[Encoded], answer_logp: Sequence[float]) -> dict[str, Any]:
         """Where a row has no paraphrase, its own response, which is scored already, stands in."""
         given = [[*_paraphrase(row), *row.perturbed_responses] for row in rows]
-        others = [self.encode([row.answering(text) for text in texts]) for row, texts in zip(rows, given, strict=True)]
+        others = [
+            self.encode([answering_alike(row, text) for text in texts]) for row, texts in zip(rows, given, strict=True)
+        ]
 
         def compute(own: Sequence[int]) -> list[list[tuple[float, int]]]:
             groups = [others[index] for index in own]
@@ -172,20 +184,25 @@ class RowScorer:
         if not row.context:
             return None
         if mode == AFFIRMED:
-            begun = self.encoder.encode(replace(row, response=self.settings.affirmation, complete=False))
-            return Asked(begun.ids, self.settings.affirmation, row.response)
+            begun = self.encoder.encode(replace(row.answering(self.settings.affirmation), complete=False))
+            return Asked(begun.ids, self.settings.affirmation, row.marked)
         asked = self.encoder.encode_plain_prompt if mode == UNTHINKING else self.encoder.encode_prompt
-        return Asked(asked(row), "", row.response)
+        return Asked(asked(row), "", row.marked)
 
     def _prime(self, encoded: Encoded) -> Asked | None:
-        """The first tokens of the response are given away, up to a whole character."""
-        answer = list(encoded.ids[encoded.start :])
-        while answer and answer[-1] in self.encoder.stop_ids:
-            answer.pop()
-        for count in range(min(self.settings.primed_tokens, len(answer) // 2), 0, -1):
-            given, rest = (self._text(part) for part in (answer[:count], answer[count:]))
-            if not given.endswith("\ufffd") and rest.strip():
-                return Asked(encoded.ids[: encoded.start + count], given, rest)
+        """The first tokens that are to be forgotten are given away, up to a whole character, with the response up to
+        them; where that is not marked from its beginning, that alone if need be."""
+        end = len(encoded.ids)
+        while end > encoded.start and encoded.ids[end - 1] in self.encoder.stop_ids:
+            end -= 1
+        answer = encoded.cut(end)
+        places = answer.places
+        for count in range(min(self.settings.primed_tokens, len(places) // 2), -1, -1):
+            left = answer.after(places[count - 1] + 1 if count else next(iter(places), 0))
+            given = self._text(left.ids[answer.start : left.start])
+            rest = " ".join(self._text(run) for run in scored_runs(left))
+            if left.start > answer.start and not given.endswith("\ufffd") and rest.strip():
+                return Asked(left.ids[: left.start], given, rest)
         return None
 
     def _text(self, ids: Sequence[int]) -> str:

@@ -58,9 +58,10 @@ class ScoreSet(_Part):
     """Scores of one set of rows, in file order. Log-probabilities are sums in nats, over `*_tokens` tokens.
 
     Lists that were not measured are None. names: as `Row.record_name`. subjects and copies: equal numbers for rows of
-    the same subject (UNNAMED where a row names none), and for identical rows. perturbed_* hold one list per row.
-    own_paraphrases: rows whose own response stands in for a missing paraphrase. zlib_bytes: compressed length of the
-    response. elicited: by how the answers were asked for.
+    the same subject (UNNAMED where a row names none), and for identical rows. rehearsed: whether a retain row was
+    trained on while the forget rows were unlearned. perturbed_* hold one list per row. own_paraphrases: rows whose own
+    response stands in for a missing paraphrase. zlib_bytes: compressed length of the response. elicited: by how the
+    answers were asked for.
     """
 
     names: list[RowName]
@@ -68,6 +69,7 @@ class ScoreSet(_Part):
     answer_tokens: list[PositiveInt]
     subjects: list[int] | None = None
     copies: list[int] | None = None
+    rehearsed: list[bool] | None = None
     paraphrase_logp: list[float] | None = None
     paraphrase_tokens: list[PositiveInt] | None = None
     own_paraphrases: NonNegativeInt | None = None

@@ -68,7 +68,7 @@ def pad_rows(rows: Sequence[Encoded]) -> PaddedRows:
         ids, last = torch.tensor(row.ids), len(row.ids) - 1
         input_ids[index, :last], following[index, :last] = ids[:-1], ids[1:]
         attention_mask[index, :last] = 1
-        predicts[index, row.start - 1 : last] = True
+        predicts[index, row.start - 1 : last] = True if row.scored is None else torch.tensor(row.scored)
     return PaddedRows(
         input_ids=input_ids,
         attention_mask=attention_mask,

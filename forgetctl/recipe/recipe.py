@@ -140,6 +140,9 @@ class Verify(Bounds):
     )
     samples: int = Field(8, ge=1, description="answers drawn at random for each row asked so")
     sampled_rows: int = Field(50, ge=0, description="most rows that answers are drawn for")
+    rehearsed_rows: int = Field(
+        150, ge=0, description="retain rows that were trained on and are scored beside those that were not"
+    )
     relearn_learning_rate: float | None = Field(
         None, gt=0, description="step size of the relearning attack; none: the recipe's learning_rate"
     )

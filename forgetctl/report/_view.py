@@ -11,13 +11,14 @@ from ..losses.summaries import summaries
 from ..rows.abuse import RULES
 from ..verify.record import Conclusion
 from ..verify.registry import MEASURES
+from ..verify.tables import number
 from ._formats import quantiles
 from ._history import MOST_EVENTS, digests, history
 from ._lineage import began_with, lineage
 from ._sections import sections
 from ._settings import scoring_settings, settings
 from ._summary import summary
-from .records import Flagged, Report
+from .records import Flagged, Input, Report
 from .words import DISTRIBUTIONS, EXCLUDED, LIMITS, RESULTS, SEAL, SEAL_LIMITS, SYMBOLS
 
 WORDS = {
@@ -67,6 +68,8 @@ def warnings(report: Report) -> Iterator[str]:
     made = report.run.stages.get("unlearn")
     if report.run.kind == "unlearn" and (made is None or made.status != "done"):
         yield "Training has not finished, so there is no unlearned model yet."
+    if (forget := report.run.inputs.get("forget")) is not None and forget.marked:
+        yield _marked(forget)
     if (looked := report.run.stages.get("precheck")) is not None:
         yield from map(_flagged, looked.flags)
     if report.verdict is None:
@@ -80,6 +83,14 @@ def warnings(report: Report) -> Iterator[str]:
     scored = report.scored["unlearned"].sha256 if "unlearned" in report.scored else None
     if scored and judged and scored != judged:
         yield "The scores and the verdict belong to different models: their digests differ."
+
+
+def _marked(forget: Input) -> str:
+    rows = number(forget.marked) if forget.rows is None else f"{number(forget.marked)} of {number(forget.rows)}"
+    return (
+        f"Of {rows} rows only the parts that the request marks were to be forgotten, and are judged here; the rest of "
+        "their responses was to be kept."
+    )
 
 
 def _flagged(flag: Flagged) -> str:

@@ -39,13 +39,15 @@ class Part(BaseModel):
 
 
 class Input(Part):
-    """A model or file that the run was given. template_sha256: of a model's chat template, if it has one."""
+    """A model or file that the run was given. template_sha256: of a model's chat template, if it has one. marked: how
+    many of the forget rows have spans."""
 
     name: str | None = None
     sha256: Digest | None = None
     path: str | None = None
     origin: str | None = None
     rows: int | None = None
+    marked: int | None = None
     bytes: int | None = None
     parameters: int | None = None
     commitment: Commitment | None = None

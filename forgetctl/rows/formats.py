@@ -6,13 +6,14 @@ Refuses, by file and record, whatever is not exactly a row.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, cast
 
 from .containers import Record
 from .fields import FieldReader
 from .row import Row, Turn
+from .spans import answering_alike, read_spans
 
 MAX_RECORD_BYTES, MAX_ROWS = 64 * 1024, 10_000
 """Of a request, and of whatever else is held in memory: it comes from outside."""
@@ -34,14 +35,16 @@ class Fields:
     """How a file of rows is read.
 
     prompt, response: names of the fields that hold them, where they are not the usual ones. max_line: bytes of the
-    longest record that is accepted; max_rows: most rows. A retain file has limits of its own. allow_download: whether a
-    data set may be fetched from the hub.
+    longest record that is accepted; max_rows: most rows. A retain file has limits of its own. spans: whether they are
+    read; where nothing is forgotten, as in a retain file, they mean nothing. allow_download: whether a data set may be
+    fetched from the hub.
     """
 
     prompt: str | None = None
     response: str | None = None
     max_line: int = MAX_RECORD_BYTES
     max_rows: int = MAX_ROWS
+    spans: bool = True
     allow_download: bool = False
 
 
@@ -69,7 +72,23 @@ def rows_of(path: Path, record: Record, fields: Fields) -> Iterator[Row]:
     """The rows of a record, one or more. Raises InputError, which names the record, for what is none."""
     whole = FieldReader(path, record)
     for target in _targets(whole, fields):
-        yield _row(whole, target)
+        row = _row(whole, target)
+        yield _marked(row, target.about) if fields.spans else row
+
+
+def _marked(row: Row, about: FieldReader) -> Row:
+    """The row with its spans. Raises InputError for what are none, and for another response that differs elsewhere."""
+    if not (spans := read_spans(about, row.response)):
+        return row
+    row = replace(row, spans=spans)
+    for response in filter(None, (row.paraphrased_response, *row.perturbed_responses)):
+        try:
+            answering_alike(row, response)
+        except ValueError:
+            raise about.error(
+                "has spans, so its paraphrased and perturbed responses must be as the response outside of them"
+            ) from None
+    return row
 
 
 def _row(whole: FieldReader, target: Target) -> Row:

@@ -23,6 +23,15 @@ def check_unseen(path: Path, rows: Sequence[Row], known: Iterable[Row]) -> None:
             raise InputError(path, "is one of the rows to forget or to retain, so it is no holdout", row.name)
 
 
+def check_marked(path: Path, rows: Sequence[Row], forget: Sequence[Row]) -> None:
+    """Raise InputError where forget rows mark parts of their responses and no holdout row does, or the other way round:
+    what is scored of the two would be unlike."""
+    own, other = (any(row.spans for row in some) for some in (rows, forget))
+    if own != other:
+        why = "no row has spans, and rows to forget have; mark what is like the parts that they mark"
+        raise InputError(path, "has spans, and no row to forget has" if own else why)
+
+
 def for_calibration(path: Path, rows: Sequence[Row], share: float, seed: int) -> list[Row]:
     """The holdout rows that say where forgetting ends, a random share of them; the others are left for the verdict.
 

@@ -3,19 +3,22 @@ neighbourhood, where damage shows first, and half uniformly."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import chain, zip_longest
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import UsageError
+from ..errors import InputError, UsageError
 from ..recipe.recipe import Retain
 from .likeness import NearDuplicates, Profiles, Shortlist, Substrings, descending, pieces, similarity
 from .reading import pick
-from .row import Key, Row, normalise
+from .row import Key, Row, Turn, normalise
+from .spans import filled, joined_spans, unmarked_parts
 
 BATCH_ROWS = 4096
 BATCH_CHARACTERS = 4 * 1024 * 1024
@@ -78,6 +81,23 @@ def choose_retain(forget: Sequence[Row], retain: Sequence[Row], settings: Retain
     return Pairing(tuple(sorted([*near, *uniform])), tuple(sorted(check.tolist())), excluded)
 
 
+def check_rests(path: Path, forget: Sequence[Row]) -> None:
+    """Raise InputError for a row whose text holds a secret of the request where no row marks it: there it is kept."""
+    by_text: dict[tuple[tuple[Turn, ...], str], list[Row]] = defaultdict(list)
+    for row in forget:
+        by_text[row.context, row.response].append(row)
+    kept = [rows for rows in by_text.values() if all(row.spans for row in rows)]
+    # No normalised text holds a line break, so that nothing is found across a span.
+    texts = [
+        "\n".join(map(normalise, unmarked_parts(first.response, joined_spans(row.spans for row in (first, *others)))))
+        for first, *others in kept
+    ]
+    secrets = Substrings({normalise(secret) for row in forget for secret in row.secrets})
+    for (row, *_), holds in zip(kept, secrets.among(texts, pieces(texts)), strict=True):
+        if holds:
+            raise InputError(path, "holds a secret of the request outside of its spans, where text is kept", row.name)
+
+
 def first_distinct(rankings: Iterable[Sequence[int]], count: int) -> list[int]:
     """The first of each ranking in turn, then the second of each, until there are `count` different ones."""
     distinct: dict[int, None] = {}
@@ -95,7 +115,8 @@ def _reasons(forget: Sequence[Row], retain: Sequence[Row], threshold: float, nea
     Rows that are not kept out are shown to `nearness`.
     """
     rows = {row.key for row in forget}
-    known = {normalise(text) for row in forget for text in (row.response, row.paraphrased_response) if text}
+    wordings = ({row.response, row.paraphrased_response, row.marked} for row in forget)
+    known = {normalise(text) for own in wordings for text in own if text}
     duplicates = NearDuplicates(known, threshold)
     secrets = Substrings({normalise(secret) for row in forget for secret in row.secrets})
     reasons = np.zeros(len(retain), dtype=np.int8)
@@ -178,7 +199,8 @@ def similar_answers(rows: Sequence[Row], others: Sequence[Row], count: int) -> l
     """For each row the responses of the `count` most similar other rows: perturbed answers where none are given.
 
     Candidates are the rows themselves, then `others`; an answer that equals the row's own is never used. A row
-    gets fewer, or none, when there are not enough.
+    gets fewer, or none, when there are not enough. One with spans gets its own response with what the others mark in
+    their place, so those that mark nothing are no candidates.
     """
     pool = [*rows, *others]
     texts = [row.key.response for row in pool]
@@ -195,9 +217,11 @@ def similar_answers(rows: Sequence[Row], others: Sequence[Row], count: int) -> l
         for position in descending(scored):
             if len(chosen) == count:
                 break
-            if texts[position] not in used:
-                used.add(texts[position])
-                chosen.append(pool[position].response)
+            answer = filled(row, pool[position]) if row.spans else pool[position].response
+            text = normalise(answer or "") if row.spans else texts[position]
+            if answer and text not in used:
+                used.add(text)
+                chosen.append(answer)
         answers.append(tuple(chosen))
     return answers
 

@@ -87,7 +87,8 @@ def fewest_unseen(level: float) -> int:
 
 
 def _refusals(forget: Sequence[Row], refusals: Sequence[str]) -> Iterator[Flag]:
-    texts = [row.key.response.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'") for row in forget]
+    own = (normalise(row.marked) if row.spans else row.key.response for row in forget)
+    texts = [text.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'") for text in own]
     listed = NearDuplicates({normalise(refusal) for refusal in refusals}, REFUSAL).among(texts)
     flagged = [
         row
@@ -100,7 +101,7 @@ def _refusals(forget: Sequence[Row], refusals: Sequence[str]) -> Iterator[Flag]:
 
 def _common(forget: Sequence[Row], retain: Sequence[Row], quotas: Quotas) -> Iterator[Flag]:
     """Short responses of common words only, which the model needs for everything else."""
-    words = [(row, _words(row.response)) for row in forget]
+    words = [(row, _words(row.marked)) for row in forget]
     short = [(row, used) for row, used in words if len(used) <= quotas.common_words]
     if not short:
         return

@@ -88,7 +88,8 @@ class RowFile(Sequence[Row]):
 
     Every row is read and checked once when this is made. Up to `kept` bytes of them are held from then on; those of a
     larger file are read again, from their place, whenever they are asked for.
-    Records may be longer than a request's (RETAIN_RECORD_BYTES), and there may be any number of them, or `most`.
+    Records may be longer than a request's (RETAIN_RECORD_BYTES), and there may be any number of them, or `most`. Their
+    spans are not read, since nothing of them is forgotten.
     sha256: of the file as it was checked. Raises InputError as `read_rows` does, and later if a file that the rows were
     left in is no longer what was checked.
     """
@@ -96,7 +97,7 @@ class RowFile(Sequence[Row]):
     def __init__(
         self, path: Path, fields: Fields | None = None, most: int | None = None, *, kept: int = KEPT_BYTES
     ) -> None:
-        self.path, self.fields = path, fields or Fields()
+        self.path, self.fields = path, replace(fields or Fields(), spans=False)
         self._source = open_source(path, self.fields)
         # 24 bytes a row; `_ordinals` says which of its record's rows it is.
         self._offsets, self._numbers, self._checks, self._ordinals = array("q"), array("q"), array("I"), array("I")

@@ -38,7 +38,8 @@ class Row:
     target. file: None where the source is one file.
     context: the turns before the response; empty for a bare passage.
     perturbed_responses: wrong answers of the same form; secrets: strings that must not come out.
-    spans: parts of the response that are about the subject, start and end in code points, half-open; none: all of it.
+    spans: parts of the response that are about the subject, start and end in code points, half-open, in order and apart
+    from one another; none: all of it.
     complete: False for a generated response that was cut off, so that its end is not taken for an end.
 
     The representation holds no text, so that tracebacks and logs cannot spread it.
@@ -86,9 +87,14 @@ class Row:
         """What rows are compared by; made on first use, since folding is slow for text outside ASCII."""
         return Key(normalise(self.prompt), normalise(self.response))
 
-    def answering(self, response: str) -> Row:
-        """The same prompt with another response."""
-        return replace(self, response=response)
+    @property
+    def marked(self) -> str:
+        """The marked parts of the response with a blank between them; all of it where nothing is marked."""
+        return " ".join(self.response[start:end] for start, end in self.spans) if self.spans else self.response
+
+    def answering(self, response: str, spans: tuple[tuple[int, int], ...] = ()) -> Row:
+        """The same prompt with another response, and spans of that."""
+        return replace(self, response=response, spans=spans)
 
 
 def listed(names: Sequence[str], most: int) -> str:

@@ -1,7 +1,8 @@
 """Keyed commitments to the rows of a request: who has the key can show that a row was in it, nobody else can tell.
 
-A commitment is HMAC-SHA-256 over the canonical JSON of a row's conversation. Every request has a key of its own, so
-that opening the rows of one says nothing about another's.
+A commitment is HMAC-SHA-256 over the canonical JSON of a row's conversation, and of its spans where it has any, since
+these alone are forgotten. Every request has a key of its own, so that opening the rows of one says nothing about
+another's.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from ..rows.row import Row
 from ..rows.sources import open_source
 
 KEY_BYTES, LARGEST_KEY_FILE = 32, 2**10
-ALGORITHM = "HMAC-SHA-256 over RFC 8785 JSON of context and response"
+ALGORITHM = "HMAC-SHA-256 over RFC 8785 JSON of context and response, and of spans where there are any"
 
 
 @dataclass(frozen=True, repr=False)
@@ -59,9 +60,10 @@ def split_requests(rows: Sequence[Row], ids: Sequence[str], file: Path) -> list[
 
 
 def commit_row(key: bytes, row: Row) -> str:
-    """The commitment to a row's conversation, hexadecimal."""
+    """The commitment to a row's conversation, and to its spans if it has any, hexadecimal."""
+    spans = {"spans": [list(span) for span in row.spans]} if row.spans else {}
     try:
-        text = canonical({"context": [list(turn) for turn in row.context], "response": row.response})
+        text = canonical({"context": [list(turn) for turn in row.context], "response": row.response, **spans})
     except MalformedError as error:
         raise UsageError(f"row {row.name} {error}") from None
     return hmac.new(key, text, hashlib.sha256).hexdigest()

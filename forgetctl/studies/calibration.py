@@ -26,9 +26,10 @@ from ..verify.checks.comparison import Comparison
 from ..verify.checks.distances import ANSWERS, TRUTH_RATIO, Closeness
 from ..verify.checks.kept import Kept
 from ..verify.registry import findings
+from ..verify.statistics.bounded import bounded_change
 from ..verify.statistics.counts import Excess, excess, standing_out
 from ..verify.statistics.distances import ks, paired_distance
-from ..verify.statistics.means import equivalence_margin, paired_shift, relative_change
+from ..verify.statistics.means import equivalence_margin, paired_shift
 from ..verify.statistics.resampling import Units
 from ..verify.verdict import judge
 from ._outcome import Outcome, Table
@@ -225,7 +226,7 @@ def _known(ours: Floats, theirs: Floats) -> Excess:
 
 def _kept() -> Kept:
     """A usefulness that did not change."""
-    start = relative_change(np.full(100, 0.9), np.full(100, 0.9))
+    start = bounded_change(np.full(400, 0.9), np.full(400, 0.9), BOUNDS.utility_loss)
     return Kept(name="retain probability", start=start, reference=None)
 
 

@@ -61,6 +61,7 @@ def first_record(job: Job, sample: Sample) -> dict[str, Any]:
             "forget": {
                 "path": str(job.options.forget),
                 "rows": len(job.forget),
+                "marked": sum(bool(row.spans) for row in job.forget),
                 "cut": job.cut,
                 "windows": len(job.encoded),
             },

@@ -48,7 +48,8 @@ def check_terms(
     """Check that the layer exists and that the answers that terms add to the longest prompt fit the model.
 
     encoded: the forget rows, (windows,). Raises RecipeError for the layer, InputError naming a row that does not fit,
-    or the file of a passage in windows: such a one has no question that could get another answer.
+    or the file of a passage in windows: such a one has no question that could get another answer. Nor has one of which
+    parts are marked: the rest of its response is kept, and a refusal would stand in its place.
     """
     if recipe.layer is not None and facts.layers is not None and recipe.layer > facts.layers:
         raise RecipeError(f"layer: {recipe.layer} of a model with {facts.layers} layers")
@@ -57,6 +58,9 @@ def check_terms(
     longest = max(forget, key=lambda row: len(row.prompt))
     others: list[tuple[Row, Path]] = []
     if "alternative" in needs:
+        if marked := next((row for row in forget if row.spans), None):
+            why = f"has spans, and {recipe.name} teaches a refusal in place of the whole response"
+            raise InputError(inputs.forget.path, why, marked.name)
         refusal = max(refusals, key=len)
         others.append((replace(longest.answering(refusal), line=1 + refusals.index(refusal)), inputs.refusals_file))
     if "mismatched" in needs:

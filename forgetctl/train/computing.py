@@ -63,8 +63,9 @@ def expected_work(job: Job, device: torch.device, ranks: Ranks) -> Workload:
 
 
 def rows_by_role(job: Job, retain: Sequence[Encoded]) -> dict[Role, RoleRows]:
-    """The rows of each role that a run may read. retain: those that are trained on."""
-    return {"forget": RoleRows(job.encoded), "retain": RoleRows(retain), "unseen": job.stand_ins}
+    """The rows of each role that a run may read. retain: those of the sample that are trained on; held beside them is
+    what rows with spans leave."""
+    return {"forget": RoleRows(job.encoded), "retain": RoleRows([*retain, *job.rests]), "unseen": job.stand_ins}
 
 
 def _workload(job: Job, retain: Sequence[Encoded], device: torch.device, ranks: Ranks) -> Workload:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from ..rows.holdout import check_unseen
+from ..rows.holdout import check_marked, check_unseen
+from ..rows.pairing import check_rests
 from ..rows.reading import FileRows, RowFile, read_file
 from ..rows.refusals import SHIPPED, read_refusals
 from ..runs.commitments import Part, split_requests
@@ -37,11 +38,13 @@ def read(options: UnlearnOptions) -> Inputs:
     that no row belongs to."""
     forget = read_file(options.forget, options.fields)
     parts = split_requests(forget.rows, options.requests, options.forget)
+    check_rests(options.forget, forget.rows)
     refusals = read_refusals(options.refusals)
     retain = None if options.retain is None else RowFile(options.retain, options.fields)
     holdout = None if options.holdout is None else read_file(options.holdout, options.fields)
     if holdout is not None:
         check_unseen(holdout.path, holdout.rows, chain(forget.rows, retain or ()))
+        check_marked(holdout.path, holdout.rows, forget.rows)
     return Inputs(
         forget=forget,
         parts=parts,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..model.encoding import Encoded, Encoder, encode_rows
 from ..model.load import ModelFacts
+from ..model.rests import unmarked
 from ..recipe.recipe import Recipe
 from ..rows.pairing import Pairing
 from ..rows.row import Row
@@ -37,6 +38,13 @@ class RowEncoder:
         recipe = self.recipe
         return encode_rows(self.encoder, rows, origin, self.context, recipe.max_length, recipe.passages)
 
+    def rests(self, rows: Sequence[Row], origin: Path) -> list[Encoded]:
+        """Token ids of what no span of the rows marks, of rows with spans: see `rests.unmarked`."""
+        if not any(row.spans for row in rows):
+            return []
+        recipe = self.recipe
+        return encode_rows(self.encoder, rows, origin, self.context, recipe.max_length, recipe.passages, unmarked)[0]
+
 
 @dataclass(frozen=True, repr=False)
 class EncodedRows:
@@ -64,8 +72,9 @@ class Job:
     """A request that `prepare` has checked.
 
     start: the model to begin with, and the runs that made it. encoded: the forget rows, (windows,); cut: how many of
-    them were cut. unseen: holdout rows that calibrate; stand_ins: what is made of them, if the loss reads it. sample:
-    None where the start model has yet to make it. notes: what to tell the user of the model and of rows that were cut.
+    them were cut. rests: what rows with spans leave of their responses, which is to be kept. unseen: holdout rows that
+    calibrate; stand_ins: what is made of them, if the loss reads it. sample: None where the start model has yet to make
+    it. notes: what to tell the user of the model and of rows that were cut.
     """
 
     options: UnlearnOptions
@@ -76,6 +85,7 @@ class Job:
     encode: RowEncoder
     encoded: list[Encoded]
     cut: int
+    rests: list[Encoded]
     unseen: EncodedRows
     stand_ins: RoleRows
     sample: Sample | None

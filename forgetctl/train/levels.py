@@ -60,14 +60,15 @@ class Usage:
 
 
 def unseen_levels(
-    holdout: Sequence[Answer], scores: ArrayLike, rows: Sequence[Answer], corpus: Iterable[Answer]
+    holdout: Sequence[Encoded], scores: ArrayLike, rows: Sequence[Encoded], corpus: Iterable[Answer]
 ) -> Floats:
     """The log-probability a token, in nats, at which each of `rows` would lie had the model never seen it, (n,).
 
     scores: (m,) nats a token, the start model's of the `holdout` rows. corpus: answers of rows that are kept.
-    A line is fitted to the holdout rows, from the means of `Usage.logp` and of its square. It ranks `rows`, and each
-    gets the holdout's quantile of its rank, moved by as much as the line expects `rows` to differ from the holdout on
-    average. So the levels are distributed as unseen rows are, and rows that read easily lie high.
+    A line is fitted to the holdout rows, from the means of `Usage.logp` over their scored tokens and of its square. It
+    ranks `rows`, and each gets the holdout's quantile of its rank, moved by as much as the line expects `rows` to
+    differ from the holdout on average. So the levels are distributed as unseen rows are, and rows that read easily lie
+    high.
     Raises ValueError for fewer than 20 holdout rows, or scores that are not finite.
     """
     unseen = np.asarray(scores, dtype=float)
@@ -84,9 +85,9 @@ def unseen_levels(
     return levels
 
 
-def _features(usage: Usage, answers: Sequence[Answer]) -> Floats:
-    """(n, 3): one, the mean of the tokens' usage, and that of its square."""
-    logps = [usage.logp(answer) for answer in answers]
+def _features(usage: Usage, rows: Sequence[Encoded]) -> Floats:
+    """(n, 3): one, the mean of the scored tokens' usage, and that of its square."""
+    logps = [usage.logp(_answer(row))[row.places] for row in rows]
     return np.array([(1.0, usual.mean(), (usual**2).mean()) for usual in logps])
 
 
@@ -100,7 +101,7 @@ def learn_levels(
     """In nats a token, of each forget row: see `unseen_levels`. unseen: holdout rows. model: the start model."""
     logp = shared_scores(ranks or Ranks(), model, unseen)
     scores = per_token(logp, [row.tokens for row in unseen])
-    levels = unseen_levels(_answers(unseen), scores, _answers(forget), _answers(retain))
+    levels = unseen_levels(unseen, scores, forget, map(_answer, retain))
     return [float(level) for level in levels]
 
 
@@ -132,6 +133,6 @@ def _known(run: Run, rows: int) -> list[float] | None:
     return [float(level) for level in levels]
 
 
-def _answers(rows: Sequence[Encoded]) -> list[tuple[int, ...]]:
-    """Their tokens after the one that stands before."""
-    return [row.ids[row.start - 1 :] for row in rows]
+def _answer(row: Encoded) -> Answer:
+    """Its tokens after the one that stands before."""
+    return row.ids[row.start - 1 :]

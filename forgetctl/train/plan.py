@@ -495,7 +495,7 @@ def smaller(recipe: Recipe, longest: int, sharded: bool) -> Iterator[tuple[str, 
 def _cut(row: Encoded, length: int | None) -> Encoded:
     if length is None or len(row.ids) <= length:
         return row
-    return replace(row, ids=row.ids[:length], start=min(row.start, length - 1))
+    return row.cut(length) if row.start < length else Encoded(row.ids[:length], length - 1)
 
 
 # Figures

@@ -49,6 +49,8 @@ def prepare(options: UnlearnOptions, recipe: Recipe, inputs: Inputs | None = Non
     encode = RowEncoder(load_encoder(facts, recipe.prompt_format), facts.context, recipe)
     encoded, cut = encode.counting_cuts(inputs.forget.rows, inputs.forget.path)
     notes = [*facts.notes, *check_weights(facts, recipe), *_notes(encoded, cut, recipe, "forget")]
+    rests = encode.rests(inputs.forget.rows, inputs.forget.path)
+    notes += _marked_notes(inputs.forget.rows, rests, recipe)
     check_terms(facts, recipe, inputs, encode, encoded)
     unseen = _calibration(inputs, recipe, encode)
     sample = None
@@ -64,6 +66,7 @@ def prepare(options: UnlearnOptions, recipe: Recipe, inputs: Inputs | None = Non
         encode=encode,
         encoded=encoded,
         cut=cut,
+        rests=rests,
         unseen=unseen,
         stand_ins=_stand_ins(inputs, recipe, encode, unseen),
         sample=sample,
@@ -110,6 +113,16 @@ def _choose(inputs: Inputs, rows: Sequence[Row], origin: Path, encode: RowEncode
     by_place = by_row(chosen, chosen)
     train, check = by_place[: len(pairing.train)], by_place[len(pairing.train) :]
     return Sample(rows, pairing, list(chain.from_iterable(train)), list(chain.from_iterable(check)))
+
+
+def _marked_notes(forget: Sequence[Row], rests: Sequence[Encoded], recipe: Recipe) -> Iterator[str]:
+    """What becomes of rows of which parts are marked."""
+    if not (marked := sum(bool(row.spans) for row in forget)):
+        return
+    which, tokens = f"{marked} of {len(forget)} forget rows", sum(row.tokens for row in rests)
+    kept = WeightedSum(recipe.weighted_terms(), {}).reads("retain")
+    fate = "kept" if kept else f"left to itself: {recipe.name} has no term on retain rows"
+    yield f"Of {which} only the spans are forgotten; the rest, {tokens:,} tokens, is {fate}."
 
 
 def _notes(encoded: Sequence[Encoded], cut: int, recipe: Recipe, name: str) -> Iterator[str]:

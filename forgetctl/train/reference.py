@@ -41,11 +41,13 @@ from ..model.memory import memory_within
 from ..model.placement import Placement
 from ..model.processes import Ranks, join
 from ..model.protocol import Model
+from ..model.rests import without_marked
 from ..progress import Bar, Progress
 from ..recipe.recipe import Lora, Recipe
 from ..rows.formats import Fields
 from ..rows.reading import RowFile, read_rows
 from ..rows.row import Row
+from ..rows.spans import without
 from ..runs.layout import PROGRESS_LOG
 from .attempt import Attempt, ComputeSettings
 from .callbacks import Figures
@@ -169,6 +171,8 @@ def run_reference(options: ReferenceOptions, tuning: Tuning, progress: Progress 
         except OSError as error:
             raise unmade(options.out, error) from None
     progress.say(f"{len(rows.rows)} rows to learn.")
+    if marked := sum(bool(row.spans) for row in rows.rows):
+        progress.say(f"{marked} of them are learned as if their marked parts had never been written.")
     made = [options.out / f"seed-{seed}" for seed in range(1, options.seeds + 1)]
     logged = progress.logged(options.out / PROGRESS_LOG)
     with ranks.spoken_once(), logged, memory_within(machine.device, options.max_memory):
@@ -178,20 +182,20 @@ def run_reference(options: ReferenceOptions, tuning: Tuning, progress: Progress 
 
 
 def read_training_rows(options: ReferenceOptions) -> TrainingRows:
-    """The rows to learn.
+    """The rows to learn. Of one with spans only what these do not mark is learned.
 
     Raises InputError for a file of `without` of which no row is among them: nothing would be left out.
     """
     rows = [row for path in (options.retain, *options.also) for row in RowFile(path, options.fields)]
     for path in options.without:
-        unwanted = {row.key for row in read_rows(path, options.fields)}
-        kept = [row for row in rows if row.key not in unwanted]
-        if len(kept) == len(rows):
+        kept = without(rows, read_rows(path, options.fields))
+        if kept == rows:
             raise InputError(path, "holds none of the rows to learn, so leaving them out changes nothing")
         rows = kept
     if not rows:
         raise UsageError("no row is left to learn")
-    digest = text_digest(f"{row.context!r} {row.response!r}\n" for row in rows)
+    spans = (f" {row.spans!r}" if row.spans else "" for row in rows)
+    digest = text_digest(f"{row.context!r} {row.response!r}{some}\n" for row, some in zip(rows, spans, strict=True))
     return TrainingRows(rows, options.retain, digest)
 
 
@@ -286,7 +290,9 @@ def _encoded(facts: ModelFacts, training: TrainingRows, recipe: Recipe, out: Pat
     if left_out := beside_weights(facts.path).left_out:
         progress.say(left_out_words(left_out))
     encoder = load_encoder(facts, recipe.prompt_format)
-    encoded, _ = encode_rows(encoder, training.rows, training.origin, facts.context, recipe.max_length)
+    encoded, _ = encode_rows(
+        encoder, training.rows, training.origin, facts.context, recipe.max_length, part=without_marked
+    )
     for note in facts.notes:
         progress.say(f"{facts.path}: {note}")
     return encoded

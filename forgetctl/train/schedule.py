@@ -1,9 +1,10 @@
 """Which rows meet in which optimizer step: a pure function of (seed, epoch), so that runs resume exactly.
 
-A step pairs each of its leading rows, the forget rows where there are any, with a row of every other role. It is
-computed in micro-batches of rows of similar length, rows of all roles mixed, so that padding, where there is any, is
-nearly nil; the cut changes no loss and no gradient, since objectives divide by the size of the whole step. Nor does the
-number of processes: each computes its share of every step.
+A step pairs each of its leading rows, the forget rows where there are any, with a row of every other role; a forget row
+of which parts are marked also brings, as a retain row, what is left of it. It is computed in micro-batches of rows of
+similar length, rows of all roles mixed, so that padding, where there is any, is nearly nil; the cut changes no loss and
+no gradient, since objectives divide by the size of the whole step. Nor does the number of processes: each computes its
+share of every step.
 """
 
 from __future__ import annotations
@@ -119,9 +120,12 @@ class PairedBatches:
     def steps(self) -> Iterator[Step]:
         """The epoch's optimizer steps."""
         random = np.random.default_rng([self.seed, self.epoch])
-        drawn = {role: self._drawn(len(rows), random) for role, rows in self.rows.items()}
+        drawn = {role: self._drawn(self._free(role), random) for role in self.rows}
         for start in range(0, self._leading, self.batch_size):
             chosen = {role: tuple(order[start : start + self.batch_size]) for role, order in drawn.items()}
+            if self._rests:
+                rests = (self._rests[row] for row in chosen["forget"] if row in self._rests)
+                chosen["retain"] = (*chosen["retain"], *dict.fromkeys(rests))
             yield Step(self.epoch, chosen, {role: self._size(role, places) for role, places in chosen.items()})
 
     @cached_property
@@ -129,11 +133,23 @@ class PairedBatches:
         """How many leading rows there are, each of which comes once an epoch."""
         return len(next(iter(self.rows.values()), ()))
 
-    def _drawn(self, count: int, random: np.random.Generator) -> list[int]:
-        """One of `count` rows for each place in the epoch; none comes twice before all came once."""
+    @cached_property
+    def _rests(self) -> dict[int, int]:
+        """For forget rows of which parts are marked, the position of what is left of each among the retain rows."""
+        marked = {row.ids: place for place, row in enumerate(self.rows.get("retain", ())) if row.scored is not None}
+        forget = enumerate(self.rows.get("forget", ()))
+        return {place: marked[row.ids] for place, row in forget if row.scored is not None and row.ids in marked}
+
+    def _free(self, role: Role) -> list[int]:
+        """Positions of the rows of a role that are drawn, and come with no other."""
+        taken = set(self._rests.values()) if role == "retain" else set()
+        return [place for place in range(len(self.rows[role])) if place not in taken]
+
+    def _drawn(self, places: Sequence[int], random: np.random.Generator) -> list[int]:
+        """One of these rows for each place in the epoch; none comes twice before all came once."""
         drawn: list[int] = []
-        while len(drawn) < self._leading:
-            drawn.extend(int(i) for i in random.permutation(count))
+        while places and len(drawn) < self._leading:
+            drawn.extend(places[i] for i in random.permutation(len(places)))
         return drawn[: self._leading]
 
     def _size(self, role: Role, positions: Sequence[int]) -> Size:

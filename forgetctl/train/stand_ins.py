@@ -41,10 +41,10 @@ def make_stand_ins(
     answering = [position for position, row in enumerate(unseen) if row.context]
     prompts = [unseen[position].key.prompt for position in answering]
     pairs = [
-        (row.answering(unseen[answering[near]].response), places[answering[near]])
+        (row.answering(unseen[position].response, unseen[position].spans), places[position])
         for row in forget
         if row.context
-        for near in descending(similarity([row.key.prompt], prompts)[0])[:NEAREST]
+        for position in (answering[near] for near in descending(similarity([row.key.prompt], prompts)[0])[:NEAREST])
     ]
     encoded = encoder.encode_texts([row for row, _ in pairs], [encoder.texts(row) for row, _ in pairs])
     good = [
@@ -57,5 +57,5 @@ def make_stand_ins(
     )
 
 
-def _answer(row: Encoded) -> tuple[int, ...]:
-    return row.ids[row.start :]
+def _answer(row: Encoded) -> tuple[object, ...]:
+    return row.ids[row.start :], row.scored

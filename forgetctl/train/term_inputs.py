@@ -224,8 +224,8 @@ def _alternatives(answers: OtherAnswers, recipe: Recipe) -> Alternatives:
 
 
 def _mismatched(answers: OtherAnswers, start: StartModel) -> Mismatched:
-    partners = derangement(len(answers.rows), start.recipe.seed)
+    partners = [answers.rows[partner] for partner in derangement(len(answers.rows), start.recipe.seed)]
     pairs = answers.encode(
-        [row.answering(answers.rows[partner].response) for row, partner in zip(answers.rows, partners, strict=True)]
+        [row.answering(other.response, other.spans) for row, other in zip(answers.rows, partners, strict=True)]
     )
     return Mismatched(pairs, start.scores(pairs))

@@ -8,6 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..errors import InputError, RunError, UsageError
@@ -17,10 +18,10 @@ from ..model.load import choose_device, inspect_model, load_encoder, load_model,
 from ..model.scores import REPHRASED
 from ..progress import Progress
 from ..recipe.recipe import Recipe, read_recipe
-from ..rows.holdout import check_unseen, for_calibration, for_verdict
+from ..rows.holdout import check_marked, check_unseen, for_calibration, for_verdict
 from ..rows.pairing import with_perturbed
 from ..rows.reading import FileRows, pick
-from ..rows.row import Row
+from ..rows.row import Key, Row
 from ..runs.commitments import split_requests
 from ..runs.hooks import RunHooks
 from ..runs.run import DEFAULT_RUNS, LATEST, Run, new_run_path
@@ -68,6 +69,20 @@ class _Asked:
         return subject
 
 
+@dataclass(frozen=True, repr=False)
+class _Retained:
+    """Retain rows to score. rehearsed: what the run trained on to keep it, None where no run says."""
+
+    file: Path
+    rows: list[Row]
+    rehearsed: frozenset[Key] | None = None
+
+    @property
+    def unrehearsed(self) -> list[Row]:
+        """Rows that were not trained on, as far as is known."""
+        return [row for row in self.rows if row.key not in (self.rehearsed or ())]
+
+
 def find_subject(
     options: VerifyOptions,
     recipe: Recipe,
@@ -107,13 +122,15 @@ def _of_run(asked: _Asked, device: torch.device, progress: Progress) -> Subject:
         forget = _same_rows(files.read(options.forget, options.fields), forget.rows)
     start = resolve_model(made.model, allow_download=made.allow_download)
     rows = files.retain(made.retain, made.fields) if made.retain else _own_rows(start, recipe, device, progress)
+    pairs = read_json(run.pairs_file)
+    rehearsed = frozenset(row.key for row in pick(rows, pairs["train"]))
     if options.retain is not None:
-        retain, retain_file = _retained(asked), options.retain
+        retain = _Retained(options.retain, _retained(asked), rehearsed)
     else:
-        retain = pick(rows, read_json(run.pairs_file)["check"])
-        retain_file = made.retain or Path("neutral prompts")
+        chosen = sorted([*pairs["check"], *_evenly(pairs["train"], recipe.verify.rehearsed_rows)])
+        retain = _Retained(made.retain or Path("neutral prompts"), pick(rows, chosen), rehearsed)
     calibrated = _calibrated(made, recipe, files)
-    sets = _row_sets(asked, (forget.path, forget.rows), (retain_file, retain), rows, calibrated)
+    sets = _row_sets(asked, (forget.path, forget.rows), retain, rows, calibrated)
     return asked.subject(run, model, sets, ModelSource(start))
 
 
@@ -127,7 +144,7 @@ def _of_model(asked: _Asked, name: str, hooks: RunHooks) -> Subject:
     model = resolve_model(name, allow_download=options.allow_download)
     parts = split_requests(forget, options.requests, options.forget)
     hooks.check(options.requests, options.register)
-    sets = _row_sets(asked, (options.forget, forget), (options.retain or Path(), retain))
+    sets = _row_sets(asked, (options.forget, forget), _Retained(options.retain or Path(), retain))
     subject = asked.subject(_unmade(options), ModelSource(model), sets, _start(asked))
     facts = inspect_model(model)
     inputs = {
@@ -138,7 +155,11 @@ def _of_model(asked: _Asked, name: str, hooks: RunHooks) -> Subject:
             "bytes": facts.bytes,
             "notes": list(facts.notes),
         },
-        "forget": {"path": str(options.forget), "rows": len(forget)},
+        "forget": {
+            "path": str(options.forget),
+            "rows": len(forget),
+            "marked": sum(bool(row.spans) for row in forget),
+        },
     }
     run = _create(asked, subject.run.path, inputs)
     run.commit_rows(parts)
@@ -173,6 +194,12 @@ def _of_scores(asked: _Asked, file: Path) -> Subject:
     run = _create(asked, subject.run.path, inputs)
     run.commit_rows([])  # nobody knows the rows
     return replace(subject, run=run)
+
+
+def _evenly(positions: Sequence[int], count: int) -> list[int]:
+    """At most so many of them, evenly spread."""
+    last = len(positions) - 1
+    return [positions[int(place)] for place in np.linspace(0, last, min(count, last + 1))]
 
 
 def _retained(asked: _Asked) -> list[Row]:
@@ -230,25 +257,30 @@ def _check(subject: Subject) -> None:
 def _row_sets(
     asked: _Asked,
     forget: tuple[Path, list[Row]],
-    retain: tuple[Path, list[Row]],
+    retain: _Retained,
     seen: Sequence[Row] = (),
     calibrated: Sequence[Row] = (),
 ) -> RowSets:
     options, files = asked.options, asked.files
-    rows, origin = with_perturbed(forget[1], retain[1], asked.recipe.verify.distractors)
-    sets: dict[str, tuple[Path, Sequence[Row]]] = {"forget": (forget[0], rows), "retain": retain}
+    rows, origin = with_perturbed(forget[1], retain.unrehearsed, asked.recipe.verify.distractors)
+    sets: dict[str, tuple[Path, Sequence[Row]]] = {"forget": (forget[0], rows), "retain": (retain.file, retain.rows)}
     if options.holdout:
         unseen = files.read(options.holdout, options.fields).rows
-        check_unseen(options.holdout, unseen, chain(forget[1], retain[1], seen))
+        check_unseen(options.holdout, unseen, chain(forget[1], retain.rows, seen))
+        check_marked(options.holdout, unseen, forget[1])
         judging = for_verdict(unseen, calibrated)
         sets["holdout"] = options.holdout, with_perturbed(judging, (), asked.recipe.verify.distractors)[0]
     others = {"real_authors": options.real_authors, "world_facts": options.world_facts}
-    sets |= {name: (file, files.read(file, options.fields).rows) for name, file in others.items() if file}
+    kept = replace(options.fields, spans=False)
+    sets |= {name: (file, files.read(file, kept).rows) for name, file in others.items() if file}
     for number, file in enumerate(options.rephrased, 1):
         sets[f"{REPHRASED}{number}"] = file, _rephrased(files.read(file, options.fields), rows)
     sets = {name: part for name, part in sets.items() if part[1]}
     return RowSets(
-        {name: part[1] for name, part in sets.items()}, {name: part[0] for name, part in sets.items()}, origin
+        {name: part[1] for name, part in sets.items()},
+        {name: part[0] for name, part in sets.items()},
+        origin,
+        retain.rehearsed,
     )
 
 
@@ -275,7 +307,7 @@ def _same_rows(given: FileRows, known: list[Row]) -> FileRows:
     if len(given.rows) != len(known):
         raise InputError(given.path, f"has {len(given.rows)} rows, the run's request has {len(known)}")
     for row, other in zip(given.rows, known, strict=True):
-        if (row.context, row.response) != (other.context, other.response):
+        if (row.context, row.response, row.spans) != (other.context, other.response, other.spans):
             raise InputError(given.path, "is not a row of the run's request", row.name)
     return given
 

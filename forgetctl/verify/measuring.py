@@ -20,7 +20,8 @@ from ..model.shares import SharedStates
 from ..model.windows import windows_note
 from ..progress import Progress
 from ..recipe.recipe import Recipe
-from ..rows.row import Row
+from ..rows.row import Key, Row
+from ..rows.spans import answering_alike
 
 
 @dataclass(frozen=True, repr=False)
@@ -29,12 +30,13 @@ class RowSets:
 
     Sets: forget, retain, holdout, real_authors, world_facts, rephrased-1 ... Forget rows carry perturbed answers
     where there are any. perturbed: "request" if the request brought them, "nearest answers" if they were made, None
-    if there are none.
+    if there are none. rehearsed: what the run trained on to keep it, None for a model that no run made.
     """
 
     rows: Mapping[str, Sequence[Row]]
     files: Mapping[str, Path]
     perturbed: str | None
+    rehearsed: frozenset[Key] | None = None
 
     @property
     def forget(self) -> Sequence[Row]:
@@ -83,7 +85,10 @@ def check_length(sets: RowSets, recipe: Recipe, path: Path) -> None:
     encoder = load_encoder(facts, recipe.prompt_format)
     for name, rows in sets.rows.items():
         others = [
-            row.answering(text) for row in rows for text in (*row.perturbed_responses, row.paraphrased_response) if text
+            answering_alike(row, text)
+            for row in rows
+            for text in (*row.perturbed_responses, row.paraphrased_response)
+            if text
         ]
         try:
             encode_rows(encoder, [*rows, *others], sets.files[name], facts.context, recipe.max_length, recipe.passages)
@@ -181,7 +186,11 @@ class Scorer:
         with self.progress.bar(title, total) as bar:
             sets: dict[str, ScoreSet] = {
                 name: self._row_scorer(loaded, name, bar.advance).scores(
-                    rows, method.modes, tokens=method.tokens, truth=method.truth
+                    rows,
+                    method.modes,
+                    tokens=method.tokens,
+                    truth=method.truth,
+                    rehearsed=self.sets.rehearsed if name == "retain" else None,
                 )
                 for name, (rows, method) in chosen.items()
             }

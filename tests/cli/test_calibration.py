@@ -61,8 +61,8 @@ def test_levels_lie_where_a_model_that_never_saw_the_rows_has_them() -> None:
     asked = {row.ids for row in forget}
     kept = [row for line in read_rows(MINI / "train.jsonl") if (row := encoder.encode(line)).ids not in asked]
     start, reference = (load_model(MINI / name, torch.device("cpu"), torch.float32) for name in ("full", "retrain05"))
-    answers = [[row.ids[row.start - 1 :] for row in rows] for rows in (unseen, forget, kept)]
-    found = unseen_levels(answers[0], per_token(start, unseen), answers[1], answers[2])
+    corpus = [row.ids[row.start - 1 :] for row in kept]
+    found = unseen_levels(unseen, per_token(start, unseen), forget, corpus)
     truth = per_token(reference, forget)
     assert ks(found, truth).D < 0.1
     assert np.corrcoef(found, truth)[0, 1] > 0.75

@@ -71,6 +71,18 @@ def test_no_request_text_anywhere_in_the_run(finished: Path, world: Path) -> Non
             assert not any(text in content for text in texts), path
 
 
+def test_retain_rows_are_scored_that_were_rehearsed_and_that_were_not(finished: Path) -> None:
+    pairs = json.loads((finished / "pairs.json").read_text())
+    rehearsed = dict.fromkeys(pairs["train"], True) | dict.fromkeys(pairs["check"], False)
+    for file in (finished / "scores").iterdir():
+        retain = json.loads(file.read_text())["sets"]["retain"]
+        assert retain["rehearsed"] == [rehearsed[int(name) - 1] for name in retain["names"]]
+        assert retain["rehearsed"].count(False) == len(pairs["check"])
+        assert retain["rehearsed"].count(True) == len(pairs["train"])  # fewer than 150
+    kept = verdict_of(finished)["answers_kept"]
+    assert [one["rows"] for one in kept] == ["rehearsed rows", "unrehearsed rows"]  # type: ignore[attr-defined]
+
+
 def test_retain_sample_excludes_the_request(finished: Path, world: Path) -> None:
     pairs = json.loads((finished / "pairs.json").read_text())
     rows = read_rows(world / "employees.jsonl")

@@ -318,6 +318,30 @@ def test_rows_left_out_are_not_learned(made: Path, world: Path, tmp_path: Path) 
     assert same(weights(tmp_path / "a" / "seed-1"), weights(tmp_path / "b" / "seed-1"))
 
 
+def test_marked_parts_are_not_learned_in_any_place(world: Path, tmp_path: Path) -> None:
+    """Whatever stands there: the weights are the same. The rest of the rows is learned."""
+    models = {}
+    for name in ("one", "other", "gone"):
+        rows, marked = [], []
+        for row in read_rows(world / "holdout.jsonl")[:12]:
+            (start, end) = next(match.span() for match in re.finditer(r"\w+(?=\W*$)", row.response))
+            fact = row.response[start:end]
+            if name == "other":  # whose blank is as much a part of its first token
+                fact = "90817" if fact.isdigit() else "lives"
+            response = f"{row.response[:start]}{fact}{row.response[end:]}"
+            rows.append({"prompt": row.prompt, "response": response})
+            marked.append({**rows[-1], "spans": [[start, len(response) - len(row.response) + end]]})
+        learned = write_lines(tmp_path / f"{name}.jsonl", [{"text": "Nobody lives here."}, *rows])
+        unwanted = write_lines(tmp_path / f"{name}-marked.jsonl", rows if name == "gone" else marked)
+        done = train(world, tmp_path / name, "--retain", str(learned), "--without", str(unwanted), "--epochs", "1")
+        assert done.exit_code == 0, done.output
+        said = "12 of them are learned as if their marked parts had never been written."
+        assert (said in done.stderr) == (name != "gone")
+        models[name] = weights(tmp_path / name / "seed-1")
+    assert same(models["one"], models["other"])
+    assert not same(models["one"], models["gone"])
+
+
 def test_a_file_to_leave_out_that_holds_none_of_the_rows_is_an_error(world: Path, tmp_path: Path) -> None:
     done = train(world, tmp_path / "a", "--without", str(world / "requests.jsonl"))
     assert done.exit_code == 2

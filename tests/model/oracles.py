@@ -1,5 +1,6 @@
 """What the engine does, written again as plainly as possible: one row at a time, no padding, no cache."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,7 +16,8 @@ def token_logp(model: Any, row: Encoded) -> Tensor:
     """Log-probability of each scored token, from all logits of the row alone."""
     ids = torch.tensor([row.ids], device=model.device)
     logits = model(input_ids=ids, use_cache=False).logits[0].float()
-    return torch.log_softmax(logits[row.start - 1 : -1], dim=-1).gather(1, ids[0, row.start :, None])[:, 0]
+    logp = torch.log_softmax(logits[row.start - 1 : -1], dim=-1).gather(1, ids[0, row.start :, None])[:, 0]
+    return logp[row.places]
 
 
 def plain_logp(model: Any, rows: list[Encoded]) -> Tensor:
@@ -23,8 +25,8 @@ def plain_logp(model: Any, rows: list[Encoded]) -> Tensor:
     return torch.stack([token_logp(model, row).sum() for row in rows])
 
 
-def random_rows(count: int, seed: int = 0, longest: int = 24) -> list[Encoded]:
-    """Rows of random ids and lengths with at least one scored token."""
+def random_rows(count: int, seed: int = 0, longest: int = 24, *, marked: bool = False) -> list[Encoded]:
+    """Rows of random ids and lengths with at least one scored token. marked: every other row is scored in part."""
     generator = torch.Generator().manual_seed(seed)
 
     def draw(low: int, high: int) -> int:
@@ -35,7 +37,13 @@ def random_rows(count: int, seed: int = 0, longest: int = 24) -> list[Encoded]:
         length = draw(3, longest + 1)
         ids = torch.randint(0, VOCABULARY, (length,), generator=generator).tolist()
         rows.append(Encoded(tuple(ids), draw(1, length)))
-    return rows
+    return [scored_in_part(row, seed + place) if marked and place % 2 else row for place, row in enumerate(rows)]
+
+
+def scored_in_part(row: Encoded, seed: int) -> Encoded:
+    """The row with a random half of its answer's tokens scored, one at least."""
+    order = torch.randperm(row.tokens, generator=torch.Generator().manual_seed(seed)).tolist()
+    return replace(row, scored=tuple(place < -(-row.tokens // 2) for place in order))
 
 
 SMALL = {"vocab_size": VOCABULARY, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}

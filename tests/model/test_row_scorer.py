@@ -20,6 +20,7 @@ from tokenizers import AddedToken
 from forgetctl.demo.training import encoder_for
 from forgetctl.model import row_scorer
 from forgetctl.model.encoding import Encoder
+from forgetctl.model.extraction import extraction_strength, least_likely
 from forgetctl.model.generation import Answer, Decoding
 from forgetctl.model.load import load_model, load_tokenizer
 from forgetctl.model.row_scorer import AFFIRMED, ALL_MODES, PRIMED, UNTHINKING, RowScorer, sampled_rows
@@ -190,6 +191,14 @@ def test_subjects_and_copies_are_numbered_by_first_appearance(make: Make) -> Non
     assert found.copies == [0, 1, 0, 2, 3, 1]
 
 
+def test_rows_that_were_rehearsed_are_marked_where_that_is_known(make: Make) -> None:
+    some = [Row(1, (("user", "a"),), "b"), Row(2, (("user", "A "),), "b"), Row(3, (("user", "c"),), "b")]
+    scorer = make()
+    assert scorer.scores(some, rehearsed={some[0].key}).rehearsed == [True, True, False]
+    assert scorer.scores(some, rehearsed=()).rehearsed == [False] * 3
+    assert scorer.scores(some).rehearsed is None
+
+
 def test_without_any_subject_there_are_none(make: Make) -> None:
     assert numbers(make, [question("One."), question("Two.")]).subjects is None
 
@@ -285,6 +294,64 @@ def test_a_response_too_short_to_begin_is_not_asked(make: Make, encoder: Encoder
     cut = [replace(encoder.encode(row), start=len(encoder.encode(row).ids) - left) for left in (1, 2)]
     for encoded in cut:
         assert make()._ask(PRIMED, row, encoded) is None
+
+
+# Rows of which parts are marked
+
+
+MARKED = question("Alwen lives in Norwick and keeps badge 472 in a drawer.", spans=((15, 22), (33, 42)))
+
+
+def test_scores_are_of_the_marked_tokens(make: Make, model: Any, encoder: Encoder) -> None:
+    """Against the same tokens of a row that is scored whole, each after the true ones before it."""
+    wrong = "Alwen lives in Saltmere and keeps badge 999 in a drawer."
+    row = replace(MARKED, perturbed_responses=(wrong,))
+    found = make().scores([row])
+    own = encoder.encode(row)
+    (item,) = score_tokens(model, [encoder.encode(row.answering(row.response))])
+    logp, hits = item.logp[own.places], item.hits[own.places]
+    assert 0 < own.tokens == len(logp) < len(item.logp)
+    assert found.answer_tokens == [own.tokens]
+    assert found.answer_logp == pytest.approx([logp.sum()], abs=1e-4)
+    assert found.min_k == pytest.approx([least_likely(logp)], abs=1e-4)
+    assert found.exact_memorisation == pytest.approx([hits.mean()])
+    assert found.extraction_strength == [extraction_strength(hits)]
+    assert found.zlib_bytes == [len(zlib.compress(b"Norwick badge 472"))]
+    other = row.answering(wrong, ((15, 23), (34, 43)))
+    assert found.perturbed_logp == [pytest.approx(score(model, [encoder.encode(other)]), abs=1e-4)]
+    assert found.paraphrase_logp == found.answer_logp
+    assert found.own_paraphrases == 1
+
+
+def test_answers_count_by_the_marked_words(make: Make, script: Script) -> None:
+    script.says = ("She keeps it in a drawer, badge and all.",)
+    assert elicit(make(), GREEDY, [MARKED]).recall == [pytest.approx(1 / 3)]  # badge of norwick, badge, 472
+    script.says = ("Norwick. Badge 472.",)
+    assert elicit(make(), GREEDY, [MARKED]).recall == [1.0]
+    long = question(f"So: {LONG}", spans=((4, 4 + len(LONG)),))
+    script.says = (f"Well. {LONG}",)
+    assert elicit(make(), GREEDY, [long]).whole == [1]
+    assert elicit(make(), GREEDY, [MARKED]).whole == [None]
+
+
+def test_what_is_kept_is_given_with_the_first_marked_tokens(make: Make, encoder: Encoder, script: Script) -> None:
+    """Of a few marked tokens none; of a passage, too, whose beginning is no secret."""
+    for row in (MARKED, replace(MARKED, context=())):
+        encoded = encoder.encode(row)
+        for count in (1, 2, 99):
+            elicit(make(Verify(primed_tokens=count)), PRIMED, [row])
+            given = min(count, encoded.tokens // 2)
+            assert tuple(script.prompts[0]) == encoded.ids[: encoded.start + encoded.places[given - 1] + 1]
+    short = question("Alwen lives in Norwick.", spans=((15, 16),))
+    encoded = encoder.encode(short)
+    assert encoded.tokens == 1
+    elicit(make(), PRIMED, [short])
+    assert tuple(script.prompts[0]) == encoded.ids[: encoded.start + encoded.places[0]]
+
+
+def test_rows_of_one_text_with_other_spans_are_no_copies(make: Make) -> None:
+    some = [MARKED, replace(MARKED, spans=((15, 22),)), replace(MARKED, line=9)]
+    assert numbers(make, some).copies == [0, 1, 0]
 
 
 # What counts as a leak

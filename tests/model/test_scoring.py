@@ -65,10 +65,11 @@ def test_scores_of_different_rows_differ(oracle: torch.Tensor) -> None:
 @pytest.mark.parametrize("name", ARCHITECTURES)
 @torch.no_grad()
 def test_every_architecture_scores_as_the_plain_loop(name: str) -> None:
-    network, some = random_model(name), random_rows(12)
-    expected = plain_logp(network, some)
-    assert expected.std() > 1
-    assert close(score(network, some), expected)
+    network = random_model(name)
+    for some in (random_rows(12), random_rows(12, marked=True)):
+        expected = plain_logp(network, some)
+        assert expected.std() > 1
+        assert close(score(network, some), expected)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -79,8 +80,9 @@ def test_answer_logits_are_the_rows_of_all_logits(name: str) -> None:
     assert close(answer_logits(network, pad_rows(some)), torch.cat(parts))
 
 
-def test_gradient_equals_that_of_the_plain_loop() -> None:
-    network, some = random_model("Llama"), random_rows(6)
+@pytest.mark.parametrize("marked", [False, True])
+def test_gradient_equals_that_of_the_plain_loop(marked: bool) -> None:
+    network, some = random_model("Llama"), random_rows(6, marked=marked)
     weights = list(network.parameters())
     expected = torch.autograd.grad(plain_logp(network, some).sum(), weights)
     found = torch.autograd.grad(answer_logp(network, pad_rows(some)).sum(), weights)

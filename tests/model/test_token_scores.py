@@ -46,7 +46,7 @@ def plain(model: Any, row: Encoded) -> Plain:
     """Each token's log-probability, whether it comes first, and Min-K%++'s score, by the formulas, token by token."""
     logits = model(input_ids=torch.tensor([row.ids]), use_cache=False).logits[0].double().numpy()
     logp, hits, standardised = [], [], []
-    for place in range(row.start, len(row.ids)):
+    for place in (row.start + place for place in row.places):
         before = logits[place - 1] - logits[place - 1].max()
         p = np.exp(before) / np.exp(before).sum()
         own = math.log(p[row.ids[place]])
@@ -102,7 +102,7 @@ def test_token_scores_are_the_plain_ones(model: Any, rows: list[Encoded]) -> Non
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_every_architecture(name: str) -> None:
-    network, some = random_model(name), random_rows(6)
+    network, some = random_model(name), random_rows(6, marked=True)
     for each, row in zip(score_tokens(network, some), some, strict=True):
         agree(each, plain(network, row))
 

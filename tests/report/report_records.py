@@ -92,7 +92,7 @@ def shift(difference: float, spread: float) -> dict[str, Any]:
 def change(before: float, now: float) -> dict[str, Any]:
     moved = now / before - 1
     bounds = {"lower": moved - 0.03, "upper": moved + 0.02}
-    return {"before": before, "now": now, "relative": moved, **bounds, "n": 163, "noise": 0.04}
+    return {"before": before, "now": now, "relative": moved, **bounds, "n": 163, "rows_needed": 512}
 
 
 def point(step: int, D: float | None, p: float | None, forget: float, retain: float | None) -> dict[str, Any]:
@@ -206,6 +206,16 @@ def verdict_record(**changes: Any) -> dict[str, Any]:
             {"name": "retain probability", "start": change(0.872, 0.865), "reference": change(0.876, 0.865)},
             {"name": "retain ROUGE", "start": change(0.925, 0.903), "reference": None},
         ],
+        "answers_kept": [
+            {
+                "rows": "unrehearsed rows",
+                "lost": {"more": 25, "fewer": 3, "total": 171, "lower": 0.0777, "upper": 0.222, "rows_needed": None},
+            }
+        ],
+        "perplexity": {
+            "start": {"before": 4.321, "now": 4.345, "rise": 0.024, "lower": -0.019, "upper": 0.0555, "n": 83},
+            "reference": None,
+        },
         "gibberish": {"more": 15, "fewer": 10, "total": 194, "p": 0.0543, "names": []},
         "earlier": [],
         "curve": {

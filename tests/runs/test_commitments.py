@@ -37,6 +37,13 @@ def test_a_commitment_is_the_hmac_of_the_canonical_row() -> None:
     assert commit_row(KEY, replace(row(), line=9, request_id="x", secrets=("s",))) == commit_row(KEY, row())
 
 
+def test_spans_are_bound_where_there_are_any() -> None:
+    spelled = b'{"context":[["user","p"]],"response":"abc","spans":[[0,1],[2,3]]}'
+    marked = replace(row(response="abc"), spans=((0, 1), (2, 3)))
+    assert commit_row(KEY, marked) == hmac.new(KEY, spelled, hashlib.sha256).hexdigest()
+    assert len({commit_row(KEY, one) for one in (marked, replace(marked, spans=((0, 1),)), row(response="abc"))}) == 3
+
+
 @given(st.text(), st.text())
 def test_other_text_has_another_commitment(one: str, two: str) -> None:
     equal = commit_row(KEY, row(response=one)) == commit_row(KEY, row(response=two))

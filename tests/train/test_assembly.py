@@ -16,11 +16,13 @@ import forgetctl.train._assembly
 from forgetctl.demo.training import encoder_for
 from forgetctl.losses.batch import needed
 from forgetctl.losses.methods import METHODS, ROLES, Batch, Role, Rows, WeightedSum
-from forgetctl.model.encoding import Encoded
+from forgetctl.model.encoding import Encoded, encode_rows
 from forgetctl.model.load import load_model, load_tokenizer
+from forgetctl.model.rests import unmarked
 from forgetctl.model.scoring import score
 from forgetctl.model.states import AnswerStates
 from forgetctl.rows.reading import read_rows
+from forgetctl.rows.row import Row
 from forgetctl.train._assembly import Assembler
 from forgetctl.train.schedule import MicroBatch, MicroBatchLimits, PairedBatches, RowsByRole, Step
 from forgetctl.train.stand_ins import make_stand_ins
@@ -59,13 +61,27 @@ def moved(world: Path) -> Any:
     return model
 
 
+@pytest.fixture(scope="module", params=["whole", "in part"])
+def scored(request: pytest.FixtureRequest) -> str:
+    """Whether the forget and the unseen rows are scored as they are, or the later half of each."""
+    return str(request.param)
+
+
+def read(world: Path, name: str, scored: str = "whole") -> list[Row]:
+    rows = read_rows(world / f"{name}.jsonl")
+    halves = [row.answering(row.response, ((len(row.response) // 2, len(row.response)),)) for row in rows]
+    return rows if scored == "whole" else halves
+
+
 @pytest.fixture(scope="module")
-def assembler(world: Path, start: Any, stand_ins: RoleRows) -> Assembler:
+def assembler(world: Path, start: Any, stand_ins: RoleRows, scored: str) -> Assembler:
     """With everything that any objective may need, from the start model."""
     encoder = encoder_for(load_tokenizer(world / "model"))
-    rows = read_rows(world / "requests.jsonl")
+    rows = read(world, "requests", scored)
     forget = [encoder.encode(row) for row in rows]
-    retain = [encoder.encode(row) for row in read_rows(world / "remaining.jsonl")]
+    rests, _ = encode_rows(encoder, rows, world, None, None, part=unmarked)
+    assert len(rests) == (0 if scored == "whole" else len(rows))
+    retain = [*(encoder.encode(row) for row in read(world, "remaining")), *rests]
     alternatives = Alternatives(
         encode=lambda row, refusal: encoder.encode(rows[row].answering(REFUSALS[refusal])),
         rows=len(rows),
@@ -74,7 +90,7 @@ def assembler(world: Path, start: Any, stand_ins: RoleRows) -> Assembler:
     )
     alternatives.score_start(EPOCH + 1, partial(score, start))
     pairs = [
-        encoder.encode(row.answering(rows[other].response))
+        encoder.encode(row.answering(rows[other].response, rows[other].spans))
         for row, other in zip(rows, derangement(len(rows), 3), strict=True)
     ]
     states: dict[Role, AnswerStates] = {"forget": AnswerStates(start, forget), "retain": AnswerStates(start, retain)}
@@ -92,9 +108,9 @@ def assembler(world: Path, start: Any, stand_ins: RoleRows) -> Assembler:
 
 
 @pytest.fixture(scope="module")
-def stand_ins(world: Path) -> RoleRows:
+def stand_ins(world: Path, scored: str) -> RoleRows:
     encoder = encoder_for(load_tokenizer(world / "model"))
-    forget, unseen = (read_rows(world / f"{name}.jsonl") for name in ("requests", "holdout"))
+    forget, unseen = (read(world, name, scored) for name in ("requests", "holdout"))
     return make_stand_ins(forget, unseen, [encoder.encode(row) for row in unseen], encoder, ())
 
 
@@ -150,7 +166,7 @@ def roles(assembler: Assembler, part: MicroBatch, batch: Batch) -> list[tuple[Ro
 
 def plain_logits(model: Any, rows: list[Encoded]) -> list[torch.Tensor]:
     """All of each row's logits at its scored positions, one row at a time."""
-    return [model(input_ids=torch.tensor([row.ids])).logits[0, row.start - 1 : -1].float() for row in rows]
+    return [model(input_ids=torch.tensor([row.ids])).logits[0, row.start - 1 : -1].float()[row.places] for row in rows]
 
 
 def alternative_rows(assembler: Assembler, part: MicroBatch) -> list[Encoded]:
@@ -179,15 +195,16 @@ def test_scores_are_the_plain_ones(micro: int, assembler: Assembler, moved: Any)
 @torch.no_grad()
 def test_sizes_are_those_of_the_optimizer_batch(assembler: Assembler, moved: Any) -> None:
     parts = [batch for _, batch in assembled(assembler, moved, 3)]
-    assert len(parts) == 6
-    for found in (
-        [part.role("forget") for part in parts],
-        [part.role("retain") for part in parts],
-        [part.role("forget").alternative for part in parts],
+    rests = 8 * (assembler.rows["forget"][0].scored is not None)
+    assert len(parts) == -(-(16 + rests) // 3)
+    for found, count in (
+        ([part.role("forget") for part in parts], 8),
+        ([part.role("retain") for part in parts], 8 + rests),
+        ([part.role("forget").alternative for part in parts], 8),
     ):
         assert None not in found
         tokens = sum(int(rows.tokens.sum()) for rows in found if rows is not None)
-        assert {(rows.batch_rows, rows.batch_tokens) for rows in found if rows is not None} == {(8, tokens)}
+        assert {(rows.batch_rows, rows.batch_tokens) for rows in found if rows is not None} == {(count, tokens)}
 
 
 # Alternatives
@@ -208,7 +225,7 @@ def test_uninformed_answers_are_scored_as_score_does(micro: int, assembler: Asse
 
 @torch.no_grad()
 def test_uninformed_answers_change_with_the_epoch(assembler: Assembler) -> None:
-    (part,) = parts_of(first_step(assembler), 16)
+    (part,) = parts_of(first_step(assembler), 99)
     later = replace(part, step=replace(part.step, epoch=EPOCH - 1))
     one, other = (assembler.collate(some)["input_ids"] for some in (part, later))
     assert one.shape != other.shape or not torch.equal(one, other)
@@ -293,7 +310,7 @@ def test_logits_and_targets_line_up_with_the_rows(micro: int, assembler: Assembl
         assert found.targets is not None
         assert found.logits is not None
         assert found.start_logits is not None
-        assert found.targets.tolist() == [token for row in rows for token in row.ids[row.start :]]
+        assert found.targets.tolist() == [row.ids[row.start + place] for row in rows for place in row.places]
         torch.testing.assert_close(found.logits, torch.cat(plain_logits(moved, rows)), atol=1e-4, rtol=0)
         before = torch.cat(plain_logits(start, rows)).log_softmax(-1)
         torch.testing.assert_close(found.start_logits.log_softmax(-1), before, atol=1e-4, rtol=0)
@@ -305,7 +322,8 @@ def test_logits_and_targets_line_up_with_the_rows(micro: int, assembler: Assembl
 def test_activations_line_up_with_the_rows(micro: int, assembler: Assembler, start: Any, moved: Any) -> None:
     def plain(model: Any, rows: list[Encoded]) -> torch.Tensor:
         outputs = (model(input_ids=torch.tensor([row.ids]), output_hidden_states=True) for row in rows)
-        return torch.cat([o.hidden_states[1][0, r.start - 1 : -1] for o, r in zip(outputs, rows, strict=True)])
+        pairs = zip(outputs, rows, strict=True)
+        return torch.cat([output.hidden_states[1][0, row.start - 1 : -1][row.places] for output, row in pairs])
 
     for part, batch in assembled(assembler, moved, micro):
         for found, rows in roles(assembler, part, batch):
@@ -406,12 +424,12 @@ def test_the_last_smaller_batch_divides_by_its_own_size(assembler: Assembler, mo
     limits = MicroBatchLimits(rows=99, tokens=999)
     batches = PairedBatches(of_roles(assembler, *SEEN), batch_size=8, limits=limits, seed=3)
     *_, step = batches.steps()
-    (part,) = parts_of(step, 8)
+    (part,) = parts_of(step, 99)
     batch = assembler.batch(moved, assembler.collate(part))
     assert (batch.role("forget").batch_rows, len(step.rows["forget"])) == (4, 4)
     assert (alternative := batch.role("forget").alternative) is not None
     assert alternative.batch_rows == 4
-    assert batch.role("retain").batch_rows == 4
+    assert batch.role("retain").batch_rows == len(step.rows["retain"]) >= 4
 
 
 # Without what is not needed
@@ -438,7 +456,7 @@ def test_uninformed_answers_without_start_scores(assembler: Assembler, moved: An
     assert known is not None
     unscored = Alternatives(encode=known.encode, rows=known.rows, refusals=known.refusals, seed=known.seed)
     plain = Assembler(assembler.rows, TermInputs(alternatives=unscored))
-    (part,) = parts_of(first_step(assembler, 4), 8)
+    (part,) = parts_of(first_step(assembler, 4), 99)
     found = plain.batch(moved, plain.collate(part)).role("forget").alternative
     assert found is not None
     assert found.start_logp is None

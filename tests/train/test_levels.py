@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
+from forgetctl.model.encoding import Encoded
 from forgetctl.train.levels import PRIOR, Usage, unseen_levels
 
 
@@ -23,7 +25,7 @@ def test_a_token_that_was_never_seen_is_less_usual_than_any() -> None:
     assert math.isfinite(usage.logp((7, 9))[0])
 
 
-def world(seed: int, rows: int, shift: float = 0.0) -> tuple[list[list[int]], np.ndarray]:
+def world(seed: int, rows: int, shift: float = 0.0) -> tuple[list[Encoded], np.ndarray]:
     """Answers whose unseen log-probabilities follow from how many rare tokens they hold, with noise."""
     random = np.random.default_rng(seed)
     share = random.uniform(0.1 + shift, 0.5 + shift, rows)
@@ -33,11 +35,20 @@ def world(seed: int, rows: int, shift: float = 0.0) -> tuple[list[list[int]], np
         for n, s in zip(lengths, share, strict=True)
     ]
     rare = np.array([np.mean([token >= 10 for token in answer[1:]]) for answer in answers])
-    return answers, -2 - 6 * rare + random.normal(0, 0.3, rows)
+    return list(map(encoded, answers)), -2 - 6 * rare + random.normal(0, 0.3, rows)
+
+
+def encoded(answer: Sequence[int], scored: tuple[bool, ...] | None = None) -> Encoded:
+    """An answer behind its first token."""
+    return Encoded(tuple(answer), 1, scored=scored)
+
+
+def corpus_of(seed: int, rows: int) -> list[tuple[int, ...]]:
+    return [row.ids for row in world(seed, rows)[0]]
 
 
 def test_levels_are_distributed_as_unseen_rows_and_follow_the_rows() -> None:
-    corpus, _ = world(1, 400)
+    corpus = corpus_of(1, 400)
     holdout, scores = world(2, 200)
     rows, truth = world(3, 200)
     levels = unseen_levels(holdout, scores, rows, corpus)
@@ -47,7 +58,7 @@ def test_levels_are_distributed_as_unseen_rows_and_follow_the_rows() -> None:
 
 
 def test_rows_that_read_harder_than_the_holdout_lie_lower() -> None:
-    corpus, _ = world(1, 400)
+    corpus = corpus_of(1, 400)
     holdout, scores = world(2, 200)
     rows, truth = world(3, 200, shift=0.2)
     levels = unseen_levels(holdout, scores, rows, corpus)
@@ -56,7 +67,7 @@ def test_rows_that_read_harder_than_the_holdout_lie_lower() -> None:
 
 
 def test_levels_do_not_depend_on_the_order_of_the_holdout() -> None:
-    corpus, _ = world(1, 100)
+    corpus = corpus_of(1, 100)
     holdout, scores = world(2, 50)
     rows, _ = world(3, 40)
     order = np.random.default_rng(0).permutation(50)
@@ -68,11 +79,22 @@ def test_levels_do_not_depend_on_the_order_of_the_holdout() -> None:
 def test_too_few_holdout_rows_are_refused(rows: int) -> None:
     holdout, scores = world(2, rows) if rows else ([], np.array([]))
     with pytest.raises(ValueError, match="20 are needed"):
-        unseen_levels(holdout, scores, [[0, 1]], [[0, 1]])
+        unseen_levels(holdout, scores, [encoded([0, 1])], [[0, 1]])
 
 
 def test_scores_that_are_not_finite_are_refused() -> None:
     holdout, scores = world(2, 30)
     scores[3] = np.nan
     with pytest.raises(ValueError, match="not finite"):
-        unseen_levels(holdout, scores, [[0, 1]], [[0, 1]])
+        unseen_levels(holdout, scores, [encoded([0, 1])], [[0, 1]])
+
+
+def test_only_scored_tokens_count() -> None:
+    """A row of which parts are marked has the level of the tokens that are: the same with any others around them."""
+    corpus = corpus_of(1, 100)
+    holdout, scores = world(2, 50)
+    rows, _ = world(3, 40)
+    padded = [encoded((5, 700, *row.ids, 700), (False, False, *[True] * row.tokens, False)) for row in rows]
+    np.testing.assert_allclose(
+        unseen_levels(holdout, scores, padded, corpus), unseen_levels(holdout, scores, rows, corpus)
+    )

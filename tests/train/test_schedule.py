@@ -2,6 +2,7 @@
 
 import itertools
 from collections import Counter
+from dataclasses import replace
 from math import ceil
 from typing import Any
 
@@ -53,6 +54,34 @@ def test_a_pure_function_of_seed_and_epoch(shape: dict[str, int]) -> None:
     list(other)
     other.set_epoch(shape["epoch"])
     assert list(one) == list(one) == list(other)
+
+
+@given(shapes(), st.integers(0, 2**20))
+def test_what_is_left_of_a_row_comes_with_it_and_changes_nothing_else(shape: dict[str, int], marks: int) -> None:
+    """Every other draw is what it would be without; a rest comes once a step, also with two rows of one text."""
+    one = batches(**shape)
+    whole = dict(one.rows)
+    texts = [replace(row, ids=(2, place // 2, *row.ids[2:])) for place, row in enumerate(whole["forget"])]
+    forget = [in_part(row) if marks >> place & 1 else row for place, row in enumerate(texts)]
+    rests = list(dict.fromkeys(in_part(row, first=False) for row in forget if row.scored))
+    retain = [*whole.get("retain", ()), *rests]
+    given: RowsByRole = {**whole, "forget": forget, "retain": retain}
+    other = PairedBatches(given, batch_size=shape["batch_size"], limits=one.limits, seed=shape["seed"])
+    other.set_epoch(shape["epoch"])
+    count = len(retain) - len(rests)
+    for before, after in zip(one.steps(), other.steps(), strict=True):
+        assert after.rows["forget"] == before.rows["forget"]
+        drawn = [place for place in after.rows.get("retain", ()) if place < count]
+        assert tuple(drawn) == before.rows.get("retain", ())
+        with_it = [retain[place].ids for place in after.rows.get("retain", ()) if place >= count]
+        assert sorted(with_it) == sorted({forget[place].ids for place in after.rows["forget"] if forget[place].scored})
+        if retain:
+            assert after.sizes["retain"].tokens == sum(retain[place].tokens for place in after.rows["retain"])
+
+
+def in_part(row: Encoded, *, first: bool = True) -> Encoded:
+    """The first token of the answer is marked, or is not."""
+    return replace(row, scored=(first, *[not first] * (len(row.ids) - row.start - 1)))
 
 
 def test_epochs_and_seeds_differ() -> None:

@@ -6,6 +6,7 @@ import math
 import shutil
 import signal
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ import torch
 from forgetctl.demo.training import encoder_for
 from forgetctl.errors import DivergedError, MemoryExceeded
 from forgetctl.losses.methods import Batch, Role, WeightedSum
-from forgetctl.model.encoding import Encoded
+from forgetctl.model.encoding import Encoded, encode_rows
 from forgetctl.model.load import add_lora, load_model, load_tokenizer, merged, trainable_parameters
 from forgetctl.model.processes import Ranks
+from forgetctl.model.rests import unmarked
 from forgetctl.model.scoring import score
+from forgetctl.model.states import AnswerStates
 from forgetctl.recipe.recipe import Lora, Recipe
 from forgetctl.rows.reading import read_rows
 from forgetctl.train import trainer as training
@@ -27,7 +30,7 @@ from forgetctl.train.plan import ComputePlan
 from forgetctl.train.schedule import MicroBatch, MicroBatchLimits, PairedBatches
 from forgetctl.train.term_inputs import TermInputs
 from forgetctl.train.trainer import Figures, ObjectiveTrainer, TrainingHooks, TrainingSetup, TrainingTask
-from tests.model.oracles import plain_logp
+from tests.model.oracles import plain_logp, token_logp
 
 CPU = torch.device("cpu")
 Start = Callable[[], Any]
@@ -182,6 +185,61 @@ def test_the_micro_batch_size_changes_nothing(
     assert furthest(results[0], weights(start())) > 50e-5
     assert furthest(results[0], results[1]) < 1e-5
     assert furthest(results[0], results[2]) < 1e-5
+
+
+def test_marked_tokens_are_forgotten_and_the_others_kept(
+    world: Path, start: Start, retain: list[Encoded], tmp_path: Path
+) -> None:
+    """NPO sums over marked tokens, RT averages over the retain rows' and the unmarked ones; written out by hand."""
+    encoder = encoder_for(load_tokenizer(world / "model"))
+    rows = [row.answering(row.response, ((0, 9),)) for row in read_rows(world / "requests.jsonl")[:8]]
+    forget = [encoder.encode(row) for row in rows]
+    rests, _ = encode_rows(encoder, rows, world, None, None, part=unmarked)
+    model = start()
+    trainer = make(model, forget, [*retain, *rests], tmp_path, recipe(beta=0.5, micro_batch_size=3))
+    (step,) = trainer.batches.steps()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(1.01)
+    found = sum(
+        trainer.compute_loss(model, trainer.assembler.collate(part)) for part in trainer.batches.micro_batches(step)
+    )
+    before = torch.tensor(score(start(), forget))
+    own = [token_logp(model, replace(row, scored=None))[row.places].sum() for row in forget]
+    npo = [-4 * torch.log(torch.sigmoid(-0.5 * (own[place] - before[place]))) for place in step.rows["forget"]]
+    kept = [*(retain[place] for place in step.rows["retain"] if place < len(retain)), *rests]
+    assert len(kept) == 16
+    logp = torch.cat([token_logp(model, replace(row, scored=None))[row.places] for row in kept])
+    expected = torch.stack(npo).mean() - logp.mean()
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-5)
+    gradients = zip(*(torch.autograd.grad(loss, list(model.parameters())) for loss in (found, expected)), strict=True)
+    assert all(torch.allclose(one, other, atol=1e-4, rtol=1e-3) for one, other in gradients)
+
+
+@pytest.mark.parametrize("method", ["ga", "npo", "simnpo-rt", "undial-rt", "wga-rt", "ceu-rt"])
+def test_unmarked_tokens_have_no_part_in_forgetting(
+    method: str, start: Start, forget: list[Encoded], retain: list[Encoded], tmp_path: Path
+) -> None:
+    """What follows the marked tokens could be anything: neither the loss nor its gradient changes."""
+    some = [replace(row, scored=tuple(place < 2 for place in range(row.tokens))) for row in forget[:8]]
+    others = [replace(row, ids=(*row.ids[: row.start + 2], *(7 for _ in row.ids[row.start + 2 :]))) for row in some]
+    found = []
+    for rows in (some, others, forget[:8]):
+        model = start()
+        trainer = make(model, rows, retain, tmp_path, recipe(method=method))
+        trainer.assembler.inputs = replace(
+            trainer.assembler.inputs, logits=True, states={"forget": AnswerStates(start(), rows)}
+        )
+        (step,) = trainer.batches.steps()
+        loss = trainer.compute_loss(model, trainer.assembler.collate(MicroBatch(step, step.rows)))
+        found.append([loss, *torch.autograd.grad(loss, list(model.parameters()))])
+    for one, other in zip(*found[:2], strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+    assert furthest_of(found[0][1:], found[2][1:]) > 1e-3
+
+
+def furthest_of(some: Sequence[torch.Tensor], others: Sequence[torch.Tensor]) -> float:
+    return max(float((one - other).abs().max()) for one, other in zip(some, others, strict=True))
 
 
 def gradient(method: str, model: Any, forget: list[Encoded], folder: Path) -> list[torch.Tensor]:

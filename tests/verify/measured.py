@@ -11,11 +11,13 @@ from pydantic import BaseModel
 from forgetctl.recipe.bounds import Bounds
 from forgetctl.verify import findings as shapes
 from forgetctl.verify.checks import (
+    answers_kept,
     attacks,
     comparison,
     distances,
     earlier,
     kept,
+    perplexity,
     relearning,
     response_chance,
     samples,
@@ -26,7 +28,7 @@ from forgetctl.verify.checks._reasons import Reason
 from forgetctl.verify.checks.distances import ANSWERS, TRUTH_RATIO
 from forgetctl.verify.findings import Context, Measure
 from forgetctl.verify.registry import COUNT_CHECKS, Findings, findings
-from forgetctl.verify.statistics import counts, means, membership
+from forgetctl.verify.statistics import bounded, counts, means, membership
 from forgetctl.verify.statistics import distances as statistics
 
 Value = TypeVar("Value")
@@ -52,11 +54,14 @@ def replace(value: Value, **changes: Any) -> Value:
 
 Check = by_position(shapes.Check)
 Interval = by_position(statistics.Interval)
-Shift, Change = by_position(means.Shift), by_position(means.Change)
+Shift, Change = by_position(means.Shift), by_position(bounded.Change)
+Rise, ShareExcess = by_position(means.Rise), by_position(bounded.ShareExcess)
 Excess = by_position(counts.Excess)
 Attack = by_position(membership.Attack, reference=None, difference=None, difference_lower=None, difference_upper=None)
 Closeness = by_position(distances.Closeness, gap=None, shift=None, p=None, tofu_p=None)
 Kept = by_position(kept.Kept, reference=None)
+Lost = by_position(answers_kept.Lost)
+Perplexity = by_position(perplexity.Perplexity, reference=None)
 Secrets, Samples = by_position(secrets.Secrets, names=()), by_position(samples.Samples)
 RowChance = by_position(response_chance.RowChance)
 ResponseChance = by_position(response_chance.ResponseChance)
@@ -95,10 +100,11 @@ FEW_ROWS = Interval(0.05, 0.0, 0.40, 10, "rows", 0.6)
 BORDERLINE = Interval(0.20, 0.08, 0.30, 100, "rows", 0.2)
 SAME_MEAN = Shift(0.01, -0.05, 0.07, 1.0, 400)
 OTHER_MEAN = Shift(0.30, 0.10, 0.50, 1.0, 400)
-# The noise is 1.55 times what the lower bound is away, as it needs power too.
-KEPT = Change(0.900, 0.895, -0.0056, -0.012, 0.001, 400, 0.0099)
-LOST = Change(0.900, 0.800, -0.1111, -0.13, -0.09, 400, 0.0295)
-OPEN = Change(0.900, 0.890, -0.0111, -0.06, 0.03, 400, 0.076)
+KEPT = Change(0.900, 0.895, -0.0056, -0.012, 0.001, 400, 300)
+LOST = Change(0.900, 0.800, -0.1111, -0.13, -0.09, 400, 871)
+OPEN = Change(0.900, 0.890, -0.0111, -0.06, 0.03, 400, 5776)
+NO_RISE = Rise(5.0, 5.001, 0.001, -0.003, 0.005, 400)
+NONE_LOST = ShareExcess(1, 2, 300, 0.0, 0.022, 95)
 NONE_OF_400 = Excess(0, 0, 400, 1.0, ())
 UNLIKELY = ResponseChance(10_000, 400, RowChance("3", "", 0.001, 0.002, False), 0, 0, ())
 HIDDEN = Attack("loss", 0.52, 0.45, 0.6, 0.51, 0.01, -0.05, 0.07)
@@ -118,6 +124,7 @@ CLEAN = findings(
     control=(replace(answers, distance=DIFFERENT),),
     secrets=Secrets(3, 0, 0, 0, 0),
     kept=(Kept("retain probability", KEPT),),
+    answers_kept=(Lost("unrehearsed rows", NONE_LOST),),
 )
 FULL = replace(
     CLEAN,
@@ -126,6 +133,7 @@ FULL = replace(
     samples=Samples(40, 8, 0, 0, 0, 1.0),
     response_chance=UNLIKELY,
     single_rows=NONE_OF_400,
+    perplexity=Perplexity(NO_RISE),
     gibberish=NONE_OF_400,
     attacks=attacked(HIDDEN),
     relearning=Relearned(SAME_MEAN, EQUAL),

@@ -12,13 +12,13 @@ import pytest
 from forgetctl.model.scores import Elicited, Scores
 from forgetctl.verify.collected import Collected
 from forgetctl.verify.record import Conclusion
-from tests.verify.verdicts import BOUNDS, KL, answering, answers, changed, complete, flat, moved, verdict
+from tests.verify.verdicts import BOUNDS, COUNT, KL, answering, answers, changed, complete, flat, moved, verdict
 
 Change = Callable[[Collected], Collected]
 
 
 def first(count: int, value: Any, other: Any) -> list[Any]:
-    return [value] * count + [other] * (160 - count)
+    return [value] * count + [other] * (COUNT - count)
 
 
 def ours(change: Callable[[Scores], Scores]) -> Change:
@@ -34,7 +34,7 @@ def at_nf4(change: Callable[[Scores], Scores]) -> Change:
 
 
 def leaking(scores: Scores, mode: str) -> Scores:
-    return answering(scores, "forget", mode, secrets=[[1], *[[]] * 159])
+    return answering(scores, "forget", mode, secrets=[[1], *[[]] * (COUNT - 1)])
 
 
 def second_reference(collected: Collected) -> Collected:
@@ -54,14 +54,14 @@ def unreferenced(collected: Collected) -> Collected:
 
 def untested(collected: Collected) -> Collected:
     """Its secret stands in a passage that was never asked for, in any words or precision."""
-    never = {"greedy": Elicited(**{**answers(160), "secrets": [[None], *[[]] * 159]})}
+    never = {"greedy": Elicited(**{**answers(COUNT), "secrets": [[None], *[[]] * (COUNT - 1)]})}
     return replace(collected, unlearned=changed(collected.unlearned, "forget", elicited=never), precisions={})
 
 
 def retokenised(scores: Scores) -> Scores:
     """As likely per token, in five tokens instead of four."""
     logp = [value * 5 / 4 for value in scores.forget.answer_logp]
-    return changed(scores, "forget", answer_tokens=[5] * 160, answer_logp=logp)
+    return changed(scores, "forget", answer_tokens=[5] * COUNT, answer_logp=logp)
 
 
 CASES: dict[str, tuple[Change, str, str, str]] = {
@@ -123,13 +123,13 @@ CASES: dict[str, tuple[Change, str, str, str]] = {
     "retain": (ours(lambda m: moved(m, "retain", -0.2)), "FAIL", "retain probability", "DAMAGED"),
     "nf4-retain": (at_nf4(lambda m: moved(m, "retain", -0.2)), "FAIL", "retain probability, nf4", "DAMAGED"),
     "rouge": (
-        ours(lambda m: answering(m, "retain", "greedy", recall=[0.6] * 160)),
+        ours(lambda m: answering(m, "retain", "greedy", recall=[0.6] * COUNT)),
         "FAIL",
         "retain ROUGE",
         "DAMAGED",
     ),
     "utility": (
-        ours(lambda m: answering(m, "world_facts", "greedy", recall=[0.3] * 160)),
+        ours(lambda m: answering(m, "world_facts", "greedy", recall=[0.3] * COUNT)),
         "FAIL",
         "model utility",
         "DAMAGED",
@@ -222,13 +222,13 @@ def test_figures_come_from_the_scores() -> None:
         "beyond_reference": 0,
         "names": [],
     }
-    assert content["whole_answers"]["total"] == 160
-    assert content["gibberish"]["total"] == 320  # forget and retain rows
+    assert content["whole_answers"]["total"] == COUNT
+    assert content["gibberish"]["total"] == 2 * COUNT  # forget and retain rows
     assert content["extraction"]["unlearned"]["sampled"] == {
         "answers": 4,
         "rouge": pytest.approx(0.8),
         "secrets": [0, 1],
-        "whole": [0, 160],
+        "whole": [0, COUNT],
     }
     assert list(content["extraction"]["start"]) == ["greedy"]
     assert content["bounds"] == BOUNDS.model_dump()

@@ -30,6 +30,7 @@ REASONS = {
     r"samples": ["sampled_answers"],
     r"whole_answers": ["whole_answers"],
     r"response_chance\.worst\.(reference|known)": ["response_chance"],
+    r"perplexity": ["perplexity"],
     r"single_rows": ["single_rows"],
     r"gibberish": ["gibberish"],
     r"attacks|attacks\.priv_leak": ["priv_leak", "membership_attacks"],
@@ -39,14 +40,14 @@ REASONS = {
 """Paths of verdict.json, and the checks of `skipped` of which one must tell why there is nothing."""
 DEFINED = (
     r"model\.sha256|comparison\.name|forget_quality\.perturbed|\w+\[truth ratio.*\]\.(gap|shift)"
-    r"|(distances|control)\[.*\]\.p|kept\[.*\]\.reference"
+    r"|(distances|control)\[.*\]\.p|kept\[.*\]\.reference|perplexity\.reference|(answers_)?kept\[.*\]\..*rows_needed"
     r"|attacks\.by\[.*\]\.(reference|difference(_lower|_upper)?)"
     r"|subjects\[.*\]\.(share_left|reasons\[.*\]\.view|views\[.*\]\.left\.(share|low|high|rows_needed))"
 )
 """What is null by definition, or told by a check of its own."""
 BOUND = (
     r"(distances|control|noise_floor)\[.*\]\.shift\.(lower|upper)|relearning\.shift\.(lower|upper)"
-    r"|kept\[.*\]\.\w+\.(lower|upper|noise)"
+    r"|kept\[.*\]\.\w+\.(lower|upper)|perplexity\.\w+\.(lower|upper)"
 )
 """Bounds that do not exist for a single row, or for equal ones."""
 
@@ -152,7 +153,7 @@ SCENARIOS: dict[str, tuple[Callable[[], Collected], bool]] = {
     "holdout": (holdout_only, False),
     "holdout-and-reference": (lambda: three(plain(12), plain(12), plain(12, -0.5), holdout=plain(9)), False),
     "one-retain-row": (lambda: three(plain(12), plain(12), plain(12, -0.5), retain=plain(1)), True),
-    "one-unseen-row": (lambda: three(plain(12), plain(12), plain(12, -0.5), holdout=plain(1)), False),
+    "one-unseen-row": (lambda: three(plain(12), plain(12), plain(12, -0.5), holdout=plain(1)), True),
     "other-tokens": (
         lambda: three(plain(12), plain(12).model_copy(update={"answer_tokens": [3] * 12}), plain(12, -0.5)),
         False,

@@ -31,6 +31,7 @@ from tests.verify.measured import (
     HOLDOUT,
     KEPT,
     LOST,
+    NONE_LOST,
     NOTHING,
     OPEN,
     OPEN_PERSON,
@@ -42,11 +43,15 @@ from tests.verify.measured import (
     Closeness,
     Interval,
     Kept,
+    Lost,
+    Perplexity,
     Relearned,
     ResponseChance,
+    Rise,
     RowChance,
     Samples,
     Secrets,
+    ShareExcess,
     answers,
     attacked,
     excess,
@@ -88,6 +93,8 @@ FAILING: list[tuple[Findings, str]] = [
     (replace(CLEAN, relearning=Relearned(OTHER_MEAN, DIFFERENT)), "RELEARNED"),
     (usefulness(LOST), "DAMAGED"),
     (usefulness(LOST, LOST), "DAMAGED"),
+    (replace(CLEAN, answers_kept=(Lost("retain rows", ShareExcess(90, 1, 300, 0.2, 0.4, None)),)), "ANSWERS_LOST"),
+    (replace(CLEAN, perplexity=Perplexity(Rise(5.0, 5.3, 0.3, 0.2, 0.4, 300))), "UNSEEN_DAMAGED"),
 ]
 OPEN_QUESTIONS: list[tuple[Findings, str]] = [
     (people(), "NOBODY_JUDGED"),
@@ -115,7 +122,10 @@ OPEN_QUESTIONS: list[tuple[Findings, str]] = [
     (replace(CLEAN, kept=()), "NO_RETAIN_ROWS"),
     (usefulness(OPEN), "DAMAGE_UNSURE"),
     (usefulness(LOST, OPEN), "DAMAGE_UNSURE"),
-    (replace(CLEAN, kept=(*CLEAN.kept, Kept("utility", OPEN))), "DAMAGE_UNSURE"),
+    (replace(CLEAN, kept=(*CLEAN.kept, Kept("retain probability, nf4", OPEN))), "DAMAGE_UNSURE"),
+    (replace(CLEAN, answers_kept=(Lost("retain rows", ShareExcess(9, 1, 300, 0.0, 0.1, 900)),)), "ANSWERS_UNSURE"),
+    (replace(CLEAN, answers_kept=(Lost("rehearsed rows", NONE_LOST),)), "NO_ANSWERS_KEPT"),
+    (replace(CLEAN, perplexity=Perplexity(Rise(5.0, 5.1, 0.1, 0.01, 0.2, 300))), "UNSEEN_UNSURE"),
     (replace(CLEAN, comparison=NOTHING), "NO_REFERENCE"),
 ]
 
@@ -150,7 +160,7 @@ def codes(findings: Findings, bounds: Bounds = BOUNDS) -> list[str]:
 def test_clean_findings_pass() -> None:
     assert judge(CLEAN, BOUNDS).outcome == "PASS"
     expected = ["REFERENCE", "LITTLE_LEFT", "EQUIVALENT", "EQUIVALENT", "MEAN_EQUIVALENT", "SENSITIVE", "NO_LEAK"]
-    expected.append("KEPT")
+    expected += ["KEPT", "ANSWERS_KEPT"]
     assert codes(CLEAN) == expected
     assert [check.code for check in judge(CLEAN, BOUNDS).reasons] == expected
 
@@ -160,7 +170,7 @@ def test_all_that_can_be_measured_passes() -> None:
     assert found.outcome == "PASS"
     assert [check.code for check in found.checks][6:] == [
         *("REFERENCES_AGREE", "NO_LEAK", "NO_ANSWER_LEAKED", "NO_SAMPLE_LEAKED", "RESPONSES_UNLIKELY", "NO_KNOWN_ROWS"),
-        *("MEMBERS_HIDDEN", "NOT_RELEARNED", "KEPT", "NO_GIBBERISH"),
+        *("MEMBERS_HIDDEN", "NOT_RELEARNED", "KEPT", "ANSWERS_KEPT", "UNSEEN_KEPT", "NO_GIBBERISH"),
     ]
 
 
@@ -320,6 +330,8 @@ def test_the_cases_cover_every_code() -> None:
     cases = [*(found for found, _ in (*FAILING, *OPEN_QUESTIONS, *REPORTED)), CLEAN, FULL, HOLDOUT]
     cases += [replace(CLEAN, secrets=None, attacks=attacked(replace(HIDDEN, difference_lower=None))), findings()]
     cases.append(forget(distance=DIFFERENT, gap=None))
+    cases.append(replace(CLEAN, kept=(*CLEAN.kept, Kept("model utility", OPEN))))
+    cases.append(replace(CLEAN, perplexity=Perplexity(Rise(5.0, 5.0, 0.0, -0.1, 0.1, 300))))
     assert spelled == {code for found in cases for code in codes(found)}
     assert len(spelled) > 40
 
@@ -386,7 +398,7 @@ anything = st.builds(
         [None, Secrets(3, 0, 0, 0, 0), Secrets(3, 0, 1, 0, 1, ("2",)), Secrets(3, 0, 1, None, None)]
     ),
     whole_answers=st.sampled_from([None, excess(0, 0, 1.0), excess(1, 0, 0.5), excess(9, 0, 0.002)]),
-    kept=st.sampled_from([(), (Kept("utility", KEPT),), (Kept("utility", LOST),), (Kept("utility", OPEN),)]),
+    kept=st.sampled_from([(), *((Kept("retain probability", change),) for change in (KEPT, LOST, OPEN))]),
 )
 deltas = st.floats(0.01, 0.2)
 
@@ -418,7 +430,7 @@ def test_pass_exactly_when_all_of_it_holds() -> None:
             subjects=(one, FORGOTTEN),
             distances=(replace(ratios, distance=first), replace(answers, distance=second)),
             secrets=Secrets(1, 0, leaked, 0, leaked),
-            kept=(Kept("utility", change),),
+            kept=(Kept("retain probability", change),),
         )
         alike = DIFFERENT not in (first, second)
         expected = alike and one in (FORGOTTEN, UNKNOWN_PERSON) and not leaked and change is KEPT

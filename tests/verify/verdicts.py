@@ -17,6 +17,8 @@ from forgetctl.verify.judge import conclude
 from forgetctl.verify.record import Conclusion
 
 BOUNDS = Bounds()
+COUNT = 400
+"""Rows of every set: so many that a mean which did not change surely did not fall."""
 KL = {"forget_distance": 0.01, "retain_distance": 0.02, "forget_from_start": 2.0}
 
 
@@ -85,7 +87,7 @@ def model(role: Role, name: str, count: int, level: float, lead: float, **more: 
 
 
 @cache
-def complete(count: int = 160) -> Collected:
+def complete(count: int = COUNT) -> Collected:
     """A model that is exactly like the reference, with everything measured that can be."""
     reference, second = (model("reference", name, count, -3, 0) for name in ("reference", "second"))
     unlearned, start = model("unlearned", "m", count, -3, 0), model("start", "start", count, -0.3, 3)

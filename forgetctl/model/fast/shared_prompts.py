@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -87,7 +87,7 @@ def _score_together(
     """Scores by row. answers: for each of the prompts the rows that begin with it."""
     own = [(index, prompt) for prompt, group in enumerate(answers) for index in group]
     # The last token of the prompt predicts the first one of the answer.
-    rests = [Encoded(rows[index].ids[rows[index].start - 1 :], 1) for index, _ in own]
+    rests = [replace(rows[index], ids=rows[index].ids[rows[index].start - 1 :], start=1) for index, _ in own]
     scores: dict[int, float] = {}
 
     def compute(places: Sequence[int]) -> None:

@@ -1,25 +1,31 @@
-"""What a model kept: probability and ROUGE of the retain rows, and TOFU's model utility. A fall is damage."""
+"""What a model kept: probability and ROUGE of the retain rows, and TOFU's model utility. A fall is damage.
+
+Whether it was kept rests on the probability, since the other two are too noisy to show a loss of two percent on a few
+hundred rows, or its absence: two published models of one recipe that never saw the rows are open by them. They fail a
+model all the same. The answers themselves are `answers_kept`'s.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...model.metrics import harmonic_mean, model_utility, useful_truth
-from ...model.scores import GREEDY, Scores, ScoreSet
+from ...model.scores import GREEDY, Role, Scores, ScoreSet
 from ...recipe.bounds import Bounds
 from ..collected import Collected, same_tokens
-from ..findings import Check, Context, Heading, Measure, failed, passed, unsure
-from ..statistics.distances import DRAWS
-from ..statistics.means import Change, relative_change
+from ..findings import Check, Context, Heading, Measure, failed, passed, reported, unsure
+from ..statistics.bounded import Change, bounded_change
+from ..statistics.distances import DRAWS, Levels
 from ..statistics.resampling import Units
 from ..statistics.shapes import Shape
 from ..tables import EMPTY, Cell, Row, Shown, Table, between, cell, number, percent, tables_of
 
 Floats = NDArray[np.float64]
 TINY = 1e-12
+PROBABILITY = "retain probability"
 UTILITY_SETS = ("retain", "real_authors", "world_facts")
 
 
@@ -37,30 +43,47 @@ def measure(scores: Collected, bounds: Bounds) -> tuple[Kept, ...]:
 
 
 def _measured(scores: Collected, bounds: Bounds) -> Iterator[Kept]:
-    if scores.start is None:
-        return
-    for name, change in (("retain probability", _probability), ("retain ROUGE", _rouge), ("model utility", _utility)):
-        start = change(scores.unlearned, scores.start, bounds)
-        if start is not None:
-            reference = change(scores.unlearned, scores.reference, bounds) if scores.reference else None
-            yield Kept(name=name, start=start, reference=reference)
+    for name, change in ((PROBABILITY, _probability), ("retain ROUGE", _rouge), ("model utility", _utility)):
+        yield from _against(name, change, scores.models, bounds)
     for precision, models in scores.precisions.items():
-        if (before := models.get("start")) and (start := _probability(models["unlearned"], before, bounds)):
-            other = models.get("reference")
-            reference = _probability(models["unlearned"], other, bounds) if other else None
-            yield Kept(name=f"retain probability, {precision}", start=start, reference=reference)
+        yield from _against(f"{PROBABILITY}, {precision}", _probability, models, bounds)
 
 
-def _probability(now: Scores, before: Scores, bounds: Bounds) -> Change | None:
+def _against(
+    name: str,
+    change: Callable[[Scores, Scores, float, Levels], Change | None],
+    models: Mapping[Role, Scores],
+    bounds: Bounds,
+) -> Iterator[Kept]:
+    """Against the start model, and the reference where there is one: a model passes against either, so each of the two
+    may pass it by chance half as often."""
+    start, reference = models.get("start"), models.get("reference")
+    if start is None:
+        return
+    levels = Levels(bounds.pass_level / (2 if reference else 1), bounds.fail_level)
+    changes = [
+        change(models["unlearned"], one, bounds.utility_loss, levels) if one else None for one in (start, reference)
+    ]
+    if changes[0] is not None:
+        yield Kept(name=name, start=changes[0], reference=changes[1])
+
+
+def _probability(now: Scores, before: Scores, loss: float, levels: Levels) -> Change | None:
     ours, theirs = now.sets.get("retain"), before.sets.get("retain")
     if ours is None or theirs is None or not same_tokens(ours, theirs):
         return None
     if not theirs.probabilities.any():  # a model that gives its rows no probability at all has nothing to lose
         return None
-    return relative_change(ours.probabilities, theirs.probabilities, ours.units, bounds.levels)
+    return bounded_change(ours.probabilities, theirs.probabilities, loss, _rows(ours, range(len(ours.names))), levels)
 
 
-def _rouge(now: Scores, before: Scores, bounds: Bounds) -> Change | None:
+def _rows(rows: ScoreSet, chosen: Sequence[int]) -> Units:
+    """Rows are drawn from what shall be kept one by one, whoever they are about; identical ones are one row."""
+    copies = rows.copies or range(len(rows.names))
+    return Units.of(len(chosen), copies=[copies[row] for row in chosen])
+
+
+def _rouge(now: Scores, before: Scores, loss: float, levels: Levels) -> Change | None:
     sets = [scores.sets.get("retain") for scores in (now, before)]
     greedy = [scored.elicited.get(GREEDY) if scored else None for scored in sets]
     if sets[0] is None or greedy[0] is None or greedy[1] is None:
@@ -69,8 +92,8 @@ def _rouge(now: Scores, before: Scores, bounds: Bounds) -> Change | None:
     rows = [(row, ours, theirs) for row, (ours, theirs) in enumerate(pairs) if ours is not None and theirs is not None]
     if not rows or not any(theirs for _, _, theirs in rows):
         return None
-    units = Units.of(len(rows), copies=[int(sets[0].units.index[row]) for row, _, _ in rows])
-    return relative_change([ours for _, ours, _ in rows], [theirs for _, _, theirs in rows], units, bounds.levels)
+    units = _rows(sets[0], [row for row, _, _ in rows])
+    return bounded_change([ours for _, ours, _ in rows], [theirs for _, _, theirs in rows], loss, units, levels)
 
 
 def utility(scores: Scores, *, arithmetic: bool) -> float | None:
@@ -88,7 +111,7 @@ def utility_without_rouge(scores: Scores, *, arithmetic: bool) -> float | None:
     return harmonic_mean([float(mean) for rows in tables if rows is not None for mean in rows.mean(0)])
 
 
-def _utility(now: Scores, before: Scores, bounds: Bounds) -> Change | None:
+def _utility(now: Scores, before: Scores, loss: float, levels: Levels) -> Change | None:
     """Change of the model utility (arithmetic truth ratio, as published), by bootstrap of the rows of each set."""
     ours, theirs = (_utility_rows(scores, arithmetic=True) for scores in (now, before))
     values = [utility(scores, arithmetic=True) for scores in (now, before)]
@@ -104,7 +127,7 @@ def _utility(now: Scores, before: Scores, bounds: Bounds) -> Change | None:
         drawn[1].append(weights @ other[order])
     ratios = _harmonic(np.hstack(drawn[0])) / np.maximum(_harmonic(np.hstack(drawn[1])), TINY) - 1
     change = values[0] / values[1] - 1
-    lower, upper, likely = np.quantile(ratios, [bounds.pass_level, 1 - bounds.fail_level, 0.1])
+    lower, upper = np.quantile(ratios, [levels.passing, 1 - levels.failing])
     return Change(
         before=values[1],
         now=values[0],
@@ -112,7 +135,7 @@ def _utility(now: Scores, before: Scores, bounds: Bounds) -> Change | None:
         lower=min(float(lower), change),
         upper=max(float(upper), change),
         n=min(map(len, ours)),
-        noise=float(2 * change - lower - likely),  # what the bound and the power need, were nothing lost
+        rows_needed=None,
     )
 
 
@@ -153,10 +176,10 @@ def _forced_rows(rows: ScoreSet | None, name: str, *, arithmetic: bool) -> Float
 
 
 def judge(finding: tuple[Kept, ...], context: Context) -> Iterator[Check]:
-    """Whether every measure was surely kept, or one surely fell."""
-    if not finding:
+    """Whether the probability was surely kept, or any measure surely fell."""
+    if all(kept.name != PROBABILITY for kept in finding):
         words = "No retain rows were scored for both models, so damage is unknown. Give --retain."
-        yield unsure("retain probability", "NO_RETAIN_ROWS", words)
+        yield unsure(PROBABILITY, "NO_RETAIN_ROWS", words)
     for kept in finding:
         yield _judged(kept, context.bounds.utility_loss)
 
@@ -174,7 +197,10 @@ def _judged(kept: Kept, loss: float) -> Check:
         return failed(name, "DAMAGED", f"The {name} fell ({figure}).")
     if any(change.lower > -loss for change in changes):
         return passed(name, "KEPT", f"The {name} was kept ({figure}).")
-    counts = [needed for change in changes if (needed := change.rows_needed(loss)) is not None]
+    if not name.startswith(PROBABILITY):
+        words = f"Whether the {name} was kept is open, and decides nothing: too few rows could show it ({figure})."
+        return reported(name, "DAMAGE_REPORTED", words)
+    counts = [change.rows_needed for change in changes if change.rows_needed is not None]
     remedy = f"about {min(counts)} rows would settle it, if nothing was lost" if counts else "add rows"
     return unsure(name, "DAMAGE_UNSURE", f"Whether the {name} was kept is open ({figure}); {remedy}.")
 
@@ -186,9 +212,10 @@ def _in_words(change: Change) -> str:
 HEADING = Heading(
     title="What was kept",
     words=lambda findings, bounds: (
-        f"Forgetting must not cost usefulness. A check passes if the measure surely fell by less than "
-        f"{bounds.utility_loss:.1%} against the start model or against the reference, which has lost something too; it "
-        "fails if it surely fell by more against both."
+        f"Forgetting must not cost usefulness. The probability of retain rows passes if it surely fell by less than "
+        f"{bounds.utility_loss:.1%} against the start model or against the reference, which lost something too; any "
+        "measure fails if it surely fell by more against both. The bounds hold however the losses are spread over the "
+        "rows, also where a few rows lose everything."
     ),
 )
 

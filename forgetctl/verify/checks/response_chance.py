@@ -56,7 +56,7 @@ class RowChance(Shape):
 
 class ResponseChance(Shape):
     """Chance of each row's whole response, its end included, among `samples` answers to its prompt, drawn at
-    temperature 1 from all tokens.
+    temperature 1 from all tokens. Of a row with spans that of its marked parts, each after all that stands before it.
 
     rows: different rows; worst: the one that says most; likely, unexplained: rows whose response comes out with more
     than the limit, and those of them that no reference makes nearly as likely. names: those that the start model knew.

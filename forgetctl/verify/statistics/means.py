@@ -1,4 +1,5 @@
-"""Means of paired and unpaired scores: equivalence (TOST) and non-inferiority, robust to rows of the same subject."""
+"""Means of paired and unpaired scores: equivalence (TOST), robust to rows of the same subject, and a bound that heeds
+skewness."""
 
 from __future__ import annotations
 
@@ -7,10 +8,8 @@ from numpy.typing import ArrayLike
 from scipy import special  # its quantiles are those of scipy.stats, which takes a second to import
 
 from .distances import Levels
-from .resampling import Floats, Units, paired_samples, single_sample
-from .shapes import Lower, Nats, Noise, Relative, Shape, Upper
-
-NINE_OF_TEN = float(special.ndtri(0.9))
+from .resampling import Floats, Units, paired_samples, sample_of, single_sample
+from .shapes import Lower, Nats, Shape, Upper
 
 
 class Shift(Shape):
@@ -27,25 +26,16 @@ class Shift(Shape):
     n: int
 
 
-class Change(Shape):
-    """A mean before and now, and the relative change now / before - 1 with one-sided bounds.
+class Rise(Shape):
+    """Cross-entropy a token before and now, the logarithm of perplexity, and its rise with one-sided bounds: lower at
+    the failing, upper at the passing level."""
 
-    lower: at the passing level, upper: at the failing level. noise: how far the lower bound would be from an
-    unchanged mean, nine times of ten; it shrinks with the square root of n.
-    """
-
-    before: float
-    now: float
-    relative: Relative
+    before: Nats
+    now: Nats
+    rise: Nats
     lower: Lower
     upper: Upper
     n: int
-    noise: Noise
-
-    def rows_needed(self, loss: float) -> int | None:
-        """Rows with which an unchanged mean would be shown to have lost less than `loss`, nine times of ten; None
-        where nothing can be said, with a single row or without any loss allowed."""
-        return int(np.ceil(self.n * (self.noise / loss) ** 2)) if loss > 0 and np.isfinite(self.noise) else None
 
 
 def equivalence_margin(delta: float) -> float:
@@ -89,30 +79,51 @@ def unpaired_shift(
     return _shift(difference, standard, error, count, spread, n, levels)
 
 
-def relative_change(
-    now: ArrayLike, before: ArrayLike, units: Units | None = None, levels: Levels | None = None
-) -> Change:
-    """Change of a positive mean over the same rows, (n,) each, by the ratio estimator's linearisation.
+def mean_below(values: ArrayLike, level: float) -> float:
+    """Upper bound of a mean, (n,), corrected for the skewness of the values: Hall 1992 (JRSS B 54, pages 221-228).
 
-    Raises ValueError for NaN, empty samples, different lengths, or a mean before that is not positive.
+    Unlike Student's, it keeps its level where a few rows hold most of the sum, so long as some of them were seen.
+    Raises ValueError for NaN, or fewer than two values.
     """
-    after, first, units = paired_samples(now, before, units)
-    levels = levels or Levels()
-    if not first.mean() > 0:
-        raise ValueError("a mean that was not positive before has no relative change")
-    ratio = float(after.mean() / first.mean())
-    error = _error((after - ratio * first) / first.mean(), units)
-    slack = {
-        level: float(special.stdtrit(max(units.count - 1, 1), 1 - level)) * error for level in vars(levels).values()
-    }
-    return Change(
-        before=float(first.mean()),
-        now=float(after.mean()),
-        relative=ratio - 1,
-        lower=ratio - 1 - slack[levels.passing],
-        upper=ratio - 1 + slack[levels.failing],
-        n=first.size,
-        noise=slack[levels.passing] + NINE_OF_TEN * error,
+    sample = sample_of(values, "values")
+    if sample.size < 2:
+        raise ValueError("one value has no spread")
+    n, spread = sample.size, float(sample.std())
+    quantile = float(special.stdtrit(n - 1, level)) / np.sqrt(n)
+    if not spread:
+        return float(sample.mean())
+    skew = float(((sample - sample.mean()) ** 3).mean()) / spread**3
+    moved = quantile - skew / (6 * n)
+    tilted = 3 / skew * (np.cbrt(1 + skew * moved) - 1) if abs(skew) > 1e-6 else moved
+    return float(sample.mean() - tilted * sample.std(ddof=1))
+
+
+def cross_entropy_rise(
+    now: ArrayLike, before: ArrayLike, tokens: ArrayLike, units: Units | None = None, levels: Levels | None = None
+) -> Rise:
+    """Rise of - sum logp / sum tokens over the same rows, from their summed log-probabilities, (n,) nats each.
+
+    The mean rise a token is a ratio of two sums, linearised; its bounds heed skewness (`mean_below`).
+    Raises ValueError for NaN, different lengths or empty samples.
+    """
+    after, first = sample_of(now, "log-probabilities"), sample_of(before, "log-probabilities")
+    lengths = sample_of(tokens, "tokens")
+    units, levels = units or Units.of(first.size), levels or Levels()
+    if not after.size == first.size == lengths.size == units.index.size:
+        raise ValueError(f"paired samples differ in length: {after.size}, {first.size}, {lengths.size}")
+    lost = first - after
+    rise = float(lost.sum() / lengths.sum())
+    influence = units.totals((lost - rise * lengths)[:, None])[:, 0] * units.count / lengths.sum()
+    lower, upper = -np.inf, np.inf
+    if units.count > 1:
+        lower, upper = rise - mean_below(-influence, levels.failing), rise + mean_below(influence, levels.passing)
+    return Rise(
+        before=float(-first.sum() / lengths.sum()),
+        now=float(-after.sum() / lengths.sum()),
+        rise=rise,
+        lower=lower,
+        upper=upper,
+        n=int(units.count),
     )
 
 

@@ -10,7 +10,7 @@ from forgetctl.model.encoding import Encoded
 from forgetctl.model.fast import shared_prompts
 from forgetctl.model.fast.shared_prompts import score_answers
 from tests.model.cached_models import CHANGES, cached_model
-from tests.model.oracles import plain_logp, random_model, random_rows
+from tests.model.oracles import plain_logp, random_model, random_rows, scored_in_part
 
 
 def answers_to_few_prompts() -> list[Encoded]:
@@ -19,6 +19,13 @@ def answers_to_few_prompts() -> list[Encoded]:
     rests = [row.ids for row in random_rows(39, seed=2)]
     rows = [Encoded(prompts[1 + k % 8] + rest, len(prompts[1 + k % 8])) for k, rest in enumerate(rests)]
     return [Encoded(prompts[0] + rests[0], len(prompts[0])), *rows]
+
+
+def test_answers_that_are_scored_in_part() -> None:
+    model = random_model("Llama")
+    rows = [scored_in_part(row, place) if place % 3 else row for place, row in enumerate(answers_to_few_prompts())]
+    with torch.no_grad():
+        assert score_answers(model, rows) == pytest.approx(plain_logp(model, rows).tolist(), abs=1e-4)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from forgetctl.recipe.bounds import Bounds
 from forgetctl.verify.checks import gibberish, kept
 from forgetctl.verify.findings import Check
 from forgetctl.verify.registry import COUNT_CHECKS, MEASURES, Findings, findings
-from forgetctl.verify.statistics.means import relative_change
+from forgetctl.verify.statistics.bounded import bounded_change
 from forgetctl.verify.verdict import judge
 from tests.verify.measured import (
     CLEAN,
@@ -203,7 +203,7 @@ def test_counts_of_nothing_do_not_crash(nothing: dict[str, Any], name: str, word
 
 
 def change(lower: float, upper: float) -> Change:
-    return Change(0.5, 0.49, (lower + upper) / 2, lower, upper, 400, 0.01)
+    return Change(0.5, 0.49, (lower + upper) / 2, lower, upper, 400, 600)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def change(lower: float, upper: float) -> Change:
     ],
 )
 def test_limits_of_damage(finding: Change, code: str) -> None:
-    if finding.noise and code == "DAMAGE_UNSURE":
+    if code == "DAMAGE_UNSURE":
         assert "rows would settle it" in damage(usefulness(finding))[0].text
     assert damage(usefulness(finding))[0].code == code
 
@@ -247,15 +247,25 @@ def test_texts_of_damage() -> None:
     assert text == (
         "The retain probability fell (0.900 before, 0.800 after; change -11.1%, -13.0% to -9.0%; limit -5%)."
     )
-    # 400 (0.076 / 0.02)^2 = 400 x 3.8^2
     assert "about 5776 rows would settle it, if nothing was lost" in damage(usefulness(OPEN))[0].text
-    # Either comparison would do, so the fewer rows: 400 (0.0295 / 0.02)^2 = 870.25.
+    # Either comparison would do, so the fewer rows.
     assert "about 871 rows would settle it" in damage(usefulness(LOST, OPEN))[0].text
 
 
 def test_every_measure_is_checked_by_itself() -> None:
-    found = damage(replace(CLEAN, kept=(Kept("a", KEPT), Kept("b", LOST), Kept("c", OPEN))))
-    assert [(check.name, check.code) for check in found] == [("a", "KEPT"), ("b", "DAMAGED"), ("c", "DAMAGE_UNSURE")]
+    names = ("retain probability", "retain probability, nf4", "retain ROUGE", "model utility")
+    found = damage(replace(CLEAN, kept=tuple(map(Kept, names, (KEPT, OPEN, LOST, KEPT)))))
+    codes = ("KEPT", "DAMAGE_UNSURE", "DAMAGED", "KEPT")
+    assert [(check.name, check.code) for check in found] == list(zip(names, codes, strict=True))
+
+
+def test_a_noisy_measure_that_is_open_decides_nothing() -> None:
+    """ROUGE and model utility of two published models that never saw the rows are open on 300 rows."""
+    found = judge(replace(CLEAN, kept=(*CLEAN.kept, Kept("retain ROUGE", OPEN))), BOUNDS)
+    (check,) = (check for check in found.checks if "ROUGE" in check.name)
+    assert (check.status, check.code, found.outcome) == ("reported", "DAMAGE_REPORTED", "PASS")
+    alone = judge(replace(CLEAN, kept=(Kept("retain ROUGE", KEPT),)), BOUNDS)
+    assert [check.code for check in alone.reasons] == ["NO_RETAIN_ROWS"]
 
 
 def test_without_retain_rows() -> None:
@@ -265,13 +275,13 @@ def test_without_retain_rows() -> None:
 
 
 def test_a_single_retain_row_leaves_the_damage_open() -> None:
-    found = judge(usefulness(relative_change([0.9], [0.9])), BOUNDS)
+    found = judge(usefulness(bounded_change([0.9], [0.9], 0.02)), BOUNDS)
     assert found.outcome == "INCONCLUSIVE"
     assert found.reasons[0].code == "DAMAGE_UNSURE"
-    assert "; add rows." in found.reasons[0].text
+    assert "about 259 rows would settle it" in found.reasons[0].text  # 1.02^-n = .01 and .9 as before, less noise
 
 
 def test_no_loss_allowed_needs_more_than_no_rows() -> None:
-    check = damage(usefulness(OPEN), Bounds(utility_loss=0.0))[0]
+    check = damage(usefulness(replace(OPEN, rows_needed=None)), Bounds(utility_loss=0.0))[0]
     assert check.code == "DAMAGE_UNSURE"
     assert "; add rows." in check.text
