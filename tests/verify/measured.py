@@ -52,7 +52,7 @@ def replace(value: Value, **changes: Any) -> Value:
     return dataclasses.replace(value, **changes)  # type: ignore[type-var]
 
 
-Check = by_position(shapes.Check)
+Check = by_position(shapes.Check, about="forgotten")
 Interval = by_position(statistics.Interval)
 Shift, Change = by_position(means.Shift), by_position(bounded.Change)
 Rise, ShareExcess = by_position(means.Rise), by_position(bounded.ShareExcess)

@@ -142,6 +142,28 @@ def _worst(seen: Iterable[Seen]) -> Left:
     return Left(low=min(max(worst.low, 0.0), 1.0), high=min(max(worst.high, 0.0), 1.0))
 
 
+def worst_first(finding: Iterable[Subject]) -> list[Subject]:
+    """People in the order in which somebody should look at them."""
+    return sorted(finding, key=lambda one: (list(STATUS).index(one.verdict), -_highest(one)))
+
+
+def _highest(subject: Subject) -> float:
+    return subject.share_left.high if subject.share_left else -1.0
+
+
+def in_words(subject: Subject) -> str:
+    """What is left of what the model knew of a person, as everybody understands it."""
+    if subject.share_left is None:
+        return "the model knew nothing that could be forgotten"
+    left = f"{range_left(subject.share_left.low, subject.share_left.high)} of what the model knew"
+    codes = {reason.code for reason in subject.reasons}
+    if subject.verdict == "INCONCLUSIVE":
+        return f"{left} may be left"
+    if "MEMORY_LEFT" not in codes and "PUSHED_BELOW" in codes:
+        return "the model was pushed below what one that never knew the person would say"
+    return f"{left} is left" + (", of single rows more than half" if "ROW_KNOWN" in codes else "")
+
+
 def judge(finding: tuple[Subject, ...], context: Context) -> Iterator[Check]:
     """A line for each kind of verdict and first reason; a request passes only if each person does."""
     if comparison.MEASURE.of(context.findings).by is None:
@@ -154,7 +176,7 @@ def judge(finding: tuple[Subject, ...], context: Context) -> Iterator[Check]:
             if one.verdict == verdict:
                 alike.setdefault(one.reasons[0].code, []).append(one)
         for code, some in alike.items():
-            yield Check(name=NAME, status=status, code=code, text=_in_words(some, len(finding)))
+            yield Check(name=NAME, status=status, code=code, text=_in_words(some, len(finding)), about="forgotten")
 
 
 def _in_words(some: Sequence[Subject], of: int) -> str:
@@ -170,7 +192,7 @@ def _in_words(some: Sequence[Subject], of: int) -> str:
 
 def table(finding: tuple[Subject, ...], shown: Shown) -> Iterable[Table]:
     """A row for each person, then a row for each view of the one who is known best."""
-    ordered = sorted(finding, key=lambda one: (list(STATUS).index(one.verdict), -_highest(one)))
+    ordered = worst_first(finding)
     more = f"{len(finding) - SHOWN:,} more people are in the JSON report." if len(finding) > SHOWN else ""
     caption = "What is left of what the start model knew, person by person, in the worst view that counts."
     columns = ("Person", "Verdict", "Left", "Rows")
@@ -179,10 +201,6 @@ def table(finding: tuple[Subject, ...], shown: Shown) -> Iterable[Table]:
         caption = f"Person {ordered[0].subject}, view by view: share of the start model's lead that is left."
         headings = ("View", "Left", "Limit", "Lead", "Noise of a row", "Rows needed")
         yield from tables_of(caption, headings, map(_view_row, ordered[0].views))
-
-
-def _highest(subject: Subject) -> float:
-    return subject.share_left.high if subject.share_left else -1.0
 
 
 def _row(subject: Subject) -> Row:
