@@ -106,7 +106,7 @@ def test_every_figure_of_the_verdict_is_shown(run_dir: Path) -> None:
     for words in (
         "PrivLeak (MUSE), from Min-K%: -0.312. Negative means that the rows are still known",
         "a pass needs surely less than 0.105",  # Phi(sqrt 2 * 0.18912) - 0.5
-        "below the limit of 0.150",
+        "its upper bound lies below 0.150",
         "surely fell by less than 2.3%",
         "(retrained); for the noise between such models also retrained-again",
         "It knows the rows, so it must fail.",
