@@ -67,6 +67,19 @@ def test_the_deciding_checks_are_named_last(capsys: pytest.CaptureFixture[str]) 
         assert text.rstrip().splitlines()[-1] == f"Verdict: {outcome}{ending}"
 
 
+def test_people_are_named_where_the_request_is_at_hand(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "140")
+    verdict = Verdict.model_validate(verdict_record())
+    show_verdict(verdict, ["u-17\x1b", None])
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "1 (u-17\ufffd) FAIL 25 31 % to 45 % of what the model knew is left" in lines
+    assert "2 NOT KNOWN 12 the model knew nothing that could be forgotten" in lines
+    assert lines[-2:] == ["Forgotten: FAIL Kept: PASS", "Verdict: FAIL (answer log-prob)"]
+    assert "u-17" not in shown(capsys, verdict_record())
+
+
 def test_names_cannot_move_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
     hostile = "\x1b[2Jx[bold]\u202e"
     verdict = copy.deepcopy(verdict_record(skipped=[{"check": hostile, "reason": hostile, "source": "measuring"}]))
