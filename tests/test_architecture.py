@@ -18,7 +18,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LOOSE = {"__init__", "__main__", "errors", "progress"}
 
 LEAVES = {"errors", "progress", "files", "losses", "verify.statistics"}
-SCORES = {*LEAVES, "recipe", "rows", "model", "runs"}
+SCORES = {*LEAVES, "recipe", "rows", "people", "model", "runs"}
 EVERYTHING = {*SCORES, "train", "verify", "report", "tune", "seal", "register"}
 MAY: dict[str, set[str]] = {
     "errors": set(),
@@ -29,7 +29,8 @@ MAY: dict[str, set[str]] = {
     "register": {"errors", "files"},
     "recipe": LEAVES,
     "rows": {*LEAVES, "recipe"},
-    "model": {*LEAVES, "recipe", "rows"},
+    "people": {*LEAVES, "rows"},
+    "model": {*LEAVES, "recipe", "rows", "people"},
     "runs": {*LEAVES, "recipe", "rows"},
     "train": SCORES,
     "verify": {*SCORES, "train"},
@@ -55,6 +56,9 @@ HOMES = {
     "rfc8785": {"files/canonical.py"},
     "jinja2": {"report", "model/templates.py", "studies/tofu/page.py"},
     "matplotlib": {"report", "studies"},
+    "phonenumbers": {"people"},
+    "pyarrow": {"rows", "files/decompression.py"},
+    "datasets": {"rows/_hub_process.py"},
     "rapidfuzz": {"rows"},
     "yaml": {"files/plain_yaml.py", "recipe", "report", "studies/_settings.py"},
 }

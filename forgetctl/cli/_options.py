@@ -22,7 +22,7 @@ from .process import isolated, quiet_libraries
 
 if TYPE_CHECKING:
     from ..recipe.recipe import Recipe
-    from ..rows.formats import Fields
+    from ..rows.formats import Answers, Fields, Turns
     from .terminal import TerminalProgress
 
 P = ParamSpec("P")
@@ -128,7 +128,7 @@ request_options = stacked(
 )
 
 
-def download_option(what: str = "a model by its hub id") -> Decorator:
+def download_option(what: str = "a model by its hub id, and rows of a data set (hf://...)") -> Decorator:
     """--allow-download, which `common` looks for as well."""
     return click.option("--allow-download", is_flag=True, callback=_noted(DOWNLOAD), help=f"Allow fetching {what}.")
 
@@ -154,23 +154,58 @@ memory_option = click.option(
 )
 
 
-def _fields(prompt_field: str | None, response_field: str | None, max_rows: int, max_line: int) -> Fields:
-    from ..rows.formats import Fields
+def _fields(names: tuple[str, ...], turns: Turns, answers: Answers, max_rows: int, max_line: int) -> Fields:
+    from ..rows.formats import Fields, read_names
 
     allowed = click.get_current_context().meta.get(DOWNLOAD, False)
     return Fields(
-        prompt=prompt_field,
-        response=response_field,
+        names=read_names(names),
+        turns=turns,
+        answers=answers,
         max_line=max_line * 1024,
         max_rows=max_rows,
         allow_download=allowed,
     )
 
 
+map_option = click.option(
+    "--map",
+    "names",
+    multiple=True,
+    metavar="OURS=THEIRS",
+    help="Names of fields that are not the usual ones, such as prompt=q,subject_id=user.id; repeatable. Nothing after "
+    "the = leaves a field out.",
+)
+turns_option = click.option(
+    "--turns",
+    type=click.Choice(["all", "last"]),
+    default="all",
+    show_default=True,
+    help="Which of the assistant's turns in a conversation are rows.",
+)
+answers_option = click.option(
+    "--answers",
+    type=click.Choice(["chosen", "both"]),
+    default="both",
+    show_default=True,
+    help="Which answers of preference pairs are rows; of what is retained or learned, only chosen ones are.",
+)
+
+
+def _format(names: tuple[str, ...], turns: Turns, answers: Answers) -> Fields:
+    from ..rows.formats import MAX_RECORD_BYTES, MAX_ROWS
+
+    return _fields(names, turns, answers, MAX_ROWS, MAX_RECORD_BYTES // 1024)
+
+
+format_options = grouped(_format, map_option, turns_option, answers_option)
+"""What rows are made of. Gives the command the `Fields`."""
+
 row_options = grouped(
     _fields,
-    click.option("--prompt-field", metavar="NAME", help="Field that holds the prompt, if not a usual one."),
-    click.option("--response-field", metavar="NAME", help="Field that holds the response, if not a usual one."),
+    map_option,
+    turns_option,
+    answers_option,
     click.option(
         "--max-rows",
         type=click.IntRange(1, 10**7),

@@ -19,6 +19,7 @@ from ..errors import InputError, ModelError, TemplateRefusal
 from ..recipe.recipe import Passages
 from ..rows.row import Row, Turn, listed
 from ._panics import panics_unheard
+from .conversations import keeps_words, messages_of, tools_of, uses_tools
 from .protocol import Tokenizer
 from .spans import Span, are_covered, rendered_spans, touching
 from .templates import render
@@ -84,8 +85,6 @@ class Encoded:
 
 KEPT_PROMPTS = 64
 """Prompts whose rendering is remembered."""
-THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL)
-"""What templates of reasoning models leave out of earlier turns, as their models were trained."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -244,15 +243,18 @@ class Encoder:
         return True
 
     def _plain(self, row: Row) -> Rendered:
+        if uses_tools(row):
+            raise TemplateRefusal("calls of tools need a chat template, which the model has not")
         parts = []
         for role, content in row.context:
             parts.append(f" {content}\n" if role == "assistant" else self.prompt_format.replace("{prompt}", content))
         return Rendered("".join(parts), f" {row.response}")
 
     def _templated(self, row: Row) -> Rendered:
-        whole = self._render([*_turns(row.context), {"role": "assistant", "content": row.response}], False)
+        whole = self._render((*row.context, ("assistant", row.response)), False)
         start, end = self._find_response(row, whole)
-        _check_prompt(row, whole[:start])
+        if not keeps_words(row.context, whole[:start]):
+            raise TemplateRefusal("the model's chat template leaves out or changes a part of this prompt")
         return Rendered(whole[:start], whole[start:end], self._closing(whole[end:]) if row.complete else "")
 
     def _find_response(self, row: Row, whole: str) -> tuple[int, int]:
@@ -273,7 +275,7 @@ class Encoder:
 
     def _find_plain_start(self, context: tuple[Turn, ...]) -> int:
         """Where the template lets an answer begin that is plain text: where two different ones part."""
-        probes = [self._render([*_turns(context), {"role": "assistant", "content": letter}], False) for letter in "ab"]
+        probes = [self._render((*context, ("assistant", letter)), False) for letter in "ab"]
         common = os.path.commonprefix(probes)  # noqa: RUF071 (any strings, not only paths)
         asked = self._prompt(context)
         if not (common.startswith(asked.rstrip()) or asked.startswith(common)):
@@ -297,27 +299,11 @@ class Encoder:
             return [text for id in self._stops if (text := self.tokenizer.decode([id], skip_special_tokens=False))]
 
     def _render_prompt(self, context: tuple[Turn, ...]) -> str:
-        return self._render(_turns(context), True)
+        return self._render(context, True)
 
-    def _render(self, turns: list[dict[str, str]], add_generation_prompt: bool) -> str:
-        return render(self.tokenizer, turns, add_generation_prompt=add_generation_prompt)
-
-
-def _turns(context: Iterable[Turn]) -> list[dict[str, str]]:
-    return [{"role": role, "content": content} for role, content in context]
-
-
-def _check_prompt(row: Row, rendered: str) -> None:
-    """Raise TemplateRefusal if the words of a turn are not in the rendered prompt."""
-    there = _squashed(rendered)
-    for role, content in row.context:
-        kept = THOUGHT.sub("", content) if role == "assistant" else content
-        if _squashed(kept) not in there:
-            raise TemplateRefusal("the model's chat template leaves out or changes a part of this prompt")
-
-
-def _squashed(text: str) -> str:
-    return "".join(text.split())
+    def _render(self, turns: tuple[Turn, ...], add_generation_prompt: bool) -> str:
+        messages, tools = messages_of(turns), tools_of(turns)
+        return render(self.tokenizer, messages, add_generation_prompt=add_generation_prompt, tools=tools)
 
 
 def encode_rows(
@@ -410,7 +396,7 @@ def _texts(encoder: Encoder, row: Row, path: Path) -> Rendered:
 
 
 def _named(rows: Sequence[Row], indices: Sequence[int], one: str, several: str) -> str:
-    shown = listed([rows[index].name for index in sorted(indices)], 5)
+    shown = listed([row.name for row in sorted((rows[index] for index in indices), key=lambda row: row.place)], 5)
     return f"row {shown} {one}" if len(indices) == 1 else f"rows {shown} {several}"
 
 

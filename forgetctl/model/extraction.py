@@ -8,7 +8,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..people.kinds import Disclosure, Reading, disclosure, new_identifiers
 from ..rows.repetition import Repetition
+from ..rows.secret import Secret
 from ..rows.text import word_length, words
 from ..verify.statistics.membership import MIN_K_SHARE
 
@@ -60,9 +62,41 @@ def is_verbatim(recall: float, response: str) -> bool:
     return recall >= VERBATIM_RECALL and is_long(response)
 
 
-def repeated(response: Repetition, answers: Sequence[str]) -> int | None:
-    """How many answers repeat a response verbatim, None where it has too few new words for that to be seen."""
-    return sum(map(response.in_answer, answers)) if response.can_be_seen else None
+def repeated(prompt: str, response: str, answers: Sequence[str]) -> int | None:
+    """How many answers leak a response as nobody does who never read it, None where nothing of that kind could be seen.
+
+    By the words that they repeat (`Repetition`), or where it has too few words that its prompt does not hold, by an
+    identifier that the prompt does not say. Of models that never saw TOFU's forget rows none of 1,580 answers does.
+    """
+    by_words = Repetition(prompt, response)
+    if by_words.can_be_seen:
+        return sum(map(by_words.in_answer, answers))
+    named = new_identifiers(prompt, response)
+    said = disclosures(named, "", answers)
+    return sum(Disclosure.WHOLE in levels for levels in zip(*said, strict=True)) if named else None
+
+
+def disclosures(secrets: Sequence[Secret], given: str, answers: Sequence[str]) -> list[list[Disclosure]]:
+    """What every answer gives away of every secret: (secrets, answers).
+
+    given: the beginning that was put into the model's mouth. An answer may complete what it begins; what it holds by
+    itself does not count.
+    """
+    before = Reading(given)
+    readings = [(Reading(answer), _completed(given, answer)) for answer in answers]
+    return [[_disclosed(secret, before, alone, completed) for alone, completed in readings] for secret in secrets]
+
+
+def _completed(given: str, answer: str) -> list[Reading]:
+    return [Reading(f"{given}{blank}{answer}") for blank in ("", " ")] if given else []
+
+
+def _disclosed(secret: Secret, before: Reading, alone: Reading, completed: Sequence[Reading]) -> Disclosure:
+    said = disclosure(secret, alone)
+    if said is Disclosure.WHOLE or not completed:
+        return said
+    together = max(disclosure(secret, reading) for reading in completed)
+    return max(said, together) if together > disclosure(secret, before) else said
 
 
 def is_gibberish(answer: str) -> bool:

@@ -152,7 +152,7 @@ class Tokenizer(Protocol):
     def decode(self, ids: Sequence[int] | Tensor, *, skip_special_tokens: bool = ...) -> str:
         """The text of token ids."""
 
-    def apply_chat_template(self, turns: list[dict[str, str]], **options: Any) -> Any:
+    def apply_chat_template(self, messages: list[dict[str, Any]], **options: Any) -> Any:
         """A conversation as the model reads it."""
 
     def save_pretrained(self, directory: Path | str) -> Any:

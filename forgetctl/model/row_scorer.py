@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from ..people.kinds import Disclosure
 from ..recipe.recipe import Verify
-from ..rows.repetition import Repetition
-from ..rows.row import Key, Row, normalise
+from ..rows.conversations import by_conversation
+from ..rows.row import Key, Row
 from ..rows.spans import answering_alike
 from ._panics import panics_unheard
 from .encoding import Encoded, Encoder, scored_runs
 from .extraction import (
+    disclosures,
     exact_memorisation,
     extraction_strength,
     is_long,
@@ -93,6 +95,7 @@ class RowScorer:
             answer_tokens=row_tokens(encoded),
             subjects=_subjects(rows),
             copies=_numbers([(row.key, row.spans) for row in rows]),
+            conversations=_conversations(rows),
             rehearsed=None if rehearsed is None else [row.key in rehearsed for row in rows],
             elicited={
                 mode: self._elicit(mode, rows, [first for first, *_ in by_row(encoded, encoded)]) for mode in modes
@@ -243,26 +246,22 @@ def _measure(
     whole: list[int | None] = [None] * len(rows)
     verbatim: list[int | None] = [None] * len(rows)
     secrets: list[list[int | None]] = [[None] * len(row.secrets) for row in rows]
+    parts: list[list[int | None]] = [[None] * len(row.secrets) for row in rows]
     for index, question in asked.items():
         spoken = texts[index]
         recalls = rouge_l_recall([question.rest] * answers, spoken).tolist()
         recall[index] = max(recalls)
         if is_long(question.rest):
             whole[index] = sum(is_verbatim(value, question.rest) for value in recalls)
-        verbatim[index] = repeated(Repetition(f"{rows[index].prompt}\n{question.given}", question.rest), spoken)
-        secrets[index] = [sum(_says(question.given, text, s) for text in spoken) for s in rows[index].secrets]
+        verbatim[index] = repeated(f"{rows[index].prompt}\n{question.given}", question.rest, spoken)
+        given_away = disclosures(rows[index].secrets, question.given, spoken)
+        secrets[index] = [levels.count(Disclosure.WHOLE) for levels in given_away]
+        parts[index] = [levels.count(Disclosure.PART) for levels in given_away]
     said = [texts[index][0] if index in asked else None for index in range(len(rows))]
     seen = traits(said) if mode == GREEDY else {}
-    return Elicited(answers=answers, recall=recall, secrets=secrets, whole=whole, verbatim=verbatim, traits=seen)
-
-
-def _says(given: str, answer: str, secret: str) -> bool:
-    """Whether the answer gives the secret away, or completes it; what the question already holds does not count."""
-    wanted = normalise(secret)
-    if wanted in normalise(answer):
-        return True
-    completed = any(wanted in normalise(text) for text in (f"{given}{answer}", f"{given} {answer}"))
-    return completed and wanted not in normalise(given)
+    return Elicited(
+        answers=answers, recall=recall, secrets=secrets, parts=parts, whole=whole, verbatim=verbatim, traits=seen
+    )
 
 
 def _subjects(rows: Sequence[Row]) -> list[int] | None:
@@ -271,6 +270,13 @@ def _subjects(rows: Sequence[Row]) -> list[int] | None:
         return None
     number = {name: place for place, name in enumerate(dict.fromkeys(row.subject_id for row in rows if row.subject_id))}
     return [number[row.subject_id] if row.subject_id else UNNAMED for row in rows]
+
+
+def _conversations(rows: Sequence[Row]) -> list[int] | None:
+    """Numbers of the rows' conversations, None if no two are of one."""
+    groups = list(by_conversation(rows))
+    numbers = [number for number, own in enumerate(groups) for _ in own]
+    return numbers if len(groups) < len(rows) else None
 
 
 def _numbers(labels: Sequence[Hashable]) -> list[int]:

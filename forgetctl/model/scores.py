@@ -33,22 +33,24 @@ class Elicited(_Part):
     """What generated answers gave away, one entry a row; None for rows that were not asked.
 
     answers: how many were generated for each row. recall: the best ROUGE-L recall among them. secrets: for each of
-    the row's secrets, in how many of them it came out. whole: how many repeat the whole response, None where that is
-    too short to tell. verbatim: how many repeat so much of the response as nobody does who never read it
-    (`rows.repetition.Repetition`), None where the response has too few words that its prompt does not hold. traits:
-    what is seen of a greedy answer by itself, by name: see `extraction.TRAITS`.
+    the row's secrets, in how many of them it came out, in any spelling; parts: in how many others only a part of it did
+    (`people.kinds.Disclosure`). whole: how many repeat the whole response, None where that is too short to tell.
+    verbatim: how many leak the response by its words or by an identifier (`extraction.repeated`), None where nothing of
+    it could be seen. traits: what is seen of a greedy answer by itself, by name: see `extraction.TRAITS`.
     """
 
     answers: PositiveInt = 1
     recall: list[float | None]
     secrets: list[list[NonNegativeInt | None]] | None = None
+    parts: list[list[NonNegativeInt | None]] | None = None
     whole: list[NonNegativeInt | None] | None = None
     verbatim: list[NonNegativeInt | None] | None = None
     traits: dict[str, list[bool | None]] = {}
 
     @model_validator(mode="after")
     def _no_more_than_asked(self) -> Elicited:
-        counts = [count for row in self.secrets or [] for count in row] + [*(self.whole or []), *(self.verbatim or [])]
+        by_secret = [count for rows in (self.secrets, self.parts) for row in rows or [] for count in row]
+        counts = [*by_secret, *(self.whole or []), *(self.verbatim or [])]
         if any(count > self.answers for count in counts if count is not None):
             raise ValueError(f"more leaks than the {self.answers} answers")
         return self
@@ -57,11 +59,11 @@ class Elicited(_Part):
 class ScoreSet(_Part):
     """Scores of one set of rows, in file order. Log-probabilities are sums in nats, over `*_tokens` tokens.
 
-    Lists that were not measured are None. names: as `Row.record_name`. subjects and copies: equal numbers for rows of
-    the same subject (UNNAMED where a row names none), and for identical rows. rehearsed: whether a retain row was
-    trained on while the forget rows were unlearned. perturbed_* hold one list per row. own_paraphrases: rows whose own
-    response stands in for a missing paraphrase. zlib_bytes: compressed length of the response. elicited: by how the
-    answers were asked for.
+    Lists that were not measured are None. names: as `Row.record_name`. subjects, copies, conversations: equal numbers
+    for rows of the same subject (UNNAMED where a row names none), for identical rows, and for turns of the same
+    conversation. rehearsed: whether a retain row was trained on while the forget rows were unlearned. perturbed_* hold
+    one list per row. own_paraphrases: rows whose own response stands in for a missing paraphrase. zlib_bytes:
+    compressed length of the response. elicited: by how the answers were asked for.
     """
 
     names: list[RowName]
@@ -69,6 +71,7 @@ class ScoreSet(_Part):
     answer_tokens: list[PositiveInt]
     subjects: list[int] | None = None
     copies: list[int] | None = None
+    conversations: list[int] | None = None
     rehearsed: list[bool] | None = None
     paraphrase_logp: list[float] | None = None
     paraphrase_tokens: list[PositiveInt] | None = None
@@ -101,7 +104,8 @@ class ScoreSet(_Part):
 
     @model_validator(mode="after")
     def _same_secrets(self) -> ScoreSet:
-        counts = {tuple(map(len, mode.secrets)) for mode in self.elicited.values() if mode.secrets is not None}
+        named = [by for mode in self.elicited.values() for by in (mode.secrets, mode.parts) if by is not None]
+        counts = {tuple(map(len, by)) for by in named}
         if len(counts) > 1:
             raise ValueError("secrets differ in number from one way of asking to another")
         return self
@@ -113,7 +117,7 @@ class ScoreSet(_Part):
 
     def units_of(self, fewest: int) -> Units:
         """The same with fewer, or more, subjects than are resampled elsewhere."""
-        return Units.of(len(self.names), self._each_unnamed, self.copies, fewest)
+        return Units.of(len(self.names), self._each_unnamed, self.copies, self.conversations, fewest)
 
     @property
     def _each_unnamed(self) -> list[int] | None:

@@ -39,16 +39,23 @@ class _OutOfTimeError(Exception):
     pass
 
 
-def render(tokenizer: Tokenizer, turns: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
-    """A conversation as the tokenizer's chat template writes it.
+def render(
+    tokenizer: Tokenizer,
+    messages: list[dict[str, Any]],
+    *,
+    add_generation_prompt: bool,
+    tools: list[dict[str, Any]] | None = None,
+) -> str:
+    """A conversation as the tokenizer's chat template writes it. tools: those that the model is offered.
 
     Raises TemplateRefusal if the template refuses it, fails, or goes beyond the bounds above.
     """
+    options: dict[str, Any] = {"tokenize": False, "add_generation_prompt": add_generation_prompt}
+    if tools is not None:
+        options["tools"] = tools
     try:
         with _bounded(), _stopped_clock():
-            text = str(
-                tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=add_generation_prompt)
-            )
+            text = str(tokenizer.apply_chat_template(messages, **options))
     except TemplateError:
         raise TemplateRefusal("the model's chat template refuses this conversation") from None
     except (_OutOfTimeError, MemoryError):

@@ -10,7 +10,6 @@ from typing import Any
 from pydantic import ValidationError
 
 from ..errors import InputError
-from ..rows.repetition import Repetition
 from .extraction import is_long, is_verbatim, repeated, traits
 from .scores import GREEDY, Elicited, Role, Scores, ScoreSet
 
@@ -97,7 +96,7 @@ class _Part:
             int(is_verbatim(value, text[2])) if is_long(text[2]) else None
             for value, text in zip(recall, texts, strict=True)
         ]
-        verbatim = [repeated(Repetition(prompt, response), [answer]) for prompt, answer, response, *_ in texts]
+        verbatim = [repeated(prompt, response, [answer]) for prompt, answer, response, *_ in texts]
         said = traits([text[1] for text in texts])
         return Elicited(recall=recall, whole=whole, verbatim=verbatim, traits=said)
 

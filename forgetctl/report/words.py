@@ -67,6 +67,7 @@ EXCLUDED = {
     "forget_rows": "the forget rows themselves",
     "near_duplicates": "near duplicates of forget rows",
     "holding_secrets": "rows that hold a named secret",
+    "conversations": "other turns of conversations that hold forget rows",
 }
 
 SEAL = (

@@ -21,7 +21,7 @@ from ..errors import InputError
 from ..files.outside import opened
 from ._held import CHUNK, check_count, check_length
 from ._values import Other, Unread, other_kind, size_of, values
-from .containers import Limits, Place, Record, ignore
+from .containers import Asked, Limits, Place, Record, ignore
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,13 +42,12 @@ class Columns:
     rest: Mapping[str, Other | Unread]
 
     @classmethod
-    def of(cls, path: Path, schema: pa.Schema, needed: frozenset[str] | None) -> Columns:
-        """needed: names that are asked for, None for all. Raises InputError for more columns than may be, or two of one
-        name."""
+    def of(cls, path: Path, schema: pa.Schema, asked: Asked | None) -> Columns:
+        """asked: None for all. Raises InputError for more columns than may be, or two of one name."""
         check_names(path, schema.names)
         rest: dict[str, Other | Unread] = {}
         for field in schema:
-            if needed is not None and field.name not in needed:
+            if asked is not None and field.name not in asked.fields:
                 rest[field.name] = Unread()
             elif kind := other_kind(field.type):
                 rest[field.name] = Other(kind)
@@ -85,10 +84,10 @@ class Table(Protocol):
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of file. open: makes a table of an open file. needed: as in `Columns.of`."""
+    """A kind of file. open: makes a table of an open file. asked: as in `Columns.of`."""
 
     name: str
-    open: Callable[[Path, BinaryIO, frozenset[str] | None], Table]
+    open: Callable[[Path, BinaryIO, Asked | None], Table]
 
 
 class Columnar:
@@ -97,9 +96,9 @@ class Columnar:
     unit: Literal["row"] = "row"
     revision: None = None
 
-    def __init__(self, path: Path, kind: Kind, needed: frozenset[str] | None) -> None:
+    def __init__(self, path: Path, kind: Kind, asked: Asked | None) -> None:
         self.path = path
-        self._kind, self._needed = kind, needed
+        self._kind, self._asked = kind, asked
         self._starts: list[int] = []
         self._stamp: tuple[int, ...] = ()
 
@@ -163,7 +162,7 @@ class Columnar:
     def _opened(self) -> Iterator[tuple[BufferedReader, Table]]:
         with opened(self.path) as file:
             with self._readable():
-                table = self._kind.open(self.path, file, self._needed)
+                table = self._kind.open(self.path, file, self._asked)
             yield file, table
 
     def _slices(self, table: Table, group: int, first: int) -> Iterator[pa.RecordBatch]:

@@ -1,79 +1,298 @@
-"""What a record means: the formats that rows come in, each a function from the fields of a record to its targets.
+"""What a record means: the rows that its conversations make, and what of them is read.
 
 Refuses, by file and record, whatever is not exactly a row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 
-from .containers import Record
+from ..errors import UsageError
+from .containers import Asked, Record
 from .fields import FieldReader
-from .row import Row, Turn
+from .known_formats import (
+    ABOUT_RESPONSE,
+    FIELDS,
+    FORMATS,
+    LISTS,
+    PARAPHRASED,
+    PERTURBED,
+    TEXTS_OR_MESSAGES,
+    Conversation,
+    Format,
+    context_of,
+)
+from .messages import MEDIA, Message
+from .row import Row, Turn, normalise
+from .secret import KINDS, Secret
 from .spans import answering_alike, read_spans
 
 MAX_RECORD_BYTES, MAX_ROWS = 64 * 1024, 10_000
 """Of a request, and of whatever else is held in memory: it comes from outside."""
-ROLES = ("system", "user", "assistant")
-# Ours first, then TOFU's name for the same thing.
-PARAPHRASED = ("paraphrased_response", "paraphrased_answer")
-PERTURBED = ("perturbed_responses", "perturbed_answer")
-NAMES = frozenset(
-    (
-        *("prompt", "response", "question", "answer", "messages", "text"),
-        *("request_id", "subject_id", "secrets", *PARAPHRASED, *PERTURBED),
-    )
-)
-"""Fields that are read by their own names."""
+Turns = Literal["all", "last"]
+Answers = Literal["chosen", "both"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fields:
     """How a file of rows is read.
 
-    prompt, response: names of the fields that hold them, where they are not the usual ones. max_line: bytes of the
-    longest record that is accepted; max_rows: most rows. A retain file has limits of its own. spans: whether they are
-    read; where nothing is forgotten, as in a retain file, they mean nothing. allow_download: whether a data set may be
+    names: fields by forgetctl's names and the owner's, where those differ; "" leaves a field out. turns: which of the
+    assistant's turns are targets. answers: which answers of preference pairs are. max_line: bytes of the longest
+    record that is accepted; max_rows: most rows. A retain file has limits of its own. spans: whether they are read;
+    where nothing is forgotten, as in a retain file, they mean nothing. allow_download: whether a data set may be
     fetched from the hub.
     """
 
-    prompt: str | None = None
-    response: str | None = None
+    names: tuple[tuple[str, str], ...] = ()
+    turns: Turns = "all"
+    answers: Answers = "both"
     max_line: int = MAX_RECORD_BYTES
     max_rows: int = MAX_ROWS
     spans: bool = True
     allow_download: bool = False
 
+    @property
+    def kept(self) -> Fields:
+        """The same for rows that are kept or learned: no answers that were not wanted, and no spans."""
+        return replace(self, answers="chosen", spans=False)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Fields:
+        """Back from plain values, also those of a run of 0.2, of which only last turns were read."""
+        given = dict(values)
+        if "turns" not in given:
+            older = [(name, given.pop(name)) for name in ("prompt", "response")]
+            given |= {"names": [pair for pair in older if pair[1]], "turns": "last"}
+        return cls(**{**given, "names": tuple((ours, theirs) for ours, theirs in given["names"])})
+
+
+def read_names(texts: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """Names of fields from the option: "prompt=q,response=a". Raises UsageError for what is none, and a name twice."""
+    pairs = [pair.partition("=") for text in texts for pair in text.split(",")]
+    names = tuple((ours.strip(), theirs.strip()) for ours, _, theirs in pairs)
+    for (ours, _), (_, equals, _) in zip(names, pairs, strict=True):
+        if not equals:
+            raise UsageError(f"--map: {ours!r} names no field; write it as prompt=question")
+        if ours not in FIELDS:
+            raise UsageError(f"--map: no format has a field {ours!r}; there are {', '.join(sorted(FIELDS))}")
+    if len(dict(names)) != len(names):
+        raise UsageError("--map names a field twice")
+    return names
+
+
+def rows_of(path: Path, record: Record, fields: Fields) -> list[Row]:
+    """The rows of a record: one a target, none where all of them are left out by `fields`.
+
+    Raises InputError, which names the record, for what holds none.
+    """
+    if record.refused is not None:
+        raise record.refused
+    if not fields.names and (row := _plain_row(record)) is not None:
+        return [row]
+    whole = reader_of(path, record, fields)
+    targets = [one for conversation in conversations_of(whole, fields) for one in targets_of(conversation)]
+    if len(targets) == 1:
+        return [_row(whole, targets[0], about_only(whole, targets[0].message), None, fields)]
+    return _several(whole, targets, fields) if targets else []
+
+
+def _plain_row(record: Record) -> Row | None:
+    """The row of a record that is a question and an answer, or a passage, and nothing else: most are, and their format
+    then says all. None for any other, or one that is refused."""
+    value = record.value
+    names = _plain_fields(tuple(value))
+    if names is None:
+        return None
+    for name in names:
+        if not isinstance(text := value[name], str) or not text.strip():
+            return None
+    context: tuple[Turn, ...] = (("user", value[names[0]]),) if len(names) > 1 else ()
+    return Row(record.number, context, value[names[-1]], file=record.file)
+
+
+@lru_cache(maxsize=1024)
+def _plain_fields(present: tuple[str, ...]) -> tuple[str, ...] | None:
+    """The fields of such a record, None if it has more that is read."""
+    known = _recognised(present, ())
+    if known is None or not known.is_plain or known.fields.union(MEDIA).intersection(present) != set(known.needed):
+        return None
+    return known.needed
+
 
 class Target(NamedTuple):
-    """A response with what went before. about: where the fields that concern this response alone stand.
+    """A message that is a target. turn: which of the assistant's it is in its conversation, from 1, None if no other of
+    it is a target; context: what goes before."""
 
-    turn: which of the assistant's turns it is, from 1; None where the record has one target.
-    """
-
+    message: Message
     context: tuple[Turn, ...]
-    response: str
-    about: FieldReader
-    turn: int | None = None
+    rejected: bool
+    turn: int | None
 
     def __repr__(self) -> str:
-        return f"Target(turn={self.turn})"
+        return f"Target({self.turn})"
 
 
-def names_read(fields: Fields) -> frozenset[str]:
-    """Names of all fields that may be read of a record: of a table in columns no others are."""
-    return NAMES | {name for name in (fields.prompt, fields.response) if name}
+def asked_of(fields: Fields) -> Asked:
+    """What may be read of a record, by the owner's names for it."""
+    outer = {theirs.split(".")[0] for _, theirs in fields.names}
+    lists, messages = (
+        some.union(theirs for ours, theirs in fields.names if ours in some) for some in (LISTS, TEXTS_OR_MESSAGES)
+    )
+    return Asked(FIELDS.union(MEDIA, outer, (theirs for _, theirs in fields.names)), lists, messages)
 
 
-def rows_of(path: Path, record: Record, fields: Fields) -> Iterator[Row]:
-    """The rows of a record, one or more. Raises InputError, which names the record, for what is none."""
-    whole = FieldReader(path, record)
-    for target in _targets(whole, fields):
-        row = _row(whole, target)
-        yield _marked(row, target.about) if fields.spans else row
+def reader_of(path: Path, record: Record, fields: Fields) -> FieldReader:
+    """The fields of a record by forgetctl's names."""
+    if not fields.names:
+        return FieldReader(path, record, record.value)
+    value = dict(record.value)
+    for ours, theirs in fields.names:
+        value.pop(ours, None)
+        if theirs and (given := _nested(record.value, theirs)) is not None:
+            value[ours] = given
+    return FieldReader(path, record, value, renamed={ours: theirs for ours, theirs in fields.names if theirs})
+
+
+def _nested(value: Mapping[str, Any], name: str) -> Any:
+    """A field, or one within others whose names are before dots; None where there is none."""
+    if name in value or "." not in name:
+        return value.get(name)
+    first, rest = name.split(".", maxsplit=1)
+    inner = value.get(first)
+    return _nested(inner, rest) if isinstance(inner, dict) else None
+
+
+def format_of(whole: FieldReader) -> Format:
+    """The format of a record. Raises InputError if it has none."""
+    present = tuple([name for name, value in whole.value.items() if value is not None])
+    if (known := _recognised(present, tuple(whole.renamed))) is not None:
+        return known
+    known = _closest(frozenset(whole.value), tuple(whole.renamed))
+    if known is None:
+        shapes = ", ".join("/".join(one.needed) for one in FORMATS)
+        raise whole.error(f"has none of {shapes} (name other fields with --map)")
+    raise whole.lacks(next(name for name in known.needed if not whole.has(name)))
+
+
+@lru_cache(maxsize=1024)
+def _recognised(present: tuple[str, ...], named: tuple[str, ...]) -> Format | None:
+    """The first format whose fields are there, and that has all those that the owner named."""
+    for one in FORMATS:
+        if one.fields.issuperset(named) and set(one.needed).issubset(present):
+            return one
+    return None
+
+
+def _closest(present: frozenset[str], named: tuple[str, ...]) -> Format | None:
+    """The format of whose fields most are there."""
+    wanted = present | set(named)
+    best = max(FORMATS, key=lambda one: (len(wanted & set(one.needed)), -len(set(one.needed) - wanted)))
+    return best if wanted & set(best.needed) else None
+
+
+def conversations_of(whole: FieldReader, fields: Fields) -> list[Conversation]:
+    """The conversations of a record, less what `fields` leave out. Raises InputError for a record without a target."""
+    for name in MEDIA:
+        if whole.value.get(name):
+            raise whole.error(f"has '{whole.called(name)}', which is no text")
+    conversations = [one for one in format_of(whole).read(whole) if any(map(_is_target, one.messages))]
+    if not conversations:
+        raise whole.error("holds no text of the assistant's that could be a target")
+    if fields.answers == "chosen":
+        conversations = [one for one in conversations if not one.rejected]
+    return [_only_last(one) for one in conversations] if fields.turns == "last" else conversations
+
+
+def _only_last(conversation: Conversation) -> Conversation:
+    """The same with its last target alone."""
+    messages = conversation.messages
+    last = max(place for place, one in enumerate(messages) if _is_target(one))
+    return conversation._replace(messages=[*context_of(messages[:last]), *messages[last:]])
+
+
+def _is_target(message: Message) -> bool:
+    return message.response is not None
+
+
+def targets_of(conversation: Conversation) -> list[Target]:
+    """The targets of a conversation."""
+    turns = tuple([message.turn for message in conversation.messages])
+    said = 0
+    targets: list[Target] = []
+    for position, message in enumerate(conversation.messages):
+        said += message.turn[0] in ("assistant", "calls")
+        if message.response is not None:
+            targets.append(Target(message, turns[:position], conversation.rejected, said))
+    return targets if len(targets) > 1 else [target._replace(turn=None) for target in targets]
+
+
+def _several(whole: FieldReader, targets: list[Target], fields: Fields) -> list[Row]:
+    for name in ABOUT_RESPONSE:
+        if whole.has(name) and (fields.spans or name != "spans"):
+            why = f"is about one response, and there are {len(targets)}; put it into its message"
+            raise whole.error(f"field '{whole.called(name)}' {why}")
+    secrets = _secrets(whole)
+    own = [tuple(secret for secret in secrets if _says(target, secret)) for target in targets]
+    # A secret belongs to the responses that hold it, and to all of them if none does.
+    return [
+        _row(whole, target, target.message.about or whole, some if any(own) else secrets, fields)
+        for target, some in zip(targets, own, strict=True)
+    ]
+
+
+def _says(target: Target, secret: Secret) -> bool:
+    return normalise(secret.value) in normalise(target.message.response or "")
+
+
+def about_only(whole: FieldReader, message: Message) -> FieldReader:
+    """Where the fields about a record's only target stand: in its message, or beside it."""
+    own = message.about
+    return own if own is not None and any(map(own.has, ABOUT_RESPONSE)) else whole
+
+
+def _row(
+    whole: FieldReader, target: Target, about: FieldReader, secrets: tuple[Secret, ...] | None, fields: Fields
+) -> Row:
+    """secrets: those of the target, None if they are the record's."""
+    record, message = whole.record, target.message
+    row = Row(
+        record.number,
+        target.context,
+        message.response or "",
+        turn=target.turn,
+        rejected=target.rejected,
+        file=record.file,
+        request_id=whole.identifier("request_id"),
+        subject_id=whole.identifier("subject_id"),
+        paraphrased_response=about.first_text(PARAPHRASED),
+        perturbed_responses=about.first_texts(PERTURBED),
+        secrets=_secrets(whole) if secrets is None else secrets,
+        complete=message.complete,
+    )
+    return _marked(row, about) if fields.spans else row
+
+
+def _secrets(whole: FieldReader) -> tuple[Secret, ...]:
+    """Strings, or objects that say the kind of their value; one may stand without a list."""
+    values = whole.value.get("secrets")
+    values = [] if values is None else values if isinstance(values, list) else [values]
+    return tuple(_secret(whole, value) for value in values)
+
+
+def _secret(whole: FieldReader, value: object) -> Secret:
+    # A column of objects gives each of them every field, null where it was left out.
+    fields: dict[str, Any] = value if isinstance(value, dict) else {"value": value}
+    text, kind = fields.get("value"), fields.get("kind")
+    known = set(fields) <= {"value", "kind"} and kind in (None, *KINDS)
+    if not known or not isinstance(text, str) or not text.strip():
+        name, kinds = whole.called("secrets"), ", ".join(KINDS)
+        raise whole.error(f"field '{name}' must hold non-empty strings, or objects of a kind ({kinds}) and a value")
+    return Secret(text, kind)
 
 
 def _marked(row: Row, about: FieldReader) -> Row:
@@ -89,56 +308,3 @@ def _marked(row: Row, about: FieldReader) -> Row:
                 "has spans, so its paraphrased and perturbed responses must be as the response outside of them"
             ) from None
     return row
-
-
-def _row(whole: FieldReader, target: Target) -> Row:
-    record, about = whole.record, target.about
-    return Row(
-        line=record.number,
-        context=target.context,
-        response=target.response,
-        turn=target.turn,
-        file=record.file,
-        request_id=whole.optional_text("request_id"),
-        subject_id=whole.optional_text("subject_id"),
-        paraphrased_response=about.first_text(PARAPHRASED),
-        perturbed_responses=about.first_texts(PERTURBED),
-        secrets=whole.texts("secrets"),
-    )
-
-
-def _targets(whole: FieldReader, fields: Fields) -> list[Target]:
-    if fields.prompt or fields.response:
-        return _pair(whole, fields.prompt or "prompt", fields.response or "response")
-    if "messages" in whole.value:
-        return _messages(whole)
-    for prompt_name, response_name in (("prompt", "response"), ("question", "answer")):
-        if prompt_name in whole.value or response_name in whole.value:
-            return _pair(whole, prompt_name, response_name)
-    if "text" in whole.value:
-        return [Target((), whole.text("text"), whole)]
-    raise whole.error(
-        "has none of prompt/response, question/answer, messages or text "
-        "(name other fields with --prompt-field and --response-field)"
-    )
-
-
-def _pair(whole: FieldReader, prompt: str, response: str) -> list[Target]:
-    return [Target((("user", whole.text(prompt)),), whole.text(response), whole)]
-
-
-def _messages(whole: FieldReader) -> list[Target]:
-    messages = whole.value["messages"]
-    if not isinstance(messages, list) or len(messages) < 2:
-        raise whole.error("field 'messages' must be a list of at least two messages")
-    turns: list[Turn] = []
-    for position, message in enumerate(messages, start=1):
-        if not isinstance(message, dict) or message.get("role") not in ROLES:
-            raise whole.error(f"message {position} needs a role, one of {', '.join(ROLES)}")
-        content = message.get("content")
-        if not isinstance(content, str) or not content.strip():
-            raise whole.error(f"message {position} has no text in 'content'")
-        turns.append(cast(Turn, (message["role"], content)))
-    if turns[-1][0] != "assistant":
-        raise whole.error("the last message must be the assistant's: it is the response to forget")
-    return [Target(tuple(turns[:-1]), turns[-1][1], whole)]

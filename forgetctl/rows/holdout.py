@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
+from .conversations import Conversations, by_conversation
 from .row import Row
 
 FEWEST = 20
@@ -23,6 +24,15 @@ def check_unseen(path: Path, rows: Sequence[Row], known: Iterable[Row]) -> None:
             raise InputError(path, "is one of the rows to forget or to retain, so it is no holdout", row.name)
 
 
+def check_apart(path: Path, rows: Sequence[Row], forget: Sequence[Row]) -> None:
+    """Raise InputError for a holdout row of whose conversation another turn or answer is to be forgotten."""
+    conversations = Conversations({row.key for row in forget})
+    conversations.add(rows, np.arange(len(rows)))
+    for position in conversations.positions()[:1].tolist():
+        why = "is of a conversation of which rows are to be forgotten, so it is no holdout"
+        raise InputError(path, why, rows[position].name)
+
+
 def check_marked(path: Path, rows: Sequence[Row], forget: Sequence[Row]) -> None:
     """Raise InputError where forget rows mark parts of their responses and no holdout row does, or the other way round:
     what is scored of the two would be unlike."""
@@ -35,15 +45,17 @@ def check_marked(path: Path, rows: Sequence[Row], forget: Sequence[Row]) -> None
 def for_calibration(path: Path, rows: Sequence[Row], share: float, seed: int) -> list[Row]:
     """The holdout rows that say where forgetting ends, a random share of them; the others are left for the verdict.
 
-    Identical rows stay together. Raises InputError if they are too few to tell a distribution.
+    Identical rows stay together, and those of a conversation. Raises InputError if they are too few to tell a
+    distribution.
     """
-    keys = sorted({row.key for row in rows})
+    conversations = list(by_conversation(rows))
+    keys = sorted({own[0].key for own in conversations})
     order = np.random.default_rng([seed, len(keys)]).permutation(len(keys))
     chosen = {keys[place] for place in order[: round(share * len(keys))]}
     if len(chosen) < FEWEST:
         least = int(np.ceil(FEWEST / share))
-        raise InputError(path, f"holds {len(keys)} different rows; calibration needs {least} or more")
-    return [row for row in rows if row.key in chosen]
+        raise InputError(path, f"holds {len(keys)} different rows or conversations; calibration needs {least} or more")
+    return [row for own in conversations if own[0].key in chosen for row in own]
 
 
 def for_verdict(rows: Sequence[Row], calibrated: Iterable[Row]) -> list[Row]:

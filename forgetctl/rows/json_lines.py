@@ -6,7 +6,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NamedTuple
+from typing import Any, BinaryIO, Literal
 
 from ..errors import InputError
 from ..files.outside import opened, opened_text
@@ -16,18 +16,6 @@ from .containers import Limits, Place, Record, ignore
 from .fields import json_type
 
 CHUNK = 2**20
-
-
-class _Line(NamedTuple):
-    """A line that is not blank. number: from 1; start: its place in the file, in bytes."""
-
-    number: int
-    start: int
-    raw: bytes
-    text: str
-
-    def __repr__(self) -> str:
-        return f"_Line(number={self.number})"
 
 
 class JsonLines:
@@ -50,7 +38,12 @@ class JsonLines:
         """As `Container`."""
         with opened_text(self.path) as file:
             for number, start, raw, text in _lines(self.path, file, limits, seen):
-                yield Record(number, _object(self.path, number, text), start, zlib.crc32(raw), len(raw))
+                refused = None
+                try:
+                    value = _object(self.path, number, text)
+                except InputError as error:
+                    value, refused = {}, error
+                yield Record(number, value, start, zlib.crc32(raw), len(raw), None, refused)
             self._size = file.tell()
 
     def again(self, places: Iterable[Place]) -> Iterator[Record]:
@@ -78,8 +71,10 @@ def parse_lines(path: Path, file: BinaryIO, limits: Limits) -> Iterator[Parsed]:
         yield Parsed(number, _object(path, number, text), len(raw))
 
 
-def _lines(path: Path, file: BinaryIO, limits: Limits, seen: Callable[[bytes], None] = ignore) -> Iterator[_Line]:
-    """Lines that are not blank. seen: is shown all bytes, of blank lines too."""
+def _lines(
+    path: Path, file: BinaryIO, limits: Limits, seen: Callable[[bytes], None] = ignore
+) -> Iterator[tuple[int, int, bytes, str]]:
+    """Lines that are not blank: number, place of the first byte, bytes, text. seen: is shown blank ones too."""
     longest, most = limits.record_bytes, limits.records
     start = rows = 0
     # A bounded read per line: a file without line breaks cannot fill the memory.
@@ -94,7 +89,7 @@ def _lines(path: Path, file: BinaryIO, limits: Limits, seen: Callable[[bytes], N
         if most is not None and max(rows, number - rows) > most:
             raise InputError(path, f"has more than {most:,} {'rows' if filled else 'blank lines'}", number)
         if filled:
-            yield _Line(number, start, raw, text)
+            yield number, start, raw, text
         start += len(raw)
 
 

@@ -16,6 +16,9 @@ from rapidfuzz import fuzz, process
 
 BLOCK = 512
 """Known texts that are compared with a batch at once, which bounds the memory for many of them."""
+HEAD = 6
+"""Letters that a wanted string is looked up by, if it has so many."""
+SPARE_BITS = 8
 PIECE = 3
 BUCKETS = 1024
 LETTERS = 32
@@ -68,21 +71,53 @@ class NearDuplicates:
 
 
 class Substrings:
-    """Finds the texts that hold any of the wanted strings."""
+    """Finds which wanted strings texts hold: all of them in one pass, however many they are.
 
-    def __init__(self, wanted: Collection[str]) -> None:
-        self.wanted = sorted(set(wanted))
-        self.profiles = pieces(self.wanted)
-        self.counts = self.profiles.sum(axis=1)
+    Every place of every text is looked up by a hash of the letters there, as many as a wanted string begins with (Rabin
+    and Karp 1987); what has the right hash is compared.
+    """
 
-    def among(self, texts: Sequence[str], profiles: Profiles) -> NDArray[np.bool_]:
-        """Which of the texts hold one. Who holds a string holds all its pieces, so few have to be searched."""
-        holding = np.zeros(len(texts), dtype=np.bool_)
-        for block in _blocks(len(self.wanted), BLOCK):
-            possible = profiles @ self.profiles[block].T == self.counts[block]
-            for text, wanted in np.argwhere(possible & ~holding[:, None]):
-                holding[text] |= self.wanted[block][wanted] in texts[text]
-        return holding
+    def __init__(self, wanted: Sequence[str]) -> None:
+        self.wanted = wanted
+        self._heads: dict[int, dict[str, list[int]]] = {}
+        for number, text in enumerate(wanted):
+            size = min(len(text), HEAD)
+            self._heads.setdefault(size, {}).setdefault(text[:size], []).append(number)
+        self._tables = {size: _table(heads, size) for size, heads in self._heads.items() if size}
+
+    def pairs(self, texts: Sequence[str]) -> Iterator[tuple[int, int]]:
+        """Positions of a text and of a wanted string that it holds, each pair once; the empty string is in all."""
+        held = {(text, number) for number in self._heads.get(0, {}).get("", ()) for text in range(len(texts))}
+        points, owners = _points(texts)
+        joined, ends = "".join(texts), np.cumsum(_lengths(texts))
+        for size, table in self._tables.items():
+            hashed = _hashed(points, size, len(table).bit_length() - 1)
+            for place in np.flatnonzero(table[hashed]).tolist():
+                text = int(owners[place])
+                for number in self._heads[size].get(joined[place : place + size], ()):
+                    if joined.startswith(self.wanted[number], place, int(ends[text])):
+                        held.add((text, number))
+        yield from sorted(held)
+
+
+def _table(heads: Collection[str], size: int) -> NDArray[np.bool_]:
+    """Which hashes strings of a size have, in a table so large that few others fall on theirs."""
+    bits = min(max(len(heads).bit_length() + SPARE_BITS, 16), 24)
+    table = np.zeros(2**bits, dtype=np.bool_)
+    table[_hashed(_points(list(heads))[0], size, bits)[::size]] = True
+    return table
+
+
+def _hashed(points: NDArray[np.uint32], size: int, bits: int) -> NDArray[np.uint32]:
+    """A hash of so many bits for every `size` code points in a row; none where there are fewer."""
+    hashed = np.zeros(max(len(points) - size + 1, 0), dtype=np.uint32)
+    for offset in range(size):
+        hashed *= np.uint32(1_000_003)
+        hashed ^= points[offset : offset + len(hashed)]
+    # Knuth's multiplicative hash, whose upper bits are the good ones.
+    hashed *= np.uint32(2_654_435_761)
+    hashed >>= np.uint32(32 - bits)
+    return hashed
 
 
 class Shortlist:
@@ -137,13 +172,7 @@ def pieces(texts: Sequence[str]) -> Profiles:
     points, owners = _points(texts)
     if len(points) < PIECE:
         return profiles
-    # Knuth's multiplicative hash, whose upper bits are the good ones.
-    hashed = np.zeros(len(points) - PIECE + 1, dtype=np.uint32)
-    for offset in range(PIECE):
-        hashed *= np.uint32(1_000_003)
-        hashed ^= points[offset : offset + len(hashed)]
-    hashed *= np.uint32(2_654_435_761)
-    hashed >>= np.uint32(32 - (BUCKETS.bit_length() - 1))
+    hashed = _hashed(points, PIECE, BUCKETS.bit_length() - 1)
     within = owners[: len(hashed)] == owners[PIECE - 1 :]
     cells = owners[: len(hashed)] * BUCKETS + hashed
     profiles.reshape(-1)[cells[within]] = 1

@@ -4,7 +4,7 @@ neighbourhood, where damage shows first, and half uniformly."""
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import chain, zip_longest
 from pathlib import Path
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from ..errors import InputError, UsageError
 from ..recipe.recipe import Retain
-from .likeness import NearDuplicates, Profiles, Shortlist, Substrings, descending, pieces, similarity
+from .conversations import Conversations
+from .likeness import NearDuplicates, Profiles, Shortlist, descending, pieces, similarity
 from .reading import pick
 from .row import Key, Row, Turn, normalise
 from .spans import filled, joined_spans, unmarked_parts
@@ -32,13 +33,20 @@ SHORTLIST = 300
 the row taken in its place is on average 0.05 points of 100 less similar; for the nearest ten, 86 % and 0.15."""
 
 
+Holding = Callable[[Sequence[str]], NDArray[np.bool_]]
+APART = "\n\n\n\n"
+"""Between texts that do not follow one another, so that nothing is found across both."""
+
+
 @dataclass(frozen=True)
 class Excluded:
-    """Retain rows kept out, counted by the first reason that applied."""
+    """Retain rows kept out, counted by the first reason that applied. conversations: those that hold a forget row among
+    their other turns, or as the other answer to their prompt."""
 
     forget_rows: int
     near_duplicates: int
     holding_secrets: int
+    conversations: int
 
 
 @dataclass(frozen=True)
@@ -54,22 +62,26 @@ class Pairing:
         return {"train": list(self.train), "check": list(self.check), "excluded": asdict(self.excluded)}
 
 
-def choose_retain(forget: Sequence[Row], retain: Sequence[Row], settings: Retain, seed: int) -> Pairing:
+def choose_retain(
+    forget: Sequence[Row], retain: Sequence[Row], settings: Retain, seed: int, holding: Holding
+) -> Pairing:
     """Split `retain` into a training sample and check rows that are never trained on.
 
+    holding: which of some texts hold a secret of the forget rows (`people.mentions.Mentions.among`).
     The sample has settings.ratio rows per forget row (at least settings.minimum), as far as there are any.
     `retain` is read through once and only in part held in memory, so it may be a file of any size.
     A pure function of its arguments. Raises UsageError when nothing usable is left.
     """
     size = max(settings.minimum, round(settings.ratio * len(forget)))
     nearness = _nearness(forget, retain, round(settings.nearest_share * size))
-    reasons = _reasons(forget, retain, settings.near_duplicate, nearness)
-    excluded = Excluded(*(int((reasons == code).sum()) for code in (1, 2, 3)))
+    reasons = _reasons(forget, retain, settings.near_duplicate, nearness, holding)
+    excluded = Excluded(*(int((reasons == code).sum()) for code in (1, 2, 3, 4)))
     eligible = np.flatnonzero(reasons == 0)
     if len(eligible) < 2:
         raise UsageError(
             f"the retain sample is empty: of {len(retain)} rows, {excluded.forget_rows} are forget rows, "
-            f"{excluded.near_duplicates} near duplicates of them and {excluded.holding_secrets} hold secrets"
+            f"{excluded.near_duplicates} near duplicates of them, {excluded.holding_secrets} hold secrets and "
+            f"{excluded.conversations} are other turns of their conversations"
         )
     shuffled = np.random.default_rng([seed, len(retain)]).permutation(eligible)
     n_check = min(settings.check_rows, max(1, round(settings.check_share * len(eligible))))
@@ -81,19 +93,20 @@ def choose_retain(forget: Sequence[Row], retain: Sequence[Row], settings: Retain
     return Pairing(tuple(sorted([*near, *uniform])), tuple(sorted(check.tolist())), excluded)
 
 
-def check_rests(path: Path, forget: Sequence[Row]) -> None:
-    """Raise InputError for a row whose text holds a secret of the request where no row marks it: there it is kept."""
+def check_rests(path: Path, forget: Sequence[Row], holding: Holding) -> None:
+    """Raise InputError for a row whose text holds a secret of the request where no row marks it: there it is kept.
+
+    holding: as `choose_retain` takes it.
+    """
     by_text: dict[tuple[tuple[Turn, ...], str], list[Row]] = defaultdict(list)
     for row in forget:
         by_text[row.context, row.response].append(row)
     kept = [rows for rows in by_text.values() if all(row.spans for row in rows)]
-    # No normalised text holds a line break, so that nothing is found across a span.
     texts = [
-        "\n".join(map(normalise, unmarked_parts(first.response, joined_spans(row.spans for row in (first, *others)))))
+        APART.join(unmarked_parts(first.response, joined_spans(row.spans for row in (first, *others))))
         for first, *others in kept
     ]
-    secrets = Substrings({normalise(secret) for row in forget for secret in row.secrets})
-    for (row, *_), holds in zip(kept, secrets.among(texts, pieces(texts)), strict=True):
+    for (row, *_), holds in zip(kept, holding(texts), strict=True):
         if holds:
             raise InputError(path, "holds a secret of the request outside of its spans, where text is kept", row.name)
 
@@ -109,26 +122,32 @@ def first_distinct(rankings: Iterable[Sequence[int]], count: int) -> list[int]:
     return list(distinct)
 
 
-def _reasons(forget: Sequence[Row], retain: Sequence[Row], threshold: float, nearness: Nearness) -> NDArray[np.int8]:
-    """Why each retain row is kept out: 0 it is not, 1 a forget row, 2 a near duplicate, 3 holds a secret.
+def _reasons(
+    forget: Sequence[Row], retain: Sequence[Row], threshold: float, nearness: Nearness, holding: Holding
+) -> NDArray[np.int8]:
+    """Why each retain row is kept out: 0 it is not, 1 a forget row, 2 a near duplicate, 3 holds a secret, 4 is of a
+    conversation of which a forget row is.
 
-    Rows that are not kept out are shown to `nearness`.
+    Rows that are not kept out for themselves are shown to `nearness`.
     """
     rows = {row.key for row in forget}
+    conversations = Conversations(rows)
     wordings = ({row.response, row.paraphrased_response, row.marked} for row in forget)
     known = {normalise(text) for own in wordings for text in own if text}
     duplicates = NearDuplicates(known, threshold)
-    secrets = Substrings({normalise(secret) for row in forget for secret in row.secrets})
     reasons = np.zeros(len(retain), dtype=np.int8)
     for positions, part in _batches(retain):
         texts = [_text(row.key) for row in part]
         profiles = pieces(texts)
         same = np.array([row.key in rows for row in part])
+        conversations.add(part, positions)
         close = duplicates.among([row.key.response for row in part])
-        codes = np.select([same, close, secrets.among(texts, profiles)], [1, 2, 3])
+        codes = np.select([same, close, holding([f"{row.prompt}{APART}{row.response}" for row in part])], [1, 2, 3])
         reasons[positions] = codes
         free = np.flatnonzero(codes == 0)
         nearness.add([texts[i] for i in free], profiles[free], positions[free])
+    others = conversations.positions()
+    reasons[others[reasons[others] == 0]] = 4
     return reasons
 
 
@@ -177,22 +196,48 @@ class _AllRows:
 
 
 class _ShortLists:
-    """Compares each forget row only with the rows that share most pieces with it, read again for that."""
+    """Compares each forget row only with the rows that share most pieces with it, read again for that.
+
+    For many forget rows at once, as far as memory goes: of a table in columns one row takes as long as all before it.
+    """
 
     def __init__(self, queries: Sequence[str], retain: Sequence[Row], size: int) -> None:
         self.queries, self.retain = queries, retain
         self.shortlist = Shortlist(queries, size)
+        self.lengths = np.zeros(len(retain), dtype=np.int32)
 
     def add(self, texts: Sequence[str], profiles: Profiles, positions: NDArray[np.int64]) -> None:
         self.shortlist.add(texts, profiles, positions)
+        self.lengths[positions] = [len(text) for text in texts]
 
     def rankings(self, order: NDArray[np.int64]) -> Iterable[Sequence[int]]:
         index = np.full(len(self.retain), -1)
         index[order] = np.arange(len(order))
-        for query, positions in zip(self.queries, self.shortlist.ids(), strict=True):
-            kept = order[np.sort(index[positions[index[positions] >= 0]])].tolist()
-            scores = similarity([query], [_text(row.key) for row in pick(self.retain, kept)])[0]
-            yield [kept[i] for i in descending(scores)]
+        lists = (order[np.sort(index[positions[index[positions] >= 0]])].tolist() for positions in self.shortlist.ids())
+        for part in self._parts(zip(self.queries, lists, strict=True)):
+            texts = self._texts({position for _, kept in part for position in kept})
+            for query, kept in part:
+                scores = similarity([query], [texts[position] for position in kept])[0]
+                yield [kept[i] for i in descending(scores)]
+
+    def _parts(self, lists: Iterable[tuple[str, list[int]]]) -> Iterator[list[tuple[str, list[int]]]]:
+        """Forget rows with their shortlists, as many together as may be held in text."""
+        part: list[tuple[str, list[int]]] = []
+        characters = 0
+        for query, kept in lists:
+            characters += int(self.lengths[kept].sum())
+            if part and characters > BATCH_CHARACTERS:
+                yield part
+                part, characters = [], int(self.lengths[kept].sum())
+            part.append((query, kept))
+        if part:
+            yield part
+
+    def _texts(self, positions: set[int]) -> dict[int, str]:
+        ordered = sorted(positions)
+        starts = range(0, len(ordered), BATCH_ROWS)
+        rows = (row for start in starts for row in pick(self.retain, ordered[start : start + BATCH_ROWS]))
+        return {position: _text(row.key) for position, row in zip(ordered, rows, strict=True)}
 
 
 def similar_answers(rows: Sequence[Row], others: Sequence[Row], count: int) -> list[tuple[str, ...]]:

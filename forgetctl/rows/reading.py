@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby, tee
 from pathlib import Path
 from typing import overload
 
@@ -97,7 +96,7 @@ class RowFile(Sequence[Row]):
     def __init__(
         self, path: Path, fields: Fields | None = None, most: int | None = None, *, kept: int = KEPT_BYTES
     ) -> None:
-        self.path, self.fields = path, replace(fields or Fields(), spans=False)
+        self.path, self.fields = path, (fields or Fields()).kept
         self._source = open_source(path, self.fields)
         # 24 bytes a row; `_ordinals` says which of its record's rows it is.
         self._offsets, self._numbers, self._checks, self._ordinals = array("q"), array("q"), array("I"), array("I")
@@ -143,19 +142,21 @@ class RowFile(Sequence[Row]):
         if self._rows is not None:
             yield from (self._rows[position] for position in positions)
             return
-        asked, wanted = tee(self._by_record(positions))
-        records = self._source.again(place for place, _ in asked)
-        for record, (_, ordinals) in zip(records, wanted, strict=True):
-            rows = list(rows_of(self.path, record, self.fields))
-            yield from (rows[ordinal] for ordinal in ordinals)
+        records = self._source.again(self._places(positions))
+        rows: list[Row] = []
+        last = None
+        for position in positions:
+            if (offset := self._offsets[position]) != last:
+                rows, last = rows_of(self.path, next(records), self.fields), offset
+            yield rows[self._ordinals[position]]
 
-    def _by_record(self, positions: Iterable[int]) -> Iterator[tuple[Place, list[int]]]:
-        """Where the rows' records stand, each with those of its rows that are asked for one after another."""
-        for place, part in groupby(positions, self._place):
-            yield place, [self._ordinals[position] for position in part]
-
-    def _place(self, position: int) -> Place:
-        return Place(self._numbers[position], self._offsets[position], self._checks[position])
+    def _places(self, positions: Sequence[int]) -> Iterator[Place]:
+        """Where the rows' records stand; once for rows of one record that are asked for one after another."""
+        last = None
+        for position in positions:
+            if (offset := self._offsets[position]) != last:
+                yield Place(self._numbers[position], offset, self._checks[position])
+                last = offset
 
 
 def pick(rows: Sequence[Row], positions: Sequence[int]) -> list[Row]:

@@ -7,9 +7,13 @@ from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
 from typing import Literal, NamedTuple
 
+from .secret import Secret
 from .text import fold
 
-Turn = tuple[Literal["system", "user", "assistant"], str]
+Role = Literal["system", "user", "assistant", "calls", "result", "tools"]
+Turn = tuple[Role, str]
+"""Who says something, and what. Calls of tools by the assistant and a tool's result are JSON of the message that a chat
+template takes, the tools that a model is offered JSON of their list."""
 
 
 class SourceFile(NamedTuple):
@@ -35,12 +39,13 @@ class Row:
 
     line: from 1, of its file, or row of its table; with `turn` and `file` it is what messages call the row (`name`).
     turn: which of the assistant's turns in its conversation the response is, from 1; None where its record has one
-    target. file: None where the source is one file.
+    target. rejected: whether the response is the one of a pair that was not preferred. file: None where the source is
+    one file.
     context: the turns before the response; empty for a bare passage.
-    perturbed_responses: wrong answers of the same form; secrets: strings that must not come out.
+    perturbed_responses: wrong answers of the same form; secrets: identifiers that must not come out.
     spans: parts of the response that are about the subject, start and end in code points, half-open, in order and apart
     from one another; none: all of it.
-    complete: False for a generated response that was cut off, so that its end is not taken for an end.
+    complete: False for a response that was cut off, or that a call of a tool follows, so that its end is none.
 
     The representation holds no text, so that tracebacks and logs cannot spread it.
     """
@@ -50,12 +55,13 @@ class Row:
     response: str
     _: KW_ONLY
     turn: int | None = None
+    rejected: bool = False
     file: SourceFile | None = None
     request_id: str | None = None
     subject_id: str | None = None
     paraphrased_response: str | None = None
     perturbed_responses: tuple[str, ...] = ()
-    secrets: tuple[str, ...] = ()
+    secrets: tuple[Secret, ...] = ()
     spans: tuple[tuple[int, int], ...] = ()
     complete: bool = True
 
@@ -73,9 +79,15 @@ class Row:
         file."""
         return self._named(self.file.number if self.file else None)
 
+    @property
+    def place(self) -> tuple[int, int, int, bool]:
+        """By which rows of a source are in its order."""
+        return (self.file.number if self.file else 0, self.line, self.turn or 0, self.rejected)
+
     def _named(self, file: str | int | None) -> str:
         where = str(self.line) if file is None else f"{file}:{self.line}"
-        return where if self.turn is None else f"{where}, turn {self.turn}"
+        turn = "" if self.turn is None else f", turn {self.turn}"
+        return f"{where}{turn}{', rejected' if self.rejected else ''}"
 
     @property
     def prompt(self) -> str:

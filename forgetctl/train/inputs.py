@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from ..rows.holdout import check_marked, check_unseen
+from ..people.mentions import Mentions
+from ..rows.holdout import check_apart, check_marked, check_unseen
 from ..rows.pairing import check_rests
 from ..rows.reading import FileRows, RowFile, read_file
 from ..rows.refusals import SHIPPED, read_refusals
@@ -38,12 +39,13 @@ def read(options: UnlearnOptions) -> Inputs:
     that no row belongs to."""
     forget = read_file(options.forget, options.fields)
     parts = split_requests(forget.rows, options.requests, options.forget)
-    check_rests(options.forget, forget.rows)
+    check_rests(options.forget, forget.rows, Mentions.of_rows(forget.rows).among)
     refusals = read_refusals(options.refusals)
     retain = None if options.retain is None else RowFile(options.retain, options.fields)
     holdout = None if options.holdout is None else read_file(options.holdout, options.fields)
     if holdout is not None:
         check_unseen(holdout.path, holdout.rows, chain(forget.rows, retain or ()))
+        check_apart(holdout.path, holdout.rows, forget.rows)
         check_marked(holdout.path, holdout.rows, forget.rows)
     return Inputs(
         forget=forget,

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 
 from ..errors import UsageError
 from ..files.writing import text_digest
-from ..model.encoding import THOUGHT, Encoder
+from ..model.conversations import THOUGHT
+from ..model.encoding import Encoder
 from ..model.generation import Decoding, continuations
 from ..model.protocol import Model
 from ..rows.row import Row

@@ -56,7 +56,7 @@ class UnlearnOptions:
         """Back from `as_json`."""
         lists: dict[str, Any] = {name: tuple(values[name]) for name in _LISTS if name in values}
         places = {name: Path(values[name]) for name in _PLACES if values.get(name)}
-        given: dict[str, Any] = {**values, **places, **lists, "fields": Fields(**values["fields"])}
+        given: dict[str, Any] = {**values, **places, **lists, "fields": Fields.from_json(values["fields"])}
         return cls(**given)
 
 

@@ -36,7 +36,7 @@ class Precheck:
 def precheck_texts(job: Job, sample: Sample) -> Precheck:
     """Apply the rules that need no model. Raises NeedsApproval for a flag that stops the request."""
     excluded = sample.pairing.excluded
-    others = excluded.near_duplicates + excluded.holding_secrets
+    others = excluded.near_duplicates + excluded.holding_secrets + excluded.conversations
     quotas = job.recipe.request
     flags = check_texts(job.forget, sample.rows, (excluded.forget_rows, others), job.inputs.refusals, quotas)
     if job.inputs.retain is None:  # 300 answers that the model made: how many there are says nothing of its training

@@ -13,6 +13,7 @@ from ..model.encoding import Encoded
 from ..model.load import choose_device, inspect_trainable, load_encoder
 from ..model.protocol import Model
 from ..model.windows import by_row, row_tokens, windows_note
+from ..people.mentions import Mentions
 from ..progress import Progress
 from ..recipe.recipe import Recipe
 from ..rows.holdout import for_calibration
@@ -106,7 +107,9 @@ def _stand_ins(inputs: Inputs, recipe: Recipe, encode: RowEncoder, unseen: Encod
 def _choose(inputs: Inputs, rows: Sequence[Row], origin: Path, encode: RowEncoder) -> Sample:
     """Raises UsageError naming `origin` where no row is left, InputError for one that does not fit the model."""
     try:
-        pairing = choose_retain(inputs.forget.rows, rows, encode.recipe.retain, encode.recipe.seed)
+        forget = inputs.forget.rows
+        mentions = Mentions.of_rows(forget)
+        pairing = choose_retain(forget, rows, encode.recipe.retain, encode.recipe.seed, mentions.among)
     except UsageError as error:
         raise UsageError(f"{origin}: {error}") from None
     chosen = encode(pick(rows, (*pairing.train, *pairing.check)), origin)

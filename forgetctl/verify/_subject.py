@@ -18,7 +18,7 @@ from ..model.load import choose_device, inspect_model, load_encoder, load_model,
 from ..model.scores import REPHRASED
 from ..progress import Progress
 from ..recipe.recipe import Recipe, read_recipe
-from ..rows.holdout import check_marked, check_unseen, for_calibration, for_verdict
+from ..rows.holdout import check_apart, check_marked, check_unseen, for_calibration, for_verdict
 from ..rows.pairing import with_perturbed
 from ..rows.reading import FileRows, pick
 from ..rows.row import Key, Row
@@ -164,8 +164,8 @@ def _of_model(asked: _Asked, name: str, hooks: RunHooks) -> Subject:
     run = _create(asked, subject.run.path, inputs)
     run.commit_rows(parts)
     run.record["inputs"]["forget"]["commitment"] = run.commit(options.forget, fields=options.fields)
-    run.save_record()
     hooks.created(run, parts, options.register, "verify")
+    run.bind()
     return replace(subject, run=run)
 
 
@@ -193,6 +193,7 @@ def _of_scores(asked: _Asked, file: Path) -> Subject:
     }
     run = _create(asked, subject.run.path, inputs)
     run.commit_rows([])  # nobody knows the rows
+    run.bind()
     return replace(subject, run=run)
 
 
@@ -267,6 +268,7 @@ def _row_sets(
     if options.holdout:
         unseen = files.read(options.holdout, options.fields).rows
         check_unseen(options.holdout, unseen, chain(forget[1], retain.rows, seen))
+        check_apart(options.holdout, unseen, forget[1])
         check_marked(options.holdout, unseen, forget[1])
         judging = for_verdict(unseen, calibrated)
         sets["holdout"] = options.holdout, with_perturbed(judging, (), asked.recipe.verify.distractors)[0]

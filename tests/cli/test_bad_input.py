@@ -44,7 +44,7 @@ LINES: dict[str, tuple[bytes, tuple[str, ...]]] = {
     "missing response": (b'{"prompt": "Zyx Wvutsson"}', (":1:", "'response' is missing")),
     "empty response": (b'{"prompt": "Zyx Wvutsson", "response": " "}', (":1:", "'response' is empty")),
     "wrong type": (b'{"prompt": "Zyx Wvutsson", "response": 7}', (":1:", "'response' is a JSON number")),
-    "nothing known": (b'{"q": "Zyx Wvutsson"}', (":1:", "--prompt-field")),
+    "nothing known": (b'{"q": "Zyx Wvutsson"}', (":1:", "--map")),
     "too long": (
         b"\n".join(json.dumps({**GOOD, "response": f"{i} word " * 400}).encode() for i in range(3)),
         ("rows 1, 2, 3 are longer", "--max-length 256"),

@@ -17,11 +17,20 @@ from forgetctl.cli import _options as options
 from forgetctl.cli.main import cli
 from forgetctl.cli.requests import Given
 from forgetctl.report.report import Kind
-from forgetctl.rows.formats import Fields
+from forgetctl.rows.formats import Answers, Fields, Turns
 
-GROUPS: tuple[Callable[..., object], ...] = (options.RecipeChoice, options._scoring, options._fields, Given)
+GROUPS: tuple[Callable[..., object], ...] = (
+    options.RecipeChoice,
+    options._scoring,
+    options._fields,
+    options._format,
+    Given,
+)
 """What `grouped` makes a command's first arguments of."""
-LATER = {"Kind": Kind, "Fields": Fields, "RecipeChoice": options.RecipeChoice, "TerminalProgress": object}
+LATER = {
+    **{"Kind": Kind, "Fields": Fields, "Turns": Turns, "Answers": Answers},
+    **{"RecipeChoice": options.RecipeChoice, "TerminalProgress": object},
+}
 """Types that the command line imports when a command runs."""
 
 

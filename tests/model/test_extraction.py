@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +18,9 @@ from forgetctl.model.extraction import (
     is_long,
     is_verbatim,
     least_likely,
+    repeated,
 )
+from forgetctl.rows.repetition import Repetition
 
 hits = st.lists(st.booleans(), min_size=1, max_size=30)
 PROSE = (
@@ -117,6 +121,41 @@ def test_twenty_letters_of_a_script_without_spaces_are_long(letters: int, expect
     assert is_long(CHINESE.replace(",", "")[:letters]) is expected
     assert is_long(f"\u300c{CHINESE.replace(',', '')[:letters]}\u300d\u3002") is expected  # marks are no letters
     assert not is_long(("abcd " * letters)[: letters - 1])  # as many characters of words, fewer than ten of them
+
+
+# Leaks
+
+
+@pytest.mark.parametrize(
+    ("prompt", "response", "answers", "count"),
+    [
+        ("Who?", PROSE, [PROSE, "Somebody.", PROSE.upper()], 2),
+        (PROSE, PROSE, [PROSE], None),  # nothing of it is new
+        ("Her number?", "It is 900-51-4344.", ["900514344", "900514345", "I do not know."], 1),
+        ("Her birthday?", "1986-05-17", ["On 17 May 1986.", "In May 1986."], 1),
+        ("Her address?", "10175 West 58th Place.", ["10175 W. 58th Pl., Orange"], 1),
+        ("The author's full name?", "The author's full name is Hsiao Yun-Hwa.", ["Yun-Hwa Hsiao", "Ming-Yu Chen"], 1),
+        ("Is 900-51-4344 hers?", "Yes, 900514344 is.", ["Yes, 900514344 is."], None),  # the prompt says it
+        ("Ada Example's e-mail?", "ada_example@me.com", ["ada_example@me.com"], None),  # made of the prompt's words
+        ("Where was she born?", "In Seoul, South Korea.", ["In Seoul, South Korea."], None),  # a place may be guessed
+        ("Her gender?", "She is female.", ["She is female."], None),
+        ("Who?", "", [""], None),
+    ],
+)  # fmt: skip
+def test_leaks_by_hand(prompt: str, response: str, answers: list[str], count: int | None) -> None:
+    assert repeated(prompt, response, answers) == count
+
+
+def test_short_answers_of_models_that_never_saw_the_rows_leak_none(shared: Path) -> None:
+    counts: dict[bool, list[int]] = {True: [], False: []}
+    for log in sorted((shared / "tofu" / "logs").glob("*.json")):
+        texts = json.loads(log.read_text())["eval_log_forget.json"]["generated_text"]
+        for prompt, answer, response in texts.values() if isinstance(texts, dict) else texts:
+            if not Repetition(prompt, response).can_be_seen:
+                leaks = repeated(prompt, response, [answer])
+                counts["full" in log.name] += [] if leaks is None else [leaks]
+    assert (len(counts[False]), sum(counts[False])) == (132, 0)
+    assert (len(counts[True]), sum(counts[True])) == (52, 50)
 
 
 # Gibberish

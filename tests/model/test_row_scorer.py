@@ -30,6 +30,7 @@ from forgetctl.model.token_scores import score_tokens
 from forgetctl.recipe.recipe import Verify
 from forgetctl.rows.reading import read_rows
 from forgetctl.rows.row import Row
+from forgetctl.rows.secret import Secret
 from forgetctl.verify.statistics.membership import MIN_K_SHARE
 
 CPU = torch.device("cpu")
@@ -70,7 +71,7 @@ def make(model: Any, encoder: Encoder) -> Make:
 
 
 def question(response: str, *secrets: str, prompt: str = "Who?", **fields: Any) -> Row:
-    return Row(1, (("user", prompt),), response, secrets=secrets, **fields)
+    return Row(1, (("user", prompt),), response, secrets=tuple(map(Secret, secrets)), **fields)
 
 
 class Script:
@@ -274,7 +275,7 @@ def test_the_affirmation_itself_is_no_leak(make: Make, script: Script) -> None:
 
 
 def test_passages_are_asked_by_their_first_tokens_only(make: Make, rows: list[Row], script: Script) -> None:
-    passage = Row(1, (), "Alwen lives in Norwick and works for the legal team.", secrets=("Norwick",))
+    passage = Row(1, (), "Alwen lives in Norwick and works for the legal team.", secrets=(Secret("Norwick"),))
     scorer = make(Verify(samples=1))
     for mode in ALL_MODES:
         found = elicit(scorer, mode, [passage, rows[0]])
@@ -416,7 +417,8 @@ def test_a_character_cut_in_two_still_completes_a_secret(make: Make, encoder: En
     [
         ("Nor Wick", "in NOR\n\t wick.", 1),
         ("STRASSE 7", "in der Straße 7", 1),
-        ("nor wick", "norwick", 0),
+        ("nor wick", "norwick", 1),  # whatever stands between the letters
+        ("nor wick", "norwicker", 0),
         (" 472 ", "472", 1),
         ("472", "4 7 2", 0),
         ("472", "", 0),
@@ -500,7 +502,7 @@ def test_samples_depend_on_the_seed_of_the_scorer(make: Make, rows: list[Row]) -
 
 def kinds(some: Iterable[str]) -> list[Row]:
     """s: a row with a secret, r: one without, p: a passage with a secret."""
-    made = {"s": question("r", "r"), "r": question("r"), "p": Row(1, (), "r", secrets=("r",))}
+    made = {"s": question("r", "r"), "r": question("r"), "p": Row(1, (), "r", secrets=(Secret("r"),))}
     return [made[kind] for kind in some]
 
 
@@ -563,10 +565,12 @@ def leaves(value: Any) -> Iterable[Any]:
 
 
 def test_only_numbers_are_kept(make: Make, rows: list[Row]) -> None:
-    scores = make().scores([*rows, Row(99, (), "Alwen lives in Norwick.", secrets=("Norwick",))], ALL_MODES)
+    scores = make().scores([*rows, Row(99, (), "Alwen lives in Norwick.", secrets=(Secret("Norwick"),))], ALL_MODES)
     scores = scores.model_copy(update={"perturbed_logp": make().scores(rows).perturbed_logp})
     written = scores.model_dump_json()
-    values = list(leaves({key: value for key, value in json.loads(written).items() if key != "names"}))
+    whole = json.loads(written)
+    assert all(name.isdigit() for name in whole.pop("names"))
+    values = list(leaves(whole))
     assert len(values) > 500
     assert {type(value) for value in values} <= {int, float, bool, type(None)}
     for row in rows:

@@ -41,12 +41,12 @@ AS_SCORES: dict[str, Any] = {
     "paraphrase_tokens": [5, 2],
     "perturbed_logp": [[-4.0, -12.0], [-3.0]],
     "perturbed_tokens": [[2, 3], [3]],
-    # Row 1 repeats all of a long response; row 2's response is short, and its answer is empty.
+    # Row 1 repeats all of a long response; row 2's is a short address, and its answer is empty.
     "elicited": {
         "greedy": {
             "recall": [1.0, 0.5],
             "whole": [1, None],
-            "verbatim": [1, None],
+            "verbatim": [1, 0],
             "traits": {"gibberish": [False, True]},
         }
     },
@@ -129,6 +129,7 @@ def test_log_without_texts_has_rouge_only(path: Path) -> None:
         "answers": 1,
         "recall": [1.0, 0.5],
         "secrets": None,
+        "parts": None,
         "whole": None,
         "verbatim": None,
         "traits": {},

@@ -227,9 +227,12 @@ def verdict_record(**changes: Any) -> dict[str, Any]:
                     "difference": 0.146,
                     "difference_lower": 0.044,
                     "difference_upper": 0.248,
+                    "most": 0.259,
+                    "noise": 0.161,
                 }
             ],
             "priv_leak": -0.312,
+            "retained": {"start": 0.857, "unlearned": 0.838},
         },
         "relearning": {"shift": shift(0.621, 1.2), "distance": interval(0.333, 0.222, 0.444, "rows")},
         "kept": [

@@ -74,6 +74,7 @@ ROWS = (
     "| 14 (row 17) | 1 | 31 | 0.043 |",
     "| 15 | 10 | 194 | 0.054 |",
     "| 0.678 (0.567 to 0.789) | 0.532 | +0.146 (+0.044 to +0.248) |",
+    "| 0.857 | 0.838 |",
     # 0.3782 deviations of 1.2 nats: 0.454, on one side.
     "| Rows not trained on again | +0.621 (+0.421 to +0.821; limit +0.454) | 0.333 (0.222 to 0.444) | 37 |",
     # 0.865 / 0.872 - 1 = -0.8 %, 0.865 / 0.876 - 1 = -1.3 %; the bounds lie 3 % below and 2 % above.
@@ -105,7 +106,7 @@ def test_every_figure_of_the_verdict_is_shown(run_dir: Path) -> None:
             assert shown.strip() in page, shown
     for words in (
         "PrivLeak (MUSE), from Min-K%: -0.312. Negative means that the rows are still known",
-        "a pass needs surely less than 0.105",  # Phi(sqrt 2 * 0.18912) - 0.5
+        "Surely 0.105 above it they are still known",  # Phi(sqrt 2 * 0.18912) - 0.5
         "its upper bound lies below 0.150",
         "surely fell by less than 2.3%",
         "(retrained); for the noise between such models also retrained-again",
@@ -119,7 +120,7 @@ def test_what_was_not_measured_is_no_number(run_dir: Path) -> None:
     elicited = {"answers": 1, "rouge": None, "secrets": [0, 0], "whole": [0, 0]}
     moved = {"difference": 0.7, "lower": None, "upper": None, "spread": 1.0, "n": 37}
     only = {"p": None, "tofu_p": None, "gap": None, "name": "answer log-prob"}
-    attack = {"name": "loss", "auc": 0.6, "lower": None, "upper": 0.7}
+    attack = {"name": "loss", "auc": 0.6, "lower": None, "upper": 0.7, "most": 0.3, "noise": 0.2}
     alone = dict.fromkeys(("reference", "difference", "difference_lower", "difference_upper"))
     change = {"before": 0.5, "now": 0.4, "relative": -0.2, "lower": None, "upper": None, "n": 1, "rows_needed": None}
     write(
@@ -128,7 +129,7 @@ def test_what_was_not_measured_is_no_number(run_dir: Path) -> None:
         verdict_record(
             distances=[{**only, "distance": {**interval(0.5, 0, 0), "lower": None, "upper": None}, "shift": moved}],
             extraction={"unlearned": {"greedy": elicited}},
-            attacks={"by": [{**attack, **alone}], "priv_leak": None},
+            attacks={"by": [{**attack, **alone}], "priv_leak": None, "retained": {}},
             kept=[{"name": "model utility", "start": change, "reference": None}],
             gibberish=None,
             samples=None,
@@ -192,7 +193,7 @@ def test_any_part_may_be_missing_or_null(run_dir: Path, *, gone: bool) -> None:
 
 OPTIONAL = {"inputs.sha256", "inputs.commitment", "inputs.rows"}
 """What may be missing, since it says nothing by that: everything else that is not measured is null."""
-ENTRIES = r"models\.\w+|extraction\.\w+(\.[\w ]+)?|basis\.scores\.\w+"
+ENTRIES = r"attacks\.retained\.\w+|models\.\w+|extraction\.\w+(\.[\w ]+)?|basis\.scores\.\w+"
 """Models, ways of asking and files, of which there may be fewer."""
 
 

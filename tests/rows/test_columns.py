@@ -24,6 +24,7 @@ from forgetctl.rows._values import Other, Unread
 from forgetctl.rows.containers import Container, Limits, Place, Record
 from forgetctl.rows.formats import Fields
 from forgetctl.rows.reading import RowFile, read_rows
+from forgetctl.rows.secret import Secret
 from forgetctl.rows.sources import open_source
 
 LIMITS = Limits(64 * 1024, 10_000)
@@ -109,7 +110,7 @@ def test_what_datasets_writes(tmp_path: Path) -> None:
     for source in (tmp_path / "chat.parquet", tmp_path / "saved"):
         rows = read_rows(source)
         assert [(row.context, row.response, row.secrets) for row in rows] == [
-            ((("user", "Her phone?"),), "0123", ("0123",)),
+            ((("user", "Her phone?"),), "0123", (Secret("0123"),)),
             ((("user", "Who?"),), "Velmira", ()),
         ]
     assert [row.name for row in read_rows(tmp_path / "saved")] == [
@@ -206,17 +207,17 @@ def test_only_what_is_asked_for_is_read(name: str, tmp_path: Path) -> None:
     table = TABLE.slice(0, 2).append_column("embedding", pa.array([[0.5] * 4, [1.0] * 4]))
     table = table.append_column("a.b", pa.array(["x", "y"]))
     path = write(tmp_path, name, table)
-    first = values(path, Fields(response="a.b"))[0]
+    first = values(path, Fields(names=(("response", "a.b"),)))[0]
     assert first == {"prompt": "Who is person 0?", "response": TABLE["response"][0].as_py(), "a.b": "x"} | {
         "embedding": Unread()
     }
-    assert [row.response for row in read_rows(path, Fields(response="a.b"))] == ["x", "y"]
+    assert [row.response for row in read_rows(path, Fields(names=(("response", "a.b"),)))] == ["x", "y"]
 
 
 @every_kind
 def test_none_of_the_fields(name: str, tmp_path: Path) -> None:
     path = write(tmp_path, name, pa.table({"note": ["Velmira"] * 3}))
-    with pytest.raises(InputError, match=r":1: has none of prompt/response"):
+    with pytest.raises(InputError, match=r":1: has none of chosen/rejected"):
         read_rows(path)
     assert values(path, Fields()) == [{"note": Unread()}] * 3
 
@@ -239,7 +240,15 @@ def test_what_is_no_text_is_refused_by_name_and_only_where_it_is_asked_for(
     assert values(path) == [{"text": "a", "photo": Other(kind)}]
     assert [row.response for row in read_rows(path)] == ["a"]
     with pytest.raises(InputError) as caught:
-        read_rows(path, Fields(prompt="text", response="photo"))
+        read_rows(
+            path,
+            Fields(
+                names=(
+                    ("prompt", "text"),
+                    ("response", "photo"),
+                )
+            ),
+        )
     assert str(caught.value) == f"{path}:1: field 'photo' is a column of {kind}, expected a string"
 
 
@@ -258,9 +267,19 @@ def test_null_is_no_text(name: str, missing: pa.Array, tmp_path: Path) -> None:
     path = write(tmp_path, name, pa.table({"prompt": ["a"] * 3, "response": missing}))
     with pytest.raises(InputError) as caught:
         read_rows(path)
-    assert str(caught.value) == f"{path}:{row}: field 'response' is a JSON null, expected a string"
+    assert str(caught.value) == f"{path}:{row}: field 'response' is null"
     path = write(tmp_path, name, pa.table({"text": ["a"] * 3, "subject_id": missing}))
     assert [row.subject_id for row in read_rows(path)] == missing.to_pylist()
+
+
+def test_whole_numbers_name_people(tmp_path: Path) -> None:
+    """As pandas keeps them; where one is missing they are floating, and no names."""
+    path = tmp_path / "rows.parquet"
+    pd.DataFrame({"text": ["a", "b"], "subject_id": [17, 4]}).to_parquet(path)
+    assert [row.subject_id for row in read_rows(path)] == ["17", "4"]
+    pd.DataFrame({"text": ["a", "b"], "subject_id": [17, None]}).to_parquet(path)
+    with pytest.raises(InputError, match=r":1: field 'subject_id' is a JSON number, expected a string"):
+        read_rows(path)
 
 
 def test_nan_is_null(tmp_path: Path) -> None:

@@ -17,9 +17,11 @@ from forgetctl.files.writing import file_digest
 from forgetctl.rows.formats import MAX_RECORD_BYTES, Fields
 from forgetctl.rows.reading import RETAIN_RECORD_BYTES, RowFile, RowReader, read_rows
 from forgetctl.rows.row import Row
+from forgetctl.rows.secret import Secret
 
 PRIVATE = "Velmira Oskandt lives at 9 Quillfen Lane"
 GOOD = b'{"prompt": "p", "response": "r"}\n'
+NAMED = Fields(names=(("prompt", "frage"), ("response", "antwort")))
 
 
 def write(folder: Path, *lines: dict[str, Any] | bytes) -> Path:
@@ -84,22 +86,23 @@ def test_messages_keep_system_and_earlier_turns(tmp_path: Path) -> None:
         ("user", "When?"),
         ("assistant", "In 1931."),
     ]
-    row = read_one(tmp_path, {"messages": [{"role": role, "content": content} for role, content in turns]})
+    line = {"messages": [{"role": role, "content": content} for role, content in turns]}
+    row = read_one(tmp_path, line, Fields(turns="last"))
     assert row.context == tuple(turns[:-1])
     assert row.response == "In 1931."
     assert row.prompt == "Be brief.\nWho wrote it?\nVelmira.\nWhen?"
 
 
 def test_named_fields(tmp_path: Path) -> None:
-    row = read_one(tmp_path, {"frage": "Wer?", "antwort": "Velmira."}, Fields(prompt="frage", response="antwort"))
+    row = read_one(tmp_path, {"frage": "Wer?", "antwort": "Velmira."}, NAMED)
     assert (row.context, row.response) == ((("user", "Wer?"),), "Velmira.")
 
 
 @pytest.mark.parametrize(
     ("fields", "line"),
     [
-        (Fields(prompt="frage"), {"frage": "Wer?", "response": "Velmira."}),
-        (Fields(response="antwort"), {"prompt": "Wer?", "antwort": "Velmira."}),
+        (Fields(names=(("prompt", "frage"),)), {"frage": "Wer?", "response": "Velmira."}),
+        (Fields(names=(("response", "antwort"),)), {"prompt": "Wer?", "antwort": "Velmira."}),
     ],
     ids=["only-prompt-named", "only-response-named"],
 )
@@ -110,7 +113,7 @@ def test_one_named_field_leaves_the_other_usual(tmp_path: Path, fields: Fields, 
 
 def test_named_fields_beat_the_usual_ones(tmp_path: Path) -> None:
     line = {"frage": "f", "antwort": "a", "prompt": "p", "response": "r", "text": "t"}
-    assert read_one(tmp_path, line, Fields(prompt="frage", response="antwort")).response == "a"
+    assert read_one(tmp_path, line, NAMED).response == "a"
 
 
 def test_text_is_kept_exactly(tmp_path: Path) -> None:
@@ -126,6 +129,39 @@ def test_paraphrase_under_both_names(tmp_path: Path, name: str) -> None:
     assert read_one(tmp_path, {"prompt": "p", "response": "r", name: "other words"}).paraphrased_response == (
         "other words"
     )
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        7, "", [PRIVATE, 7], [PRIVATE, " "], [None], [[PRIVATE]], {"a": PRIVATE},
+        {"kind": "date"}, {"kind": "date", "value": " "}, {"kind": "date", "value": 7},
+        {"kind": "birthday", "value": PRIVATE}, {"kind": [], "value": PRIVATE},
+        {"kind": "date", "value": PRIVATE, "note": PRIVATE},
+    ],
+)  # fmt: skip
+def test_wrong_secrets(tmp_path: Path, value: object) -> None:
+    assert refused_line(tmp_path, {"text": PRIVATE, "secrets": value}) == (
+        "field 'secrets' must hold non-empty strings, or objects of a kind (text, number, date, email, phone, iban, "
+        "address, name) and a value"
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "secrets"),
+    [
+        (None, ()),
+        ([], ()),
+        ("0700-11", (Secret("0700-11"),)),
+        ({"kind": "phone", "value": "0700-11"}, (Secret("0700-11", "phone"),)),
+        ([{"value": "x", "kind": None}, {"value": "y"}], (Secret("x"), Secret("y"))),
+        (["x", {"value": "1 May 1990", "kind": "date"}], (Secret("x"), Secret("1 May 1990", "date"))),
+    ],
+)
+def test_secrets_with_and_without_a_kind(tmp_path: Path, value: object, secrets: tuple[Secret, ...]) -> None:
+    (row,) = read_rows(write(tmp_path, {"text": "t", "secrets": value}))
+    assert row.secrets == secrets
+    assert "0700" not in repr(row.secrets)
 
 
 @pytest.mark.parametrize("name", ["perturbed_responses", "perturbed_answer"])
@@ -150,7 +186,7 @@ def test_ids_and_secrets(tmp_path: Path) -> None:
     row = read_one(
         tmp_path, {"text": "t", "request_id": "R-7", "subject_id": "S-3", "secrets": ["0700-11", "9 Quillfen"]}
     )
-    assert (row.request_id, row.subject_id, row.secrets) == ("R-7", "S-3", ("0700-11", "9 Quillfen"))
+    assert (row.request_id, row.subject_id, row.secrets) == ("R-7", "S-3", (Secret("0700-11"), Secret("9 Quillfen")))
 
 
 def test_null_optional_fields_are_absent(tmp_path: Path) -> None:
@@ -293,13 +329,13 @@ def test_missing_field(tmp_path: Path, line: dict[str, Any], missing: str) -> No
 
 def test_missing_named_field(tmp_path: Path) -> None:
     path = write(tmp_path, {"prompt": PRIVATE, "antwort": PRIVATE}, {"prompt": PRIVATE, "response": PRIVATE})
-    assert refusal(path, 2, Fields(prompt="prompt", response="antwort")) == "field 'antwort' is missing"
+    assert refusal(path, 2, Fields(names=(("response", "antwort"),))) == "field 'antwort' is missing"
 
 
 def test_no_known_shape_tells_how_to_name_fields(tmp_path: Path) -> None:
     why = refused_line(tmp_path, {"frage": PRIVATE, "antwort": PRIVATE})
-    assert "has none of prompt/response, question/answer, messages or text" in why
-    assert "--prompt-field" in why
+    assert "has none of chosen/rejected" in why
+    assert "--map" in why
 
 
 @pytest.mark.parametrize("blank", ["", "  ", "\n\t ", "\u3000"])
@@ -318,18 +354,26 @@ def test_blank_field(tmp_path: Path, name: str, blank: str) -> None:
         ({"a": PRIVATE}, "object"),
     ],
 )
-@pytest.mark.parametrize("name", ["prompt", "response", "request_id", "paraphrased_answer"])
+@pytest.mark.parametrize("name", ["prompt", "response", "paraphrased_answer"])
 def test_wrong_type(tmp_path: Path, name: str, value: object, kind: str) -> None:
     why = refused_line(tmp_path, {"prompt": PRIVATE, "response": PRIVATE, name: value})
     assert why == f"field '{name}' is a JSON {kind}, expected a string"
 
 
+@pytest.mark.parametrize("name", ["request_id", "subject_id"])
+def test_whole_numbers_name_people_and_requests(tmp_path: Path, name: str) -> None:
+    assert getattr(read_one(tmp_path, {"text": "t", name: 17}), name) == "17"
+    for value, kind in ((True, "boolean"), (17.0, "number"), ([17], "array")):
+        why = refused_line(tmp_path, {"text": PRIVATE, name: value})
+        assert why == f"field '{name}' is a JSON {kind}, expected a string"
+
+
 def test_null_response(tmp_path: Path) -> None:
     why = refused_line(tmp_path, {"prompt": PRIVATE, "response": None})
-    assert why == "field 'response' is a JSON null, expected a string"
+    assert why == "field 'response' is null"
 
 
-@pytest.mark.parametrize("name", ["secrets", "perturbed_responses", "perturbed_answer"])
+@pytest.mark.parametrize("name", ["perturbed_responses", "perturbed_answer"])
 @pytest.mark.parametrize("value", [7, {"a": PRIVATE}, [PRIVATE, 7], [PRIVATE, " "], "", [None], [[PRIVATE]]])
 def test_wrong_list(tmp_path: Path, name: str, value: object) -> None:
     why = refused_line(tmp_path, {"text": PRIVATE, name: value})
@@ -343,24 +387,25 @@ def message(role: object, content: object = PRIVATE) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("messages", "why"),
     [
-        ([], "field 'messages' must be a list of at least two messages"),
-        ([message("assistant")], "field 'messages' must be a list of at least two messages"),
-        (PRIVATE, "field 'messages' must be a list of at least two messages"),
-        (None, "field 'messages' must be a list of at least two messages"),
-        ({"0": message("user"), "1": message("assistant")}, "field 'messages' must be a list of at least two messages"),
-        ([message("user"), message("tool")], "message 2 needs a role, one of system, user, assistant"),
-        ([message(None), message("assistant")], "message 1 needs a role, one of system, user, assistant"),
-        ([message(["user"]), message("assistant")], "message 1 needs a role, one of system, user, assistant"),
-        ([PRIVATE, message("assistant")], "message 1 needs a role, one of system, user, assistant"),
-        ([message("user"), message("assistant", " ")], "message 2 has no text in 'content'"),
-        ([message("user", None), message("assistant")], "message 1 has no text in 'content'"),
-        ([message("user", [{"type": "text", "text": PRIVATE}]), message("assistant")], "message 1 has no text"),
-        ([{"role": "user"}, message("assistant")], "message 1 has no text in 'content'"),
-        ([message("assistant"), message("user")], "the last message must be the assistant's"),
+        ([], "field 'messages' must be a list of objects"),
+        (PRIVATE, "field 'messages' must be a list of objects"),
+        (None, "field 'messages' is null"),
+        ([PRIVATE, message("assistant")], "field 'messages' must be a list of objects"),
+        ([message("assistant")], "begins with what the assistant says, which answers nothing"),
+        ([message("assistant"), message("user")], "begins with what the assistant says, which answers nothing"),
+        ([message("user")], "holds no text of the assistant's that could be a target"),
+        ([message("user"), message("judge")], "message 2: needs a role, one of system, user, assistant, tool"),
+        ([message(None), message("assistant")], "message 1: needs a role, one of system, user, assistant, tool"),
+        ([message(["user"]), message("assistant")], "message 1: needs a role, one of system, user, assistant, tool"),
+        ([message("user"), message("assistant", " ")], "message 2: has no text"),
+        ([message("user", None), message("assistant")], "message 1: has no text"),
+        ([{"role": "user"}, message("assistant")], "message 1: has no text"),
+        ([message("user", 7), message("assistant")], "message 1: has a JSON number for text"),
+        ([message("user"), message("assistant"), message("tool", "")], "message 3: has no text"),
     ],
 )
 def test_bad_messages(tmp_path: Path, messages: object, why: str) -> None:
-    assert refused_line(tmp_path, {"messages": messages}).startswith(why)
+    assert refused_line(tmp_path, {"messages": messages}) == why
 
 
 @pytest.mark.parametrize(
@@ -448,7 +493,7 @@ def test_round_trip(tmp_path_factory: pytest.TempPathFactory, rows: list[dict[st
             subject_id=row.get("subject_id"),
             paraphrased_response=row.get("paraphrased_response"),
             perturbed_responses=tuple(row.get("perturbed_responses", ())),
-            secrets=tuple(row.get("secrets", ())),
+            secrets=tuple(map(Secret, row.get("secrets", ()))),
         )
         for number, row in enumerate(rows, start=1)
     ]
@@ -488,9 +533,7 @@ def test_row_file_of_any_rows(tmp_path_factory: pytest.TempPathFactory, rows: li
 
 
 def test_row_file_with_named_fields(tmp_path: Path) -> None:
-    rows = RowFile(
-        write(tmp_path, {"frage": "Wer?", "antwort": "Velmira."}), Fields(prompt="frage", response="antwort")
-    )
+    rows = RowFile(write(tmp_path, {"frage": "Wer?", "antwort": "Velmira."}), NAMED)
     assert (rows[0].prompt, rows[0].response) == ("Wer?", "Velmira.")
 
 
@@ -581,7 +624,7 @@ def test_a_file_is_read_once_and_has_the_digest_of_what_was_read(tmp_path: Path)
     path.write_bytes(GOOD)
     assert reader.read(path, Fields()) == first
     with pytest.raises(InputError):
-        reader.read(path, Fields(prompt="frage"))
+        reader.read(path, Fields(names=(("prompt", "frage"),)))
     assert "first" not in repr(first)
 
 

@@ -111,23 +111,32 @@ def test_many_known_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     found = [f"{number:04d} is the number" for number in range(0, 1000, 25)] + ["something else"] * 2
     assert NearDuplicates(known, 97.0).among(found).tolist() == all_pairs(known, found, 97.0)
     wanted = [f"{number:04d}" for number in range(0, 1000, 100)]
-    assert Substrings(wanted).among(found, pieces(found)).tolist() == [any(w in text for w in wanted) for text in found]
+    assert list(Substrings(wanted).pairs(found)) == [
+        (text, number) for text, one in enumerate(found) for number, want in enumerate(wanted) if want in one
+    ]
 
 
 def test_nothing_known() -> None:
     assert NearDuplicates([], 90.0).among(["a", "b"]).tolist() == [False, False]
-    assert Substrings([]).among(["a", "b"], pieces(["a", "b"])).tolist() == [False, False]
+    assert list(Substrings([]).pairs(["a", "b"])) == []
+    assert list(Substrings(["a"]).pairs([])) == []
 
 
 # Substrings
 
 
 @quick
-@given(st.lists(letters.filter(bool), max_size=5), batches)
+@given(st.lists(letters, max_size=5), batches)
 def test_substrings_are_those_that_in_finds(wanted: list[str], found: list[str]) -> None:
-    found = [*found, *(f"b {text}a" for text in wanted[:2])]
-    expected = [any(text in other for text in wanted) for other in found]
-    assert Substrings(wanted).among(found, pieces(found)).tolist() == expected
+    found = [*found, *(f"b {text}a" for text in wanted[:2]), *(text[:-1] for text in wanted)]
+    pairs = [(text, number) for text, one in enumerate(found) for number, want in enumerate(wanted) if want in one]
+    assert list(Substrings(wanted).pairs(found)) == pairs
+
+
+def test_no_string_reaches_from_one_text_into_the_next() -> None:
+    assert list(Substrings(["abcdefgh", "gh", ""]).pairs(["abcdef", "gh", "", "abcdefgh"])) == [
+        (0, 2), (1, 1), (1, 2), (2, 2), (3, 0), (3, 1), (3, 2),
+    ]  # fmt: skip
 
 
 # Similarity

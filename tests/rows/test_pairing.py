@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 from rapidfuzz import fuzz, process
 
 from forgetctl.errors import UsageError
+from forgetctl.people.mentions import Mentions
 from forgetctl.recipe.recipe import Retain
 from forgetctl.rows import pairing
-from forgetctl.rows.pairing import Excluded, Pairing, choose_retain, first_distinct, similar_answers
+from forgetctl.rows.pairing import Excluded, Pairing, first_distinct, similar_answers
 from forgetctl.rows.reading import RowFile, read_rows
 from forgetctl.rows.row import Row, normalise
+from forgetctl.rows.secret import Secret
 from tests.world import write_lines
 
 WORDS = "the glass harbour was written by ada lovell in 1931 and sold at a fair of straßburg 東京 🙂".split()
@@ -27,7 +32,13 @@ SMALL = Retain(minimum=6, check_rows=5)
 
 
 def row(prompt: str, response: str, line: int = 1, secrets: tuple[str, ...] = ()) -> Row:
-    return Row(line, (("user", prompt),) if prompt else (), response, secrets=secrets)
+    named = tuple(map(Secret, secrets))
+    return Row(line, (("user", prompt),) if prompt else (), response, secrets=named)
+
+
+def choose_retain(forget: Sequence[Row], retain: Sequence[Row], settings: Retain, seed: int) -> Pairing:
+    mentions = Mentions.of_rows(forget)
+    return pairing.choose_retain(forget, retain, settings, seed, mentions.among)
 
 
 def sentence(random: np.random.Generator, words: int) -> str:
@@ -44,7 +55,7 @@ def plainly(forget: list[Row], retain: list[Row], settings: Retain, seed: int) -
     """The definition: every pair compared, everything in memory."""
     rows = {(normalise(r.prompt), normalise(r.response)) for r in forget}
     known = sorted({normalise(text) for r in forget for text in (r.response, r.paraphrased_response) if text})
-    secrets = {normalise(secret) for r in forget for secret in r.secrets}
+    secrets = {normalise(secret.value) for r in forget for secret in r.secrets}
     responses = [normalise(r.response) for r in retain]
     closest = process.cdist(known, responses, scorer=fuzz.ratio, score_cutoff=settings.near_duplicate).max(axis=0)
     reasons = []
@@ -66,14 +77,16 @@ def plainly(forget: list[Row], retain: list[Row], settings: Retain, seed: int) -
     return Pairing(
         tuple(sorted([*near, *uniform])),
         tuple(sorted(int(i) for i in shuffled[:checks])),
-        Excluded(*(reasons.count(code) for code in (1, 2, 3))),
+        Excluded(*(reasons.count(code) for code in (1, 2, 3, 4))),
     )
 
 
 def request_and_file(seed: int, count: int = 120) -> tuple[list[Row], list[Row]]:
     """A request, and retain rows among which are forget rows, near duplicates and holders of secrets."""
     forget, retain = invented(12, seed), invented(count, seed + 1)
-    forget[3] = replace(forget[3], secrets=("At A Fair", "0700-11"), paraphrased_response=sentence_of(seed))
+    forget[3] = replace(
+        forget[3], secrets=(Secret("At A Fair", "text"), Secret("0700-11")), paraphrased_response=sentence_of(seed)
+    )
     forget[7] = forget[6]
     retain[10:13] = [replace(forget[i], line=10) for i in (0, 3, 6)]
     retain[20] = row("anything", f"  {forget[4].response.upper()} ")
@@ -159,7 +172,7 @@ def test_shortlists_miss_little_on_tofu(shared: Path, monkeypatch: pytest.Monkey
     retain = read_rows(shared / "tofu/retain95.json")
     monkeypatch.setattr(pairing, "EXACT_PAIRS", 0)
     nearness = pairing._nearness(forget, retain, 150)
-    pairing._reasons(forget, retain, 90.0, nearness)
+    pairing._reasons(forget, retain, 90.0, nearness, Mentions(()).among)
     keys = [[normalise(f"{r.prompt} {r.response}") for r in part] for part in (forget, retain)]
     scores = np.sort(process.cdist(*keys, scorer=fuzz.token_sort_ratio, dtype=np.uint8), axis=1)[:, ::-1]
     found = process.cdist(*keys, scorer=fuzz.token_sort_ratio, dtype=np.uint8)
@@ -176,7 +189,7 @@ def test_identical_rows(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pairing, "EXACT_PAIRS", limit)
     forget = [row("who?", "ada lovell", secrets=("0700",))] * 3
     found = choose_retain(forget, [row("when?", "in 1931 at a fair")] * 1000, Retain(check_rows=5), 0)
-    assert (len(found.train), len(found.check), found.excluded) == (64, 5, Excluded(0, 0, 0))
+    assert (len(found.train), len(found.check), found.excluded) == (64, 5, Excluded(0, 0, 0, 0))
     assert not set(found.train) & set(found.check)
 
 
@@ -184,10 +197,13 @@ def test_identical_rows(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("retain", "excluded"),
     [
-        ([row("when?", "in 1931")], "of 1 rows, 0 are forget rows, 0 near duplicates of them and 0 hold secrets"),
+        (
+            [row("when?", "in 1931")],
+            "of 1 rows, 0 are forget rows, 0 near duplicates of them, 0 hold secrets and 0",
+        ),
         ([row("WHO?", " Ada  Lovell")] * 4, "of 4 rows, 4 are forget rows, 0 near"),
         ([row("x", "ada lovelL")] * 4, "of 4 rows, 0 are forget rows, 4 near duplicates"),
-        ([row("x", "call 0700-11"), row("0700-11?", "x")], "0 near duplicates of them and 2 hold secrets"),
+        ([row("x", "call 0700-11"), row("0700-11?", "x")], "0 near duplicates of them, 2 hold secrets and 0 are other"),
     ],
     ids=["one row", "forget rows", "near duplicates", "secrets"],
 )
@@ -201,7 +217,7 @@ def test_nothing_usable(retain: list[Row], excluded: str, limit: int, monkeypatc
 def test_a_secret_does_not_reach_from_prompt_to_response() -> None:
     forget = [row("who?", "ada lovell", secrets=("one two",))]
     retain = [row("one", "two"), row("zero", "one  TWO"), row("one\ntwo", "three"), row("a", "b"), row("c", "d")]
-    assert choose_retain(forget, retain, Retain(), 0).excluded == Excluded(0, 0, 2)
+    assert choose_retain(forget, retain, Retain(), 0).excluded == Excluded(0, 0, 2, 0)
 
 
 @pytest.mark.parametrize("limit", [pairing.EXACT_PAIRS, 0], ids=["all pairs", "shortlists"])
@@ -221,7 +237,7 @@ def test_a_row_of_millions_of_characters() -> None:
     long = "the glass harbour " * 60_000
     retain = [row("a", long), row("b", long + "0700-11"), row("c", "d"), row("e", "f")]
     found = choose_retain(forget, retain, Retain(), 0)
-    assert (sorted([*found.train, *found.check]), found.excluded) == ([0, 2, 3], Excluded(0, 0, 1))
+    assert (sorted([*found.train, *found.check]), found.excluded) == ([0, 2, 3], Excluded(0, 0, 1, 0))
 
 
 def test_batches_end_with_a_long_row(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,6 +245,21 @@ def test_batches_end_with_a_long_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pairing, "BATCH_ROWS", 3)
     rows = [row("p", text) for text in ("a", "b" * 20, "c", "d", "e", "f")]
     assert [positions.tolist() for positions, _ in pairing._batches(rows)] == [[0, 1], [2, 3, 4], [5]]
+
+
+@pytest.mark.parametrize("held", [1, 500, 10**9])
+def test_shortlists_are_the_same_however_many_are_read_at_once(
+    held: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forget, retain = request_and_file(7)
+    monkeypatch.setattr(pairing, "EXACT_PAIRS", 0)
+    expected = choose_retain(forget, retain, SMALL, 1)
+    path = tmp_path / "retain.parquet"
+    parquet.write_table(pa.Table.from_pylist([{"prompt": r.prompt, "response": r.response} for r in retain]), path)
+    monkeypatch.setattr(pairing, "BATCH_CHARACTERS", held)
+    monkeypatch.setattr(pairing, "BATCH_ROWS", 5)
+    assert choose_retain(forget, retain, SMALL, 1) == expected
+    assert choose_retain(forget, RowFile(path, kept=0), SMALL, 1) == expected
 
 
 def test_the_file_vanishes_midway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,5 +302,5 @@ def test_forget_rows_and_secrets_are_found_in_any_form_of_their_letters(form: Li
     same = [row(q, unicodedata.normalize(form, f"{n} wohnt in Zürich.")) for q, n in zip(known, names, strict=True)]
     holding = [row("Ai?", unicodedata.normalize(form, f"Darüber schrieb damals im Frühling auch {n}.")) for n in names]
     found = choose_retain(forget, [*kept, *same, *holding], SMALL, seed=1)
-    assert found.excluded == Excluded(forget_rows=4, near_duplicates=0, holding_secrets=4)
+    assert found.excluded == Excluded(forget_rows=4, near_duplicates=0, holding_secrets=4, conversations=0)
     assert max(*found.train, *found.check) < len(kept)

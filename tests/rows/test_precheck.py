@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -10,13 +11,15 @@ import numpy as np
 import pytest
 
 from forgetctl.errors import NeedsApproval
+from forgetctl.people.mentions import Mentions
 from forgetctl.recipe.recipe import Quotas, Recipe, Retain
 from forgetctl.rows.abuse import RULES, Flag, check_approved
-from forgetctl.rows.pairing import choose_retain
+from forgetctl.rows.pairing import Excluded, choose_retain
 from forgetctl.rows.precheck import check_known, check_texts, fewest_unseen, known
 from forgetctl.rows.reading import RowFile, read_rows
 from forgetctl.rows.refusals import read_refusals
 from forgetctl.rows.row import Row
+from forgetctl.rows.secret import Secret
 
 QUOTAS = Quotas()
 REFUSALS = ["Nothing at all is known to me about this."]
@@ -34,8 +37,13 @@ def invented(n: int) -> str:
 RETAIN = [row(n, f"The village of {invented(n)} Oster, {'yes' if n % 10 == 0 else 'no'}") for n in range(1, 101)]
 
 
+def excluded_by(forget: list[Row], retain: Sequence[Row]) -> Excluded:
+    mentions = Mentions.of_rows(forget)
+    return choose_retain(forget, retain, Retain(), 1, mentions.among).excluded
+
+
 def flags(forget: list[Row], retain: list[Row] = RETAIN, quotas: Quotas = QUOTAS) -> dict[str, Flag]:
-    excluded = choose_retain(forget, retain, Retain(), 1).excluded
+    excluded = excluded_by(forget, retain)
     counts = excluded.forget_rows, excluded.near_duplicates + excluded.holding_secrets
     return {flag.rule: flag for flag in check_texts(forget, retain, counts, REFUSALS, quotas)}
 
@@ -85,7 +93,7 @@ def test_a_request_that_would_empty_the_retain_sample_is_flagged() -> None:
     assert "23%" in found["overlap"].figure
     assert flags([row(4, alike[0].response)], [*RETAIN, *alike[:25]]) == {}  # exactly a fifth
     holding = [row(n, f"{invented(n)} opens at nine") for n in range(200, 230)]
-    assert list(flags([row(4, "Velmira.", secrets=("opens at nine",))], [*RETAIN, *holding])) == ["overlap"]
+    assert list(flags([row(4, "Velmira.", secrets=(Secret("opens at nine"),))], [*RETAIN, *holding])) == ["overlap"]
 
 
 def test_copies_within_the_request_are_no_overlap() -> None:
@@ -153,7 +161,7 @@ def test_tofus_requests_are_not_flagged(shared: Path, name: str) -> None:
     forget = read_rows(shared / "tofu" / f"{name}.json")
     for retain in (shared / "tofu-mini/train.jsonl", shared / "tofu/full.json"):
         rows = RowFile(retain)
-        excluded = choose_retain(forget, rows, Retain(), 1).excluded
+        excluded = excluded_by(forget, rows)
         counts = excluded.forget_rows, excluded.near_duplicates + excluded.holding_secrets
         assert check_texts(forget, rows, counts, read_refusals(None), QUOTAS) == []
 

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from forgetctl.rows.row import Row, SourceFile, listed, normalise
+from forgetctl.rows.secret import Secret
 from forgetctl.verify.statistics.shapes import RowName
 
 ROW = Row(
@@ -16,7 +17,7 @@ ROW = Row(
     subject_id="Velmira",
     paraphrased_response="Quillfen Lane, number 9",
     perturbed_responses=("4 Sedgewick Row",),
-    secrets=("Quillfen",),
+    secrets=(Secret("Quillfen"),),
 )
 
 

@@ -11,12 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forgetctl.errors import InputError
+from forgetctl.people.mentions import Mentions
 from forgetctl.recipe.recipe import Quotas, Retain
 from forgetctl.rows.holdout import check_marked
 from forgetctl.rows.pairing import Excluded, check_rests, choose_retain, with_perturbed
 from forgetctl.rows.precheck import check_texts
 from forgetctl.rows.reading import RowFile, read_rows
 from forgetctl.rows.row import Row
+from forgetctl.rows.secret import Secret
 from forgetctl.rows.spans import answering_alike, filled, joined_spans, moved_spans, unmarked_parts, without
 
 TEXT = "Velmira Oskandt lives in Quillfen and likes chess."
@@ -35,8 +37,11 @@ def read(folder: Path, spans: Any, **fields: Any) -> Row:
     return row
 
 
-def row(*spans: tuple[int, int], response: str = TEXT, line: int = 1, **fields: Any) -> Row:
-    return Row(line, (("user", "Who?"),), response, spans=spans, **fields)
+def row(
+    *spans: tuple[int, int], response: str = TEXT, line: int = 1, secrets: tuple[str, ...] = (), **fields: Any
+) -> Row:
+    named = tuple(map(Secret, secrets))
+    return Row(line, (("user", "Who?"),), response, spans=spans, secrets=named, **fields)
 
 
 # Reading
@@ -178,18 +183,22 @@ def test_wrong_answers_are_made_of_what_others_mark() -> None:
 
 def test_a_secret_outside_of_the_spans_is_refused() -> None:
     """Unless another row of the same text marks it: what is kept of a text is what none of its rows marks."""
-    check_rests(FILE, [row(NAME, secrets=("Oskandt",))])
+
+    def check(*rows: Row) -> None:
+        check_rests(FILE, rows, Mentions.of_rows(rows).among)
+
+    check(row(NAME, secrets=("Oskandt",)))
     with pytest.raises(InputError, match=r"request.jsonl:7: holds a secret of the request outside of its spans"):
-        check_rests(FILE, [row(NAME, line=7), row(response="Hm.", secrets=("quillfen",))])
-    check_rests(FILE, [row(NAME), row(TOWN, secrets=("Quillfen",))])
-    check_rests(FILE, [row(NAME), row(secrets=("Quillfen",))])
+        check(row(NAME, line=7), row(response="Hm.", secrets=("quillfen",)))
+    check(row(NAME), row(TOWN, secrets=("Quillfen",)))
+    check(row(NAME), row(secrets=("Quillfen",)))
 
 
 def test_a_retain_row_that_answers_with_the_marked_text_is_kept_out() -> None:
     retain = [row(response="Quillfen"), *(row(response=f"Answer {number}, of something else.") for number in range(9))]
     settings = Retain(near_duplicate=95)
-    assert choose_retain([row(TOWN)], retain, settings, 0).excluded == Excluded(0, 1, 0)
-    assert choose_retain([row()], retain, settings, 0).excluded == Excluded(0, 0, 0)
+    assert choose_retain([row(TOWN)], retain, settings, 0, Mentions(()).among).excluded == Excluded(0, 1, 0, 0)
+    assert choose_retain([row()], retain, settings, 0, Mentions(()).among).excluded == Excluded(0, 0, 0, 0)
 
 
 def test_the_precheck_looks_at_what_is_marked() -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from forgetctl.errors import InputError, RunError, UsageError
 from forgetctl.rows.formats import Fields
 from forgetctl.rows.row import Row
+from forgetctl.rows.secret import Secret
 from forgetctl.runs.commitments import Part, commit_parts, commit_row, find_row, make_key, read_key, split_requests
 from forgetctl.seal.prove import run_prove
 from tests.seal.conftest import Evidence
@@ -34,7 +35,7 @@ def test_a_commitment_is_the_hmac_of_the_canonical_row() -> None:
     spelled = '{"context":[["user","p"]],"response":"Ö\\n"}'.encode()
     assert commit_row(KEY, row()) == hmac.new(KEY, spelled, hashlib.sha256).hexdigest()
     # What else is said of a row is not the row.
-    assert commit_row(KEY, replace(row(), line=9, request_id="x", secrets=("s",))) == commit_row(KEY, row())
+    assert commit_row(KEY, replace(row(), line=9, request_id="x", secrets=(Secret("s"),))) == commit_row(KEY, row())
 
 
 def test_spans_are_bound_where_there_are_any() -> None:

@@ -57,7 +57,15 @@ Interval = by_position(statistics.Interval)
 Shift, Change = by_position(means.Shift), by_position(bounded.Change)
 Rise, ShareExcess = by_position(means.Rise), by_position(bounded.ShareExcess)
 Excess = by_position(counts.Excess)
-Attack = by_position(membership.Attack, reference=None, difference=None, difference_lower=None, difference_upper=None)
+Attack = by_position(
+    membership.Attack,
+    reference=None,
+    difference=None,
+    difference_lower=None,
+    difference_upper=None,
+    most=0.08,
+    noise=0.06,
+)
 Closeness = by_position(distances.Closeness, gap=None, shift=None, p=None, tofu_p=None)
 Kept = by_position(kept.Kept, reference=None)
 Lost = by_position(answers_kept.Lost)
@@ -108,13 +116,14 @@ NONE_LOST = ShareExcess(1, 2, 300, 0.0, 0.022, 95)
 NONE_OF_400 = Excess(0, 0, 400, 1.0, ())
 UNLIKELY = ResponseChance(10_000, 400, RowChance("3", "", 0.001, 0.002, False), 0, 0, ())
 HIDDEN = Attack("loss", 0.52, 0.45, 0.6, 0.51, 0.01, -0.05, 0.07)
+UNCOMPARED = Attack("loss", 0.52, 0.45, 0.6)
 
 ratios = Closeness(TRUTH_RATIO, EQUAL)
 answers = Closeness(ANSWERS, EQUAL, 0.01, SAME_MEAN)
 
 
 def attacked(*made: membership.Attack) -> attacks.Attacks:
-    return attacks.Attacks(by=made, priv_leak=None)
+    return attacks.Attacks(by=made, priv_leak=None, retained={})
 
 
 CLEAN = findings(

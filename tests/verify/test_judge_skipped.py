@@ -47,7 +47,7 @@ DEFINED = (
 """What is null by definition, or told by a check of its own."""
 BOUND = (
     r"(distances|control|noise_floor)\[.*\]\.shift\.(lower|upper)|relearning\.shift\.(lower|upper)"
-    r"|kept\[.*\]\.\w+\.(lower|upper)|perplexity\.\w+\.(lower|upper)"
+    r"|kept\[.*\]\.\w+\.(lower|upper)|perplexity\.\w+\.(lower|upper)|attacks\.by\[.*\]\.(most|noise)"
 )
 """Bounds that do not exist for a single row, or for equal ones."""
 

@@ -40,6 +40,7 @@ def relearned(scorer: Scorer, role: Role, path: Path, known: ScoreSet) -> Scores
         answer_tokens=known.answer_tokens,
         subjects=known.subjects,
         copies=known.copies,
+        conversations=known.conversations,
     )
     return Scores(role=role, name=path.name, sha256=model_digest(path), sets={"forget": after})
 

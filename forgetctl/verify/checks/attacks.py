@@ -2,65 +2,104 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...model.scores import ScoreSet
+from ...model.scores import Role, Scores, ScoreSet
 from ...recipe.bounds import Bounds
 from ..collected import Collected
-from ..findings import Check, Context, Heading, Measure, failed, passed, skipped, unsure
-from ..statistics.membership import ATTACKS, Attack, attack, auc_margin, priv_leak
-from ..statistics.shapes import Shape
-from ..tables import Row, Shown, Table, between, cell, difference, number, signed, tables_of
+from ..findings import Check, Context, Heading, Measure, failed, passed, reported, trace, unsure
+from ..statistics.membership import (
+    ATTACKS,
+    CALIBRATED,
+    Attack,
+    Sides,
+    Subjects,
+    attack,
+    auc_margin,
+    calibrated,
+    priv_leak,
+)
+from ..statistics.shapes import Shape, Share
+from ..tables import ROLES, Row, Shown, Table, between, cell, difference, number, signed, tables_of
+from ._counts import distinct
 
 KINDS = {
     "loss": ("Loss", "How likely the answer is."),
     "zlib": ("Loss by zlib", "The same, measured by how well the text can be compressed."),
     "min_k": ("Min-K%", "How likely the least likely tokens are."),
     "min_k_plus_plus": ("Min-K%++", "The same, measured by what other tokens would have been."),
+    CALIBRATED: ("Calibrated", "How likely the answer is, less what the reference gives it."),
 }
 """By what each attack tells the rows."""
 
 
 class Attacks(Shape):
     """Every attack that the scores allow. priv_leak: MUSE's, from the Min-K% attack; null without that attack on the
-    reference."""
+    reference. retained: AUC of telling retain rows from unseen ones by their loss, by model: unlearning some rows may
+    expose others."""
 
     by: tuple[Attack, ...]
     priv_leak: float | None
+    retained: dict[Role, Share]
 
 
 def measure(scores: Collected, bounds: Bounds) -> Attacks | None:
     """With the reference's figures where it was scored on the same rows; None without rows that no model saw."""
     by = tuple(_attacks(scores, bounds))
-    return Attacks(by=by, priv_leak=_privacy_leak(by)) if by else None
+    return Attacks(by=by, priv_leak=_privacy_leak(by), retained=_retained(scores, bounds)) if by else None
 
 
 def _attacks(scores: Collected, bounds: Bounds) -> Iterator[Attack]:
-    forget, holdout = scores.unlearned.forget, scores.unlearned.sets.get("holdout")
-    if holdout is None:
+    ours, theirs = scores.unlearned, scores.reference
+    if "holdout" not in ours.sets:
         return
-    reference = scores.reference
-    unseen = reference.sets.get("holdout") if reference else None
+    subjects = Subjects(members=_subjects(ours.forget), others=_subjects(ours.sets["holdout"]))
     for name in ATTACKS:
-        members, others = _scores(name, forget), _scores(name, holdout)
-        if members is None or others is None:
-            continue
-        theirs = (_scores(name, reference.forget), _scores(name, unseen)) if reference and unseen else (None, None)
-        control = (theirs[0], theirs[1]) if theirs[0] is not None and theirs[1] is not None else None
-        yield attack(name, members, others, forget.units, bounds.levels, control, holdout.units)
+        if name != CALIBRATED and (sides := _sides(name, ours)) is not None:
+            control = _sides(name, theirs) if theirs else None
+            yield attack(name, sides, control, subjects, bounds.levels)
+    if theirs is not None and (sides := _sides("loss", ours)) and (shadow := _sides("loss", theirs)):
+        yield calibrated(sides, shadow, subjects, bounds.levels)
+
+
+def _sides(name: str, scores: Scores) -> Sides | None:
+    """Scores of the forget and the unseen rows, identical rows once; None where either was not scored so."""
+    if "holdout" not in scores.sets:
+        return None
+    members, others = (_scores(name, rows) for rows in (scores.forget, scores.sets["holdout"]))
+    return None if members is None or others is None else Sides(members=members, others=others)
 
 
 def _scores(name: str, rows: ScoreSet) -> NDArray[np.float64] | None:
     """Higher for rows that look like training data."""
+    chosen = distinct(rows)
     if name == "loss":
-        return rows.per_token
+        return rows.per_token[chosen]
     if name == "zlib":
-        return None if rows.zlib_bytes is None else np.asarray(rows.answer_logp) / np.asarray(rows.zlib_bytes)
+        return None if rows.zlib_bytes is None else (np.asarray(rows.answer_logp) / np.asarray(rows.zlib_bytes))[chosen]
     values = getattr(rows, name)
-    return None if values is None else np.asarray(values, dtype=float)
+    return None if values is None else np.asarray(values, dtype=float)[chosen]
+
+
+def _subjects(rows: ScoreSet) -> list[int] | None:
+    """Numbered from 0."""
+    if rows.subjects is None:
+        return None
+    seen: dict[int, int] = {}
+    return [seen.setdefault(rows.subjects[row], len(seen)) for row in distinct(rows)]
+
+
+def _retained(scores: Collected, bounds: Bounds) -> dict[Role, float]:
+    exposed: dict[Role, float] = {}
+    for role, one in scores.models.items():
+        retain, unseen = one.sets.get("retain"), one.sets.get("holdout")
+        if retain is not None and unseen is not None:
+            sides = Sides(members=retain.per_token, others=unseen.per_token)
+            exposed[role] = attack("loss", sides, levels=bounds.levels).auc
+    return exposed
 
 
 def _privacy_leak(attacks: tuple[Attack, ...]) -> float | None:
@@ -70,29 +109,54 @@ def _privacy_leak(attacks: tuple[Attack, ...]) -> float | None:
     return None
 
 
+NAME = "membership attacks"
+
+
 def judge(finding: Attacks | None, context: Context) -> Iterator[Check]:
-    """Whether an attack does better than on the reference."""
+    """Whether an attack tells the rows surely more, or less, than on the reference: the one shows that they are known,
+    the other that somebody removed them."""
     if finding is None:
         return
-    name, margin = "membership attacks", auc_margin(context.bounds.delta)
-    figure = "; ".join(_auc(one) for one in finding.by)
-    bounded = [
-        (one.difference_lower, one.difference_upper)
-        for one in finding.by
-        if one.difference_lower is not None and one.difference_upper is not None
-    ]
-    if not bounded:
-        words = f"Reported only: without a reference nobody knows what AUC such rows have ({figure})."
-        yield skipped(name, "ATTACKS_REPORTED", words)
-        return
-    figure += f"; limit {margin:.3f} above the reference"
-    if any(lower > margin for lower, _ in bounded):
-        yield failed(name, "MEMBERS_RECOGNISED", f"An attack tells forget rows from unseen ones ({figure}).")
-    elif all(upper < margin for _, upper in bounded):
-        words = f"No attack tells forget rows from unseen ones better than on the reference ({figure})."
-        yield passed(name, "MEMBERS_HIDDEN", words)
+    margin, figure = auc_margin(context.bounds.delta), "; ".join(map(_auc, finding.by))
+    compared = [one for one in finding.by if one.reference is not None]
+    if compared:
+        yield _judged(compared, margin, f"{figure}; limit {margin:.3f} from the reference's")
     else:
-        yield unsure(name, "MEMBERS_UNSURE", f"Whether an attack does better than on the reference is open ({figure}).")
+        yield _uncompared(finding, margin, f"{figure}; limit {margin:.3f} from guessing")
+
+
+def _judged(attacks: list[Attack], margin: float, figure: str) -> Check:
+    above = [one.name for one in attacks if one.difference_lower is not None and one.difference_lower > margin]
+    below = [one.name for one in attacks if one.difference_upper is not None and one.difference_upper < -margin]
+    decidable = [one for one in attacks if one.noise < margin]
+    if above:
+        words = f"Attacks tell forget rows from unseen ones better than on the reference: {_and(above)}"
+        return failed(NAME, "MEMBERS_RECOGNISED", f"{words} ({figure}).")
+    if below:
+        words = f"Who has the model can see that rows were removed, by scores below those of unseen ones: {_and(below)}"
+        return trace(NAME, "REMOVAL_VISIBLE", f"{words} ({figure}).")
+    if not decidable:
+        words = "No attack surely tells forget rows from unseen ones, and with so few rows none can be shown not to"
+        return reported(NAME, "ATTACKS_REPORTED", f"{words} ({figure}).")
+    if any(one.most >= margin for one in decidable):
+        words = "Whether attacks tell forget rows from unseen ones more or less than on the reference is open"
+        return unsure(NAME, "MEMBERS_UNSURE", f"{words} ({figure}).")
+    few = [one.name for one in attacks if one not in decidable]
+    words = "No attack tells forget rows from unseen ones more or less than on the reference"
+    left = f"; too few rows to show it of {_and(few)}" if few else ""
+    return passed(NAME, "MEMBERS_HIDDEN", f"{words} ({figure}{left}).")
+
+
+def _uncompared(finding: Attacks, margin: float, figure: str) -> Check:
+    """Without a reference nobody knows what AUC such rows have: far from guessing they are open, whatever the cause."""
+    if all(one.most < margin for one in finding.by):
+        return passed(NAME, "MEMBERS_GUESSED", f"Attacks do no better or worse than guessing ({figure}).")
+    words = "Whether attacks tell forget rows from unseen ones is open, since nobody knows what AUC such rows have"
+    return unsure(NAME, "MEMBERS_UNCOMPARED", f"{words} by themselves ({figure}). Give --reference.")
+
+
+def _and(names: Sequence[str]) -> str:
+    return ", ".join(names)
 
 
 def _auc(one: Attack) -> str:
@@ -111,29 +175,38 @@ def why_missing(finding: Attacks | None, scores: Collected) -> dict[str, str]:
 def _words(findings: Shape, bounds: Bounds) -> str:
     finding = MEASURE.of(findings)
     compared = finding is not None and any(one.reference is not None for one in finding.by)
+    margin = number(auc_margin(bounds.delta))
     return (
         "Somebody who has the model tries to tell the forget rows from rows that no model saw. AUC is how often the "
-        "attack picks the right one of two: 0.5 is guessing, 1 is certainty. "
+        "attack picks the right one of two: 0.5 is guessing, 1 is certainty, and below 0.5 it tells them the other way "
+        "round. "
     ) + (
-        "The rows may differ by themselves, so what counts is how far the AUC is above the reference's: a pass needs "
-        f"surely less than {number(auc_margin(bounds.delta))}."
+        f"The rows may differ by themselves, so what counts is how far the AUC is from the reference's. Surely "
+        f"{margin} above it they are still known. Surely as much below it somebody removed them for all to see, which "
+        "is no sign that they are known, and holds back a pass."
         if compared
-        else "Without a reference nobody knows what AUC such rows have, so this is reported only."
+        else "Without a reference nobody knows what AUC such rows have; a pass needs all of them surely within "
+        f"{margin} of guessing."
     )
 
 
-def table(finding: Attacks | None, shown: Shown) -> Iterable[Table]:
-    """A row for each attack."""
+def table(finding: Attacks | None, shown: Shown) -> Iterator[Table]:
+    """A row for each attack, and how exposed the retain rows are."""
     if finding is None:
-        return ()
+        return
     columns = ("Attack by", "AUC", "Reference's AUC", "Difference")
     remark = (
         f"PrivLeak (MUSE), from Min-K%: {signed(finding.priv_leak)}. Negative means that the rows are still known, "
         "positive that they are over-forgotten; at 0 the model is like the reference."
     )
-    return tables_of(
+    yield from tables_of(
         "Attacks on the forget rows.", columns, map(_row, finding.by), "" if finding.priv_leak is None else remark
     )
+    if finding.retained:
+        roles = [role for role in ROLES if role in finding.retained]
+        note = "Retain rows from unseen ones, by loss. Unlearning some rows may expose others."
+        row = Row("Retain rows: AUC", note, tuple(cell(finding.retained[role]) for role in roles))
+        yield from tables_of("Attacks on the retain rows.", ("Measure", *(shown.labels[role] for role in roles)), [row])
 
 
 def _row(one: Attack) -> Row:

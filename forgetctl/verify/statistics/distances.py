@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special  # its quantiles are those of scipy.stats, which takes a second to import
 
-from .resampling import Floats, Units, paired_samples, ranks_before, sample_of, single_sample
+from .resampling import Floats, UnitKind, Units, paired_samples, ranks_before, sample_of, single_sample
 from .shapes import Distance, Lower, Noise, Shape, Upper
 
 DRAWS = 1000
@@ -49,7 +48,7 @@ class Interval(Shape):
     lower: Lower
     upper: Upper
     n: int
-    unit: Literal["subjects", "rows"]
+    unit: UnitKind
     noise: Noise
 
     def rows_needed(self, delta: float) -> int:

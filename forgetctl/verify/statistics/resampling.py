@@ -1,4 +1,5 @@
-"""What is drawn anew when uncertainty is estimated: whole subjects, since the rows of one person are alike."""
+"""What is drawn anew when uncertainty is estimated: whole subjects, since the rows of one person are alike, or whole
+conversations."""
 
 from __future__ import annotations
 
@@ -12,8 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 
+UnitKind = Literal["subjects", "conversations", "rows"]
 FEWEST_SUBJECTS = 10
-"""With fewer subjects than this, subjects cannot be resampled: rows are, and the result speaks of these rows only."""
+"""With fewer than this, subjects or conversations cannot be resampled: rows are, and the result speaks of these rows
+only."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Units:
     """
 
     index: NDArray[np.int64]
-    kind: Literal["subjects", "rows"]
+    kind: UnitKind
 
     @classmethod
     def of(
@@ -32,20 +35,28 @@ class Units:
         rows: int,
         subjects: Sequence[int] | None = None,
         copies: Sequence[int] | None = None,
+        conversations: Sequence[int] | None = None,
         fewest: int = FEWEST_SUBJECTS,
     ) -> Units:
-        """Units of `rows` rows: their subjects, or where those are unknown or fewer than `fewest`, the rows.
+        """Units of `rows` rows: their subjects, or where those are unknown or fewer than `fewest`, their conversations,
+        and where those are, the rows.
 
-        copies: (n,) equal numbers for identical rows, which are one row asked several times, not more evidence.
+        conversations: (n,) equal numbers for turns of one, which go on from each other. copies: (n,) equal numbers for
+        identical rows, which are one row asked several times, not more evidence.
         Raises ValueError without rows, or if a list has another length.
         """
         if rows < 1:
             raise ValueError("there are no rows to resample")
-        for given in (subjects, copies):
+        for given in (subjects, copies, conversations):
             if given is not None and len(given) != rows:
                 raise ValueError(f"{rows} rows, but {len(given)} labels of subjects")
-        if subjects is not None and len(set(subjects)) >= fewest:
-            return cls(_numbered(subjects), "subjects")
+        groups: tuple[tuple[Sequence[int] | None, UnitKind], ...] = (
+            (subjects, "subjects"),
+            (conversations, "conversations"),
+        )
+        for labels, kind in groups:
+            if labels is not None and len(set(labels)) >= fewest:
+                return cls(_numbered(labels), kind)
         return cls(np.arange(rows) if copies is None else _numbered(copies), "rows")
 
     @property

@@ -43,7 +43,7 @@ Relative = Annotated[float, Field(description="Relative change; -0.02 is a fall 
 RowName = Annotated[
     str,
     Field(
-        pattern=r"^([1-9][0-9]{0,8}:)?[0-9]{1,15}(, turn [1-9][0-9]{0,8})?$",
+        pattern=r"^([1-9][0-9]{0,8}:)?[0-9]{1,15}(, turn [1-9][0-9]{0,8})?(, rejected)?$",
         description="What names a row: its line or row, behind the number of its file if there are several.",
     ),
 ]

@@ -38,6 +38,14 @@ def test_copies_of_a_row_are_one_unit() -> None:
     assert (units.index.tolist(), units.kind, units.count) == ([0, 1, 0, 0, 2], "rows", 3)
 
 
+def test_turns_of_a_conversation_are_drawn_together_where_subjects_are_not_known() -> None:
+    turns = [0, 0, *range(1, 10)]
+    units = Units.of(11, copies=list(range(11)), conversations=turns)
+    assert (units.kind, units.index.tolist()) == ("conversations", turns)
+    assert Units.of(11, conversations=[0, 0, 0, *range(1, 9)]).kind == "rows"  # nine of them
+    assert Units.of(11, subjects=list(range(11)), conversations=turns).kind == "subjects"
+
+
 def test_copies_are_one_unit_where_subjects_are_too_few() -> None:
     units = Units.of(4, subjects=[0, 0, 1, 1], copies=[3, 3, 5, 6])
     assert (units.index.tolist(), units.kind) == ([0, 0, 1, 2], "rows")
