@@ -192,6 +192,15 @@ answers_option = click.option(
 )
 
 
+def _format(names: tuple[str, ...], turns: Turns, answers: Answers) -> Fields:
+    from ..rows.formats import MAX_RECORD_BYTES, MAX_ROWS
+
+    return _fields(names, turns, answers, MAX_ROWS, MAX_RECORD_BYTES // 1024)
+
+
+format_options = grouped(_format, map_option, turns_option, answers_option)
+"""What rows are made of. Gives the command the `Fields`."""
+
 row_options = grouped(
     _fields,
     map_option,
