@@ -164,8 +164,8 @@ def _of_model(asked: _Asked, name: str, hooks: RunHooks) -> Subject:
     run = _create(asked, subject.run.path, inputs)
     run.commit_rows(parts)
     run.record["inputs"]["forget"]["commitment"] = run.commit(options.forget, fields=options.fields)
-    run.save_record()
     hooks.created(run, parts, options.register, "verify")
+    run.bind()
     return replace(subject, run=run)
 
 
@@ -193,6 +193,7 @@ def _of_scores(asked: _Asked, file: Path) -> Subject:
     }
     run = _create(asked, subject.run.path, inputs)
     run.commit_rows([])  # nobody knows the rows
+    run.bind()
     return replace(subject, run=run)
 
 
