@@ -1,13 +1,15 @@
 """Scores as they are written and judged: as fine as the statistics need, and no finer.
 
 How long somebody's answers are, in tokens, tells them from others to whoever has texts to try, without any model. So
-every row of a request gets the mean length of its set, with its own log-probability for each token; sums remain
-only where a response could come out of samples. Rows of other sets belong to nobody who asked, and stay as they are.
+every row of a request gets the median length of its set, with its own log-probability for each token; sums remain only
+where a response could come out of samples. Rows of other sets belong to nobody who asked, and stay as they are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
+from statistics import median_high
 from typing import Any
 
 from .scores import LEAST_LIKELY, Elicited, Scores, ScoreSet
@@ -56,48 +58,41 @@ def _coarse(rows: ScoreSet, other: ScoreSet, *, sums: bool) -> ScoreSet:
 
 
 def _answers(rows: ScoreSet, other: ScoreSet) -> dict[str, Any]:
-    length = _length(rows.answer_tokens, other.answer_tokens)
-    return {
-        "answer_logp": _means(rows.answer_logp, rows.answer_tokens, length),
-        "answer_tokens": [length] * len(rows.names),
-    }
+    lengths = _lengths(rows.answer_tokens)
+    if rows.answer_tokens != other.answer_tokens and lengths == _lengths(other.answer_tokens):
+        lengths = [length + 1 for length in lengths]
+    return {"answer_logp": _means(rows.answer_logp, rows.answer_tokens, lengths), "answer_tokens": lengths}
 
 
 def _paraphrases(rows: ScoreSet) -> dict[str, Any]:
     if rows.paraphrase_logp is None or rows.paraphrase_tokens is None:
         return {}
-    length = _length(rows.paraphrase_tokens, rows.paraphrase_tokens)
-    return {
-        "paraphrase_logp": _means(rows.paraphrase_logp, rows.paraphrase_tokens, length),
-        "paraphrase_tokens": [length] * len(rows.names),
-    }
+    lengths = [median_high(rows.paraphrase_tokens)] * len(rows.names)
+    logp = _means(rows.paraphrase_logp, rows.paraphrase_tokens, lengths)
+    return {"paraphrase_logp": logp, "paraphrase_tokens": lengths}
 
 
 def _perturbed(rows: ScoreSet, other: ScoreSet) -> dict[str, Any]:
     if rows.perturbed_logp is None or rows.perturbed_tokens is None:
         return {}
-    flat = [count for row in rows.perturbed_tokens for count in row]
-    length = _length(flat, [count for row in other.perturbed_tokens or rows.perturbed_tokens for count in row])
-    pairs = list(zip(rows.perturbed_logp, rows.perturbed_tokens, strict=True))
-    return {
-        "perturbed_logp": [_means(logp, tokens, length) for logp, tokens in pairs],
-        "perturbed_tokens": [[length] * len(tokens) for _, tokens in pairs],
-    }
+    there = other.perturbed_tokens or rows.perturbed_tokens
+    length = median_high(chain.from_iterable(rows.perturbed_tokens))
+    if rows.perturbed_tokens != there and length == median_high(chain.from_iterable(there)):
+        length += 1
+    lengths = [[length] * len(tokens) for tokens in rows.perturbed_tokens]
+    pairs = zip(rows.perturbed_logp, rows.perturbed_tokens, lengths, strict=True)
+    return {"perturbed_logp": [_means(*pair) for pair in pairs], "perturbed_tokens": lengths}
 
 
-def _length(tokens: Sequence[int], other: Sequence[int]) -> int:
-    """The mean, and one more where other tokens have the same."""
-    length, there = _mean(tokens), _mean(other)
-    return length + 1 if list(tokens) != list(other) and length == there else length
+def _lengths(tokens: Sequence[int]) -> list[int]:
+    """The same for all: what a few short answers are told by is how short they are."""
+    return [median_high(tokens)] * len(tokens)
 
 
-def _mean(tokens: Sequence[int]) -> int:
-    return max(1, round(sum(tokens) / len(tokens)))
-
-
-def _means(logp: Sequence[float], tokens: Sequence[int], length: int) -> list[float]:
-    """Log-probabilities for each token, as sums over `length` of them."""
-    return [round(_rounded(value / count, NATS) * length, 3) + 0.0 for value, count in zip(logp, tokens, strict=True)]
+def _means(logp: Sequence[float], tokens: Sequence[int], lengths: Sequence[int]) -> list[float]:
+    """Log-probabilities for each token, as sums over so many of them."""
+    rows = zip(logp, tokens, lengths, strict=True)
+    return [round(_rounded(value / count, NATS) * length, 3) + 0.0 for value, count, length in rows]
 
 
 def _sum(logp: float) -> float | None:

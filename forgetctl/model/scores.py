@@ -61,7 +61,7 @@ class Elicited(_Part):
 class ScoreSet(_Part):
     """Scores of one set of rows, in file order. Log-probabilities are sums in nats, over `*_tokens` tokens.
 
-    In files, rows of a request have the mean length of their set and log-probabilities to match (`coarse_scores`).
+    In files, rows of a request have the median length of their set and log-probabilities to match (`coarse_scores`).
 
     Lists that were not measured are None. names: as `Row.record_name`. subjects, copies, conversations: equal numbers
     for rows of the same subject (UNNAMED where a row names none), for identical rows, and for turns of the same

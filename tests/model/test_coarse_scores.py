@@ -33,12 +33,12 @@ def scored(role: Any = "unlearned", **sets: ScoreSet) -> Scores:
 
 def test_worked_by_hand() -> None:
     found = coarse(scored(forget=ROWS)).forget
-    assert found.answer_tokens == [15, 15]
-    assert found.answer_logp == [-3.0, -22.56]  # -.2 and -1.504 a token
+    assert found.answer_tokens == [20, 20]
+    assert found.answer_logp == [-4.0, -30.08]  # -.2 and -1.504 a token
     assert found.per_token.tolist() == pytest.approx([-0.2, -1.504])
     assert found.response_logp == [-2.0, None]
     assert found.summed.tolist() == [-2.0, LEAST_LIKELY]
-    assert (found.paraphrase_tokens, found.paraphrase_logp) == ([6, 6], [-6.0, -4.002])  # -1 and -.667 a token
+    assert (found.paraphrase_tokens, found.paraphrase_logp) == ([9, 9], [-9.0, -6.003])  # -1 and -.667 a token
     assert (found.perturbed_tokens, found.perturbed_logp) == ([[4, 4], [4]], [[-4.0, -12.0], [-12.0]])
     assert (found.min_k, found.min_k_plus_plus) == ([-1.234, -2.0], [0.126, -0.5])
     assert (found.exact_memorisation, found.extraction_strength) == ([0.8, 0.3], [0.2, 0.0])
@@ -57,14 +57,14 @@ def test_rows_that_nobody_asked_about_stay_as_they_are(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["rephrased-1", "earlier"])
 def test_rows_of_a_request_in_other_sets_lose_their_lengths_too(name: str) -> None:
-    assert set(coarse(scored(**{"forget": ROWS, name: ROWS})).sets[name].answer_tokens) == {15}
+    rows = ROWS.model_copy(update={"answer_tokens": [1, 20]})
+    assert coarse(scored(**{"forget": ROWS, name: rows})).sets[name].answer_tokens == [20, 20]
 
 
 def test_other_tokens_are_still_seen_to_be_other_ones() -> None:
-    other = ROWS.model_copy(update={"answer_tokens": [20, 10]})  # as many altogether
-    ours = scored(forget=ROWS)
-    assert coarse(scored("reference", forget=other), ours).forget.answer_tokens == [16, 16]
-    assert coarse(scored("reference", forget=ROWS), ours).forget.answer_tokens == [15, 15]
+    ours, other = (ROWS.model_copy(update={"answer_tokens": tokens}) for tokens in ([11, 20], [12, 20]))
+    assert coarse(scored("reference", forget=other), scored(forget=ours)).forget.answer_tokens == [21, 21]
+    assert coarse(scored("reference", forget=ours), scored(forget=ours)).forget.answer_tokens == [20, 20]
 
 
 LENGTHS = st.lists(st.integers(1, 200), min_size=2, max_size=2)

@@ -87,7 +87,7 @@ def _likelihood(written: Sequence[Scores], first: int, person: Person, exact: bo
     for scores in written:
         rows = scores.forget
         tokens = np.array(rows.answer_tokens)
-        if len(set(tokens.tolist())) > 1:
+        if exact:
             total += float(np.where(tokens[own] == person.tokens, 0.0, IMPOSSIBLE).sum())
         step = None if exact else SHARE
         for shares in (rows.exact_memorisation, rows.extraction_strength):
