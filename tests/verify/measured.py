@@ -22,6 +22,7 @@ from forgetctl.verify.checks import (
     response_chance,
     samples,
     secrets,
+    whole_answers,
 )
 from forgetctl.verify.checks.distances import ANSWERS, TRUTH_RATIO
 from forgetctl.verify.findings import Context, Measure
@@ -71,6 +72,7 @@ Perplexity = by_position(perplexity.Perplexity, reference=None)
 Secrets, Samples = by_position(secrets.Secrets, names=()), by_position(samples.Samples)
 RowChance = by_position(response_chance.RowChance)
 ResponseChance = by_position(response_chance.ResponseChance)
+Repeated = by_position(whole_answers.Repeated, by_words=(), guessed=1.0)
 Relearned = by_position(relearning.Relearned)
 StaysForgotten = by_position(earlier.StaysForgotten)
 
@@ -114,7 +116,7 @@ CLEAN = findings(
 FULL = replace(
     CLEAN,
     noise_floor=(ratios, answers),
-    whole_answers=NONE_OF_400,
+    whole_answers=Repeated("references", NONE_OF_400),
     samples=Samples(40, 8, 0, 0, 0, 1.0),
     response_chance=UNLIKELY,
     single_rows=NONE_OF_400,
