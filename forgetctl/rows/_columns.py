@@ -31,6 +31,7 @@ ROWS, WINDOW = 1024, 4096
 WHOLE = 8
 """A batch of which one row in so many is wanted is made objects as a whole: one by one takes that much longer."""
 MOST_COLUMNS = 1000
+CHANGED = "has changed since it was checked"
 
 
 @dataclass(frozen=True)
@@ -104,8 +105,8 @@ class Columnar:
 
     def check_size(self, limits: Limits) -> None:
         """As `Container`: counts rows."""
-        with self._opened() as (_, table):
-            count = 0
+        with opened(self.path) as file:
+            table, count = self._table(file), 0
             for group in range(table.groups):
                 for batch in self._slices(table, group, count):
                     count += batch.num_rows
@@ -113,11 +114,11 @@ class Columnar:
 
     def records(self, limits: Limits, seen: Callable[[bytes], None] = ignore) -> Iterator[Record]:
         """As `Container`."""
-        with self._opened() as (file, table):
+        with opened(self.path) as file:
             self._stamp, self._starts = _stamp(file), []
             for chunk in _chunks(file):
                 seen(chunk)
-            place = 0
+            table, place = self._table(file), 0
             for group in range(table.groups):
                 self._starts.append(place)
                 for batch in self._slices(table, group, place):
@@ -131,8 +132,10 @@ class Columnar:
 
     def again(self, places: Iterable[Place]) -> Iterator[Record]:
         """As `Container`."""
-        with self._opened() as (file, table):
-            cursor, places = _Cursor(self._starts, partial(self._slices, table)), iter(places)
+        with opened(self.path) as file:
+            self._check_unchanged(file)
+            table, places = self._table(file), iter(places)
+            cursor = _Cursor(self.path, self._starts, partial(self._slices, table))
             while window := list(islice(places, WINDOW)):
                 known = self._objects_at(table, cursor, sorted({place.offset for place in window}))
                 self._check_unchanged(file)
@@ -158,12 +161,10 @@ class Columnar:
             offsets = offsets[count:]
         return known
 
-    @contextmanager
-    def _opened(self) -> Iterator[tuple[BufferedReader, Table]]:
-        with opened(self.path) as file:
-            with self._readable():
-                table = self._kind.open(self.path, file, self._asked)
-            yield file, table
+    def _table(self, file: BufferedReader) -> Table:
+        file.seek(0)
+        with self._readable():
+            return self._kind.open(self.path, file, self._asked)
 
     def _slices(self, table: Table, group: int, first: int) -> Iterator[pa.RecordBatch]:
         """The rows of a part, of which the first is number `first` of the table, checked and in short batches."""
@@ -201,7 +202,7 @@ class Columnar:
 
     def _check_unchanged(self, file: BufferedReader) -> None:
         if _stamp(file) != self._stamp:
-            raise InputError(self.path, "has changed since it was checked")
+            raise InputError(self.path, CHANGED)
 
 
 class _Cursor:
@@ -210,8 +211,10 @@ class _Cursor:
     starts: place of the first row of each part. slices: the rows of a part, from its place on.
     """
 
-    def __init__(self, starts: Sequence[int], slices: Callable[[int, int], Iterator[pa.RecordBatch]]) -> None:
-        self._starts, self._slices = starts, slices
+    def __init__(
+        self, path: Path, starts: Sequence[int], slices: Callable[[int, int], Iterator[pa.RecordBatch]]
+    ) -> None:
+        self._path, self._starts, self._slices = path, starts, slices
         self._group, self._first = -1, 0
         self._batches: Iterator[pa.RecordBatch] = iter(())
         self._batch: pa.RecordBatch | None = None
@@ -224,7 +227,9 @@ class _Cursor:
             self._batches = self._slices(group, self._first)
         while self._batch is None or place >= self._first + self._batch.num_rows:
             self._first += 0 if self._batch is None else self._batch.num_rows
-            self._batch = next(self._batches)
+            if (batch := next(self._batches, None)) is None:
+                raise InputError(self._path, CHANGED)
+            self._batch = batch
         return self._first, self._batch
 
 

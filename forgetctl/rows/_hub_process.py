@@ -1,4 +1,4 @@
-"""`python -m forgetctl.rows._hub_process`: streams a data set of the hub to the process that started it.
+"""A program: streams a data set of the hub to the process that started it. It imports nothing of ours.
 
 A process of its own, since `datasets` reads its settings when it is imported, patches modules while it streams, and
 keeps the data set's card, and what it asked the hub for, in caches: this process has private ones, which go with it.
