@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from forgetctl.model.scores import Elicited, Role, Scores, ScoreSet
+from forgetctl.model.scores import Elicited, Role, Scores, ScoreSet, Wording
 from forgetctl.recipe.bounds import Bounds
 from forgetctl.verify.collected import Collected
 from forgetctl.verify.judge import conclude
@@ -78,7 +78,16 @@ def model(role: Role, name: str, count: int, level: float, lead: float, **more: 
     }
     if role != "start":
         sets["rephrased-1"] = rows(level, 6, count, lead=lead, modes=["greedy"], **more)
+    asked = ("greedy",) if role != "start" else ()
+    sets["attack-1"] = rows(level, 7, count, lead=lead, modes=asked, **more).model_copy(
+        update={"wording": worded(count)}
+    )
     return Scores(role=role, name=name, sha256="ab", perturbed="request", sets=sets)
+
+
+def worded(count: int) -> Wording:
+    """Every row asked again after a dialogue."""
+    return Wording(version=1, templates={"dialogue": count})
 
 
 @cache
