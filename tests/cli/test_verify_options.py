@@ -57,12 +57,12 @@ def codes(verdict: dict[str, Any]) -> dict[str, str]:
     return {check["name"]: check["code"] for check in verdict["checks"]}
 
 
-def test_scores_need_no_model_and_lack_other_words_alone(
+def test_scores_need_no_model_and_pass_only_with_other_words(
     logs: dict[str, Path], tmp_path: Path, forgetctl: Command
 ) -> None:
     code, verdict = verify_logs(forgetctl, logs, tmp_path / "run", "--reference", logs["second"])
     assert (code, verdict["verdict"]) == (4, "INCONCLUSIVE"), verdict["checks"]
-    assert [check["code"] for check in verdict["checks"] if check["status"] not in ("pass", "skipped")] == ["NOT_ASKED"]
+    assert codes(verdict)["attack prompts"] == "NOT_ASKED"
     assert codes(verdict)["negative control"] == "REFERENCES_AGREE"
     assert verdict["comparison"] == {"kind": "tofu-log", "name": "reference.log", "others": ["second.log"]}
     assert verdict["models"]["unlearned"]["model_utility"] > 0

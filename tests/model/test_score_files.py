@@ -14,9 +14,11 @@ WORDED = Wording(version=1, templates={"direct": 2})
 
 
 def scored(**attack: Any) -> Scores:
-    sets = {"attack_1": rows([-1.0, -2.0], **{"wording": WORDED, **attack})} if attack else {}
     scores = model("reference", rows([-1.0, -2.0]), retain=rows([-1.0]))
-    return scores.model_copy(update={"sets": {**scores.sets, **{"attack-1": one for one in sets.values()}}})
+    if not attack:
+        return scores
+    again = rows([-1.0, -2.0], **{"wording": WORDED, **attack})
+    return scores.model_copy(update={"sets": {**scores.sets, "attack-1": again}})
 
 
 @pytest.mark.parametrize(
