@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,11 +15,12 @@ from ._options import PATH, common, download_option, format_options, json_option
 if TYPE_CHECKING:
     from ..rows.converting import Lengths, TokenCounts, Understood
     from ..rows.formats import Fields
+    from ..rows.known_formats import Format
     from .terminal import TerminalProgress
 
 
 @click.command()
-@click.argument("sources", type=PATH, nargs=-1, required=True, metavar="SOURCE...")
+@click.argument("sources", type=PATH, nargs=-1, metavar="[SOURCE]...")
 @click.option("--out", type=PATH, metavar="FILE", help="Where the rows go, as JSONL.")
 @format_options
 @click.option("--skip-bad", is_flag=True, help="Leave out, and count, what cannot be read.")
@@ -40,9 +41,16 @@ def rows(
 ) -> None:
     """Read rows as every command does, say what was understood of them, and write them in forgetctl's own form.
 
-    Exit code 2 for a row that cannot be read, which the message names.
+    Exit code 2 for a row that cannot be read, which the message names. Without a SOURCE, list the formats.
     """
     from ..rows.converting import run_convert
+    from ..rows.known_formats import FORMATS
+
+    if not sources:
+        if out is not None:
+            raise click.UsageError("--out needs a SOURCE")
+        _list_formats(FORMATS, as_json=as_json)
+        return
 
     lengths = None if model is None else _lengths(model, allow_download=allow_download)
     found = run_convert(sources, out, fields, lengths, skip_bad=skip_bad)
@@ -64,6 +72,18 @@ def _lengths(model: str, *, allow_download: bool) -> Lengths:
         from ..recipe.recipe import load_recipe
 
     return ModelLengths(model, prompt_format=load_recipe().prompt_format, allow_download=allow_download)
+
+
+def _list_formats(formats: Sequence[Format], *, as_json: bool) -> None:
+    from .terminal import out, table
+
+    columns = ("format", "needs", "may have", "written by")
+    if as_json:
+        names = ("name", "needed", "optional", "written")
+        click.echo(json.dumps([{name: getattr(one, name) for name in names} for one in formats], indent=1))
+        return
+    rows = [(one.name, ", ".join(one.needed), ", ".join(one.optional), one.written) for one in formats]
+    out().print(table(columns, rows))
 
 
 def _lines(one: Understood) -> Iterator[str]:

@@ -247,7 +247,7 @@ FORMATS = (
         name="Alpaca",
         written="stanford_alpaca, LLaMA-Factory, axolotl",
         needed=("instruction", "output"),
-        optional=(*OPENING, *FEEDBACK, "input", "history"),
+        optional=(*OPENING, "input", "history", *FEEDBACK),
         read=_alpaca("input", "output"),
     ),
     Format(

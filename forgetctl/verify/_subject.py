@@ -270,7 +270,8 @@ def _row_sets(
         check_unseen(options.holdout, unseen, chain(forget[1], retain.rows, seen))
         check_apart(options.holdout, unseen, forget[1])
         check_marked(options.holdout, unseen, forget[1])
-        sets["holdout"] = options.holdout, for_verdict(unseen, calibrated)
+        judging = for_verdict(unseen, calibrated)
+        sets["holdout"] = options.holdout, with_perturbed(judging, (), asked.recipe.verify.distractors)[0]
     others = {"real_authors": options.real_authors, "world_facts": options.world_facts}
     kept = replace(options.fields, spans=False)
     sets |= {name: (file, files.read(file, kept).rows) for name, file in others.items() if file}

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
+from forgetctl.rows.known_formats import FORMATS
 from forgetctl.rows.reading import read_rows
 from tests.rows.test_known_formats import ASKED, BLUE, GREEN, TRANSLATE
 from tests.world import write_lines
@@ -86,6 +87,13 @@ def test_a_file_without_a_row(forgetctl: Forgetctl, tmp_path: Path, more: list[s
     file = write_lines(tmp_path / "rows.jsonl", [{"prompt": "p", "completion": "c", "label": False}])
     shown = forgetctl("rows", file, "--answers", "chosen", *more)
     assert (shown.exit_code, shown.stderr.strip()) == (2, f"Error: {file}: holds no row")
+
+
+def test_the_formats_are_listed(forgetctl: Forgetctl) -> None:
+    shown, stored = forgetctl("rows"), json.loads(forgetctl("rows", "--json").stdout)
+    assert [one["name"] for one in stored] == [one.name for one in FORMATS]
+    assert all(one.name in shown.stdout for one in FORMATS)
+    assert forgetctl("rows", "--out", "x").exit_code == 2
 
 
 def alpaca(row: dict[str, Any]) -> dict[str, Any]:

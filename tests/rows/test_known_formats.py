@@ -10,7 +10,7 @@ import pytest
 
 from forgetctl.errors import InputError, UsageError
 from forgetctl.rows.formats import Fields, read_names
-from forgetctl.rows.known_formats import FORMATS
+from forgetctl.rows.known_formats import FORMATS, OPENING
 from forgetctl.rows.reading import RowFile, read_rows
 from forgetctl.rows.row import Row
 
@@ -475,3 +475,14 @@ def test_every_format_is_recognised_by_the_fields_that_it_needs() -> None:
     for place, one in enumerate(FORMATS):
         assert not any(set(other.needed) <= set(one.needed) for other in FORMATS[:place]), one.name
     assert len({one.name for one in FORMATS}) == len(FORMATS)
+
+
+def test_the_docs_have_the_table() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "requests.md").read_text(encoding="utf-8")
+    lines = iter(page.splitlines())
+    next(line for line in lines if line.startswith("| format | needs |"))
+    next(lines)
+    for one in FORMATS:
+        more = ", ".join(f"`{name}`" for name in one.optional if name not in OPENING)
+        needed = ", ".join(f"`{name}`" for name in one.needed)
+        assert next(lines) == f"| {one.name} | {needed} | {more}{' ' if more else ''}| {one.written} |"
