@@ -57,6 +57,8 @@ HOMES = {
     "jinja2": {"report", "model/templates.py", "studies/tofu/page.py"},
     "matplotlib": {"report", "studies"},
     "phonenumbers": {"people"},
+    "pyarrow": {"rows", "files/decompression.py"},
+    "datasets": {"rows/_hub_process.py"},
     "rapidfuzz": {"rows"},
     "yaml": {"files/plain_yaml.py", "recipe", "report", "studies/_settings.py"},
 }

@@ -128,7 +128,7 @@ request_options = stacked(
 )
 
 
-def download_option(what: str = "a model by its hub id") -> Decorator:
+def download_option(what: str = "a model by its hub id, and rows of a data set (hf://...)") -> Decorator:
     """--allow-download, which `common` looks for as well."""
     return click.option("--allow-download", is_flag=True, callback=_noted(DOWNLOAD), help=f"Allow fetching {what}.")
 
@@ -191,6 +191,15 @@ answers_option = click.option(
     help="Which answers of preference pairs are rows; of what is retained or learned, only chosen ones are.",
 )
 
+
+def _format(names: tuple[str, ...], turns: Turns, answers: Answers) -> Fields:
+    from ..rows.formats import MAX_RECORD_BYTES, MAX_ROWS
+
+    return _fields(names, turns, answers, MAX_ROWS, MAX_RECORD_BYTES // 1024)
+
+
+format_options = grouped(_format, map_option, turns_option, answers_option)
+"""What rows are made of. Gives the command the `Fields`."""
 
 row_options = grouped(
     _fields,

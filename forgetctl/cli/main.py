@@ -18,6 +18,7 @@ from .purge import purge
 from .reference import reference
 from .report import report, schema
 from .requests import requests
+from .rows import rows
 from .seal import seal
 from .study import study
 from .tune import tune
@@ -42,8 +43,8 @@ def cli() -> None:
 
 
 for command in (
-    unlearn, verify, report, tune, reference, merge, methods, recipes, requests, keygen, seal, audit, prove, purge,
-    study, schema, demo,
+    unlearn, verify, report, tune, reference, merge, rows, methods, recipes, requests, keygen, seal, audit, prove,
+    purge, study, schema, demo,
 ):  # fmt: skip
     cli.add_command(command)
 

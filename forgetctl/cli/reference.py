@@ -61,7 +61,7 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
 @memory_option
 @row_options
 @device_option
-@download_option("the base by its hub id")
+@download_option("the base by its hub id, and rows of a data set (hf://...)")
 @json_option
 @common
 def reference(

@@ -151,12 +151,15 @@ def verify(
     verdict = reach_verdict(options, recipe, progress, files)
     if not is_main_process():
         return
+    from ..verify.subject_ids import content_with_ids, subject_ids
+
+    ids = subject_ids(options, files or read(options))
     if as_json:
-        click.echo(json.dumps(verdict.content(), indent=1))
+        click.echo(json.dumps(content_with_ids(verdict, ids), indent=1))
     else:
         from .terminal import show_verdict
 
-        show_verdict(verdict)
+        show_verdict(verdict, ids)
     click.get_current_context().exit(EXIT_CODES[verdict.verdict])
 
 

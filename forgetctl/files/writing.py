@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from ..errors import InputError, RunError, UsageError
 from .disk import refusal, unmade
@@ -206,7 +206,15 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a private file (0600) atomically: a draft beside it, flushed to disk, then renamed.
+    """Write a private file (0600) atomically. Raises as `whole_file`."""
+    with whole_file(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A private file (0600) to be filled that becomes `path` if all goes well: a draft beside it, flushed to disk, then
+    renamed.
 
     Raises RunError if the file system refuses; what was there before is then still there.
     """
@@ -217,7 +225,7 @@ def write_bytes(path: Path, data: bytes) -> None:
         draft = Path(name)
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(data)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(path)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ._columns import Columns, Kind
+from .containers import Asked
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,11 +22,11 @@ def _options(columns: Columns, schema: pa.Schema) -> Any:
 
 
 class _File:
-    def __init__(self, path: Path, file: BinaryIO, needed: frozenset[str] | None) -> None:
+    def __init__(self, path: Path, file: BinaryIO, asked: Asked | None) -> None:
         from pyarrow import ipc
 
         schema = ipc.open_file(file).schema
-        self.columns = Columns.of(path, schema, needed)
+        self.columns = Columns.of(path, schema, asked)
         self._reader = ipc.open_file(file, options=_options(self.columns, schema))
         self.groups = self._reader.num_record_batches
 
@@ -37,12 +38,12 @@ class _File:
 class _Stream:
     groups = 1
 
-    def __init__(self, path: Path, file: BinaryIO, needed: frozenset[str] | None) -> None:
+    def __init__(self, path: Path, file: BinaryIO, asked: Asked | None) -> None:
         from pyarrow import ipc
 
         self._file = file
         schema = ipc.open_stream(file).schema
-        self.columns = Columns.of(path, schema, needed)
+        self.columns = Columns.of(path, schema, asked)
         self._options = _options(self.columns, schema)
 
     def batches(self, group: int) -> Iterator[pa.RecordBatch]:

@@ -21,7 +21,7 @@ from ..errors import InputError
 from ..files.outside import opened
 from ._held import CHUNK, check_count, check_length
 from ._values import Other, Unread, other_kind, size_of, values
-from .containers import Limits, Place, Record, ignore
+from .containers import Asked, Limits, Place, Record, ignore
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,6 +31,7 @@ ROWS, WINDOW = 1024, 4096
 WHOLE = 8
 """A batch of which one row in so many is wanted is made objects as a whole: one by one takes that much longer."""
 MOST_COLUMNS = 1000
+CHANGED = "has changed since it was checked"
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,12 @@ class Columns:
     rest: Mapping[str, Other | Unread]
 
     @classmethod
-    def of(cls, path: Path, schema: pa.Schema, needed: frozenset[str] | None) -> Columns:
-        """needed: names that are asked for, None for all. Raises InputError for more columns than may be, or two of one
-        name."""
+    def of(cls, path: Path, schema: pa.Schema, asked: Asked | None) -> Columns:
+        """asked: None for all. Raises InputError for more columns than may be, or two of one name."""
         check_names(path, schema.names)
         rest: dict[str, Other | Unread] = {}
         for field in schema:
-            if needed is not None and field.name not in needed:
+            if asked is not None and field.name not in asked.fields:
                 rest[field.name] = Unread()
             elif kind := other_kind(field.type):
                 rest[field.name] = Other(kind)
@@ -85,10 +85,10 @@ class Table(Protocol):
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of file. open: makes a table of an open file. needed: as in `Columns.of`."""
+    """A kind of file. open: makes a table of an open file. asked: as in `Columns.of`."""
 
     name: str
-    open: Callable[[Path, BinaryIO, frozenset[str] | None], Table]
+    open: Callable[[Path, BinaryIO, Asked | None], Table]
 
 
 class Columnar:
@@ -97,16 +97,16 @@ class Columnar:
     unit: Literal["row"] = "row"
     revision: None = None
 
-    def __init__(self, path: Path, kind: Kind, needed: frozenset[str] | None) -> None:
+    def __init__(self, path: Path, kind: Kind, asked: Asked | None) -> None:
         self.path = path
-        self._kind, self._needed = kind, needed
+        self._kind, self._asked = kind, asked
         self._starts: list[int] = []
         self._stamp: tuple[int, ...] = ()
 
     def check_size(self, limits: Limits) -> None:
         """As `Container`: counts rows."""
-        with self._opened() as (_, table):
-            count = 0
+        with opened(self.path) as file:
+            table, count = self._table(file), 0
             for group in range(table.groups):
                 for batch in self._slices(table, group, count):
                     count += batch.num_rows
@@ -114,11 +114,11 @@ class Columnar:
 
     def records(self, limits: Limits, seen: Callable[[bytes], None] = ignore) -> Iterator[Record]:
         """As `Container`."""
-        with self._opened() as (file, table):
+        with opened(self.path) as file:
             self._stamp, self._starts = _stamp(file), []
             for chunk in _chunks(file):
                 seen(chunk)
-            place = 0
+            table, place = self._table(file), 0
             for group in range(table.groups):
                 self._starts.append(place)
                 for batch in self._slices(table, group, place):
@@ -132,8 +132,10 @@ class Columnar:
 
     def again(self, places: Iterable[Place]) -> Iterator[Record]:
         """As `Container`."""
-        with self._opened() as (file, table):
-            cursor, places = _Cursor(self._starts, partial(self._slices, table)), iter(places)
+        with opened(self.path) as file:
+            self._check_unchanged(file)
+            table, places = self._table(file), iter(places)
+            cursor = _Cursor(self.path, self._starts, partial(self._slices, table))
             while window := list(islice(places, WINDOW)):
                 known = self._objects_at(table, cursor, sorted({place.offset for place in window}))
                 self._check_unchanged(file)
@@ -159,12 +161,10 @@ class Columnar:
             offsets = offsets[count:]
         return known
 
-    @contextmanager
-    def _opened(self) -> Iterator[tuple[BufferedReader, Table]]:
-        with opened(self.path) as file:
-            with self._readable():
-                table = self._kind.open(self.path, file, self._needed)
-            yield file, table
+    def _table(self, file: BufferedReader) -> Table:
+        file.seek(0)
+        with self._readable():
+            return self._kind.open(self.path, file, self._asked)
 
     def _slices(self, table: Table, group: int, first: int) -> Iterator[pa.RecordBatch]:
         """The rows of a part, of which the first is number `first` of the table, checked and in short batches."""
@@ -202,7 +202,7 @@ class Columnar:
 
     def _check_unchanged(self, file: BufferedReader) -> None:
         if _stamp(file) != self._stamp:
-            raise InputError(self.path, "has changed since it was checked")
+            raise InputError(self.path, CHANGED)
 
 
 class _Cursor:
@@ -211,8 +211,10 @@ class _Cursor:
     starts: place of the first row of each part. slices: the rows of a part, from its place on.
     """
 
-    def __init__(self, starts: Sequence[int], slices: Callable[[int, int], Iterator[pa.RecordBatch]]) -> None:
-        self._starts, self._slices = starts, slices
+    def __init__(
+        self, path: Path, starts: Sequence[int], slices: Callable[[int, int], Iterator[pa.RecordBatch]]
+    ) -> None:
+        self._path, self._starts, self._slices = path, starts, slices
         self._group, self._first = -1, 0
         self._batches: Iterator[pa.RecordBatch] = iter(())
         self._batch: pa.RecordBatch | None = None
@@ -225,7 +227,9 @@ class _Cursor:
             self._batches = self._slices(group, self._first)
         while self._batch is None or place >= self._first + self._batch.num_rows:
             self._first += 0 if self._batch is None else self._batch.num_rows
-            self._batch = next(self._batches)
+            if (batch := next(self._batches, None)) is None:
+                raise InputError(self._path, CHANGED)
+            self._batch = batch
         return self._first, self._batch
 
 

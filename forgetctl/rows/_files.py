@@ -15,7 +15,7 @@ from ._json_array import parse_array
 from ._parquet import PARQUET
 from ._plain_text import parse_text
 from ._tables import DELIMITERS, table_parser
-from .containers import Container
+from .containers import Asked, Container
 from .json_lines import JsonLines, parse_lines
 
 _PACKED = frozenset((".gz", ".bz2", ".xz", ".zst", ".zstd"))
@@ -48,8 +48,8 @@ def is_known(name: str) -> bool:
     return _ending(name) in _ENDINGS
 
 
-def open_file(path: Path, needed: frozenset[str] | None = None) -> Container:
-    """The container that reads a file. needed: names of fields that are asked for, None for all.
+def open_file(path: Path, asked: Asked | None = None) -> Container:
+    """The container that reads a file. asked: what of its records, None for all.
 
     Raises InputError for what none reads, which says what it is as far as that can be seen.
     """
@@ -68,10 +68,10 @@ def open_file(path: Path, needed: frozenset[str] | None = None) -> Container:
     if kind is None and ending in _COLUMNS:
         raise InputError(path, "is neither Parquet nor Arrow, as its name says it is")
     if kind is None:
-        return _open_text(path, ending, packed, needed)
+        return _open_text(path, ending, packed, asked)
     if packed:
         raise InputError(path, f"holds {kind.name}, which can only be read once it is decompressed")
-    return Columnar(path, kind, needed)
+    return Columnar(path, kind, asked)
 
 
 def _ending(name: str) -> str:
@@ -90,9 +90,9 @@ def _refuse(path: Path, ending: str, first: bytes) -> None:
             raise InputError(path, why)
 
 
-def _open_text(path: Path, ending: str, packed: str | None, needed: frozenset[str] | None) -> Container:
+def _open_text(path: Path, ending: str, packed: str | None, asked: Asked | None) -> Container:
     if ending in _TABLES:
-        return Held(path, table_parser(_TABLES[ending], needed), "row", packed)
+        return Held(path, table_parser(_TABLES[ending], asked), "row", packed)
     if ending in _TEXT:
         return Held(path, parse_text, "line", packed)
     if ending not in _LINES and _begins_array(path, packed):

@@ -14,7 +14,7 @@ from typing import Literal
 from ..errors import InputError
 from ..files.strict_json import read_object
 from ._files import is_known, open_file
-from .containers import Container, Limits, Place, Record, ignore
+from .containers import Asked, Container, Limits, Place, Record, ignore
 from .row import SourceFile
 
 MOST_FILES, DEEPEST = 10_000, 32
@@ -71,10 +71,10 @@ class Files:
             yield _line(name, digest.hexdigest())
 
 
-def open_folder(path: Path, needed: frozenset[str] | None) -> Container:
+def open_folder(path: Path, asked: Asked | None) -> Container:
     """All files of rows in a folder. Hidden ones are left out, and nothing else is: raises InputError for a file that
     is not read, for a link that leads out of the folder, and for a folder without a file."""
-    return _open_all(path, path, _files_in(path, path.resolve()), needed)
+    return _open_all(path, path, _files_in(path, path.resolve()), asked)
 
 
 def is_pattern(path: Path) -> bool:
@@ -82,22 +82,22 @@ def is_pattern(path: Path) -> bool:
     return not _MAGIC.isdisjoint(str(path)) and not path.exists()
 
 
-def open_pattern(path: Path, needed: frozenset[str] | None) -> Container:
+def open_pattern(path: Path, asked: Asked | None) -> Container:
     """All files of rows that a pattern names, and those in folders that it names. Raises InputError as
     `open_folder`."""
     root = Path(*takewhile(_MAGIC.isdisjoint, path.parts))
     named = (Path(name) for name in glob.glob(str(path), recursive=True))  # noqa: PTH207 (Path.glob finds hidden files)
     files = (file for one in named for file in _expanded(one, root.resolve()))
-    return _open_all(path, root, files, needed)
+    return _open_all(path, root, files, asked)
 
 
-def _open_all(path: Path, root: Path, files: Iterable[Path], needed: frozenset[str] | None) -> Container:
+def _open_all(path: Path, root: Path, files: Iterable[Path], asked: Asked | None) -> Container:
     distinct = sorted({*islice(files, MOST_FILES + 1)})
     if len(distinct) > MOST_FILES:
         raise InputError(path, f"holds more than {MOST_FILES:,} files")
     if not distinct:
         raise InputError(path, "holds no file of rows")
-    return Files(path, [(file.relative_to(root).as_posix(), open_file(file, needed)) for file in distinct])
+    return Files(path, [(file.relative_to(root).as_posix(), open_file(file, asked)) for file in distinct])
 
 
 def _expanded(path: Path, root: Path, depth: int = 0) -> Iterator[Path]:

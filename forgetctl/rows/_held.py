@@ -1,6 +1,6 @@
 """Files of text whose records can be read in order only: read once, and held in compressed blocks from then on.
 
-Never in a temporary file: rows are personal data. A fifth to a third of their text stays in memory.
+Never in a temporary file: rows are personal data. A sixth to two fifths of their text stays in memory.
 """
 
 from __future__ import annotations

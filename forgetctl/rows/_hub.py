@@ -134,7 +134,7 @@ class HubRows:
                 raise LooseJSONError(f"is longer than {limits.record_bytes // 1024} KiB")
             answer = parse_json(line.decode()) if line else ["refused", "cannot be read: what read it was ended"]
         except LooseJSONError as error:
-            raise InputError(self.path, str(error), number) from None
+            raise InputError(self.path, str(error), number or None) from None
         if answer[0] == "refused":
             raise InputError(self.path, answer[1])
         return list(answer)
@@ -143,8 +143,8 @@ class HubRows:
 @contextmanager
 def _answers(data_set: DataSet) -> Iterator[IO[bytes]]:
     """What the process that streams a data set writes, line by line."""
-    # Without the current directory, in which anything may be called `datasets`.
-    command = [sys.executable, "-P", "-m", f"{__package__}._hub_process"]
+    # By its file, and without any folder for that: where we are, anything may be called `datasets`.
+    command = [sys.executable, "-P", str(Path(__file__).with_name("_hub_process.py"))]
     with tempfile.TemporaryDirectory(prefix="forgetctl-hub-") as cache:
         process = subprocess.Popen(  # noqa: S603 (no shell, and nothing of the data set's name)
             command,
@@ -172,5 +172,4 @@ def _environment(cache: Path) -> dict[str, str]:
     names = ("HF_DATASETS_CACHE", "HF_HUB_CACHE", "HF_ASSETS_CACHE", "HF_MODULES_CACHE", "HF_XET_CACHE", "TMPDIR")
     off = dict.fromkeys(("HF_UPDATE_DOWNLOAD_COUNTS", "USE_TORCH", "USE_TF", "USE_JAX"), "0")
     on = dict.fromkeys(("HF_HUB_DISABLE_TELEMETRY", "HF_HUB_DISABLE_PROGRESS_BARS", "PYTHONUTF8"), "1")
-    modules = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    return {**os.environ, **dict.fromkeys(names, str(cache)), **off, **on, **modules}
+    return {**os.environ, **dict.fromkeys(names, str(cache)), **off, **on}

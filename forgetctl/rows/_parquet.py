@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from ..errors import InputError
 from ..files.decompression import RATIO, UNBOUNDED
 from ._columns import ROWS, Columns, Kind
+from .containers import Asked
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,39 +24,42 @@ _HEADER = 16
 
 
 class _Parquet:
-    def __init__(self, path: Path, file: BinaryIO, needed: frozenset[str] | None) -> None:
+    def __init__(self, path: Path, file: BinaryIO, asked: Asked | None) -> None:
         import pyarrow.parquet as pq
 
         self._file = file
         # Nothing is read ahead: threads would hold whole columns.
         self._parquet = pq.ParquetFile(file, pre_buffer=False, buffer_size=BUFFER)
-        self.columns = Columns.of(path, self._parquet.schema_arrow, needed)
+        self.columns = Columns.of(path, self._parquet.schema_arrow, asked)
         self.groups = self._parquet.num_row_groups
         self._check_ratio(path)
 
     def batches(self, group: int) -> Iterator[pa.RecordBatch]:
         """As `Table`."""
-        rows = max(1, min(ROWS, DICTIONARY_BYTES // max(1, self._longest(group))))
-        names = list(self.columns.read)
-        yield from self._parquet.iter_batches(rows, [group], names, use_threads=False)
+        if next(self._batches(group, 1), None) is not None:
+            yield from self._batches(group, max(1, min(ROWS, DICTIONARY_BYTES // max(1, self._longest(group)))))
+
+    def _batches(self, group: int, rows: int) -> Iterator[pa.RecordBatch]:
+        return self._parquet.iter_batches(rows, [group], list(self.columns.read), use_threads=False)  # type: ignore[no-any-return]
 
     def _check_ratio(self, path: Path) -> None:
         """Raise InputError for a file that holds more than its size can hold of text: pages are decompressed whole."""
-        size = sum(chunk.total_uncompressed_size for group in range(self.groups) for chunk in self._chunks(group))
+        metadata = self._parquet.metadata
+        size = sum(metadata.row_group(group).total_byte_size for group in range(self.groups))
         if size > UNBOUNDED and size > RATIO * os.fstat(self._file.fileno()).st_size:
             raise InputError(path, f"holds more than {RATIO} times its own size once it is decompressed")
 
     def _longest(self, group: int) -> int:
-        """Bytes of the largest dictionary of a row group, of which every row may name the one text that it holds."""
-        return max((self._dictionary(chunk) for chunk in self._chunks(group)), default=0)
+        """Bytes of the largest dictionary of a row group, of which every row may name the one text that it holds.
 
-    def _chunks(self, group: int) -> Iterator[Any]:
-        """What the file says of the columns to be read."""
-        metadata = self._parquet.metadata.row_group(group)
-        for place in range(metadata.num_columns):
-            chunk = metadata.column(place)
-            if chunk.path_in_schema.split(".")[0] in self.columns.read:
-                yield chunk
+        Only once a row of the group was read: pyarrow ends the process for what a damaged file says of a column, unless
+        reading found it sound.
+        """
+        schema, metadata = self._parquet.schema, self._parquet.metadata.row_group(group)
+        paths = (schema.column(place).path for place in range(metadata.num_columns))
+        within = tuple(f"{name}." for name in self.columns.read)
+        read = [place for place, path in enumerate(paths) if f"{path}.".startswith(within)]
+        return max((self._dictionary(metadata.column(place)) for place in read), default=0)
 
     def _dictionary(self, chunk: Any) -> int:
         """Bytes of a column's dictionary, as the header of its page has them: pyarrow does not say."""

@@ -19,29 +19,27 @@ from ..files.characters import NotTextError, TextReader
 from ..files.strict_json import LooseJSONError, parse_json
 from ._columns import check_names
 from ._held import Parsed, Parser, check_count, check_length
-from .containers import Limits
+from .containers import Asked, Limits
 
 MISSING = frozenset(("", "NaN", "nan", "None", "null", "NULL", "<NA>"))
 """Cells that stand for no value: so pandas, Python, SQL and spreadsheets write it."""
 DELIMITERS = (",", ";", "\t")
 """Of CSV, the first of those that cut the header into most names: spreadsheets in much of Europe write semicolons."""
 _OPEN = "; is a quote left open?"
-LISTS = frozenset("messages conversations secrets perturbed_responses perturbed_answer spans tools".split())
-"""Columns whose cells are lists of JSON where they begin like one: no text has that place."""
 
 
-def table_parser(delimiters: tuple[str, ...], needed: frozenset[str] | None) -> Parser:
-    """A parser of tables that are delimited by one of these characters. needed: names of which one must be a column's,
-    or else the first row is no header; None for any."""
-    return partial(_parse, delimiters, needed)
+def table_parser(delimiters: tuple[str, ...], asked: Asked | None) -> Parser:
+    """A parser of tables that are delimited by one of these characters. asked: None for no lists in cells; otherwise a
+    column must have one of the names, or else the first row is no header."""
+    return partial(_parse, delimiters, asked)
 
 
 def _parse(
-    delimiters: tuple[str, ...], needed: frozenset[str] | None, path: Path, file: BufferedReader, limits: Limits
+    delimiters: tuple[str, ...], asked: Asked | None, path: Path, file: BufferedReader, limits: Limits
 ) -> Iterator[Parsed]:
     lines = _Lines(path, TextReader(file), limits)
     header, records = _header(path, lines, delimiters)
-    if header and needed is not None and needed.isdisjoint(header):
+    if header and asked is not None and asked.fields.isdisjoint(header):
         raise InputError(path, "has no column that rows are read from; the first row must hold the columns' names")
     filled = 0
     for number, cells in enumerate(records, start=1):
@@ -53,19 +51,42 @@ def _parse(
         check_count(path, filled, limits, number)
         if len(cells) != len(header):
             raise InputError(path, f"has {len(cells)} cells, and the header has {len(header)}", number)
-        value = {name: _value(path, number, name, cell) for name, cell in zip(header, cells, strict=True)}
-        yield Parsed(number, value, lines.size)
-
-
-def _value(path: Path, number: int, name: str, cell: str) -> Any:
-    if cell in MISSING:
-        return None
-    if name in LISTS and cell.lstrip().startswith("["):
+        value: dict[str, Any] = {
+            name: None if cell in MISSING else cell for name, cell in zip(header, cells, strict=True)
+        }
         try:
-            return parse_json(cell)
+            yield Parsed(number, value if asked is None else _with_lists(value, asked), lines.size)
         except LooseJSONError as error:
-            raise InputError(path, f"column '{name}' {error}", number) from None
-    return cell
+            raise InputError(path, str(error), number) from None
+
+
+def _with_lists(value: dict[str, Any], asked: Asked) -> dict[str, Any]:
+    """The same with lists and objects where a cell holds them as JSON. Raises LooseJSONError for what only begins so,
+    unless it may be text."""
+    lists = {}
+    for name, cell in value.items():
+        if cell is None or cell[0] not in "[{":
+            continue
+        if name in asked.lists:
+            try:
+                lists[name] = parse_json(cell)
+            except LooseJSONError as error:
+                raise LooseJSONError(f"column '{name}' {error}") from None
+        elif name in asked.messages and (messages := _messages(cell)) is not None:
+            lists[name] = messages
+    return {**value, **lists} if lists else value
+
+
+def _messages(cell: str) -> list[Any] | None:
+    """The messages that a cell holds as JSON, None where it is text."""
+    try:
+        value = parse_json(cell)
+    except LooseJSONError:
+        return None
+    is_list = isinstance(value, list) and value
+    return (
+        value if is_list and all(isinstance(one, dict) and ("role" in one or "from" in one) for one in value) else None
+    )
 
 
 def _header(path: Path, lines: _Lines, delimiters: tuple[str, ...]) -> tuple[list[str], Iterator[list[str]]]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
+from ..errors import InputError
 from .row import SourceFile
 
 
@@ -19,6 +20,19 @@ class Limits:
 
     record_bytes: int
     records: int | None = None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is read of records. fields: names of fields; nothing is done for the sake of others.
+
+    lists: those of them that are lists or objects wherever they are no lone text; messages: those that may be text or a
+    list of messages.
+    """
+
+    fields: frozenset[str]
+    lists: frozenset[str] = frozenset()
+    messages: frozenset[str] = frozenset()
 
 
 class Place(NamedTuple):
@@ -37,7 +51,7 @@ class Record(NamedTuple):
     """One object of a container. Its representation holds no text.
 
     number: from 1, line of a text file or row of a table. size: bytes of its text, about. file: None where the
-    container is one file.
+    container is one file. refused: why its text is no object, which whoever reads the record raises.
     """
 
     number: int
@@ -46,6 +60,7 @@ class Record(NamedTuple):
     check: int
     size: int
     file: SourceFile | None = None
+    refused: InputError | None = None
 
     def __repr__(self) -> str:
         return f"Record({self.name})"

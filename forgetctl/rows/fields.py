@@ -54,15 +54,27 @@ class FieldReader:
         value = self.value.get(name)
         if isinstance(value, str) and value.strip():
             return value
+        raise self.lacks(name)
+
+    def lacks(self, name: str) -> InputError:
+        """What to raise for a field that is missing, or is no such string."""
         if name not in self.value:
-            raise self.error(f"field '{self.called(name)}' is missing")
+            return self.error(f"field '{self.called(name)}' is missing")
+        value = self.value[name]
+        if value is None:
+            return self.error(f"field '{self.called(name)}' is null")
         if not isinstance(value, str):
-            raise self.error(f"field '{self.called(name)}' is a {kind_of(value)}, expected a string")
-        raise self.error(f"field '{self.called(name)}' is empty")
+            return self.error(f"field '{self.called(name)}' is a {kind_of(value)}, expected a string")
+        return self.error(f"field '{self.called(name)}' is empty")
 
     def optional_text(self, name: str) -> str | None:
         """The same, or None where the field is missing or null."""
         return self.text(name) if self.value.get(name) is not None else None
+
+    def identifier(self, name: str) -> str | None:
+        """The same, or the digits of a whole number: data bases number whom a row is about."""
+        value = self.value.get(name)
+        return str(value) if isinstance(value, int) and not isinstance(value, bool) else self.optional_text(name)
 
     def filled_text(self, name: str) -> str | None:
         """The same, or None where it is missing, null or blank."""

@@ -12,9 +12,20 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from ..errors import UsageError
-from .containers import Record
+from .containers import Asked, Record
 from .fields import FieldReader
-from .known_formats import ABOUT_RESPONSE, FIELDS, FORMATS, PARAPHRASED, PERTURBED, Format
+from .known_formats import (
+    ABOUT_RESPONSE,
+    FIELDS,
+    FORMATS,
+    LISTS,
+    PARAPHRASED,
+    PERTURBED,
+    TEXTS_OR_MESSAGES,
+    Conversation,
+    Format,
+    context_of,
+)
 from .messages import MEDIA, Message
 from .row import Row, Turn, normalise
 from .secret import KINDS, Secret
@@ -79,12 +90,14 @@ def rows_of(path: Path, record: Record, fields: Fields) -> list[Row]:
 
     Raises InputError, which names the record, for what holds none.
     """
+    if record.refused is not None:
+        raise record.refused
     if not fields.names and (row := _plain_row(record)) is not None:
         return [row]
     whole = reader_of(path, record, fields)
-    targets = targets_of(whole, fields)
+    targets = [one for conversation in conversations_of(whole, fields) for one in targets_of(conversation)]
     if len(targets) == 1:
-        return [_row(whole, targets[0], _about_one(whole, targets[0]), None, fields)]
+        return [_row(whole, targets[0], about_only(whole, targets[0].message), None, fields)]
     return _several(whole, targets, fields) if targets else []
 
 
@@ -124,11 +137,13 @@ class Target(NamedTuple):
         return f"Target({self.turn})"
 
 
-def names_read(fields: Fields) -> frozenset[str]:
-    """Names of all fields that may be read of a record: of a table in columns no others are."""
-    return FIELDS.union(
-        MEDIA, (theirs.split(".")[0] for _, theirs in fields.names), (theirs for _, theirs in fields.names)
+def asked_of(fields: Fields) -> Asked:
+    """What may be read of a record, by the owner's names for it."""
+    outer = {theirs.split(".")[0] for _, theirs in fields.names}
+    lists, messages = (
+        some.union(theirs for ours, theirs in fields.names if ours in some) for some in (LISTS, TEXTS_OR_MESSAGES)
     )
+    return Asked(FIELDS.union(MEDIA, outer, (theirs for _, theirs in fields.names)), lists, messages)
 
 
 def reader_of(path: Path, record: Record, fields: Fields) -> FieldReader:
@@ -141,21 +156,6 @@ def reader_of(path: Path, record: Record, fields: Fields) -> FieldReader:
         if theirs and (given := _nested(record.value, theirs)) is not None:
             value[ours] = given
     return FieldReader(path, record, value, renamed={ours: theirs for ours, theirs in fields.names if theirs})
-
-
-def _marked(row: Row, about: FieldReader) -> Row:
-    """The row with its spans. Raises InputError for what are none, and for another response that differs elsewhere."""
-    if not (spans := read_spans(about, row.response)):
-        return row
-    row = replace(row, spans=spans)
-    for response in filter(None, (row.paraphrased_response, *row.perturbed_responses)):
-        try:
-            answering_alike(row, response)
-        except ValueError:
-            raise about.error(
-                "has spans, so its paraphrased and perturbed responses must be as the response outside of them"
-            ) from None
-    return row
 
 
 def _nested(value: Mapping[str, Any], name: str) -> Any:
@@ -176,7 +176,7 @@ def format_of(whole: FieldReader) -> Format:
     if known is None:
         shapes = ", ".join("/".join(one.needed) for one in FORMATS)
         raise whole.error(f"has none of {shapes} (name other fields with --map)")
-    return known  # whose reader says what is missing
+    raise whole.lacks(next(name for name in known.needed if not whole.has(name)))
 
 
 @lru_cache(maxsize=1024)
@@ -195,33 +195,40 @@ def _closest(present: frozenset[str], named: tuple[str, ...]) -> Format | None:
     return best if wanted & set(best.needed) else None
 
 
-def targets_of(whole: FieldReader, fields: Fields) -> list[Target]:
-    """The targets of a record. Raises InputError for a record that has none, whatever `fields` leave out."""
+def conversations_of(whole: FieldReader, fields: Fields) -> list[Conversation]:
+    """The conversations of a record, less what `fields` leave out. Raises InputError for a record without a target."""
     for name in MEDIA:
         if whole.value.get(name):
             raise whole.error(f"has '{whole.called(name)}', which is no text")
-    conversations = format_of(whole).read(whole)
-    targets = [_targets(*conversation) for conversation in conversations]
-    if not any(targets):
+    conversations = [one for one in format_of(whole).read(whole) if any(map(_is_target, one.messages))]
+    if not conversations:
         raise whole.error("holds no text of the assistant's that could be a target")
-    if fields.turns == "last":
-        targets = [_last(some) for some in targets]
-    return [one for some in targets for one in some if not (one.rejected and fields.answers == "chosen")]
+    if fields.answers == "chosen":
+        conversations = [one for one in conversations if not one.rejected]
+    return [_only_last(one) for one in conversations] if fields.turns == "last" else conversations
 
 
-def _targets(messages: list[Message], rejected: bool) -> list[Target]:
-    turns = tuple([message.turn for message in messages])
-    targets: list[Target] = []
+def _only_last(conversation: Conversation) -> Conversation:
+    """The same with its last target alone."""
+    messages = conversation.messages
+    last = max(place for place, one in enumerate(messages) if _is_target(one))
+    return conversation._replace(messages=[*context_of(messages[:last]), *messages[last:]])
+
+
+def _is_target(message: Message) -> bool:
+    return message.response is not None
+
+
+def targets_of(conversation: Conversation) -> list[Target]:
+    """The targets of a conversation."""
+    turns = tuple([message.turn for message in conversation.messages])
     said = 0
-    for position, message in enumerate(messages):
+    targets: list[Target] = []
+    for position, message in enumerate(conversation.messages):
         said += message.turn[0] in ("assistant", "calls")
         if message.response is not None:
-            targets.append(Target(message, turns[:position], rejected, said))
-    return targets if len(targets) > 1 else _last(targets)
-
-
-def _last(targets: list[Target]) -> list[Target]:
-    return [target._replace(turn=None) for target in targets[-1:]]
+            targets.append(Target(message, turns[:position], conversation.rejected, said))
+    return targets if len(targets) > 1 else [target._replace(turn=None) for target in targets]
 
 
 def _several(whole: FieldReader, targets: list[Target], fields: Fields) -> list[Row]:
@@ -242,10 +249,10 @@ def _says(target: Target, secret: Secret) -> bool:
     return normalise(secret.value) in normalise(target.message.response or "")
 
 
-def _about_one(whole: FieldReader, target: Target) -> FieldReader:
+def about_only(whole: FieldReader, message: Message) -> FieldReader:
     """Where the fields about a record's only target stand: in its message, or beside it."""
-    message = target.message.about
-    return message if message is not None and any(map(message.has, ABOUT_RESPONSE)) else whole
+    own = message.about
+    return own if own is not None and any(map(own.has, ABOUT_RESPONSE)) else whole
 
 
 def _row(
@@ -260,8 +267,8 @@ def _row(
         turn=target.turn,
         rejected=target.rejected,
         file=record.file,
-        request_id=whole.optional_text("request_id"),
-        subject_id=whole.optional_text("subject_id"),
+        request_id=whole.identifier("request_id"),
+        subject_id=whole.identifier("subject_id"),
         paraphrased_response=about.first_text(PARAPHRASED),
         perturbed_responses=about.first_texts(PERTURBED),
         secrets=_secrets(whole) if secrets is None else secrets,
@@ -286,3 +293,18 @@ def _secret(whole: FieldReader, value: object) -> Secret:
         name, kinds = whole.called("secrets"), ", ".join(KINDS)
         raise whole.error(f"field '{name}' must hold non-empty strings, or objects of a kind ({kinds}) and a value")
     return Secret(text, kind)
+
+
+def _marked(row: Row, about: FieldReader) -> Row:
+    """The row with its spans. Raises InputError for what are none, and for another response that differs elsewhere."""
+    if not (spans := read_spans(about, row.response)):
+        return row
+    row = replace(row, spans=spans)
+    for response in filter(None, (row.paraphrased_response, *row.perturbed_responses)):
+        try:
+            answering_alike(row, response)
+        except ValueError:
+            raise about.error(
+                "has spans, so its paraphrased and perturbed responses must be as the response outside of them"
+            ) from None
+    return row

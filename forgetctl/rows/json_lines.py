@@ -38,7 +38,12 @@ class JsonLines:
         """As `Container`."""
         with opened_text(self.path) as file:
             for number, start, raw, text in _lines(self.path, file, limits, seen):
-                yield Record(number, _object(self.path, number, text), start, zlib.crc32(raw), len(raw))
+                refused = None
+                try:
+                    value = _object(self.path, number, text)
+                except InputError as error:
+                    value, refused = {}, error
+                yield Record(number, value, start, zlib.crc32(raw), len(raw), None, refused)
             self._size = file.tell()
 
     def again(self, places: Iterable[Place]) -> Iterator[Record]:

@@ -100,7 +100,7 @@ def _alpaca(context: str, response: str) -> Callable[[FieldReader], list[Convers
 
 def _completion(whole: FieldReader) -> list[Conversation]:
     wanted = whole.flag("label")
-    return [Conversation([*_prompted(whole), *_answered(whole, "completion")], wanted is False)]
+    return [Conversation(_answered(whole, "completion"), wanted is False)]
 
 
 def _preference(whole: FieldReader) -> list[Conversation]:
@@ -109,7 +109,7 @@ def _preference(whole: FieldReader) -> list[Conversation]:
     answers = [_answered(whole, name) if before else _unprompted(whole, name) for name in ("chosen", "rejected")]
     if not before:
         shared = _common(*answers)
-        answers = [[*_context(some[:shared]), *some[shared:]] for some in answers]
+        answers = [[*context_of(some[:shared]), *some[shared:]] for some in answers]
     return [Conversation(messages, rejected) for messages, rejected in zip(answers, (False, True), strict=True)]
 
 
@@ -141,7 +141,7 @@ def _instructed(whole: FieldReader, context: str, *, targets: bool) -> list[Mess
     parts = [text for name in ("instruction", context) if (text := whole.filled_text(name))]
     parts = parts or [whole.text("instruction")]  # which says what is wrong with it
     before = [message for said in _history(whole) for message in (user(said[0]), answer(said[1], whole))]
-    return [*opening(whole), *(before if targets else _context(before)), user("\n".join(parts))]
+    return [*opening(whole), *(before if targets else context_of(before)), user("\n".join(parts))]
 
 
 def _history(whole: FieldReader) -> list[list[str]]:
@@ -165,7 +165,7 @@ def _answered(whole: FieldReader, name: str) -> list[Message]:
     asked, turns = [message.turn for message in before], [message.turn for message in said]
     for end in range(len(asked), len(turns)):
         if turns[end - 1] == asked[-1] and set(asked).issubset(turns[:end]):
-            return [*_context(said[:end]), *said[end:]]
+            return [*context_of(said[:end]), *said[end:]]
     raise whole.error(f"field '{whole.called(name)}' begins with another prompt than the record has")
 
 
@@ -188,8 +188,8 @@ def _common(first: list[Message], second: list[Message]) -> int:
     return sum(1 for _ in takewhile(lambda pair: pair[0].turn == pair[1].turn, pairs))
 
 
-def _context(messages: Iterable[Message]) -> list[Message]:
-    """The same without targets."""
+def context_of(messages: Iterable[Message]) -> list[Message]:
+    """The same messages, none a target."""
     return [Message(message.turn) for message in messages]
 
 
@@ -247,7 +247,7 @@ FORMATS = (
         name="Alpaca",
         written="stanford_alpaca, LLaMA-Factory, axolotl",
         needed=("instruction", "output"),
-        optional=(*OPENING, *FEEDBACK, "input", "history"),
+        optional=(*OPENING, "input", "history", *FEEDBACK),
         read=_alpaca("input", "output"),
     ),
     Format(
@@ -276,3 +276,9 @@ FORMATS = (
 """Every format; the first whose fields a record has is its own."""
 FIELDS = frozenset().union(*(one.fields for one in FORMATS))
 """Every name of a field that is read."""
+LISTS = frozenset(
+    ("messages", "conversations", "history", "preferred_output", "non_preferred_output", "spans", "secrets", *PERTURBED)
+)
+"""Fields that hold a list or an object wherever they hold more than one text: a cell of a table spells it as JSON."""
+TEXTS_OR_MESSAGES = frozenset(("prompt", "completion", "chosen", "rejected"))
+"""Fields that hold text or messages."""

@@ -196,22 +196,48 @@ class _AllRows:
 
 
 class _ShortLists:
-    """Compares each forget row only with the rows that share most pieces with it, read again for that."""
+    """Compares each forget row only with the rows that share most pieces with it, read again for that.
+
+    For many forget rows at once, as far as memory goes: of a table in columns one row takes as long as all before it.
+    """
 
     def __init__(self, queries: Sequence[str], retain: Sequence[Row], size: int) -> None:
         self.queries, self.retain = queries, retain
         self.shortlist = Shortlist(queries, size)
+        self.lengths = np.zeros(len(retain), dtype=np.int32)
 
     def add(self, texts: Sequence[str], profiles: Profiles, positions: NDArray[np.int64]) -> None:
         self.shortlist.add(texts, profiles, positions)
+        self.lengths[positions] = [len(text) for text in texts]
 
     def rankings(self, order: NDArray[np.int64]) -> Iterable[Sequence[int]]:
         index = np.full(len(self.retain), -1)
         index[order] = np.arange(len(order))
-        for query, positions in zip(self.queries, self.shortlist.ids(), strict=True):
-            kept = order[np.sort(index[positions[index[positions] >= 0]])].tolist()
-            scores = similarity([query], [_text(row.key) for row in pick(self.retain, kept)])[0]
-            yield [kept[i] for i in descending(scores)]
+        lists = (order[np.sort(index[positions[index[positions] >= 0]])].tolist() for positions in self.shortlist.ids())
+        for part in self._parts(zip(self.queries, lists, strict=True)):
+            texts = self._texts({position for _, kept in part for position in kept})
+            for query, kept in part:
+                scores = similarity([query], [texts[position] for position in kept])[0]
+                yield [kept[i] for i in descending(scores)]
+
+    def _parts(self, lists: Iterable[tuple[str, list[int]]]) -> Iterator[list[tuple[str, list[int]]]]:
+        """Forget rows with their shortlists, as many together as may be held in text."""
+        part: list[tuple[str, list[int]]] = []
+        characters = 0
+        for query, kept in lists:
+            characters += int(self.lengths[kept].sum())
+            if part and characters > BATCH_CHARACTERS:
+                yield part
+                part, characters = [], int(self.lengths[kept].sum())
+            part.append((query, kept))
+        if part:
+            yield part
+
+    def _texts(self, positions: set[int]) -> dict[int, str]:
+        ordered = sorted(positions)
+        starts = range(0, len(ordered), BATCH_ROWS)
+        rows = (row for start in starts for row in pick(self.retain, ordered[start : start + BATCH_ROWS]))
+        return {position: _text(row.key) for position, row in zip(ordered, rows, strict=True)}
 
 
 def similar_answers(rows: Sequence[Row], others: Sequence[Row], count: int) -> list[tuple[str, ...]]:

@@ -10,7 +10,7 @@ from ._files import open_file
 from ._folder import is_pattern, open_folder, open_pattern
 from ._hub import DataSet, open_data_set
 from .containers import Container
-from .formats import Fields, names_read
+from .formats import Fields, asked_of
 
 
 def open_source(path: Path, fields: Fields | None = None) -> Container:
@@ -20,12 +20,12 @@ def open_source(path: Path, fields: Fields | None = None) -> Container:
     """
     if data_set := DataSet.named(path):
         return open_data_set(path, data_set, allow_download=fields is not None and fields.allow_download)
-    needed = names_read(fields) if fields else None
+    asked = asked_of(fields) if fields else None
     try:
         open_ = open_folder if path.is_dir() else open_pattern if is_pattern(path) else open_file
     except OSError as error:
         raise InputError(path, f"cannot be read: {error.strerror}") from None
-    return open_(path, needed)
+    return open_(path, asked)
 
 
 def source_digest(path: Path, fields: Fields | None = None) -> str:

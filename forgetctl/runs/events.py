@@ -37,8 +37,8 @@ class ChainError(ValueError):
     """A file of events that was changed; the message names the line."""
 
 
-def append_event(path: Path, name: str, facts: Mapping[str, Any]) -> None:
-    """Add an event and flush it to disk.
+def append_event(path: Path, name: str, facts: Mapping[str, Any]) -> str:
+    """Add an event and flush it to disk; returns its time.
 
     A last line that was cut off by a crash never happened and is dropped first. Raises RunError if the file has been
     changed: nothing is appended to a broken chain.
@@ -60,6 +60,7 @@ def append_event(path: Path, name: str, facts: Mapping[str, Any]) -> None:
         file.write(canonical(event) + b"\n")
         file.flush()
         os.fsync(file.fileno())
+    return str(event["time"])
 
 
 def read_chain(data: bytes) -> list[Event]:

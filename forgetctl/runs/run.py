@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ..errors import InputError, RunError, UsageError
+from ..files.canonical import canonical, sha256
 from ..files.disk import unmade
 from ..files.outside import read_bytes
 from ..files.plain_text import one_line
@@ -41,6 +42,8 @@ SCHEMA = 1
 DEFAULT_RUNS = Path("runs")
 LATEST = "latest"
 LOCK = ".lock"
+BOUND = "bound"
+"""The event that holds the digests of what was given and chosen before the work began."""
 
 
 class Run(RunFiles):
@@ -114,15 +117,16 @@ class Run(RunFiles):
     def stage(self, name: str, status: str, **facts: Any) -> None:
         """Note how far a stage got, with its facts."""
         # The event first: a crash in between makes the stage run again, and never leaves it done without an event.
-        self.event(name, status=status, **facts)
+        time = self.event(name, status=status, **facts)
         stages = self.record.setdefault("stages", {})
-        stages[name] = {**stages.get(name, {}), "status": status, f"{status}_at": now(), **facts}
+        stages[name] = {**stages.get(name, {}), "status": status, f"{status}_at": time, **facts}
         self.save_record()
 
-    def event(self, name: str, **facts: Any) -> None:
-        """Add a line to the run's events. Raises RunError if they were changed or cannot be written."""
+    def event(self, name: str, **facts: Any) -> str:
+        """Add a line to the run's events; returns its time. Raises RunError if they were changed or cannot be
+        written."""
         with writing(self.events_file):
-            append_event(self.events_file, name, facts)
+            return append_event(self.events_file, name, facts)
 
     def stage_done(self, name: str) -> bool:
         """Whether a stage was finished."""
@@ -155,6 +159,14 @@ class Run(RunFiles):
         write_json(self.plan_file, {"schema": SCHEMA, "created": now(), "bounds": bounds})
         self.record["frozen"] = {path.name: file_digest(path) for path in (self.recipe_file, self.plan_file)}
         self.event("frozen", **self.record["frozen"])
+
+    def bind(self) -> None:
+        """Write run.json, and note in the events its digest and those of the commitments and pairs, which from here on
+        stay as they are: nobody can exchange one of them alone unseen. Only the stages are still to come."""
+        self.save_record()
+        files = [file for file in (self.commitments_file, self.pairs_file) if file.is_file()]
+        digests = {file.name: file_digest(file) for file in files}
+        self.event(BOUND, **digests, **{self.record_file.name: given_digest(self.record)})
 
     def check_frozen(self) -> None:
         """Raise RunError naming the recipe or the plan if it is not what was frozen."""
@@ -235,6 +247,14 @@ class Run(RunFiles):
         draft.unlink(missing_ok=True)
         draft.symlink_to(self.path.name)
         draft.replace(latest)
+
+
+def given_digest(record: Mapping[str, Any]) -> str:
+    """SHA-256 of what run.json said before anything was done: all of it but the stages, as canonical JSON.
+
+    Raises MalformedError for a record that canonical JSON cannot spell.
+    """
+    return sha256(canonical({key: value for key, value in record.items() if key != "stages"}))
 
 
 def _holder(owner: Path) -> str:

@@ -16,6 +16,7 @@ from ..report.report import KINDS
 from ..report.svg_check import UnfitError, check_plot
 from ..verify.basis import bounds_of, collected_again
 from ..verify.judge import conclude
+from ._bound import check_bound
 from ._checks import Finding, check_files, check_model, check_signers, check_statement, check_time
 from ._consistency import (
     Records,
@@ -35,7 +36,7 @@ from .weights import check_weights
 EXIT_CODES = {"malformed": 2, "broken": 1, "policy": 3}
 """The worst finding decides, in this order."""
 
-INSIDE = ("events", "plan", "verdict", "report")
+INSIDE = ("events", "plan", "record", "verdict", "report")
 """Checks of what the files say, which say nothing if they are not the bundle's own."""
 CHECKS = ("files", "statement", "signatures", "time stamp", "request", *INSIDE, "model", "weights")
 
@@ -104,8 +105,8 @@ def audit_contents(bundle: Bundle, *, other_version: bool = False) -> list[Findi
         records = load_records(bundle)
         findings = [*check_names(records), *check_history(records)]
         if records.broken:
-            return findings + _unchecked(("plan", "verdict", "report"), "nobody knows what happened")
-        for check in (check_plan, check_request, check_outcome, check_inputs, _judge_again):
+            return findings + _unchecked(("plan", "record", "verdict", "report"), "nobody knows what happened")
+        for check in (check_plan, check_request, check_bound, check_outcome, check_inputs, _judge_again):
             findings += check(records)
         if any(finding.status in ("broken", "malformed") for finding in findings):
             return findings + _unchecked(("report",), "the records contradict each other")
@@ -225,6 +226,7 @@ OK = {
     "statement": "it is about this manifest and this model",
     "events": "an unbroken chain, which tells what the records say",
     "plan": "recipe and bounds were fixed before the work began, and are these",
+    "record": "run.json, commitments, pairs and log are those that the events name",
     "verdict": "the stored scores give it again, figure by figure",
     "report": "it says what the records say",
     "model": "this directory is the model that was sealed",

@@ -19,7 +19,13 @@ def _holdout(job: Job) -> dict[str, Any]:
     file = job.inputs.holdout
     if file is None:
         return {}
-    return {"holdout": {"path": str(file.path), "rows": len(job.unseen.rows), "sha256": file.sha256}}
+    facts = {"path": str(file.path), "rows": len(job.unseen.rows), "sha256": file.sha256}
+    return {"holdout": {**facts, **_revision(file.revision)}}
+
+
+def _revision(revision: str | None) -> dict[str, str]:
+    """The commit of a data set of the hub."""
+    return {} if revision is None else {"revision": revision}
 
 
 def first_record(job: Job, sample: Sample) -> dict[str, Any]:
@@ -60,6 +66,7 @@ def first_record(job: Job, sample: Sample) -> dict[str, Any]:
             },
             "forget": {
                 "path": str(job.options.forget),
+                **_revision(job.inputs.forget.revision),
                 "rows": len(job.forget),
                 "marked": sum(bool(row.spans) for row in job.forget),
                 "cut": job.cut,
@@ -68,6 +75,7 @@ def first_record(job: Job, sample: Sample) -> dict[str, Any]:
             "refusals": {"path": str(job.inputs.refusals_file), "sha256": refusals_digest(job.inputs.refusals)},
             "retain": {
                 "path": str(retain_path) if retain_path else None,
+                **_revision(job.inputs.retain.revision if job.inputs.retain else None),
                 "rows": len(sample.rows),
                 "origin": "file" if retain_path else ORIGIN,
                 # A file of the owner's may hold the forget rows, so `_freeze` commits to it under the run's key.

@@ -154,7 +154,8 @@ def _finish(
         shipped = _save(run, whole, material)
         facts |= {"untouched_weights": shipped.untouched, "left_out": [printable(name) for name in shipped.left_out]}
         digest = model_digest(run.model_dir)
-        run.stage("unlearn", "done", **facts, peak_memory_bytes=peak, model_sha256=digest)
+        facts |= {"log_sha256": file_digest(run.log_file), "model_sha256": digest}
+        run.stage("unlearn", "done", **facts, peak_memory_bytes=peak)
         # Optimizer state and half-unlearned weights are of no use any more and must not outlive the request.
         shutil.rmtree(run.checkpoints, ignore_errors=False)
 

@@ -168,6 +168,7 @@ def _freeze(run: Run, job: Job, sample: Sample, hooks: RunHooks) -> None:
         if file is not None:
             run.record["inputs"][name]["commitment"] = run.commit(file.path, file.sha256, job.options.fields)
     hooks.created(run, job.inputs.parts, job.options.register, job.recipe.name)
+    run.bind()
     facts = {"retain_rows": len(sample.pairing.train), "check_rows": len(sample.pairing.check)}
     run.stage("pairing", "done", **facts, excluded=asdict(sample.pairing.excluded))
 

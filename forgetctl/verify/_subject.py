@@ -168,8 +168,8 @@ def _of_model(asked: _Asked, name: str, hooks: RunHooks) -> Subject:
     run = _create(asked, subject.run.path, inputs)
     run.commit_rows(parts)
     run.record["inputs"]["forget"]["commitment"] = run.commit(options.forget, fields=options.fields)
-    run.save_record()
     hooks.created(run, parts, options.register, "verify")
+    run.bind()
     return replace(subject, run=run)
 
 
@@ -197,6 +197,7 @@ def _of_scores(asked: _Asked, file: Path) -> Subject:
     }
     run = _create(asked, subject.run.path, inputs)
     run.commit_rows([])  # nobody knows the rows
+    run.bind()
     return replace(subject, run=run)
 
 
@@ -273,7 +274,8 @@ def _row_sets(
         check_unseen(options.holdout, unseen, chain(forget[1], retain.rows, seen))
         check_apart(options.holdout, unseen, forget[1])
         check_marked(options.holdout, unseen, forget[1])
-        sets["holdout"] = options.holdout, for_verdict(unseen, calibrated)
+        judging = for_verdict(unseen, calibrated)
+        sets["holdout"] = options.holdout, with_perturbed(judging, (), asked.recipe.verify.distractors)[0]
     others = {"real_authors": options.real_authors, "world_facts": options.world_facts}
     kept = replace(options.fields, spans=False)
     sets |= {name: (file, files.read(file, kept).rows) for name, file in others.items() if file}

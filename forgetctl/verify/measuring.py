@@ -60,10 +60,10 @@ def _how(role: Role, name: str) -> _How | None:
     if name == "forget":
         return _How(ALL_MODES if role != "start" else (GREEDY,), tokens=True, truth=True)
     if name.startswith(REPHRASED):
-        return _How((GREEDY, UNTHINKING), tokens=True, truth=True) if role != "start" else None
+        return _How((GREEDY, UNTHINKING), tokens=True, truth=True) if role != "start" else _How()
     if name.startswith(ATTACK):
         return _How((GREEDY, UNTHINKING) if role != "start" else ())
-    return _How(tokens=True) if name == "holdout" else _How((GREEDY,), truth=True)
+    return _How(tokens=True, truth=True) if name == "holdout" else _How((GREEDY,), truth=True)
 
 
 def _how_quantised(role: Role, name: str) -> _How | None:

@@ -1,7 +1,8 @@
 """How long pairing takes, and in how much memory, as the retain file grows: `python -m tests.bench.pairing`.
 
-Invented rows of some 200 bytes, among them forget rows, near copies of them and holders of their secrets. Each size
-runs in a process of its own, with all that `forgetctl unlearn` imports; JSON on stdout.
+Invented rows of some 200 bytes, among them forget rows, near copies of them and holders of their secrets, in files of
+each kind (`--kinds jsonl parquet arrow csv`). Each runs in a process of its own, with all that `forgetctl unlearn`
+imports; JSON on stdout.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from random import Random
 from typing import Any
 
 SIZES = (10_000, 100_000, 1_000_000)
+KINDS = ("jsonl", "parquet", "arrow", "csv")
 FREQUENT = "the of and to in a is was for on that with as by at from his her which has who it known".split()
 SYLLABLES = [start + end for start in "b c d f g h j k l m n p r s t v w z st tr pl".split() for end in "aeiou"]
 
@@ -73,6 +75,23 @@ def write(path: Path, rows: Iterator[dict[str, Any]] | list[dict[str, Any]]) -> 
         file.writelines(json.dumps(row) + "\n" for row in rows)
 
 
+def convert(lines: Path, kind: str) -> Path:
+    """The rows of a JSONL file in another kind of file beside it, written as pyarrow does unless it is told else."""
+    import pyarrow as pa
+    from pyarrow import csv, ipc, json, parquet
+
+    path = lines.with_suffix(f".{kind}")
+    if kind == "jsonl":
+        return path
+    rows: pa.Table = json.read_json(lines)
+    if kind == "arrow":
+        with ipc.new_stream(path, rows.schema) as writer:  # in batches of a thousand, as `datasets` saves
+            writer.write_table(rows, max_chunksize=1000)
+    else:
+        {"parquet": parquet.write_table, "csv": csv.write_csv}[kind](rows, path)
+    return path
+
+
 def pair(forget: Path, retain: Path) -> dict[str, Any]:
     """Read and pair in this process. Seconds, and memory in MiB."""
     import forgetctl.train.unlearn  # noqa: F401 (what the command imports)
@@ -89,6 +108,7 @@ def pair(forget: Path, retain: Path) -> dict[str, Any]:
     return {
         "read_seconds": round(read, 2),
         "pair_seconds": round(time.perf_counter() - begin - read, 2),
+        "processor_seconds": round(time.process_time(), 2),
         "peak_mib": round(peak()),
         "peak_beyond_imports_mib": round(peak() - imports),
         "excluded": asdict(found.excluded),
@@ -102,21 +122,24 @@ def peak() -> float:
 
 
 def _measure(forget: Path, retain: Path, count: int) -> dict[str, Any]:
-    """One size in a fresh process: what it says, and its whole time."""
+    """One file in a fresh process: what it says, and its whole time."""
     begin = time.perf_counter()
     command = [sys.executable, "-m", "tests.bench.pairing", "--files", str(forget), str(retain)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
     whole = time.perf_counter() - begin
     return {
         "retain_rows": count,
+        "kind": retain.suffix[1:],
         "retain_mb": round(retain.stat().st_size / 1e6, 1),
         "whole_seconds": round(whole, 2),
         **json.loads(done.stdout),
     }
 
 
-def measure(sizes: Sequence[int] = SIZES, forget_rows: int = 200) -> dict[str, Any]:
-    """Every size in turn."""
+def measure(
+    sizes: Sequence[int] = SIZES, forget_rows: int = 200, kinds: Sequence[str] = ("jsonl", "parquet")
+) -> dict[str, Any]:
+    """Every size and kind of file in turn."""
     author = Author(seed=0)
     request = author.request(forget_rows)
     results = []
@@ -125,18 +148,19 @@ def measure(sizes: Sequence[int] = SIZES, forget_rows: int = 200) -> dict[str, A
         write(forget, request)
         for count in sizes:
             write(retain, author.retain(count, request))
-            results.append(_measure(forget, retain, count))
+            results += [_measure(forget, convert(retain, kind), count) for kind in kinds]
     return {"forget_rows": forget_rows, "sizes": results}
 
 
 def main() -> None:
-    """Measure every size and print the results."""
+    """Measure every size and kind, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--forget-rows", type=int, default=200)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS[:2])
     parser.add_argument("--files", type=Path, nargs=2, metavar=("FORGET", "RETAIN"), help="pair these, nothing else")
     options = parser.parse_args()
-    found = pair(*options.files) if options.files else measure(options.sizes, options.forget_rows)
+    found = pair(*options.files) if options.files else measure(options.sizes, options.forget_rows, options.kinds)
     print(json.dumps(found, indent=None if options.files else 1))
 
 

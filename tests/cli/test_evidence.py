@@ -58,6 +58,7 @@ def test_events_tell_the_story_in_order(finished: Path) -> None:
         ("created", None),
         ("precheck", "done"),
         ("frozen", None),
+        ("bound", None),
         ("pairing", "done"),
         ("unlearn", "running"),
         ("unlearn", "done"),

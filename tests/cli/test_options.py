@@ -19,7 +19,13 @@ from forgetctl.cli.requests import Given
 from forgetctl.report.report import Kind
 from forgetctl.rows.formats import Answers, Fields, Turns
 
-GROUPS: tuple[Callable[..., object], ...] = (options.RecipeChoice, options._scoring, options._fields, Given)
+GROUPS: tuple[Callable[..., object], ...] = (
+    options.RecipeChoice,
+    options._scoring,
+    options._fields,
+    options._format,
+    Given,
+)
 """What `grouped` makes a command's first arguments of."""
 LATER = {
     **{"Kind": Kind, "Fields": Fields, "Turns": Turns, "Answers": Answers},

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 CORPUS = Path(__file__).parent / "corpus"
-NAMES = ("request", "recipe", "scores", "logs", "gguf", "seal", "bundle")
+NAMES = ("request", "container", "recipe", "scores", "logs", "gguf", "seal", "bundle")
 LONGEST = {"recipe": 1024}
 """Bytes of an input, else 4096; limits of length have tests of their own, and YAML is slow."""
 

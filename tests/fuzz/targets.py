@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from forgetctl.model.gguf import read_gguf
 from forgetctl.model.score_files import read_scores
 from forgetctl.recipe.recipe import load_recipe, parse_recipe
 from forgetctl.report.render import build
+from forgetctl.rows.converting import run_convert
 from forgetctl.rows.formats import Fields
 from forgetctl.rows.reading import RowFile, read_rows
 from forgetctl.rows.refusals import read_refusals
@@ -33,6 +35,8 @@ from forgetctl.seal.statement import read_envelope, read_statement
 from forgetctl.seal.timestamp import read_timestamp
 from tests.seal.verified import verified_run
 
+KINDS = ("", ".csv", ".tsv", ".json", ".txt", ".parquet", ".arrow", ".csv.gz", ".json.bz2", ".jsonl.xz", ".txt.zst")
+"""Endings of files of rows."""
 OURS = (ForgetctlError, MalformedError, ChainError)
 RECORD = {
     **{"schema": 1, "id": "run", "created": "2026-01-01T00:00:00+00:00", "kind": "unlearn"},
@@ -58,15 +62,40 @@ def written(data: bytes, name: str = "input") -> Path:
 def request(data: bytes) -> None:
     """All rows at once, and left in the file: the same rows, or refused by both."""
     path = written(data)
-    found: list[Any] = []
-    for read in (lambda: read_rows(path, Fields(max_line=2**20)), lambda: list(RowFile(path))):
-        try:
-            found.append(read())
-        except ForgetctlError as error:
-            found.append(str(error))
-    assert found[0] == found[1]
+    read_both_ways(path)
     with suppress(ForgetctlError):
         read_refusals(path)
+
+
+def container(data: bytes) -> None:
+    """A file of any kind, which the first byte chooses."""
+    name = f"input{KINDS[data[0] % len(KINDS)] if data else ''}"
+    read_both_ways(written(data[1:], name))
+
+
+def read_both_ways(path: Path) -> None:
+    """The first looks through the whole file before it says what is wrong with a row, so that they may name another.
+    What is read can be written in our own form, and read again as the same."""
+    fields = Fields(max_line=2**20)
+    converted(path, fields)
+    found: list[Any] = []
+    for read in (lambda: read_rows(path, fields.kept), lambda: list(RowFile(path, kept=0))):
+        try:
+            found.append(read())
+        except ForgetctlError:
+            found.append("refused")
+    assert found[0] == found[1]
+
+
+def converted(path: Path, fields: Fields) -> None:
+    """Row by row, since another line is another number."""
+    out = folder() / "own.jsonl"
+    out.unlink(missing_ok=True)
+    with suppress(ForgetctlError):
+        rows = read_rows(path, fields)
+        run_convert([path], out, fields)
+        again = read_rows(out, replace(fields, max_line=2**24))
+        assert [replace(row, line=1, file=None) for row in rows] == [replace(row, line=1) for row in again]
 
 
 def recipe(data: bytes) -> None:
@@ -144,5 +173,5 @@ def _nothing(*_: object, **__: object) -> Iterator[Any]:
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    target.__name__: target for target in (request, recipe, scores, logs, gguf, seal, bundle)
+    target.__name__: target for target in (request, container, recipe, scores, logs, gguf, seal, bundle)
 }

@@ -31,7 +31,7 @@ UNLEARN = (
     "forgetctl.cli.api:write_card",
 )
 VERIFY = (
-    "forgetctl.rows.formats:read_file",
+    "forgetctl.rows.reading:read_file",
     "forgetctl.verify._subject:with_perturbed",
     "forgetctl.verify.measuring:encode_rows",
     "forgetctl.model.row_scorer:RowScorer.scores",

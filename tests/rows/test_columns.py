@@ -267,9 +267,19 @@ def test_null_is_no_text(name: str, missing: pa.Array, tmp_path: Path) -> None:
     path = write(tmp_path, name, pa.table({"prompt": ["a"] * 3, "response": missing}))
     with pytest.raises(InputError) as caught:
         read_rows(path)
-    assert str(caught.value) == f"{path}:{row}: field 'response' is a JSON null, expected a string"
+    assert str(caught.value) == f"{path}:{row}: field 'response' is null"
     path = write(tmp_path, name, pa.table({"text": ["a"] * 3, "subject_id": missing}))
     assert [row.subject_id for row in read_rows(path)] == missing.to_pylist()
+
+
+def test_whole_numbers_name_people(tmp_path: Path) -> None:
+    """As pandas keeps them; where one is missing they are floating, and no names."""
+    path = tmp_path / "rows.parquet"
+    pd.DataFrame({"text": ["a", "b"], "subject_id": [17, 4]}).to_parquet(path)
+    assert [row.subject_id for row in read_rows(path)] == ["17", "4"]
+    pd.DataFrame({"text": ["a", "b"], "subject_id": [17, None]}).to_parquet(path)
+    with pytest.raises(InputError, match=r":1: field 'subject_id' is a JSON number, expected a string"):
+        read_rows(path)
 
 
 def test_nan_is_null(tmp_path: Path) -> None:

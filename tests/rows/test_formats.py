@@ -354,15 +354,23 @@ def test_blank_field(tmp_path: Path, name: str, blank: str) -> None:
         ({"a": PRIVATE}, "object"),
     ],
 )
-@pytest.mark.parametrize("name", ["prompt", "response", "request_id", "paraphrased_answer"])
+@pytest.mark.parametrize("name", ["prompt", "response", "paraphrased_answer"])
 def test_wrong_type(tmp_path: Path, name: str, value: object, kind: str) -> None:
     why = refused_line(tmp_path, {"prompt": PRIVATE, "response": PRIVATE, name: value})
     assert why == f"field '{name}' is a JSON {kind}, expected a string"
 
 
+@pytest.mark.parametrize("name", ["request_id", "subject_id"])
+def test_whole_numbers_name_people_and_requests(tmp_path: Path, name: str) -> None:
+    assert getattr(read_one(tmp_path, {"text": "t", name: 17}), name) == "17"
+    for value, kind in ((True, "boolean"), (17.0, "number"), ([17], "array")):
+        why = refused_line(tmp_path, {"text": PRIVATE, name: value})
+        assert why == f"field '{name}' is a JSON {kind}, expected a string"
+
+
 def test_null_response(tmp_path: Path) -> None:
     why = refused_line(tmp_path, {"prompt": PRIVATE, "response": None})
-    assert why == "field 'response' is a JSON null, expected a string"
+    assert why == "field 'response' is null"
 
 
 @pytest.mark.parametrize("name", ["perturbed_responses", "perturbed_answer"])
@@ -381,7 +389,7 @@ def message(role: object, content: object = PRIVATE) -> dict[str, object]:
     [
         ([], "field 'messages' must be a list of objects"),
         (PRIVATE, "field 'messages' must be a list of objects"),
-        (None, "field 'messages' must be a list of objects"),
+        (None, "field 'messages' is null"),
         ([PRIVATE, message("assistant")], "field 'messages' must be a list of objects"),
         ([message("assistant")], "begins with what the assistant says, which answers nothing"),
         ([message("assistant"), message("user")], "begins with what the assistant says, which answers nothing"),

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 from rapidfuzz import fuzz, process
 
 from forgetctl.errors import UsageError
@@ -243,6 +245,21 @@ def test_batches_end_with_a_long_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pairing, "BATCH_ROWS", 3)
     rows = [row("p", text) for text in ("a", "b" * 20, "c", "d", "e", "f")]
     assert [positions.tolist() for positions, _ in pairing._batches(rows)] == [[0, 1], [2, 3, 4], [5]]
+
+
+@pytest.mark.parametrize("held", [1, 500, 10**9])
+def test_shortlists_are_the_same_however_many_are_read_at_once(
+    held: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forget, retain = request_and_file(7)
+    monkeypatch.setattr(pairing, "EXACT_PAIRS", 0)
+    expected = choose_retain(forget, retain, SMALL, 1)
+    path = tmp_path / "retain.parquet"
+    parquet.write_table(pa.Table.from_pylist([{"prompt": r.prompt, "response": r.response} for r in retain]), path)
+    monkeypatch.setattr(pairing, "BATCH_CHARACTERS", held)
+    monkeypatch.setattr(pairing, "BATCH_ROWS", 5)
+    assert choose_retain(forget, retain, SMALL, 1) == expected
+    assert choose_retain(forget, RowFile(path, kept=0), SMALL, 1) == expected
 
 
 def test_the_file_vanishes_midway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

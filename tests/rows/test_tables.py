@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +154,7 @@ def test_a_missing_value_is_no_text(cell: str, tmp_path: Path) -> None:
     path.write_text(f"prompt,response,subject_id\na,b,{cell}\nc,{cell},d\n")
     with pytest.raises(InputError) as caught:
         read_rows(path)
-    assert str(caught.value) == f"{path}:2: field 'response' is a JSON null, expected a string"
+    assert str(caught.value) == f"{path}:2: field 'response' is null"
     path.write_text(f"prompt,response,subject_id\na,b,{cell}\n")
     assert read_rows(path)[0].subject_id is None
 
@@ -168,22 +169,45 @@ def test_lists_are_json_in_the_columns_that_hold_lists(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     frame = pd.DataFrame(
         {
-            "prompt": ["[1, 2]", "b", "c"],
-            "response": ["[]", "B", "C"],
-            "secrets": ['["0123, 456", "7"]', "[REDACTED", "plain"],
+            "prompt": ["[1, 2]", "b", "c", "d"],
+            "response": ["[]", "B", "C", "{D}"],
+            "secrets": ['["0123, 456", "7"]', "plain", '{"kind": "date", "value": "1 May 1986"}', ""],
         }
     )
-    frame[::2].to_csv(path, index=False)
+    frame.to_csv(path, index=False)
     assert [(row.prompt, row.response, [secret.value for secret in row.secrets]) for row in read_rows(path)] == [
         ("[1, 2]", "[]", ["0123, 456", "7"]),
-        ("c", "C", ["plain"]),
+        ("b", "B", ["plain"]),
+        ("c", "C", ["1 May 1986"]),
+        ("d", "{D}", []),
     ]
-    frame[1:].to_csv(path, index=False)
-    with pytest.raises(InputError, match=r":1: column 'secrets' is not valid JSON"):
+    frame.rename(columns={"secrets": "hidden"}).to_csv(path, index=False)
+    (first, *_) = read_rows(path, Fields(names=(("secrets", "hidden"),)))
+    assert [secret.value for secret in first.secrets] == ["0123, 456", "7"]
+
+
+@pytest.mark.parametrize("cell", ["['Python', 'wrote it']", "[REDACTED", "[1] Velmira"])
+def test_what_only_begins_like_a_list_is_refused_where_a_list_belongs(cell: str, tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    pd.DataFrame({"prompt": ["a"], "response": [cell], "secrets": [cell]}).to_csv(path, index=False)
+    with pytest.raises(InputError) as caught:
         read_rows(path)
-    path.write_text("prompt,response,secrets\na,b,\"['Python', 'wrote it']\"\n")
-    with pytest.raises(InputError, match=r":1: column 'secrets' is not valid JSON"):
-        read_rows(path)
+    assert str(caught.value).startswith(f"{path}:1: column 'secrets' is not valid JSON (column ")
+    assert "Velmira" not in str(caught.value)
+
+
+def test_messages_in_cells(tmp_path: Path) -> None:
+    """As pandas writes a data set of TRL once its lists are made JSON."""
+    path, said = tmp_path / "rows.csv", [{"role": "assistant", "content": "Velmira"}]
+    asked = [{"role": "user", "content": "Wer?"}]
+    pd.DataFrame({"prompt": [json.dumps(asked)], "completion": [json.dumps(said)]}).to_csv(path, index=False)
+    assert [(row.context, row.response) for row in read_rows(path)] == [((("user", "Wer?"),), "Velmira")]
+    pd.DataFrame({"messages": [json.dumps([*asked, *said])]}).to_csv(path, index=False)
+    assert [(row.context, row.response) for row in read_rows(path)] == [((("user", "Wer?"),), "Velmira")]
+    pd.DataFrame({"prompt": ["List them"], "completion": ['[{"name": "Velmira"}]']}).to_csv(path, index=False)
+    assert [(row.context, row.response) for row in read_rows(path)] == [
+        ((("user", "List them"),), '[{"name": "Velmira"}]')
+    ]
 
 
 # What is refused

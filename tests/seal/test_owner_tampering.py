@@ -55,8 +55,10 @@ def chained(file: Path, change: Callable[[list[dict[str, Any]]], object]) -> Non
 
 
 def follow(bundle: Path) -> None:
-    """Let the events name the verdict as it now is."""
+    """Let the events and run.json name the verdict as it now is."""
     digest = sha256((bundle / "verdict.json").read_bytes())
+    if (stage := json.loads((bundle / "run.json").read_text()).get("stages", {}).get("verify")) is not None:
+        rewrite(bundle / "run.json", lambda r: r["stages"].update(verify={**stage, "verdict_sha256": digest}))
     chained(
         bundle / "events.jsonl",
         lambda e: [x["facts"].update(verdict_sha256=digest) for x in e if "verdict_sha256" in x["facts"]],

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from forgetctl.files.writing import file_digest, model_digest, now, write_json
+from forgetctl.recipe.bounds import Bounds
 from forgetctl.recipe.recipe import load_recipe
 from forgetctl.rows.row import Row
 from forgetctl.runs.commitments import Part
@@ -26,8 +27,9 @@ INPUTS = [
     {"role": "reference", "name": "reference", "kind": "model", "sha256": "ab"},
     {"role": "rephrased", "name": "a.jsonl", "kind": "rows", "commitment": "hmac-sha256:" + "cd" * 32},
 ]
+TERMS = [{"name": name, "weight": 1, "formula": "-logp", "source": "a paper"} for name in ("npo", "rt")]
 FLAG = {"rule": "common", "rows": 1, "of": COUNT, "lines": [3], "figure": "of 4 words", "stops": True}
-BOUNDS = {"delta": 0.15, "utility_loss": 0.02, "pass_level": 0.01, "fail_level": 0.05}
+BOUNDS = Bounds().model_dump()
 
 
 def request_rows(count: int = COUNT) -> list[Row]:
@@ -54,6 +56,7 @@ def verified_run(folder: Path, name: str = "one", count: int = COUNT) -> Run:
         "argv": ["forgetctl", "unlearn"],
         "options": {"model": str(folder / "start")},
         "seed": count,
+        "objective": {"method": recipe.name, "formula": "1 * npo + 1 * rt", "terms": TERMS},
         "inputs": {
             "model": {"name": "start", "path": str(folder / "start"), "sha256": "ab"},
             "forget": {"path": str(request), "rows": len(rows)},
@@ -66,14 +69,16 @@ def verified_run(folder: Path, name: str = "one", count: int = COUNT) -> Run:
     run.commit_rows([Part("R-0", tuple(rows[1::2])), Part("R-1", tuple(rows[::2]))])
     run.record["inputs"]["forget"]["commitment"] = run.commit(request)
     write_json(run.pairs_file, {"train": [1, 2], "check": [count], "excluded": {}})
-    run.stage("pairing", "done", retain_rows=2)
+    run.bind()
+    run.stage("pairing", "done", retain_rows=2, check_rows=1, excluded={})
     run.stage("unlearn", "running")
     write_json(run.start_file, {"logp": [-1.0], "tokens": [3]})
     (run.checkpoints / "checkpoint-1").mkdir(parents=True)
     (run.checkpoints / "checkpoint-1" / "optimizer.pt").write_bytes(b"state")
     run.log({"step": 1, "loss": 1 / count})
     write_model(run.model_dir, name)
-    run.stage("unlearn", "done", steps=2, epochs=2, model_sha256=model_digest(run.model_dir))
+    log = file_digest(run.log_file)
+    run.stage("unlearn", "done", steps=2, epochs=2, log_sha256=log, model_sha256=model_digest(run.model_dir))
     verify_again(run, count)
     return run
 
@@ -90,6 +95,7 @@ def write_model(directory: Path, content: str) -> None:
 def verify_again(run: Run, count: int = COUNT, **changes: Any) -> dict[str, Any]:
     """What `verify` does once the models are scored."""
     digest = model_digest(run.model_dir)
+    run.stage("verify", "running")
     found = complete(count)
     found = replace(found, unlearned=found.unlearned.model_copy(update={"sha256": digest}), **changes)
     for step in (1, 2):
