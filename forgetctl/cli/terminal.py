@@ -39,6 +39,8 @@ ALWAYS = ("forget_probability", "truth_ratio", "rouge", "retain_probability", "r
 """Measures that are shown even if no model has them."""
 LOOKING = 1.0
 """Seconds from one look at whether a line about long work is due to the next."""
+MOST_PEOPLE = 20
+"""Told of one by one."""
 WIDEST_NAME = 28
 """Names of checks may hold file names; longer ones are folded, so that the finding keeps its room."""
 
@@ -179,8 +181,8 @@ def show_dry_run(facts: Mapping[str, Any], row: tuple[str, str]) -> None:
     console.print(Text.assemble((given, "dim"), ("⟦", "bold"), (scored, "bold green"), ("⟧", "bold")))
 
 
-def show_verdict(verdict: Verdict) -> None:
-    """Print a verdict: the figures, the checks, the outcome."""
+def show_verdict(verdict: Verdict, ids: Sequence[str | None] = ()) -> None:
+    """Print a verdict: the figures, the checks, each person, the outcome. ids: of the people, where they are known."""
     from ..verify.checks import kl
 
     console = out()
@@ -193,7 +195,29 @@ def show_verdict(verdict: Verdict) -> None:
     console.print(_checks(verdict.checks))
     for item in verdict.skipped:
         console.print(Text(one_line(f"not measured: {item.check}: {item.reason}"), "dim"))
+    if (people := _people(verdict, ids)) is not None:
+        console.print(people)
+    console.print(f"Forgotten: {verdict.answers.forgotten}   Kept: {verdict.answers.kept}")
     console.print(Text.assemble("Verdict: ", (verdict.verdict, STYLES[verdict.verdict]), _decisive(verdict)))
+
+
+def _people(verdict: Verdict, ids: Sequence[str | None]) -> Table | None:
+    """What is left of each person, those first whom somebody should look at; None where nobody was judged."""
+    from ..verify.checks import subjects
+
+    ordered = subjects.worst_first(subjects.MEASURE.of(verdict))
+    if not ordered:
+        return None
+    grid = table(["person", "", "rows", "what is left"], [])
+    for one in ordered[:MOST_PEOPLE]:
+        name = ids[one.subject - 1] if ids else None
+        whose = f"{one.subject} ({one_line(name)})" if name else str(one.subject)
+        style = STYLES.get(one.verdict, "dim")
+        outcome = Text(one.verdict.replace("_", " "), style)
+        grid.add_row(Text(whose), outcome, Text(str(one.rows)), Text(subjects.in_words(one)))
+    if len(ordered) > MOST_PEOPLE:
+        grid.add_row(Text("..."), Text(""), Text(""), Text(f"and {len(ordered) - MOST_PEOPLE:,} more people"))
+    return grid
 
 
 def _models(verdict: Verdict) -> Table:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..people.extent import EXTENTS
 from ._options import (
     PATH,
     RecipeChoice,
@@ -23,6 +24,7 @@ from ._options import (
 from .process import computing, launched
 
 if TYPE_CHECKING:
+    from ..people.extent import Extent
     from ..rows.formats import Fields
     from ..verify.options import VerifyOptions
     from ..verify.verdict import Outcome
@@ -58,6 +60,13 @@ EXIT_CODES: dict[Outcome, int] = {"PASS": 0, "FAIL": 3, "INCONCLUSIVE": 4}
     help="The request in other words or languages, row by row; repeatable.",
 )
 @click.option(
+    "--attacks",
+    type=click.Choice(EXTENTS),
+    default="quick",
+    show_default=True,
+    help="Prompts in forgetctl's own other words: one a row, every template, or none, which cannot pass.",
+)
+@click.option(
     "--also",
     type=PATH,
     multiple=True,
@@ -91,6 +100,7 @@ def verify(
     real_authors: Path | None,
     world_facts: Path | None,
     rephrased: tuple[Path, ...],
+    attacks: Extent,
     also: tuple[Path, ...],
     precision: str | None,
     deep: bool,
@@ -118,6 +128,7 @@ def verify(
         real_authors=real_authors,
         world_facts=world_facts,
         rephrased=rephrased,
+        attacks=attacks,
         also=also,
         precisions=tuple(part.strip() for part in (precision or "").split(",") if part.strip()),
         deep=deep,
@@ -140,12 +151,15 @@ def verify(
     verdict = reach_verdict(options, recipe, progress, files)
     if not is_main_process():
         return
+    from ..verify.subject_ids import content_with_ids, subject_ids
+
+    ids = subject_ids(options, files or read(options))
     if as_json:
-        click.echo(json.dumps(verdict.content(), indent=1))
+        click.echo(json.dumps(content_with_ids(verdict, ids), indent=1))
     else:
         from .terminal import show_verdict
 
-        show_verdict(verdict)
+        show_verdict(verdict, ids)
     click.get_current_context().exit(EXIT_CODES[verdict.verdict])
 
 

@@ -61,6 +61,20 @@ def truth_ratio(
 
     Raises ValueError for a row without a perturbed answer, and as `per_token` does.
     """
+    return np.exp(
+        log_truth_ratio(paraphrase_logp, paraphrase_tokens, perturbed_logp, perturbed_tokens, arithmetic=arithmetic)
+    )
+
+
+def log_truth_ratio(
+    paraphrase_logp: ArrayLike,
+    paraphrase_tokens: ArrayLike,
+    perturbed_logp: Sequence[ArrayLike],
+    perturbed_tokens: Sequence[ArrayLike],
+    *,
+    arithmetic: bool = False,
+) -> Floats:
+    """The logarithm of `truth_ratio`, (n,) nats a token, which is finite where the ratio itself is not."""
     right = per_token(paraphrase_logp, paraphrase_tokens)
     if not len(perturbed_logp) == len(perturbed_tokens) == len(right):
         raise ValueError(f"{len(right)} paraphrases but {len(perturbed_logp)} sets of perturbed answers")
@@ -70,7 +84,7 @@ def truth_ratio(
         if values.size == 0:
             raise ValueError("a row without perturbed answers has no truth ratio")
         wrong[row] = np.logaddexp.reduce(values) - np.log(values.size) if arithmetic else values.mean()
-    return np.exp(wrong - right)
+    return wrong - right
 
 
 def choice_probability(

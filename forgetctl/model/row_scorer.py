@@ -31,7 +31,7 @@ from .generation import Answer, Decoding, continuations
 from .metrics import rouge_l_recall
 from .processes import Ranks
 from .protocol import Model
-from .scores import GREEDY, SAMPLED, Elicited, ScoreSet
+from .scores import GREEDY, SAMPLED, UNNAMED, Elicited, ScoreSet
 from .scoring import score
 from .shares import in_shares
 from .token_scores import TokenScores, score_tokens
@@ -265,10 +265,11 @@ def _measure(
 
 
 def _subjects(rows: Sequence[Row]) -> list[int] | None:
-    """Numbers of the rows' subjects, None if no row names one; a row that names none is one of its own."""
+    """Numbers of the rows' subjects, UNNAMED for a row that names none; None if no row names one."""
     if not any(row.subject_id for row in rows):
         return None
-    return _numbers([row.subject_id or index for index, row in enumerate(rows)])
+    number = {name: place for place, name in enumerate(dict.fromkeys(row.subject_id for row in rows if row.subject_id))}
+    return [number[row.subject_id] if row.subject_id else UNNAMED for row in rows]
 
 
 def _conversations(rows: Sequence[Row]) -> list[int] | None:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, model_validator
 
-from ..verify.statistics.resampling import Units
+from ..people.attack_prompts import AS_ASKED
+from ..verify.statistics.resampling import FEWEST_SUBJECTS, Units
 from ..verify.statistics.shapes import RowName
 from . import metrics
 
@@ -21,6 +22,12 @@ GREEDY, SAMPLED = "greedy", "sampled"
 SCHEMA: Literal[4] = 4
 REPHRASED = "rephrased-"
 """What the names of sets begin with that ask for the forget rows in other words, row by row."""
+UNNAMED = -1
+"""Subject of rows that name none, where others do."""
+
+
+ATTACK = "attack-"
+"""The same of the sets in which forgetctl asks in its own other words, a round each (`people.attack_prompts`)."""
 
 
 class _Part(BaseModel):
@@ -54,14 +61,26 @@ class Elicited(_Part):
         return self
 
 
+class Wording(_Part):
+    """In which words a set was asked: how many rows by each template of attack prompts, of that version."""
+
+    version: PositiveInt
+    templates: dict[str, PositiveInt]
+
+    @property
+    def prompts(self) -> int:
+        """Rows that were asked in other words than the request's."""
+        return sum(count for name, count in self.templates.items() if name != AS_ASKED)
+
+
 class ScoreSet(_Part):
     """Scores of one set of rows, in file order. Log-probabilities are sums in nats, over `*_tokens` tokens.
 
     Lists that were not measured are None. names: as `Row.record_name`. subjects, copies, conversations: equal numbers
-    for rows of the same subject, for identical rows, and for turns of the same conversation. rehearsed: whether a
-    retain row was trained on while the forget rows were unlearned. perturbed_* hold one list per row. own_paraphrases:
-    rows whose own response stands in for a missing paraphrase. zlib_bytes: compressed length of the response. elicited:
-    by how the answers were asked for.
+    for rows of the same subject (UNNAMED where a row names none), for identical rows, and for turns of the same
+    conversation. rehearsed: whether a retain row was trained on while the forget rows were unlearned. perturbed_* hold
+    one list per row. own_paraphrases: rows whose own response stands in for a missing paraphrase. zlib_bytes:
+    compressed length of the response. elicited: by how the answers were asked for. wording: of attack prompts alone.
     """
 
     names: list[RowName]
@@ -81,6 +100,7 @@ class ScoreSet(_Part):
     min_k_plus_plus: list[float] | None = None
     exact_memorisation: list[float] | None = None
     extraction_strength: list[float] | None = None
+    wording: Wording | None = None
     elicited: dict[str, Elicited] = {}
 
     @model_validator(mode="after")
@@ -111,7 +131,18 @@ class ScoreSet(_Part):
     @property
     def units(self) -> Units:
         """What is resampled: subjects, or rows where they are unknown or too few."""
-        return Units.of(len(self.names), self.subjects, self.copies, self.conversations)
+        return self.units_of(FEWEST_SUBJECTS)
+
+    def units_of(self, fewest: int) -> Units:
+        """The same with fewer, or more, subjects than are resampled elsewhere."""
+        return Units.of(len(self.names), self._each_unnamed, self.copies, self.conversations, fewest)
+
+    @property
+    def _each_unnamed(self) -> list[int] | None:
+        """The subjects, with one of its own for each row that names none."""
+        if self.subjects is None:
+            return None
+        return [subject if subject != UNNAMED else UNNAMED - row for row, subject in enumerate(self.subjects)]
 
     @property
     def per_token(self) -> Floats:
@@ -142,6 +173,17 @@ class ScoreSet(_Part):
         """Truth ratio of each row, (n,), or None without perturbed answers."""
         return self.truth_ratio_by(arithmetic=False)
 
+    @property
+    def log_odds(self) -> Floats | None:
+        """Of the paraphrased answer against the wrong ones, (n,) nats a token: the truth ratio's logarithm, negated."""
+        if self.perturbed_logp is None or self.perturbed_tokens is None:
+            return None
+        if self.paraphrase_logp is None or self.paraphrase_tokens is None:
+            return None
+        return -metrics.log_truth_ratio(
+            self.paraphrase_logp, self.paraphrase_tokens, self.perturbed_logp, self.perturbed_tokens
+        )
+
     def truth_ratio_by(self, *, arithmetic: bool) -> Floats | None:
         """Truth ratios with the geometric or the arithmetic mean of the wrong answers, (n,), or None."""
         if self.perturbed_logp is None or self.perturbed_tokens is None:
@@ -165,7 +207,8 @@ class ScoreSet(_Part):
 
 
 class Scores(_Part):
-    """Scores of one model on sets of rows: forget, retain, holdout, real_authors, world_facts, rephrased-1 ..."""
+    """Scores of one model on sets of rows: forget, retain, holdout, real_authors, world_facts, rephrased-1 ...,
+    attack-1 ..."""
 
     schema_version: Literal[4] = SCHEMA
     role: Role
@@ -178,7 +221,11 @@ class Scores(_Part):
     @model_validator(mode="after")
     def _row_by_row(self) -> Scores:
         for name, rows in self.sets.items():
-            if name.startswith(REPHRASED) and "forget" in self.sets and len(rows.names) != len(self.forget.names):
+            if (
+                name.startswith((REPHRASED, ATTACK))
+                and "forget" in self.sets
+                and len(rows.names) != len(self.forget.names)
+            ):
                 raise ValueError(f"{name} has {len(rows.names)} rows, the request {len(self.forget.names)}")
         return self
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
-from ..verify.checks import comparison
+from ..verify.checks import comparison, subjects
 from ..verify.record import Conclusion
+from ..verify.tables import number
 from ._history import input_name
 from .records import Report
 from .words import MEANING, WEAKER
@@ -17,6 +19,8 @@ MOST_PASSED = 6
 """More passed checks than this are named, not told; all are told further down."""
 LINE, LINES_OF_REASONS = 95, 10
 """Characters in a line of the reasons, and lines that there is room for if nothing else needs them."""
+MOST_PEOPLE = 4
+"""People that the page tells of, those first whom somebody should look at."""
 ROOM_FOR_REQUESTS, ROOM_FOR_NAMES = 75, 60
 """Characters of request ids, and of names of further references."""
 
@@ -28,9 +32,12 @@ def summary(report: Report, warnings: Sequence[str]) -> dict[str, Any]:
     yardstick = "rows that it never saw" if holdout else "a model that never saw them"
     passed = _all_passed(verdict) if verdict else []
     reasons = [reason.text for reason in verdict.reasons] if verdict and not passed else []
-    # Each of these takes about two lines.
-    room = LINES_OF_REASONS - 2 * (len(warnings) + holdout + bool(report.run.lineage))
+    people = subjects.worst_first(subjects.MEASURE.of(verdict)) if verdict else []
+    # Each of these takes about two lines, and a person one.
+    room = LINES_OF_REASONS - 2 * (len(warnings) + holdout + bool(report.run.lineage)) - min(len(people), MOST_PEOPLE)
     return {
+        "people": [_person(one) for one in people[:MOST_PEOPLE]],
+        "more_people": _more(people),
         "meaning": MEANING[verdict.verdict].format(yardstick=yardstick) if verdict else "",
         "weaker": WEAKER if holdout else "",
         "compared": _compared(verdict) if verdict else "",
@@ -40,6 +47,18 @@ def summary(report: Report, warnings: Sequence[str]) -> dict[str, Any]:
         "first_requests": _first(report.run.requests, ROOM_FOR_REQUESTS),
         "model_name": input_name(report.run.inputs.get("model")),
     }
+
+
+def _person(person: subjects.Subject) -> str:
+    rows = f"{number(person.rows)} {'row' if person.rows == 1 else 'rows'}"
+    whose = "" if person.named else ", which name nobody"
+    return f"Person {person.subject} ({rows}{whose}): {person.verdict.replace('_', ' ')}, {subjects.in_words(person)}."
+
+
+def _more(people: Sequence[subjects.Subject]) -> str:
+    """How many people there are besides, by verdict; empty without any."""
+    rest = Counter(one.verdict.replace("_", " ") for one in people[MOST_PEOPLE:])
+    return ", ".join(f"{number(count)} {verdict}" for verdict, count in rest.items())
 
 
 def _first(texts: Sequence[str], room: int, unit: int = 1) -> list[str]:

@@ -36,37 +36,42 @@ class Check(Shape):
     status: Status
     code: str
     text: str
-    about: Question = "forgotten"
+    about: Question
+
+
+def _check(name: str, status: Status, code: str, text: str) -> Check:
+    """About the rows being forgotten, unless the measure that it is of says otherwise."""
+    return Check(name=name, status=status, code=code, text=text, about="forgotten")
 
 
 def passed(name: str, code: str, text: str) -> Check:
     """There is evidence that this part of the claim holds."""
-    return Check(name=name, status="pass", code=code, text=text)
+    return _check(name, "pass", code, text)
 
 
 def failed(name: str, code: str, text: str) -> Check:
     """There is evidence against the model."""
-    return Check(name=name, status="fail", code=code, text=text)
+    return _check(name, "fail", code, text)
 
 
 def unsure(name: str, code: str, text: str) -> Check:
     """There is not enough evidence of either."""
-    return Check(name=name, status="unknown", code=code, text=text)
+    return _check(name, "unknown", code, text)
 
 
 def trace(name: str, code: str, text: str) -> Check:
     """Something is seen that keeps a model from passing, and is no evidence that it knows the rows."""
-    return Check(name=name, status="trace", code=code, text=text)
+    return _check(name, "trace", code, text)
 
 
 def reported(name: str, code: str, text: str) -> Check:
     """Said, and decides nothing."""
-    return Check(name=name, status="reported", code=code, text=text)
+    return _check(name, "reported", code, text)
 
 
 def skipped(name: str, code: str, text: str) -> Check:
     """Nothing was asked."""
-    return Check(name=name, status="skipped", code=code, text=text)
+    return _check(name, "skipped", code, text)
 
 
 @dataclass(frozen=True, kw_only=True)

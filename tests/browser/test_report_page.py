@@ -36,7 +36,10 @@ def many_reasons(folder: Path) -> None:
     text = (
         "The mean log-probability is surely above the comparison's (+0.731 nats a token, 0.531 to 0.931; limit 0.492)."
     )
-    failed = [{"name": f"check {n}", "status": "fail", "code": "X", "text": f"{n}: {text}"} for n in range(30)]
+    failed = [
+        {"name": f"check {n}", "status": "fail", "about": "forgotten", "code": "X", "text": f"{n}: {text}"}
+        for n in range(30)
+    ]
     comparison = {"kind": "holdout", "name": "holdout", "others": [f"retrained-without-them-{n}" for n in range(9)]}
     bounds = {**verdict_record()["bounds"], "delta": 0.2}
     changes = {"comparison": comparison, "bounds": bounds, "model": {"name": "model", "sha256": "00" * 32}}
@@ -60,7 +63,7 @@ def hostile(folder: Path) -> None:
         id=STYLE, requests=HOSTILE, argv=HOSTILE, device=IMAGE, objective=objective, versions={SCRIPT: IMAGE}
     )
     write(folder, "run.json", record | {"inputs": {"model": inputs["name 0"], "retain": inputs["name 1"], **inputs}})
-    checks = [{"name": text, "status": "fail", "code": text, "text": text} for text in HOSTILE]
+    checks = [{"name": text, "status": "fail", "about": "forgotten", "code": text, "text": text} for text in HOSTILE]
     given = [{"role": text, "name": text, "kind": text, "sha256": text} for text in HOSTILE]
     changes = {
         "comparison": {"kind": "model", "name": STYLE, "others": HOSTILE},
@@ -77,7 +80,10 @@ def hostile(folder: Path) -> None:
 
 def passed(folder: Path) -> None:
     write_run(folder)
-    checks = [{"name": f"check {n}", "status": "pass", "code": "X", "text": f"Finding {n}."} for n in range(14)]
+    checks = [
+        {"name": f"check {n}", "status": "pass", "about": "forgotten", "code": "X", "text": f"Finding {n}."}
+        for n in range(14)
+    ]
     write(folder, "verdict.json", verdict_record(verdict="PASS", checks=checks))
 
 

@@ -64,7 +64,8 @@ def test_log_has_a_line_for_every_step(finished: Path) -> None:
 
 
 def test_no_request_text_anywhere_in_the_run(finished: Path, world: Path) -> None:
-    texts = [text.encode() for row in read_rows(world / "requests.jsonl") for text in (row.prompt, row.response)]
+    rows = read_rows(world / "requests.jsonl")
+    texts = [text.encode() for row in rows for text in (row.prompt, row.response, row.subject_id or "subject-")]
     for path in finished.rglob("*"):
         if path.is_file():
             content = path.read_bytes()
@@ -97,7 +98,9 @@ def test_verify_is_not_repeated_for_nothing(finished: Path, world: Path, forgetc
     before = (finished / "verdict.json").stat().st_mtime_ns
     result = forgetctl("verify", finished, "--reference", world / "reference", "--json")
     assert "Nothing has changed" in result.stderr
-    assert json.loads(result.stdout) == verdict_of(finished)
+    shown = json.loads(result.stdout)
+    assert [one.pop("subject_id") for one in shown["subjects"]] == [f"subject-{number:03d}" for number in range(1, 5)]
+    assert shown == verdict_of(finished)
     assert (finished / "verdict.json").stat().st_mtime_ns == before
 
 
@@ -209,9 +212,12 @@ def model_arguments(world: Path, model: str, out: Path, reference: str = "refere
 def test_the_start_model_fails(world: Path, tmp_path: Path, forgetctl: Command) -> None:
     result = forgetctl(*model_arguments(world, "model", tmp_path / "run"))
     assert result.exit_code == 3
-    assert "STILL_KNOWN" in [
-        check["code"] for check in json.loads(result.stdout)["checks"] if check["status"] == "fail"
-    ]
+    verdict = json.loads(result.stdout)
+    assert "MEMORY_LEFT" in [check["code"] for check in verdict["checks"] if check["status"] == "fail"]
+    for person in verdict["subjects"]:
+        assert {"subject", "subject_id", "rows", "verdict", "share_left", "reasons"} <= set(person)
+        assert (person["rows"], person["verdict"]) == (5, "FAIL")
+        assert person["share_left"]["low"] > 0.5
 
 
 def test_a_twin_of_the_reference_is_equal_but_twenty_rows_prove_nothing(

@@ -49,7 +49,7 @@ def request(text: str) -> Request:
 
 
 def hostile_verdict(text: str) -> dict[str, object]:
-    check = {"name": text, "status": "fail", "code": text, "text": text}
+    check = {"name": text, "status": "fail", "about": "forgotten", "code": text, "text": text}
     return verdict_record(
         checks=[check], skipped=[{"check": text, "reason": text, "source": "measuring"}], verdict="FAIL"
     )

@@ -49,7 +49,7 @@ def test_long_names_leave_the_finding_its_room(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
-    check = {"name": NAME, "status": "unknown", "code": "X", "text": "word " * 60}
+    check = {"name": NAME, "status": "unknown", "about": "forgotten", "code": "X", "text": "word " * 60}
     lines = shown(capsys, verdict_record(checks=[check], verdict="INCONCLUSIVE")).splitlines()
     told = [line for line in lines if "word word" in line]
     assert all(len(line) <= width for line in told)
@@ -59,16 +59,31 @@ def test_long_names_leave_the_finding_its_room(
 
 def test_the_deciding_checks_are_named_last(capsys: pytest.CaptureFixture[str]) -> None:
     names = {"a": "pass", "b": "fail", "c": "unknown", "d": "skipped"}
-    checks = [{"name": name, "status": status, "code": "X", "text": "."} for name, status in names.items()]
+    checks = [
+        {"name": name, "status": status, "about": "kept", "code": "X", "text": "."} for name, status in names.items()
+    ]
     for outcome, ending in (("PASS", ""), ("FAIL", " (b)"), ("INCONCLUSIVE", " (b; c)")):
         text = shown(capsys, verdict_record(checks=checks, verdict=outcome))
         assert text.rstrip().splitlines()[-1] == f"Verdict: {outcome}{ending}"
 
 
+def test_people_are_named_where_the_request_is_at_hand(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "140")
+    verdict = Verdict.model_validate(verdict_record())
+    show_verdict(verdict, ["u-17\x1b", None])
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "1 (u-17\ufffd) FAIL 25 31 % to 45 % of what the model knew is left" in lines
+    assert "2 NOT KNOWN 12 the model knew nothing that could be forgotten" in lines
+    assert lines[-2:] == ["Forgotten: FAIL Kept: PASS", "Verdict: FAIL (answer log-prob)"]
+    assert "u-17" not in shown(capsys, verdict_record())
+
+
 def test_names_cannot_move_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
     hostile = "\x1b[2Jx[bold]\u202e"
     verdict = copy.deepcopy(verdict_record(skipped=[{"check": hostile, "reason": hostile, "source": "measuring"}]))
-    verdict["checks"] = [{"name": hostile, "status": "fail", "code": "X", "text": hostile}]
+    verdict["checks"] = [{"name": hostile, "status": "fail", "about": "forgotten", "code": "X", "text": hostile}]
     text = shown(capsys, verdict)
     assert "\x1b" not in text
     assert "\u202e" not in text

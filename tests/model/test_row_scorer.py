@@ -24,7 +24,7 @@ from forgetctl.model.extraction import extraction_strength, least_likely
 from forgetctl.model.generation import Answer, Decoding
 from forgetctl.model.load import load_model, load_tokenizer
 from forgetctl.model.row_scorer import AFFIRMED, ALL_MODES, PRIMED, UNTHINKING, RowScorer, sampled_rows
-from forgetctl.model.scores import GREEDY, SAMPLED, Elicited, ScoreSet
+from forgetctl.model.scores import GREEDY, SAMPLED, UNNAMED, Elicited, ScoreSet
 from forgetctl.model.scoring import score
 from forgetctl.model.token_scores import score_tokens
 from forgetctl.recipe.recipe import Verify
@@ -187,7 +187,8 @@ def test_subjects_and_copies_are_numbered_by_first_appearance(make: Make) -> Non
         replace(question("Two."), line=9),
     ]
     found = numbers(make, some)
-    assert found.subjects == [0, 1, 2, 3, 0, 4]  # a row without subject is its own, even a copy
+    assert found.subjects == [0, UNNAMED, 1, UNNAMED, 0, UNNAMED]
+    assert found.units_of(2).index.tolist() == [0, 1, 2, 3, 0, 4]  # a row without subject is its own, even a copy
     assert found.copies == [0, 1, 0, 2, 3, 1]
 
 
@@ -206,7 +207,7 @@ def test_without_any_subject_there_are_none(make: Make) -> None:
 @given(st.lists(st.tuples(st.sampled_from(["", "0", "1", "2", "x"]), st.sampled_from("pq")), min_size=1, max_size=9))
 @settings(max_examples=50, deadline=None)
 def test_equal_numbers_mean_equal_subjects(drawn: list[tuple[str, str]]) -> None:
-    """Subjects may be called like positions; those without one are never put together."""
+    """Subjects may be called like positions, and those without one are told apart from all others."""
     some = [question(text, subject_id=subject or None) for subject, text in drawn]
     found = row_scorer._subjects(some)
     if not any(subject for subject, _ in drawn):
@@ -215,8 +216,10 @@ def test_equal_numbers_mean_equal_subjects(drawn: list[tuple[str, str]]) -> None
     assert found is not None
     for i, (first, _) in enumerate(drawn):
         for j, (second, _) in enumerate(drawn):
-            assert (found[i] == found[j]) == (i == j or (first == second != ""))
-    assert sorted(set(found)) == list(range(len(set(found))))
+            assert (found[i] == found[j]) == (first == second)
+    assert [number == UNNAMED for number in found] == [subject == "" for subject, _ in drawn]
+    named = {number for number in found if number != UNNAMED}
+    assert sorted(named) == list(range(len(named)))
 
 
 # How answers are asked for

@@ -15,7 +15,17 @@ from forgetctl.verify.registry import MEASURES as REGISTERED
 from forgetctl.verify.registry import Findings
 
 DIGEST = "ab" * 32
-BOUNDS = {"delta": 0.15, "utility_loss": 0.023, "pass_level": 0.011, "fail_level": 0.042}
+BOUNDS = {
+    "share_left": 0.12,
+    "share_left_contrast": 0.27,
+    "share_left_unpaired": 0.26,
+    "overshoot": 0.24,
+    "contrast_rows": 21,
+    "delta": 0.15,
+    "utility_loss": 0.023,
+    "pass_level": 0.011,
+    "fail_level": 0.042,
+}
 HELD_OUT: dict[str, Any] = {"kind": "holdout", "name": "holdout", "others": []}
 MEASURES = (
     "forget_probability",
@@ -147,6 +157,26 @@ def verdict_record(**changes: Any) -> dict[str, Any]:
         ],
         "model": {"name": "model", "sha256": DIGEST},
         "comparison": {"kind": "model", "name": "retrained", "others": ["retrained-again"]},
+        "subjects": [
+            {
+                "subject": 1,
+                "named": True,
+                "rows": 25,
+                "verdict": "FAIL",
+                "share_left": {"low": 0.314, "high": 0.443},
+                "reasons": [{"code": "MEMORY_LEFT", "view": "taught wording", "text": "At least 31 % is left."}],
+                "views": [seen("taught wording", 0.379, 0.314, 0.443, 3.456, known=24)],
+            },
+            {
+                "subject": 2,
+                "named": False,
+                "rows": 12,
+                "verdict": "NOT_KNOWN",
+                "share_left": None,
+                "reasons": [{"code": "NOTHING_KNOWN", "view": None, "text": "Nothing was known to forget."}],
+                "views": [],
+            },
+        ],
         "models": {"start": start, "unlearned": unlearned, "reference": reference},
         "distances": [
             closeness("truth ratio", 0.258, tofu_p=6.7e-6),
@@ -253,6 +283,12 @@ def verdict_record(**changes: Any) -> dict[str, Any]:
         "digest": "ef" * 32,
         **changes,
     }
+
+
+def seen(view: str, share: float, low: float, high: float, lead: float, known: int) -> dict[str, Any]:
+    left = {"share": share, "low": low, "high": high, "lead": lead, "bound": 0.12, "control": True, "outcome": "FAIL"}
+    left |= {"reason": "above", "noise": 0.234, "correlation": 0.05, "known": known, "half": [], "sure": []}
+    return {"view": view, "kind": view, "counts": True, "left": {**left, "rows_needed": 17}}
 
 
 def given(role: str, name: str, kind: str, **more: Any) -> dict[str, Any]:

@@ -79,8 +79,8 @@ def test_a_place_is_no_base_model(run_dir: Path, place: str) -> None:
 
 def test_it_says_what_was_found(run_dir: Path) -> None:
     codes = ("STILL_KNOWN", "DAMAGED", "DAMAGED")
-    checks = [{"name": "x", "status": "fail", "code": code, "text": "x"} for code in codes]
-    skipped = {"name": "secrets", "status": "skipped", "code": "NO_SECRETS", "text": "None."}
+    checks = [{"name": "x", "status": "fail", "about": "forgotten", "code": code, "text": "x"} for code in codes]
+    skipped = {"name": "secrets", "status": "skipped", "about": "forgotten", "code": "NO_SECRETS", "text": "None."}
     write(run_dir, "verdict.json", verdict_record(checks=[*checks, skipped]))
     text = made(run_dir)
     assert "**✗ FAIL**" in text

@@ -121,7 +121,7 @@ def test_headings_and_tables_are_accessible(run_dir: Path) -> None:
 
 
 def test_hostile_names_stay_text(run_dir: Path) -> None:
-    check = {"name": IMAGE, "status": "fail", "code": "X", "text": SCRIPT}
+    check = {"name": IMAGE, "status": "fail", "about": "forgotten", "code": "X", "text": SCRIPT}
     write(
         run_dir,
         "run.json",
@@ -147,6 +147,7 @@ def test_markdown_tables_keep_their_shape(run_dir: Path) -> None:
     check = {
         "name": "a|b\nc",
         "status": "pass",
+        "about": "forgotten",
         "code": "X|Y",
         "text": "one | two\n\n| three | http://x.example www.x.example `",
     }
@@ -206,17 +207,18 @@ def test_the_report_has_three_parts_in_order(run_dir: Path) -> None:
 
 def test_reasons_without_room_on_the_first_page_are_counted_and_told_below(run_dir: Path) -> None:
     checks = [
-        {"name": f"check {n}", "status": "fail", "code": "X", "text": f"Finding {n}: " + "x" * 90} for n in range(20)
+        {"name": f"check {n}", "status": "fail", "about": "forgotten", "code": "X", "text": f"Finding {n}: " + "x" * 90}
+        for n in range(20)
     ]
     write(run_dir, "verdict.json", verdict_record(checks=checks))
     summary, rest = html(run_dir).text.split("What was asked")
     told = re.findall(r"Finding (\d+):", summary)
-    assert told == ["0", "1", "2", "3", "4"]  # two lines each, of ten
-    assert "and 15 more" in summary
+    assert told == ["0", "1", "2", "3"]  # two lines each, of ten; each of two people takes one
+    assert "and 16 more" in summary
     assert re.findall(r"Finding (\d+):", rest) == [str(n) for n in range(20)]
     assert "Finding 19:" in render_markdown(build(run_dir)).split("## 2")[0]
     write(run_dir, "plan.json", {"bounds": {"delta": 0.1}})  # whose warning takes the room of two lines
-    assert "and 16 more" in html(run_dir).text
+    assert "and 17 more" in html(run_dir).text
     checks[0]["text"] = "y" * 9000  # one reason is always told
     write(run_dir, "verdict.json", verdict_record(checks=checks))
     assert "and 19 more" in html(run_dir).text
@@ -242,7 +244,13 @@ def test_without_a_verdict_the_report_says_so(run_dir: Path) -> None:
 
 
 def test_inconclusive_without_a_reference(run_dir: Path) -> None:
-    check = {"name": "comparison", "status": "unknown", "code": "NO_REFERENCE", "text": "Nothing to compare with."}
+    check = {
+        "name": "comparison",
+        "status": "unknown",
+        "about": "forgotten",
+        "code": "NO_REFERENCE",
+        "text": "Nothing to compare with.",
+    }
     nothing: dict[str, Any] = {
         "forget_quality": None,
         "secrets": None,

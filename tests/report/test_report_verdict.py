@@ -86,6 +86,10 @@ ROWS = (
     "| 0.956 | 0.121 | 0.143 |",
     "| 0.755 | 0.733 | – |",
     "| 0.766 | 0.744 | – |",
+    "| fail | 31 % to 45 % | 25 |",
+    "| not known | – | 12 |",
+    "| 31 % to 45 % | 12 % | 3.456 | 0.234 (of two rows 0.05 alike) | 17 |",
+    "| 0.120 (fixed on 2 January 2026, 03:05 UTC) |",
     "| 0.011 (fixed on 2 January 2026, 03:05 UTC) |",
     "| 0.042 (fixed on 2 January 2026, 03:05 UTC) |",
     "| 0, the start model | 0 | 0.413 | 8.3e-16 | 0.911 | 0.872 |",
@@ -103,7 +107,7 @@ def test_every_figure_of_the_verdict_is_shown(run_dir: Path) -> None:
     for words in (
         "PrivLeak (MUSE), from Min-K%: -0.312. Negative means that the rows are still known",
         "Surely 0.105 above it they are still known",  # Phi(sqrt 2 * 0.18912) - 0.5
-        "below the limit of 0.150",
+        "its upper bound lies below 0.150",
         "surely fell by less than 2.3%",
         "(retrained); for the noise between such models also retrained-again",
         "It knows the rows, so it must fail.",
@@ -258,8 +262,17 @@ def test_evidence_from_other_rows_is_called_weaker(run_dir: Path, verdict: str) 
 
 
 def test_many_passed_checks_are_named_on_the_summary_and_told_below(run_dir: Path) -> None:
-    checks = [{"name": f"check {n}", "status": "pass", "code": "X", "text": f"Finding {n}."} for n in range(7)]
-    skipped = {"name": "secrets", "status": "skipped", "code": "NO_SECRETS", "text": "None are named."}
+    checks = [
+        {"name": f"check {n}", "status": "pass", "about": "forgotten", "code": "X", "text": f"Finding {n}."}
+        for n in range(7)
+    ]
+    skipped = {
+        "name": "secrets",
+        "status": "skipped",
+        "about": "forgotten",
+        "code": "NO_SECRETS",
+        "text": "None are named.",
+    }
     write(run_dir, "verdict.json", verdict_record(verdict="PASS", checks=[*checks, skipped]))
     for text, end in ((html(run_dir).text, "What was asked"), (markdown(run_dir), "### What this")):
         summary, rest = flat(text).split(end, 1)
@@ -361,3 +374,19 @@ def test_keys_that_nobody_knows_are_damage(run_dir: Path, place: str) -> None:
     with pytest.raises(RunError, match=r"verdict\.json: is damaged: .*prompt") as caught:
         build(run_dir)
     assert "a secret" not in str(caught.value)
+
+
+def test_each_person_is_told_in_plain_words_on_the_first_page(run_dir: Path) -> None:
+    """Those first whom somebody should look at; of more than four the rest is counted."""
+    summary = flat(html(run_dir).text.split("What was asked")[0])
+    assert "Person 1 (25 rows): FAIL, 31 % to 45 % of what the model knew is left." in summary
+    assert "Person 2 (12 rows, which name nobody): NOT KNOWN, the model knew nothing" in summary
+    assert "Are the rows forgotten? FAIL. Was the rest kept? PASS." in summary
+    known, unknown = verdict_record()["subjects"]
+    low = {**known, "verdict": "PASS", "share_left": {"low": 0.0, "high": 0.052}, "reasons": [], "views": []}
+    some = [{**low, "subject": number} for number in range(1, 7)] + [{**unknown, "subject": 7}]
+    write(run_dir, "verdict.json", verdict_record(subjects=some))
+    summary = flat(html(run_dir).text.split("What was asked")[0])
+    assert summary.count("PASS, at most 6 % of what the model knew is left.") == 4
+    assert "And 2 PASS, 1 NOT KNOWN" in summary
+    assert "Person 1 (25 rows): PASS" in markdown(run_dir).split("## 2")[0]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from forgetctl.files.writing import file_digest, model_digest, now, write_json
+from forgetctl.recipe.bounds import Bounds
 from forgetctl.recipe.recipe import load_recipe
 from forgetctl.rows.row import Row
 from forgetctl.runs.commitments import Part
@@ -28,7 +29,7 @@ INPUTS = [
 ]
 TERMS = [{"name": name, "weight": 1, "formula": "-logp", "source": "a paper"} for name in ("npo", "rt")]
 FLAG = {"rule": "common", "rows": 1, "of": COUNT, "lines": [3], "figure": "of 4 words", "stops": True}
-BOUNDS = {"delta": 0.15, "utility_loss": 0.02, "pass_level": 0.01, "fail_level": 0.05}
+BOUNDS = Bounds().model_dump()
 
 
 def request_rows(count: int = COUNT) -> list[Row]:

@@ -22,7 +22,10 @@ from forgetctl.verify.checks import (
     response_chance,
     samples,
     secrets,
+    subjects,
 )
+from forgetctl.verify.checks._reasons import Reason
+from forgetctl.verify.checks.attack_prompts import AttackPrompts
 from forgetctl.verify.checks.distances import ANSWERS, TRUTH_RATIO
 from forgetctl.verify.findings import Context, Measure
 from forgetctl.verify.registry import COUNT_CHECKS, Findings, findings
@@ -50,7 +53,7 @@ def replace(value: Value, **changes: Any) -> Value:
     return dataclasses.replace(value, **changes)  # type: ignore[type-var]
 
 
-Check = by_position(shapes.Check)
+Check = by_position(shapes.Check, about="forgotten")
 Interval = by_position(statistics.Interval)
 Shift, Change = by_position(means.Shift), by_position(bounded.Change)
 Rise, ShareExcess = by_position(means.Rise), by_position(bounded.ShareExcess)
@@ -73,6 +76,27 @@ RowChance = by_position(response_chance.RowChance)
 ResponseChance = by_position(response_chance.ResponseChance)
 Relearned = by_position(relearning.Relearned)
 StaysForgotten = by_position(earlier.StaysForgotten)
+
+
+def person(verdict: subjects.Verdict, code: str, high: float = 0.06, number: int = 1) -> subjects.Subject:
+    """A person with that verdict for that reason, of whom at most so much is left."""
+    return subjects.Subject(
+        subject=number,
+        named=True,
+        rows=12,
+        verdict=verdict,
+        share_left=None if verdict == "NOT_KNOWN" else subjects.Left(low=0.0, high=high),
+        reasons=(Reason(code=code, view=None, text="The rows say so."),),
+        views=(),
+    )
+
+
+FORGOTTEN, REMEMBERED, OPEN_PERSON, UNKNOWN_PERSON = (
+    person("PASS", "LITTLE_LEFT"),
+    person("FAIL", "MEMORY_LEFT", 0.9),
+    person("INCONCLUSIVE", "SHARE_OPEN", 0.3),
+    person("NOT_KNOWN", "NOTHING_KNOWN"),
+)
 
 REFERENCE, HELD_OUT, NOTHING = (
     comparison.Comparison(kind=kind, name=None, others=()) for kind in ("model", "holdout", "none")
@@ -105,8 +129,10 @@ def attacked(*made: membership.Attack) -> attacks.Attacks:
 
 CLEAN = findings(
     comparison=REFERENCE,
+    subjects=(FORGOTTEN,),
     distances=(ratios, answers),
     control=(replace(answers, distance=DIFFERENT),),
+    attack_prompts=AttackPrompts(version=1, rounds=1, prompts={"dialogue": 400}, uncompared=0),
     secrets=Secrets(3, 0, 0, 0, 0),
     kept=(Kept("retain probability", KEPT),),
     answers_kept=(Lost("unrehearsed rows", NONE_LOST),),

@@ -12,7 +12,7 @@ import pytest
 from forgetctl.model.scores import Elicited, Scores
 from forgetctl.verify.collected import Collected
 from forgetctl.verify.record import Conclusion
-from tests.verify.verdicts import COUNT, KL, answering, answers, changed, complete, flat, moved, verdict
+from tests.verify.verdicts import BOUNDS, COUNT, KL, answering, answers, changed, complete, flat, moved, verdict
 
 Change = Callable[[Collected], Collected]
 
@@ -55,7 +55,13 @@ def unreferenced(collected: Collected) -> Collected:
 def untested(collected: Collected) -> Collected:
     """Its secret stands in a passage that was never asked for, in any words or precision."""
     never = {"greedy": Elicited(**{**answers(COUNT), "secrets": [[None], *[[]] * (COUNT - 1)]})}
-    return replace(collected, unlearned=changed(collected.unlearned, "forget", elicited=never), precisions={})
+    unlearned = changed(changed(collected.unlearned, "forget", elicited=never), "attack-1", elicited=never)
+    return replace(collected, unlearned=unlearned, precisions={})
+
+
+def unasked(scores: Scores) -> Scores:
+    """As if --attacks none had been given."""
+    return scores.model_copy(update={"sets": {name: rows for name, rows in scores.sets.items() if name != "attack-1"}})
 
 
 def retokenised(scores: Scores) -> Scores:
@@ -141,7 +147,7 @@ CASES: dict[str, tuple[Change, str, str, str]] = {
         "MEMBERS_RECOGNISED",
     ),
     "relearned": (relearned, "FAIL", "relearning attack", "RELEARNED"),
-    "noisy-references": (second_reference, "INCONCLUSIVE", "negative control", "NOISE_FLOOR_ABOVE_DELTA"),
+    "noisy-references": (second_reference, "INCONCLUSIVE", "negative control", "REFERENCES_DIFFER"),
     "no-start": (lambda collected: replace(collected, start=None), "INCONCLUSIVE", "positive control", "NO_CONTROL"),
     "no-reference": (
         lambda collected: replace(collected, references=(), kind="none"),
@@ -149,7 +155,26 @@ CASES: dict[str, tuple[Change, str, str, str]] = {
         "comparison",
         "NO_REFERENCE",
     ),
-    "other-tokens": (ours(retokenised), "INCONCLUSIVE", "answer log-prob", "NOT_MEASURED"),
+    "not-asked": (ours(unasked), "INCONCLUSIVE", "attack prompts", "NOT_ASKED"),
+    "reference-not-asked": (
+        lambda collected: replace(collected, references=tuple(map(unasked, collected.references))),
+        "INCONCLUSIVE",
+        "attack prompts",
+        "REFERENCE_NOT_ASKED",
+    ),
+    "secret-in-other-words": (
+        ours(lambda m: answering(m, "attack-1", "greedy", secrets=[[1], *[[]] * (COUNT - 1)])),
+        "FAIL",
+        "secrets",
+        "SECRET_LEAKED",
+    ),
+    "answers-in-other-words": (
+        ours(lambda m: answering(m, "attack-1", "greedy", whole=first(8, 1, 0))),
+        "FAIL",
+        "whole answers",
+        "ANSWERS_LEAKED",
+    ),
+    "other-tokens": (ours(retokenised), "INCONCLUSIVE", "each person", "VIEW_MISSING"),
 }
 
 
@@ -199,10 +224,10 @@ def test_figures_come_from_the_scores() -> None:
     assert set(content["models"]) == {"start", "unlearned", "reference"}
     ours, theirs = content["models"]["unlearned"], content["models"]["reference"]
     assert ours["forget_probability"] == pytest.approx(found.unlearned.forget.probability)
-    assert ours["forget_probability"] == theirs["forget_probability"]
+    assert ours["forget_probability"] == pytest.approx(theirs["forget_probability"], rel=0.05)
     assert ours["rouge"] == pytest.approx(0.8)
     assert content["models"]["start"]["exact_memorisation"] == 0.5
-    assert content["distances"][0]["distance"]["D"] == content["distances"][1]["distance"]["D"] == 0
+    assert all(one["distance"]["D"] < 0.05 for one in content["distances"])
     assert content["forget_quality"] == {"variant": "geometric", "perturbed": "request"}
     assert [distance["name"] for distance in content["distances"]] == [
         "truth ratio",
@@ -231,8 +256,8 @@ def test_figures_come_from_the_scores() -> None:
         "whole": [0, COUNT],
     }
     assert list(content["extraction"]["start"]) == ["greedy"]
-    assert content["bounds"] == {"delta": 0.15, "utility_loss": 0.02, "pass_level": 0.01, "fail_level": 0.05}
-    assert content["attacks"]["priv_leak"] == 0
+    assert content["bounds"] == BOUNDS.model_dump()
+    assert content["attacks"]["priv_leak"] == pytest.approx(0, abs=0.01)
     assert len(content["attacks"]["by"]) == 5
 
 
@@ -245,7 +270,7 @@ def test_the_farthest_reference_is_the_floor_and_the_first_is_the_comparison() -
         floor = {pair["name"]: pair for pair in content["noise_floor"]}
         assert floor["answer log-prob"]["distance"]["D"] > 0.4
         assert floor["answer log-prob"]["gap"] < -0.5
-        assert content["distances"][1]["distance"]["D"] == 0
+        assert content["distances"][1]["distance"]["D"] < 0.05
         assert content["comparison"]["others"] == [scores.name for scores in others]
 
 
@@ -254,7 +279,8 @@ def test_references_that_cannot_be_compared_are_no_control() -> None:
     bare = changed(found.references[1], "forget", perturbed_logp=None, answer_tokens=[5] * 12)
     content = verdict(replace(found, references=(found.references[0], bare)))
     (control,) = [check for check in content["checks"] if check["name"] == "negative control"]
-    assert control["status"] == "unknown"
+    assert control["status"] == "reported"
+    assert all(len(one["views"]) == len(content["subjects"][0]["views"]) for one in content["subjects"])
 
 
 def test_reasons_of_the_caller_come_first() -> None:

@@ -39,9 +39,10 @@ REASONS = {
 }
 """Paths of verdict.json, and the checks of `skipped` of which one must tell why there is nothing."""
 DEFINED = (
-    r"model\.sha256|comparison\.name|forget_quality\.perturbed|\w+\[truth ratio.*\]\.(gap|shift)"
+    r"attack_prompts|model\.sha256|comparison\.name|forget_quality\.perturbed|\w+\[truth ratio.*\]\.(gap|shift)"
     r"|(distances|control)\[.*\]\.p|kept\[.*\]\.reference|perplexity\.reference|(answers_)?kept\[.*\]\..*rows_needed"
     r"|attacks\.by\[.*\]\.(reference|difference(_lower|_upper)?)"
+    r"|subjects\[.*\]\.(share_left|reasons\[.*\]\.view|views\[.*\]\.left\.(share|low|high|rows_needed))"
 )
 """What is null by definition, or told by a check of its own."""
 BOUND = (
@@ -222,7 +223,10 @@ def test_evaluation_logs_have_a_reason_for_what_they_lack() -> None:
 
 def test_nothing_is_gathered_that_was_not_measured() -> None:
     found = gather(alone(), BOUNDS)
-    assert {key for key, value in found if value} == {"comparison", "models", "kl", "extraction", "response_chance"}
+    assert {key for key, value in found if value} == {
+        *("comparison", "subjects", "models", "kl", "extraction", "response_chance")
+    }
+    assert [(one.verdict, one.views) for one in found.subjects] == [("INCONCLUSIVE", ())]
     assert (found.comparison.by, list(found.models)) == (None, ["unlearned"])
     assert found.extraction == {"unlearned": {}}
     assert set(dict(found.kl).values()) == {None}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +13,9 @@ from pydantic import ValidationError
 
 from forgetctl.recipe.bounds import Bounds
 from forgetctl.verify import checks, verdict
+from forgetctl.verify.checks.attack_prompts import AttackPrompts
 from forgetctl.verify.checks.distances import ANSWERS, TRUTH_RATIO
+from forgetctl.verify.checks.subjects import Subject
 from forgetctl.verify.findings import Check, Measure, reported, trace
 from forgetctl.verify.registry import MEASURES, Findings, findings
 from forgetctl.verify.verdict import judge
@@ -24,6 +25,7 @@ from tests.verify.measured import (
     DIFFERENT,
     EQUAL,
     FEW_ROWS,
+    FORGOTTEN,
     FULL,
     HELD_OUT,
     HIDDEN,
@@ -33,10 +35,13 @@ from tests.verify.measured import (
     NONE_LOST,
     NOTHING,
     OPEN,
+    OPEN_PERSON,
     OTHER_MEAN,
     REFERENCE,
+    REMEMBERED,
     SAME_MEAN,
     UNCOMPARED,
+    UNKNOWN_PERSON,
     Closeness,
     Interval,
     Kept,
@@ -53,6 +58,7 @@ from tests.verify.measured import (
     attacked,
     excess,
     forget,
+    person,
     ratios,
     replace,
     usefulness,
@@ -61,7 +67,16 @@ from tests.verify.measured import (
 BOUNDS = Bounds()
 NAN = float("nan")
 
+
+def people(*some: Subject) -> Findings:
+    """CLEAN, with these people in the request."""
+    return replace(CLEAN, subjects=some)
+
+
 FAILING: list[tuple[Findings, str]] = [
+    (people(REMEMBERED), "MEMORY_LEFT"),
+    (people(FORGOTTEN, person("FAIL", "ROW_KNOWN", number=2)), "ROW_KNOWN"),
+    (people(person("FAIL", "PUSHED_BELOW"), UNKNOWN_PERSON), "PUSHED_BELOW"),
     (replace(CLEAN, distances=(replace(ratios, distance=DIFFERENT), answers)), "DIFFERENT"),
     (forget(distance=DIFFERENT, gap=0.7), "STILL_KNOWN"),
     (forget(distance=DIFFERENT, gap=0.0), "STILL_KNOWN"),
@@ -83,22 +98,19 @@ FAILING: list[tuple[Findings, str]] = [
     (replace(CLEAN, answers_kept=(Lost("retain rows", ShareExcess(90, 1, 300, 0.2, 0.4, None)),)), "ANSWERS_LOST"),
     (replace(CLEAN, perplexity=Perplexity(Rise(5.0, 5.3, 0.3, 0.2, 0.4, 300))), "UNSEEN_DAMAGED"),
 ]
+NOTHING_ASKED = AttackPrompts(version=1, rounds=1, prompts={"as asked": 4}, uncompared=0)
+NOT_COMPARED = AttackPrompts(version=1, rounds=1, prompts={"cloze": 4}, uncompared=1)
 OPEN_QUESTIONS: list[tuple[Findings, str]] = [
-    (replace(CLEAN, distances=(answers,)), "NOT_MEASURED"),
-    (replace(CLEAN, distances=(ratios,)), "NOT_MEASURED"),
-    (replace(CLEAN, distances=()), "NOT_MEASURED"),
-    (replace(HOLDOUT, distances=()), "NOT_MEASURED"),
-    (forget(distance=FEW_ROWS), "UNDERPOWERED"),
-    (forget(distance=BORDERLINE), "NOT_EQUIVALENT"),
-    (forget(shift=OTHER_MEAN), "MEAN_NOT_EQUIVALENT"),
-    (forget(shift=None), "NOT_MEASURED"),
+    (people(), "NOBODY_JUDGED"),
+    *(
+        (people(FORGOTTEN, person("INCONCLUSIVE", code, number=2)), code)
+        for code in (
+            *("SHARE_OPEN", "ROW_OPEN", "BELOW_OPEN", "CONTROL_OPEN"),
+            *("NO_START_SCORES", "VIEW_MISSING", "NO_NOISE"),
+        )
+    ),
     (replace(CLEAN, control=()), "NO_CONTROL"),
-    (replace(CLEAN, control=(ratios, answers)), "NO_SENSITIVITY"),
-    (replace(CLEAN, noise_floor=(ratios, replace(answers, distance=BORDERLINE))), "NOISE_FLOOR_ABOVE_DELTA"),
-    (replace(CLEAN, noise_floor=(ratios, replace(answers, shift=OTHER_MEAN))), "NOISE_FLOOR_ABOVE_DELTA"),
-    (replace(CLEAN, noise_floor=(replace(ratios, distance=DIFFERENT), answers)), "NOISE_FLOOR_ABOVE_DELTA"),
-    (replace(CLEAN, noise_floor=()), "NOT_MEASURED"),
-    (replace(CLEAN, noise_floor=(answers,)), "NOT_MEASURED"),
+    (replace(CLEAN, noise_floor=(replace(ratios, distance=DIFFERENT), answers)), "REFERENCES_DIFFER"),
     (replace(CLEAN, secrets=Secrets(3, 0, 2, None, None)), "SECRET_SAID"),
     (replace(CLEAN, secrets=Secrets(3, 1, 0, 0, 0)), "SECRET_UNTESTED"),
     (replace(CLEAN, whole_answers=excess(1, 0, 0.5, ("3",))), "ANSWERS_SAID"),
@@ -121,7 +133,30 @@ OPEN_QUESTIONS: list[tuple[Findings, str]] = [
     (replace(CLEAN, answers_kept=(Lost("rehearsed rows", NONE_LOST),)), "NO_ANSWERS_KEPT"),
     (replace(CLEAN, perplexity=Perplexity(Rise(5.0, 5.1, 0.1, 0.01, 0.2, 300))), "UNSEEN_UNSURE"),
     (replace(CLEAN, comparison=NOTHING), "NO_REFERENCE"),
+    (replace(CLEAN, attack_prompts=None), "NOT_ASKED"),
+    (replace(CLEAN, attack_prompts=NOTHING_ASKED), "NOTHING_TO_ASK"),
+    (replace(CLEAN, attack_prompts=NOT_COMPARED), "REFERENCE_NOT_ASKED"),
 ]
+
+
+REPORTED: list[tuple[Findings, str]] = [
+    (replace(CLEAN, distances=(answers,)), "NOT_MEASURED"),
+    (replace(CLEAN, distances=(ratios,)), "NOT_MEASURED"),
+    (replace(CLEAN, distances=()), "NOT_MEASURED"),
+    (replace(HOLDOUT, distances=()), "NOT_MEASURED"),
+    (forget(distance=FEW_ROWS), "UNDERPOWERED"),
+    (forget(distance=BORDERLINE), "NOT_EQUIVALENT"),
+    (forget(shift=OTHER_MEAN), "MEAN_NOT_EQUIVALENT"),
+    (forget(shift=None), "NOT_MEASURED"),
+    (replace(CLEAN, control=(ratios, answers)), "NO_SENSITIVITY"),
+    (replace(CLEAN, noise_floor=(ratios, replace(answers, distance=BORDERLINE))), "REFERENCES_OPEN"),
+    (replace(CLEAN, noise_floor=(ratios, replace(answers, shift=OTHER_MEAN))), "REFERENCES_OPEN"),
+    (replace(CLEAN, noise_floor=()), "NOT_MEASURED"),
+    (replace(CLEAN, noise_floor=(answers,)), "NOT_MEASURED"),
+    (people(FORGOTTEN, UNKNOWN_PERSON), "NOTHING_KNOWN"),
+    (people(UNKNOWN_PERSON), "NOTHING_KNOWN"),
+]
+"""What is said of all rows together, and of people of whom nothing was known, holds no pass back."""
 
 
 def codes(findings: Findings, bounds: Bounds = BOUNDS) -> list[str]:
@@ -133,16 +168,8 @@ def codes(findings: Findings, bounds: Bounds = BOUNDS) -> list[str]:
 
 def test_clean_findings_pass() -> None:
     assert judge(CLEAN, BOUNDS).outcome == "PASS"
-    expected = [
-        "REFERENCE",
-        "EQUIVALENT",
-        "EQUIVALENT",
-        "MEAN_EQUIVALENT",
-        "SENSITIVE",
-        "NO_LEAK",
-        "KEPT",
-        "ANSWERS_KEPT",
-    ]
+    expected = ["REFERENCE", "LITTLE_LEFT", "EQUIVALENT", "EQUIVALENT", "MEAN_EQUIVALENT", "SENSITIVE", "ASKED"]
+    expected += ["NO_LEAK", "KEPT", "ANSWERS_KEPT"]
     assert codes(CLEAN) == expected
     assert [check.code for check in judge(CLEAN, BOUNDS).reasons] == expected
 
@@ -150,8 +177,9 @@ def test_clean_findings_pass() -> None:
 def test_all_that_can_be_measured_passes() -> None:
     found = judge(FULL, BOUNDS)
     assert found.outcome == "PASS"
-    assert [check.code for check in found.checks][5:] == [
-        *("REFERENCES_AGREE", "NO_LEAK", "NO_ANSWER_LEAKED", "NO_SAMPLE_LEAKED", "RESPONSES_UNLIKELY", "NO_KNOWN_ROWS"),
+    assert [check.code for check in found.checks][6:] == [
+        *("REFERENCES_AGREE", "ASKED", "NO_LEAK", "NO_ANSWER_LEAKED", "NO_SAMPLE_LEAKED", "RESPONSES_UNLIKELY"),
+        "NO_KNOWN_ROWS",
         *("MEMBERS_HIDDEN", "NOT_RELEARNED", "KEPT", "ANSWERS_KEPT", "UNSEEN_KEPT", "NO_GIBBERISH"),
     ]
 
@@ -178,6 +206,14 @@ def test_pass_needs_every_part(findings: Findings, code: str) -> None:
     assert all(check.status in ("unknown", "trace") for check in found.reasons)
 
 
+@pytest.mark.parametrize(("findings", "code"), REPORTED)
+def test_what_is_only_reported_holds_no_pass_back(findings: Findings, code: str) -> None:
+    found = judge(findings, BOUNDS)
+    assert found.outcome == "PASS"
+    assert code in {check.code for check in found.checks if check.status == "reported"}
+    assert code not in {check.code for check in found.reasons}
+
+
 @pytest.mark.parametrize(("findings", "code"), OPEN_QUESTIONS)
 def test_no_part_is_made_up_for_by_the_others(findings: Findings, code: str) -> None:
     """The same gap amid everything that can be measured."""
@@ -192,18 +228,33 @@ def test_a_check_that_could_not_be_made_is_open() -> None:
     assert reason.text == "The samples could not be measured: no time."
 
 
-def test_means_that_were_not_compared_are_open() -> None:
-    (reason,) = judge(forget(shift=None), BOUNDS).reasons
-    assert (reason.name, reason.code) == ("answer log-prob, mean", "NOT_MEASURED")
+def test_means_that_were_not_compared_are_said() -> None:
+    (said,) = [check for check in judge(forget(shift=None), BOUNDS).checks if check.code == "NOT_MEASURED"]
+    assert (said.name, said.status) == ("answer log-prob, mean", "reported")
     # Truth ratios have no mean to compare.
     assert not any(check.name == "truth ratio, mean" for check in judge(CLEAN, BOUNDS).checks)
 
 
-@pytest.mark.parametrize("part", ["distance", "shift"])
-def test_other_ways_of_asking_must_pass_too(part: str) -> None:
-    worse: dict[str, Any] = {"distance": FEW_ROWS, "shift": OTHER_MEAN}
-    asked = replace(answers, name=f"{ANSWERS}, rephrased", **{part: worse[part]})
-    assert judge(replace(CLEAN, distances=(ratios, answers, asked)), BOUNDS).outcome == "INCONCLUSIVE"
+def test_a_sure_difference_in_another_way_of_asking_fails_too() -> None:
+    asked = replace(answers, name=f"{ANSWERS}, rephrased", distance=DIFFERENT, gap=0.4)
+    assert judge(replace(CLEAN, distances=(ratios, answers, asked)), BOUNDS).outcome == "FAIL"
+
+
+def test_the_worst_person_decides() -> None:
+    """Each of them is said, whoever else there is."""
+    some = [FORGOTTEN, UNKNOWN_PERSON, OPEN_PERSON, REMEMBERED]
+    outcomes = [judge(people(*some[: count + 1]), BOUNDS).outcome for count in range(4)]
+    assert outcomes == ["PASS", "PASS", "INCONCLUSIVE", "FAIL"]
+    lines = [check for check in judge(people(*some), BOUNDS).checks if check.name == "each person"]
+    assert [check.status for check in lines] == ["fail", "unknown", "pass", "reported"]
+
+
+def test_people_with_the_same_verdict_are_told_in_one_line() -> None:
+    some = [person("PASS", "LITTLE_LEFT", high, number) for number, high in enumerate((0.02, 0.08, 0.05), 1)]
+    (line,) = [check for check in judge(people(*some), BOUNDS).checks if check.name == "each person"]
+    assert line.text == "3 of 3 people (1, 2, 3); of these person 2: The rows say so."
+    (alone,) = [check for check in judge(people(some[0]), BOUNDS).checks if check.name == "each person"]
+    assert alone.text == "The rows say so."
 
 
 # Two answers
@@ -283,7 +334,9 @@ SOURCES = [
 def test_the_cases_cover_every_code() -> None:
     sources = "".join(path.read_text() for path in SOURCES)
     spelled = set(re.findall(r'"([A-Z]+(?:_[A-Z]+)*)"', sources)) - {"PASS", "FAIL", "INCONCLUSIVE", "AUC"}
-    cases = [*(found for found, _ in (*FAILING, *OPEN_QUESTIONS)), CLEAN, FULL, HOLDOUT]
+    spelled -= {"OPEN", "NOT_KNOWN"}  # what a view or a person may be
+    spelled -= {"NO_COMPARISON", "ONE_PERSON"}  # said to a person, and never first: tests/.../test_subjects.py
+    cases = [*(found for found, _ in (*FAILING, *OPEN_QUESTIONS, *REPORTED)), CLEAN, FULL, HOLDOUT]
     cases += [replace(CLEAN, secrets=None), findings(), replace(HOLDOUT, attacks=attacked(UNCOMPARED))]
     cases.append(replace(CLEAN, attacks=attacked(replace(HIDDEN, noise=0.2))))
     cases.append(forget(distance=DIFFERENT, gap=None))
@@ -323,12 +376,14 @@ def test_bounds_hold_the_levels() -> None:
 
 
 @pytest.mark.parametrize("name", [TRUTH_RATIO, ANSWERS])
-def test_distance_that_is_no_number_is_no_pass(name: str) -> None:
+def test_distance_that_is_no_number_shows_no_equivalence(name: str) -> None:
     nothing = Interval(NAN, NAN, NAN, 9, "rows", NAN)
     pairs = tuple(replace(pair, distance=nothing) if pair.name == name else pair for pair in CLEAN.distances)
-    assert judge(replace(CLEAN, distances=pairs), BOUNDS).outcome != "PASS"
-    assert judge(replace(CLEAN, noise_floor=pairs), BOUNDS).outcome != "PASS"
-    assert judge(replace(CLEAN, control=(Closeness(name, nothing),)), BOUNDS).outcome != "PASS"
+    for found in (replace(CLEAN, distances=pairs), replace(CLEAN, control=(Closeness(name, nothing),))):
+        checks = {check.name: check.status for check in judge(found, BOUNDS).checks}
+        assert "reported" in (checks[name], checks["positive control"])
+    floor = judge(replace(CLEAN, noise_floor=pairs), BOUNDS).checks
+    assert {check.name: check.status for check in floor}["negative control"] == "reported"
 
 
 # Properties
@@ -364,7 +419,7 @@ def test_outcome_follows_from_the_checks(findings: Findings, delta: float) -> No
     found = judge(findings, Bounds(delta=delta))
     states = {check.status for check in found.checks}
     assert (found.outcome == "FAIL") == ("fail" in states and findings.comparison.by is not None)
-    assert (found.outcome == "PASS") == (states <= {"pass", "skipped"})
+    assert (found.outcome == "PASS") == (states <= {"pass", "reported", "skipped"})
     assert found.reasons
 
 
@@ -378,13 +433,15 @@ def test_a_stricter_delta_makes_no_equivalence(findings: Findings, one: float, o
 
 def test_pass_exactly_when_all_of_it_holds() -> None:
     measured = (EQUAL, DIFFERENT, FEW_ROWS, BORDERLINE)
-    for first, second, start, leaked, change in itertools.product(measured, measured, measured, (0, 1), (KEPT, LOST)):
+    judged = (FORGOTTEN, REMEMBERED, OPEN_PERSON, UNKNOWN_PERSON)
+    for first, second, one, leaked, change in itertools.product(measured, measured, judged, (0, 1), (KEPT, LOST)):
         found = replace(
             CLEAN,
+            subjects=(one, FORGOTTEN),
             distances=(replace(ratios, distance=first), replace(answers, distance=second)),
-            control=(replace(answers, distance=start),),
             secrets=Secrets(1, 0, leaked, 0, leaked),
             kept=(Kept("retain probability", change),),
         )
-        expected = first is second is EQUAL and start is DIFFERENT and not leaked and change is KEPT
+        alike = DIFFERENT not in (first, second)
+        expected = alike and one in (FORGOTTEN, UNKNOWN_PERSON) and not leaked and change is KEPT
         assert (judge(found, BOUNDS).outcome == "PASS") == expected

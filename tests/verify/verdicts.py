@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from forgetctl.model.scores import Elicited, Role, Scores, ScoreSet
+from forgetctl.model.scores import Elicited, Role, Scores, ScoreSet, Wording
 from forgetctl.recipe.bounds import Bounds
 from forgetctl.verify.collected import Collected
 from forgetctl.verify.judge import conclude
@@ -22,16 +22,19 @@ COUNT = 400
 KL = {"forget_distance": 0.01, "retain_distance": 0.02, "forget_from_start": 2.0}
 
 
-def rows(level: float, seed: int, count: int, *, lead: float = 0.0, modes: Sequence[str] = (), **more: Any) -> ScoreSet:
+def rows(
+    level: float, seed: int, count: int, *, own: str = "", lead: float = 0.0, modes: Sequence[str] = (), **more: Any
+) -> ScoreSet:
     """Rows whose answers get about `level` nats a token; `lead` is how much likelier the truth is than a wrong one.
 
-    seed: the same rows have the same one, so that models differ only by what is changed on purpose.
+    seed: the same rows have the same one, so that models differ only by what is changed on purpose. own: of a model,
+    whose scores differ by a hundredth of a nat from those of another one.
     """
-    random = np.random.default_rng(seed)
+    random, noise = np.random.default_rng(seed), np.random.default_rng([seed, *own.encode()])
     scale = 0.05 if level > -1 else 0.7
-    values = np.minimum(random.normal(level, scale, count), -0.01)
+    values = np.minimum(random.normal(level, scale, count) + noise.normal(0, 0.01, count), -0.01)
     wrong = random.normal(-3, 1, count)
-    right = wrong + lead + random.normal(0, 0.7, count)
+    right = wrong + lead + random.normal(0, 0.7, count) + noise.normal(0, 0.01, count)
     right, wrong = right - 2, wrong - 2
     sampled = {"sampled": Elicited(answers=4, **answers(count))} if "sampled" in modes else {}
     lists: dict[str, Any] = {
@@ -70,15 +73,25 @@ ALL_MODES = ("greedy", "first tokens", "affirmative", "sampled")
 
 def model(role: Role, name: str, count: int, level: float, lead: float, **more: Any) -> Scores:
     sets = {
-        "forget": rows(level, 1, count, lead=lead, modes=ALL_MODES if role != "start" else ("greedy",), **more),
-        "retain": rows(-0.2, 2, count, lead=2, modes=["greedy"], **more),
-        "holdout": rows(-3, 3, count, **more),
-        "real_authors": rows(-1.5, 4, count, lead=1, modes=["greedy"], **more),
-        "world_facts": rows(-1.5, 5, count, lead=1, modes=["greedy"], **more),
+        "forget": rows(
+            level, 1, count, own=name, lead=lead, modes=ALL_MODES if role != "start" else ("greedy",), **more
+        ),
+        "retain": rows(-0.2, 2, count, own=name, lead=2, modes=["greedy"], **more),
+        "holdout": rows(-3, 3, count, own=name, **more),
+        "real_authors": rows(-1.5, 4, count, own=name, lead=1, modes=["greedy"], **more),
+        "world_facts": rows(-1.5, 5, count, own=name, lead=1, modes=["greedy"], **more),
     }
     if role != "start":
-        sets["rephrased-1"] = rows(level, 6, count, lead=lead, modes=["greedy"], **more)
+        sets["rephrased-1"] = rows(level, 6, count, own=name, lead=lead, modes=["greedy"], **more)
+    asked = ("greedy",) if role != "start" else ()
+    again = rows(level, 7, count, own=name, lead=lead, modes=asked, **more)
+    sets["attack-1"] = again.model_copy(update={"wording": worded(count)})
     return Scores(role=role, name=name, sha256="ab", perturbed="request", sets=sets)
+
+
+def worded(count: int) -> Wording:
+    """Every row asked again after a dialogue."""
+    return Wording(version=1, templates={"dialogue": count})
 
 
 @cache

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from ...recipe.bounds import Bounds
 from ..collected import Collected
-from ..findings import Check, Context, Measure, passed, unsure
+from ..findings import Check, Context, Measure, passed, reported, unsure
 from ..tables import Shown, Table
 from . import comparison
 from ._closeness import HEADING, Closeness, against, closeness_table
@@ -33,7 +33,7 @@ def judge(finding: tuple[Closeness, ...], context: Context) -> Iterator[Check]:
         yield passed(name, "SENSITIVE", f"The start model fails the same test ({figure}), so it can tell.")
     else:
         words = f"The start model does not surely fail the same test ({figure}): it hardly knew the rows, or they are"
-        yield unsure(name, "NO_SENSITIVITY", f"{words} too few.")
+        yield reported(name, "NO_SENSITIVITY", f"{words} too few.")
 
 
 def table(finding: tuple[Closeness, ...], shown: Shown) -> Iterable[Table]:

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 
 from ...recipe.bounds import Bounds
 from ..collected import Collected, same_tokens
-from ..findings import Check, Context, Measure, unsure
+from ..findings import Check, Context, Measure, reported
 from ..statistics.shapes import Shape
 from ..tables import Shown, Table
-from . import comparison, noise_floor
+from . import comparison
 from ._closeness import (
     ANSWERS as ANSWERS,
 )
@@ -36,7 +36,7 @@ def measure(scores: Collected, bounds: Bounds) -> tuple[Closeness, ...]:
 
 
 def _measured(scores: Collected, bounds: Bounds) -> Iterator[Closeness]:
-    for name, suffix in scores.forget_sets():
+    for name, suffix in scores.owners_sets():
         yield from against(scores.unlearned, scores.reference, scores, name, suffix, bounds)
     for precision, models in scores.precisions.items():
         reference = models.get("reference") or scores.reference
@@ -44,13 +44,15 @@ def _measured(scores: Collected, bounds: Bounds) -> Iterator[Closeness]:
 
 
 def judge(finding: tuple[Closeness, ...], context: Context) -> Iterator[Check]:
-    """Every score against delta, and every mean against the margin that delta sets; what a PASS needs must be there."""
+    """Every score against delta, and every mean against the margin that delta sets.
+
+    A sure difference fails; what is open is reported, since it is each person's rows that decide.
+    """
     by = comparison.MEASURE.of(context.findings).by
     if by is None:
         return
-    references = {pair.name: pair for pair in noise_floor.MEASURE.of(context.findings) or ()}
     for one in finding:
-        yield check_distance(one, context.bounds, references.get(one.name))
+        yield check_distance(one, context.bounds)
         if one.shift is not None:
             yield check_mean(one, one.shift, context.bounds)
         elif one.name == ANSWERS:
@@ -61,12 +63,12 @@ def judge(finding: tuple[Closeness, ...], context: Context) -> Iterator[Check]:
 
 
 def _not_measured(name: str, words: str) -> Check:
-    return unsure(name, "NOT_MEASURED", words)
+    return reported(name, "NOT_MEASURED", words)
 
 
 def unanswered(scores: Collected) -> Iterator[tuple[str, str]]:
     """Rephrasings that were scored, but not for what the model is compared with: checks that could not be made."""
-    for name, suffix in scores.forget_sets():
+    for name, suffix in scores.owners_sets():
         if name != "forget" and scores.reference is not None and name not in scores.reference.sets:
             yield ANSWERS + suffix, "the reference was not asked in these words"
 

@@ -1,5 +1,4 @@
-"""Negative control: a second model that never saw the rows must pass against the first. Their distance is the noise
-floor; nothing that is closer than these two are is called different."""
+"""Negative control: a second model that never saw the rows must not surely differ from the first."""
 
 from __future__ import annotations
 
@@ -7,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from ...recipe.bounds import Bounds
 from ..collected import Collected
-from ..findings import Check, Context, Measure, passed, unsure
+from ..findings import Check, Context, Measure, passed, reported, unsure
 from ..tables import Shown, Table
 from . import comparison
 from ._closeness import HEADING, REQUIRED, Closeness, check_distance, check_mean, closeness_table, paired
@@ -28,24 +27,27 @@ def measure(scores: Collected, bounds: Bounds) -> tuple[Closeness, ...] | None:
 
 
 def judge(finding: tuple[Closeness, ...] | None, context: Context) -> Iterator[Check]:
-    """Whether the references pass against each other on every score that a PASS needs."""
+    """Whether the references are surely alike, or surely not: then one of them is no reference, or another recipe's."""
     by, bounds = comparison.MEASURE.of(context.findings).by, context.bounds
     if finding is None or by is None:
         return
     name = "negative control"
     if missing := sorted(set(REQUIRED[by]) - {one.name for one in finding}):
         words = f"The references could not be compared with each other: no {', '.join(missing)}."
-        yield unsure(name, "NOT_MEASURED", words)
+        yield reported(name, "NOT_MEASURED", words)
         return
-    checks = [check_distance(one, bounds, None) for one in finding]
+    checks = [check_distance(one, bounds) for one in finding]
     checks += [check_mean(one, one.shift, bounds) for one in finding if one.shift]
     figure = "; ".join(f"{one.name} D = {one.distance.D:.3f}, to {one.distance.upper:.3f}" for one in finding)
-    if all(check.status == "pass" for check in checks):
-        yield passed(name, "REFERENCES_AGREE", f"Models that never saw the rows pass against each other ({figure}).")
+    if any(check.status == "fail" for check in checks):
+        words = f"Models that never saw the rows differ from each other ({figure}; limit {bounds.delta})"
+        yield unsure(name, "REFERENCES_DIFFER", f"{words}: one of them saw the rows, or is of another recipe.")
+    elif all(check.status == "pass" for check in checks):
+        words = "Models that never saw the rows are indistinguishable from each other"
+        yield passed(name, "REFERENCES_AGREE", f"{words} ({figure}).")
     else:
-        words = f"Models that never saw the rows do not pass against each other ({figure}; limit {bounds.delta})"
-        remedy = "so nothing can. More rows would lower the noise."
-        yield unsure(name, "NOISE_FLOOR_ABOVE_DELTA", f"{words}, {remedy}")
+        words = f"Whether models that never saw the rows are indistinguishable is open ({figure}; limit {bounds.delta})"
+        yield reported(name, "REFERENCES_OPEN", f"{words}: more rows would lower the noise.")
 
 
 def why_missing(finding: tuple[Closeness, ...] | None, scores: Collected) -> dict[str, str]:
@@ -55,10 +57,7 @@ def why_missing(finding: tuple[Closeness, ...] | None, scores: Collected) -> dic
 
 def table(finding: tuple[Closeness, ...] | None, shown: Shown) -> Iterable[Table]:
     """A row for each kind of score."""
-    caption = (
-        "Noise floor: another model that never saw the rows against the reference. Nothing that is closer than "
-        "these two are is called different."
-    )
+    caption = "Noise floor: another model that never saw the rows against the reference."
     return closeness_table(caption, finding or (), shown)
 
 

@@ -36,9 +36,10 @@ class Units:
         subjects: Sequence[int] | None = None,
         copies: Sequence[int] | None = None,
         conversations: Sequence[int] | None = None,
+        fewest: int = FEWEST_SUBJECTS,
     ) -> Units:
-        """Units of `rows` rows: their subjects, or where those are unknown or fewer than ten, their conversations, and
-        where those are, the rows.
+        """Units of `rows` rows: their subjects, or where those are unknown or fewer than `fewest`, their conversations,
+        and where those are, the rows.
 
         conversations: (n,) equal numbers for turns of one, which go on from each other. copies: (n,) equal numbers for
         identical rows, which are one row asked several times, not more evidence.
@@ -54,7 +55,7 @@ class Units:
             (conversations, "conversations"),
         )
         for labels, kind in groups:
-            if labels is not None and len(set(labels)) >= FEWEST_SUBJECTS:
+            if labels is not None and len(set(labels)) >= fewest:
                 return cls(_numbered(labels), kind)
         return cls(np.arange(rows) if copies is None else _numbered(copies), "rows")
 

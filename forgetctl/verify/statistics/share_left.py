@@ -195,7 +195,8 @@ class Question:
 
     bound: share of the lead that may be left. overshoot: share of the lead by which a model may lie below the
     references; None where that is not asked. rows: whether single rows are judged. passing, failing: levels of one
-    view of one subject; row_level: of one row.
+    view of one subject. row_level: of the claim that one of its rows is known by more than half; any_row_level: that
+    one of all rows of the request is known at all.
     """
 
     bound: float
@@ -205,6 +206,7 @@ class Question:
     passing: float
     failing: float
     row_level: float
+    any_row_level: float
 
 
 def noise_of(request: Scored, unseen: Scored | None, resolution: float = 0.0) -> Noise | None:
@@ -339,7 +341,7 @@ def share_left(rows: Scored, noise: Noise, start_noise: Noise | None, question: 
     weights = lead / np.abs(lead).sum() if question.weights == "lead" and lead.any() else by_tokens
     known = float(weights @ lead)
     test = _Test(moved=moved, lead=lead, weights=weights, noise=noise, rows=rows)
-    single = _Rows.of(moved, lead, noise, rows.tokens, question.row_level)
+    single = _Rows.of(moved, lead, noise, rows.tokens, question)
     outcome, reason = _outcome(test, single if question.rows else _Rows(), question)
     slack = test.slack(question.passing, moderated=True)
     total = float(weights @ moved)
@@ -366,7 +368,7 @@ def _start_fails(rows: Scored, lead: Floats, weights: Floats, noise: Noise | Non
     if noise is None:
         return bool(weights @ lead > 0)
     test = _Test(moved=lead, lead=lead, weights=weights, noise=noise, rows=rows)
-    single = _Rows.of(lead, lead, noise, rows.tokens, question.row_level)
+    single = _Rows.of(lead, lead, noise, rows.tokens, question)
     return test.at(question.bound) > test.slack(question.failing) or (question.rows and bool(single.sure))
 
 
@@ -430,11 +432,14 @@ class _Rows:
     sure: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, moved: Floats, lead: Floats, noise: Noise, tokens: Floats, level: float) -> _Rows:
-        """level: of one row."""
+    def of(cls, moved: Floats, lead: Floats, noise: Noise, tokens: Floats, question: Question) -> _Rows:
         spread = np.sqrt(noise.variance * noise.inflation(tokens))
+        half, some = (
+            float(special.stdtrit(ROW_DEGREES, 1 - level)) * spread
+            for level in (question.row_level, question.any_row_level)
+        )
         known, beyond = lead > KNOWN_ROW * spread, moved - HALF * lead
-        sure = known & (beyond > float(special.stdtrit(ROW_DEGREES, 1 - level)) * spread)
+        sure = known & (beyond > half) & (moved > some)
         return cls(int(known.sum()), _positions(known & (beyond > 0)), _positions(sure))
 
 

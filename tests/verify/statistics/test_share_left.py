@@ -24,7 +24,14 @@ from forgetctl.verify.statistics.share_left import (
 
 Floats = NDArray[np.float64]
 ASKED = Question(
-    bound=0.1, overshoot=0.25, rows=True, weights="tokens", passing=0.01, failing=0.05, row_level=0.05 / 20
+    bound=0.1,
+    overshoot=0.25,
+    rows=True,
+    weights="tokens",
+    passing=0.01,
+    failing=0.05,
+    row_level=0.05 / 20,
+    any_row_level=0.05 / 20,
 )
 T_3 = {0.99: 4.5407, 0.95: 2.3534}
 """Student's t with 3 degrees of freedom, from a printed table."""
@@ -99,6 +106,15 @@ def test_one_known_row_of_twenty() -> None:
         assert (found.outcome, found.reason) == (outcome, reason), share
         assert found.half == ((7,) if share > 0.5 else ())
         assert found.sure == ((7,) if share == 0.7 else ())
+
+
+def test_a_row_among_very_many_must_differ_from_every_row_that_was_never_seen() -> None:
+    """t of 4 degrees at a millionth is 41.6: 48 of 50 lead beyond what no model saw."""
+    left = np.zeros(20)
+    for share, sure in ((0.9, ()), (1.0, (7,))):
+        left[7] = share
+        rows = scored(0.5 + 50 * left, [50] * 20, [0] * 20)
+        assert judged(rows, UNSEEN, any_row_level=1e-6).sure == sure
 
 
 def test_memory_in_part_of_the_rows_is_not_made_up_for_by_the_others() -> None:
