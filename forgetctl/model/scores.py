@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, model_validator
 
+from ..people.attack_prompts import AS_ASKED
 from ..verify.statistics.resampling import FEWEST_SUBJECTS, Units
 from ..verify.statistics.shapes import RowName
 from . import metrics
@@ -23,6 +24,10 @@ REPHRASED = "rephrased-"
 """What the names of sets begin with that ask for the forget rows in other words, row by row."""
 UNNAMED = -1
 """Subject of rows that name none, where others do."""
+
+
+ATTACK = "attack-"
+"""The same of the sets in which forgetctl asks in its own other words, a round each (`people.attack_prompts`)."""
 
 
 class _Part(BaseModel):
@@ -58,6 +63,18 @@ class Elicited(_Part):
         return self
 
 
+class Wording(_Part):
+    """In which words a set was asked: how many rows by each template of attack prompts, of that version."""
+
+    version: PositiveInt
+    templates: dict[str, PositiveInt]
+
+    @property
+    def prompts(self) -> int:
+        """Rows that were asked in other words than the request's."""
+        return sum(count for name, count in self.templates.items() if name != AS_ASKED)
+
+
 class ScoreSet(_Part):
     """Scores of one set of rows, in file order. Log-probabilities are sums in nats, over `*_tokens` tokens.
 
@@ -65,7 +82,7 @@ class ScoreSet(_Part):
     for rows of the same subject (UNNAMED where a row names none), for identical rows, and for turns of the same
     conversation. rehearsed: whether a retain row was trained on while the forget rows were unlearned. perturbed_* hold
     one list per row. own_paraphrases: rows whose own response stands in for a missing paraphrase. zlib_bytes:
-    compressed length of the response. elicited: by how the answers were asked for.
+    compressed length of the response. elicited: by how the answers were asked for. wording: of attack prompts alone.
     """
 
     names: list[RowName]
@@ -85,6 +102,7 @@ class ScoreSet(_Part):
     min_k_plus_plus: list[float] | None = None
     exact_memorisation: list[float] | None = None
     extraction_strength: list[float] | None = None
+    wording: Wording | None = None
     elicited: dict[str, Elicited] = {}
 
     @model_validator(mode="after")
@@ -191,7 +209,8 @@ class ScoreSet(_Part):
 
 
 class Scores(_Part):
-    """Scores of one model on sets of rows: forget, retain, holdout, real_authors, world_facts, rephrased-1 ..."""
+    """Scores of one model on sets of rows: forget, retain, holdout, real_authors, world_facts, rephrased-1 ...,
+    attack-1 ..."""
 
     schema_version: Literal[4] = SCHEMA
     role: Role
@@ -204,7 +223,11 @@ class Scores(_Part):
     @model_validator(mode="after")
     def _row_by_row(self) -> Scores:
         for name, rows in self.sets.items():
-            if name.startswith(REPHRASED) and "forget" in self.sets and len(rows.names) != len(self.forget.names):
+            if (
+                name.startswith((REPHRASED, ATTACK))
+                and "forget" in self.sets
+                and len(rows.names) != len(self.forget.names)
+            ):
                 raise ValueError(f"{name} has {len(rows.names)} rows, the request {len(self.forget.names)}")
         return self
 

@@ -26,6 +26,7 @@ from forgetctl.verify.checks import (
     whole_answers,
 )
 from forgetctl.verify.checks._reasons import Reason
+from forgetctl.verify.checks.attack_prompts import AttackPrompts
 from forgetctl.verify.checks.distances import ANSWERS, TRUTH_RATIO
 from forgetctl.verify.findings import Context, Measure
 from forgetctl.verify.registry import COUNT_CHECKS, Findings, findings
@@ -133,6 +134,7 @@ CLEAN = findings(
     subjects=(FORGOTTEN,),
     distances=(ratios, answers),
     control=(replace(answers, distance=DIFFERENT),),
+    attack_prompts=AttackPrompts(version=1, rounds=1, prompts={"dialogue": 400}, uncompared=0),
     secrets=Secrets(3, 0, 0, 0, 0),
     kept=(Kept("retain probability", KEPT),),
     answers_kept=(Lost("unrehearsed rows", NONE_LOST),),

@@ -55,7 +55,13 @@ def unreferenced(collected: Collected) -> Collected:
 def untested(collected: Collected) -> Collected:
     """Its secret stands in a passage that was never asked for, in any words or precision."""
     never = {"greedy": Elicited(**{**answers(COUNT), "secrets": [[None], *[[]] * (COUNT - 1)]})}
-    return replace(collected, unlearned=changed(collected.unlearned, "forget", elicited=never), precisions={})
+    unlearned = changed(changed(collected.unlearned, "forget", elicited=never), "attack-1", elicited=never)
+    return replace(collected, unlearned=unlearned, precisions={})
+
+
+def unasked(scores: Scores) -> Scores:
+    """As if --attacks none had been given."""
+    return scores.model_copy(update={"sets": {name: rows for name, rows in scores.sets.items() if name != "attack-1"}})
 
 
 def retokenised(scores: Scores) -> Scores:
@@ -148,6 +154,25 @@ CASES: dict[str, tuple[Change, str, str, str]] = {
         "INCONCLUSIVE",
         "comparison",
         "NO_REFERENCE",
+    ),
+    "not-asked": (ours(unasked), "INCONCLUSIVE", "attack prompts", "NOT_ASKED"),
+    "reference-not-asked": (
+        lambda collected: replace(collected, references=tuple(map(unasked, collected.references))),
+        "INCONCLUSIVE",
+        "attack prompts",
+        "REFERENCE_NOT_ASKED",
+    ),
+    "secret-in-other-words": (
+        ours(lambda m: answering(m, "attack-1", "greedy", secrets=[[1], *[[]] * (COUNT - 1)])),
+        "FAIL",
+        "secrets",
+        "SECRET_LEAKED",
+    ),
+    "answers-in-other-words": (
+        ours(lambda m: answering(m, "attack-1", "greedy", whole=first(8, 1, 0))),
+        "FAIL",
+        "whole answers",
+        "ANSWERS_LEAKED",
     ),
     "other-tokens": (ours(retokenised), "INCONCLUSIVE", "each person", "VIEW_MISSING"),
 }

@@ -65,7 +65,7 @@ def sets(world: Path) -> RowSets:
         "real_authors": request[2 * PEOPLE : 2 * PEOPLE + 4],
         "rephrased-1": [replace(row, context=(("user", f"Well, {row.prompt}"),)) for row in request[: 2 * PEOPLE]],
     }
-    return RowSets(rows, dict.fromkeys(rows, world / "requests.jsonl"), "request")
+    return RowSets(rows=rows, files=dict.fromkeys(rows, world / "requests.jsonl"), perturbed="request")
 
 
 def scorer(sets: RowSets, recipe: Recipe = RECIPE) -> Scorer:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from forgetctl.recipe.bounds import Bounds
 from forgetctl.verify import checks, verdict
+from forgetctl.verify.checks.attack_prompts import AttackPrompts
 from forgetctl.verify.checks.distances import ANSWERS, TRUTH_RATIO
 from forgetctl.verify.checks.subjects import Subject
 from forgetctl.verify.findings import Check, Measure, reported, trace
@@ -98,6 +99,8 @@ FAILING: list[tuple[Findings, str]] = [
     (replace(CLEAN, answers_kept=(Lost("retain rows", ShareExcess(90, 1, 300, 0.2, 0.4, None)),)), "ANSWERS_LOST"),
     (replace(CLEAN, perplexity=Perplexity(Rise(5.0, 5.3, 0.3, 0.2, 0.4, 300))), "UNSEEN_DAMAGED"),
 ]
+NOTHING_ASKED = AttackPrompts(version=1, rounds=1, prompts={"as asked": 4}, uncompared=0)
+NOT_COMPARED = AttackPrompts(version=1, rounds=1, prompts={"cloze": 4}, uncompared=1)
 OPEN_QUESTIONS: list[tuple[Findings, str]] = [
     (people(), "NOBODY_JUDGED"),
     *(
@@ -132,6 +135,9 @@ OPEN_QUESTIONS: list[tuple[Findings, str]] = [
     (replace(CLEAN, answers_kept=(Lost("rehearsed rows", NONE_LOST),)), "NO_ANSWERS_KEPT"),
     (replace(CLEAN, perplexity=Perplexity(Rise(5.0, 5.1, 0.1, 0.01, 0.2, 300))), "UNSEEN_UNSURE"),
     (replace(CLEAN, comparison=NOTHING), "NO_REFERENCE"),
+    (replace(CLEAN, attack_prompts=None), "NOT_ASKED"),
+    (replace(CLEAN, attack_prompts=NOTHING_ASKED), "NOTHING_TO_ASK"),
+    (replace(CLEAN, attack_prompts=NOT_COMPARED), "REFERENCE_NOT_ASKED"),
 ]
 
 
@@ -164,8 +170,8 @@ def codes(findings: Findings, bounds: Bounds = BOUNDS) -> list[str]:
 
 def test_clean_findings_pass() -> None:
     assert judge(CLEAN, BOUNDS).outcome == "PASS"
-    expected = ["REFERENCE", "LITTLE_LEFT", "EQUIVALENT", "EQUIVALENT", "MEAN_EQUIVALENT", "SENSITIVE", "NO_LEAK"]
-    expected += ["KEPT", "ANSWERS_KEPT"]
+    expected = ["REFERENCE", "LITTLE_LEFT", "EQUIVALENT", "EQUIVALENT", "MEAN_EQUIVALENT", "SENSITIVE", "ASKED"]
+    expected += ["NO_LEAK", "KEPT", "ANSWERS_KEPT"]
     assert codes(CLEAN) == expected
     assert [check.code for check in judge(CLEAN, BOUNDS).reasons] == expected
 
@@ -174,7 +180,8 @@ def test_all_that_can_be_measured_passes() -> None:
     found = judge(FULL, BOUNDS)
     assert found.outcome == "PASS"
     assert [check.code for check in found.checks][6:] == [
-        *("REFERENCES_AGREE", "NO_LEAK", "NO_ANSWER_LEAKED", "NO_SAMPLE_LEAKED", "RESPONSES_UNLIKELY", "NO_KNOWN_ROWS"),
+        *("REFERENCES_AGREE", "ASKED", "NO_LEAK", "NO_ANSWER_LEAKED", "NO_SAMPLE_LEAKED", "RESPONSES_UNLIKELY"),
+        "NO_KNOWN_ROWS",
         *("MEMBERS_HIDDEN", "NOT_RELEARNED", "KEPT", "ANSWERS_KEPT", "UNSEEN_KEPT", "NO_GIBBERISH"),
     ]
 
