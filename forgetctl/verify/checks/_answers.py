@@ -58,8 +58,8 @@ def said(rows: ScoreSet, modes: Iterable[str]) -> list[Said]:
         answers = rows.elicited.get(mode)
         if answers is None or answers.verbatim is None:
             continue
-        told = answers.by_words or [None] * len(found)
-        for row, (count, by_words) in enumerate(zip(answers.verbatim, told, strict=True)):
+        by_words_alone = answers.by_words or [None] * len(found)
+        for row, (count, by_words) in enumerate(zip(answers.verbatim, by_words_alone, strict=True)):
             if count is not None:
                 found[row] = found[row].and_also(Said(1, int(not by_words), count > 0, count > 0 and bool(by_words)))
     return found

@@ -64,10 +64,10 @@ def _against_references(scores: Collected) -> Repeated | None:
 def _repeated(against: Against, counted: Excess, found: Mapping[RowName, Said]) -> Repeated:
     from scipy.stats import binom  # slow to import, and most commands do not judge
 
-    told = tuple(name for name in counted.names if found[name].by_words)
+    verbatim = tuple(name for name in counted.names if found[name].by_words)
     answers = sum(one.guessable for one in found.values())
-    guessed = float(binom.sf(len(counted.names) - len(told) - 1, answers, GUESSED))
-    return Repeated(against=against, counted=counted, by_words=told, guessed=guessed)
+    guessed = float(binom.sf(len(counted.names) - len(verbatim) - 1, answers, GUESSED))
+    return Repeated(against=against, counted=counted, by_words=verbatim, guessed=guessed)
 
 
 def _asked(scores: Collected) -> Iterator[tuple[ScoreSet, list[ScoreSet]]]:
