@@ -56,16 +56,16 @@ def _against_references(scores: Collected) -> Repeated | None:
     rows = [row for row in distinct(forget) if ours[row].answers and theirs[row].answers]
     if not rows:
         return None
-    names, found = [forget.names[row] for row in rows], [ours[row] for row in rows]
-    counted = excess([one.repeated for one in found], [theirs[row].repeated for row in rows], names)
-    return _repeated("references", counted, dict(zip(names, found, strict=True)))
+    names, answered = [forget.names[row] for row in rows], [ours[row] for row in rows]
+    counted = excess([one.repeated for one in answered], [theirs[row].repeated for row in rows], names)
+    return _repeated("references", counted, dict(zip(names, answered, strict=True)))
 
 
-def _repeated(against: Against, counted: Excess, found: Mapping[RowName, Said]) -> Repeated:
+def _repeated(against: Against, counted: Excess, answered: Mapping[RowName, Said]) -> Repeated:
     from scipy.stats import binom  # slow to import, and most commands do not judge
 
-    verbatim = tuple(name for name in counted.names if found[name].by_words)
-    answers = sum(one.guessable for one in found.values())
+    verbatim = tuple(name for name in counted.names if answered[name].by_words)
+    answers = sum(one.guessable for one in answered.values())
     guessed = float(binom.sf(len(counted.names) - len(verbatim) - 1, answers, GUESSED))
     return Repeated(against=against, counted=counted, by_words=verbatim, guessed=guessed)
 
@@ -93,10 +93,10 @@ def _against_unseen(scores: Collected) -> Repeated | None:
     rows = [row for row in distinct(forget) if ours[row].answers]
     if not rows:
         return None
-    names, found = [forget.names[row] for row in rows], [ours[row] for row in rows]
+    names, answered = [forget.names[row] for row in rows], [ours[row] for row in rows]
     others = _of_unseen(unseen, modes) if unseen else []
-    counted = unpaired_excess([one.repeated for one in found], [one.repeated for one in others], names)
-    return _repeated("unseen rows", counted, dict(zip(names, found, strict=True)))
+    counted = unpaired_excess([one.repeated for one in answered], [one.repeated for one in others], names)
+    return _repeated("unseen rows", counted, dict(zip(names, answered, strict=True)))
 
 
 def _of_unseen(unseen: ScoreSet, modes: Sequence[str]) -> list[Said]:
