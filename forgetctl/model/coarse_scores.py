@@ -59,7 +59,7 @@ def _coarse(rows: ScoreSet, other: ScoreSet, *, sums: bool) -> ScoreSet:
 
 def _answers(rows: ScoreSet, other: ScoreSet) -> dict[str, Any]:
     lengths = _lengths(rows.answer_tokens)
-    if rows.answer_tokens != other.answer_tokens and lengths == _lengths(other.answer_tokens):
+    if rows.answer_tokens not in (other.answer_tokens, lengths) and lengths == _lengths(other.answer_tokens):
         lengths = [length + 1 for length in lengths]
     return {"answer_logp": _means(rows.answer_logp, rows.answer_tokens, lengths), "answer_tokens": lengths}
 
@@ -77,7 +77,8 @@ def _perturbed(rows: ScoreSet, other: ScoreSet) -> dict[str, Any]:
         return {}
     there = other.perturbed_tokens or rows.perturbed_tokens
     length = median_high(chain.from_iterable(rows.perturbed_tokens))
-    if rows.perturbed_tokens != there and length == median_high(chain.from_iterable(there)):
+    exact = len(set(chain.from_iterable(rows.perturbed_tokens))) > 1
+    if exact and rows.perturbed_tokens != there and length == median_high(chain.from_iterable(there)):
         length += 1
     lengths = [[length] * len(tokens) for tokens in rows.perturbed_tokens]
     pairs = zip(rows.perturbed_logp, rows.perturbed_tokens, lengths, strict=True)

@@ -22,6 +22,7 @@ from pydantic import Field
 from ..progress import Progress
 from ..recipe.bounds import Bounds
 from ..recipe.settings import Settings
+from ..verify.checks.attack_prompts import AttackPrompts
 from ..verify.checks.comparison import Comparison
 from ..verify.checks.distances import ANSWERS, TRUTH_RATIO, Closeness
 from ..verify.checks.kept import Kept
@@ -172,6 +173,7 @@ def rates(case: Case, seed: int) -> Counter[str]:
             comparison=Comparison(kind="model", name=None, others=()),
             distances=tuple(distances),
             control=(_closeness(ANSWERS, start, reference[ANSWERS], units),),
+            attack_prompts=ASKED,
             single_rows=_known(unlearned[ANSWERS], reference[ANSWERS]),
             kept=(_kept(),),
         )
@@ -222,6 +224,10 @@ def _known(ours: Floats, theirs: Floats) -> Excess:
     return excess(
         *standing_out(ours - theirs, START - (ours - theirs) / 2), [str(row) for row in range(1, len(ours) + 1)]
     )
+
+
+ASKED = AttackPrompts(version=1, rounds=1, prompts={"direct": 1}, uncompared=0)
+"""Nothing is judged by how much was asked."""
 
 
 def _kept() -> Kept:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, cast, get_args
 
 from ..model.coarse_scores import coarse
-from ..model.scores import REPHRASED, Role, Scores, ScoreSet
+from ..model.scores import ATTACK, REPHRASED, Role, Scores, ScoreSet
 
 Kind = Literal["model", "scores", "tofu-log", "holdout", "none"]
 """What a model is compared with."""
@@ -76,9 +76,19 @@ class Collected:
 
     def forget_sets(self) -> Iterator[tuple[str, str]]:
         """Names of the sets that ask for what was to be forgotten, with what is appended to a check's name."""
+        yield from self.owners_sets()
+        for name in self.attack_sets():
+            yield name, f", {name.replace('-', ' prompts ')}"
+
+    def owners_sets(self) -> Iterator[tuple[str, str]]:
+        """Those in the owner's words: the request as it is, and rephrased."""
         yield "forget", ""
         for number, file in enumerate(self.rephrased, 1):
             yield f"{REPHRASED}{number}", f", {file}"
+
+    def attack_sets(self) -> list[str]:
+        """Names of those in forgetctl's own other words."""
+        return [name for name in self.unlearned.sets if name.startswith(ATTACK)]
 
 
 def same_tokens(ours: ScoreSet, theirs: ScoreSet) -> bool:

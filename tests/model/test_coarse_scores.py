@@ -65,6 +65,8 @@ def test_other_tokens_are_still_seen_to_be_other_ones() -> None:
     ours, other = (ROWS.model_copy(update={"answer_tokens": tokens}) for tokens in ([11, 20], [12, 20]))
     assert coarse(scored("reference", forget=other), scored(forget=ours)).forget.answer_tokens == [21, 21]
     assert coarse(scored("reference", forget=ours), scored(forget=ours)).forget.answer_tokens == [20, 20]
+    file = coarse(scored("reference", forget=ours))
+    assert coarse(file, scored(forget=ours)) == file  # of a file nobody knows more
 
 
 LENGTHS = st.lists(st.integers(1, 200), min_size=2, max_size=2)

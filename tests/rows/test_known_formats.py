@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from forgetctl.errors import InputError, UsageError
+from forgetctl.rows import formats
+from forgetctl.rows.containers import Record
 from forgetctl.rows.formats import Fields, read_names
 from forgetctl.rows.known_formats import FORMATS, OPENING
 from forgetctl.rows.reading import RowFile, read_rows
@@ -486,3 +488,38 @@ def test_the_docs_have_the_table() -> None:
         more = ", ".join(f"`{name}`" for name in one.optional if name not in OPENING)
         needed = ", ".join(f"`{name}`" for name in one.needed)
         assert next(lines) == f"| {one.name} | {needed} | {more}{' ' if more else ''}| {one.written} |"
+
+
+# The short way of plain records
+
+PLAIN = [
+    {"prompt": "p", "response": "r"},
+    {"question": "q", "answer": "a", "subject_id": "s", "request_id": "r", "category": 4},
+    {"text": "t", "subject_id": 7},
+    {"messages": [{"role": role, "content": role} for role in ("system", "user", "assistant")], "subject_id": "s"},
+    {"messages": [{"role": role, "content": role} for role in ("user", "assistant", "user", "assistant")]},
+    {"messages": [{"role": role, "content": role} for role in ("user", "assistant", "user")]},
+    {"messages": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a", "weight": 0}]},
+    {"prompt": "p", "response": "r", "secrets": ["r"]},
+    {"prompt": "p", "response": "r", "system": "s"},
+    {"prompt": "p", "response": " "},
+    {"text": "t", "images": ["i"]},
+    {"text": "t", "subject_id": ""},
+    {"text": None, "prompt": "p", "response": "r"},
+    {"messages": [{"role": ["user"], "content": "u"}, {"role": "assistant", "content": "a"}]},
+    {"messages": [{"role": "assistant", "content": "a"}]},
+    {"messages": "m"},
+]
+
+
+@pytest.mark.parametrize("value", PLAIN, ids=range(len(PLAIN)))
+def test_plain_records_are_read_as_any_other(value: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def read() -> list[Row] | str:
+        try:
+            return formats.rows_of(Path("r.jsonl"), Record(3, value, 0, 0, 0), Fields())
+        except InputError as error:
+            return str(error)
+
+    shortly = read()
+    monkeypatch.setattr(formats, "_plain_row", lambda _: None)
+    assert read() == shortly

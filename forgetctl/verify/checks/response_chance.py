@@ -121,16 +121,18 @@ class _Asked:
 
 
 def _all_asked(scores: Collected) -> Iterator[_Asked]:
-    """Every way of asking; what the start model knows, it knows of the request as it is."""
-    start = scores.start.forget if scores.start else None
+    """Every way of asking; what the start model knows, it knows so, or where it was not asked so, of the request as it
+    is."""
+    as_asked = scores.start.forget if scores.start else None
     for name, suffix in scores.forget_sets():
         if (ours := scores.unlearned.sets.get(name)) is not None:
             others = tuple(one.sets[name] for one in scores.references if name in one.sets)
+            start = scores.start.sets.get(name, as_asked) if scores.start else None
             yield _Asked(name=suffix.removeprefix(", "), ours=ours, start=start, references=others)
     for precision, models in scores.precisions.items():
         rounded = [models["reference"]] if "reference" in models else []
         others = tuple(one.forget for one in (*rounded, *scores.references))
-        yield _Asked(name=precision, ours=models["unlearned"].forget, start=start, references=others)
+        yield _Asked(name=precision, ours=models["unlearned"].forget, start=as_asked, references=others)
 
 
 def judge(finding: ResponseChance | None, context: Context) -> Iterator[Check]:
