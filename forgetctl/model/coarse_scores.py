@@ -23,7 +23,7 @@ SUM_NATS = 0.5
 the limit and the reference's are powers of ten apart."""
 SHARE = 0.1
 """Step of shares of a row's tokens or words: finer ones tell of how many. With steps of .05 tests/privacy/guessing.py
-tells 2.5 of 12 people beyond chance, with these .7."""
+tells 2.5 of 12 people beyond chance, with these 1.1."""
 
 
 def coarse(scores: Scores, beside: Scores | None = None) -> Scores:
