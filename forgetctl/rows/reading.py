@@ -24,7 +24,7 @@ KEPT_BYTES = 16 * 1024 * 1024
 """Of records whose rows are held in memory, for about four times as much of it; a larger retain file stays on disk."""
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class FileRows:
     """The rows of a source as they were read. sha256: of exactly what was read, hexadecimal; revision: of a data set of
     the hub its commit. unused: names of fields that were given, and that no record has."""
@@ -65,7 +65,7 @@ def read_file(path: Path, fields: Fields | None = None) -> FileRows:
             raise InputError(path, f"has more than {fields.max_rows:,} rows", record.name)
     if not rows:
         raise InputError(path, "holds no row")
-    return FileRows(path, rows, digest.hexdigest(), source.revision, unused)
+    return FileRows(path=path, rows=rows, sha256=digest.hexdigest(), revision=source.revision, unused=unused)
 
 
 class RowReader:
