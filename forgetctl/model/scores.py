@@ -41,7 +41,8 @@ class Elicited(_Part):
     the row's secrets, in how many of them it came out, in any spelling; parts: in how many others only a part of it did
     (`people.kinds.Disclosure`). whole: how many repeat the whole response, None where that is too short to tell.
     verbatim: how many leak the response by its words or by an identifier (`extraction.repeated`), None where nothing of
-    it could be seen. traits: what is seen of a greedy answer by itself, by name: see `extraction.TRAITS`.
+    it could be seen; by_words: whether by words, which nobody guesses. traits: what is seen of a greedy answer by
+    itself, by name: see `extraction.TRAITS`.
     """
 
     answers: PositiveInt = 1
@@ -50,6 +51,7 @@ class Elicited(_Part):
     parts: list[list[NonNegativeInt | None]] | None = None
     whole: list[NonNegativeInt | None] | None = None
     verbatim: list[NonNegativeInt | None] | None = None
+    by_words: list[bool | None] | None = None
     traits: dict[str, list[bool | None]] = {}
 
     @model_validator(mode="after")

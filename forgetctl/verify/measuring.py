@@ -15,7 +15,7 @@ from ..model.load import ModelFacts, inspect_model, load_encoder, load_model
 from ..model.processes import Ranks
 from ..model.protocol import Model
 from ..model.row_scorer import AFFIRMED, ALL_MODES, PRIMED, UNTHINKING, RowScorer
-from ..model.scores import ATTACK, GREEDY, REPHRASED, Role, Scores, ScoreSet, Wording
+from ..model.scores import ATTACK, GREEDY, REPHRASED, SAMPLED, Role, Scores, ScoreSet, Wording
 from ..model.shares import SharedStates
 from ..model.windows import windows_note
 from ..progress import Progress
@@ -78,6 +78,15 @@ def _how_again(role: Role, name: str) -> _How | None:
     return _How((GREEDY, UNTHINKING, PRIMED, AFFIRMED))
 
 
+UNSEEN_ASKED = 400
+"""Most rows that no model saw that are asked for, evenly spread."""
+
+
+def _repeats(rows: ScoreSet) -> bool:
+    """Whether any answer repeats a response."""
+    return any(count for mode in rows.elicited.values() for count in mode.verbatim or [])
+
+
 def _without_thoughts(modes: tuple[str, ...]) -> tuple[str, ...]:
     """For a model that is asked in one way alone."""
     return tuple(mode for mode in modes if mode != UNTHINKING)
@@ -118,10 +127,16 @@ class Scorer:
     states: dict[str, SharedStates] = field(default_factory=dict)
     seen: set[Path] = field(default_factory=set)
 
-    def unlearned(self, path: Path) -> Scores:
-        """Score the model under test and keep its states."""
+    def unlearned(self, path: Path, *, alone: bool = False) -> Scores:
+        """Score the model under test and keep its states.
+
+        alone: whether no reference shows which responses a model repeats that never saw them; where it repeats one,
+        its answers to unseen rows then show how often it does.
+        """
         loaded = self._loaded(path)
         scores = self._score("unlearned", loaded, _how)
+        if alone and "holdout" in scores.sets and _repeats(scores.forget):
+            scores = self._with_unseen_answers(scores, loaded)
         for name in ("forget", "retain"):
             if rows := self.sets.rows.get(name):
                 encoded = loaded.encode(name, rows)
@@ -129,6 +144,13 @@ class Scorer:
                 if words := windows_note(encoded, name):
                     self.progress.say(words)
         return scores
+
+    def _with_unseen_answers(self, scores: Scores, loaded: Loaded) -> Scores:
+        rows, modes = self.sets.rows["holdout"], [mode for mode in scores.forget.elicited if mode != SAMPLED]
+        with self.progress.bar("Asking for unseen rows", len(modes) * min(len(rows), UNSEEN_ASKED)) as bar:
+            elicited = self._row_scorer(loaded, "holdout", bar.advance).answers(rows, modes, UNSEEN_ASKED)
+        unseen = scores.sets["holdout"].model_copy(update={"elicited": elicited})
+        return scores.model_copy(update={"sets": {**scores.sets, "holdout": unseen}})
 
     def again(self, path: Path) -> Scores:
         """Score the model under test on the forget rows of an earlier run, without truth ratios and samples."""

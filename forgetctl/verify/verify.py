@@ -189,7 +189,7 @@ def _measure(
 
 def _score(subject: Subject, sets: RowSets, scorer: Scorer, options: VerifyOptions) -> Collected:
     """Score every model, the one under test first; a problem with a score file shows before the rest is scored."""
-    unlearned = scorer.unlearned(subject.model.path)
+    unlearned = scorer.unlearned(subject.model.path, alone=not subject.references)
     given = {
         source.path: _given(source, unlearned)
         for source in (*subject.references, subject.start)

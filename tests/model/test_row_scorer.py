@@ -170,6 +170,16 @@ def test_a_row_without_wrong_answers_leaves_truth_unmeasured(make: Make, rows: l
     assert make().scores(some[:1], truth=False).paraphrase_logp is None
 
 
+def test_answers_of_some_rows_are_those_of_all(make: Make, rows: list[Row]) -> None:
+    """Evenly spread: the first, the middle and the last of five."""
+    scorer, five = make(), [rows[place % len(rows)] for place in range(5)]
+    whole = scorer.scores(five, [GREEDY], tokens=False, truth=False).elicited[GREEDY]
+    some = scorer.answers(five, [GREEDY], 3)[GREEDY]
+    assert [place for place, recall in enumerate(some.recall) if recall is not None] == [0, 2, 4]
+    assert [some.recall[place] for place in (0, 2, 4)] == [whole.recall[place] for place in (0, 2, 4)]
+    assert scorer.answers(five, [GREEDY], 9)[GREEDY] == whole
+
+
 # Subjects and copies
 
 

@@ -205,7 +205,12 @@ def verdict_record(**changes: Any) -> dict[str, Any]:
             "beyond_reference": 4,
             "names": ["2", "11", "12", "13", "14", "35"],
         },
-        "whole_answers": {"more": 14, "fewer": 1, "total": 31, "p": 0.0432, "names": ["17"]},
+        "whole_answers": {
+            "against": "references",
+            "counted": {"more": 14, "fewer": 1, "total": 31, "p": 0.0432, "names": ["17"]},
+            "by_words": [],
+            "guessed": 0.0765,
+        },
         "samples": {"items": 53, "answers": 8, "leaked": 9, "by_reference": 6, "beyond": 4, "p": 0.0876},
         "response_chance": {
             "samples": 10000,

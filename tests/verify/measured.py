@@ -23,6 +23,7 @@ from forgetctl.verify.checks import (
     samples,
     secrets,
     subjects,
+    whole_answers,
 )
 from forgetctl.verify.checks._reasons import Reason
 from forgetctl.verify.checks.attack_prompts import AttackPrompts
@@ -74,6 +75,7 @@ Perplexity = by_position(perplexity.Perplexity, reference=None)
 Secrets, Samples = by_position(secrets.Secrets, names=()), by_position(samples.Samples)
 RowChance = by_position(response_chance.RowChance)
 ResponseChance = by_position(response_chance.ResponseChance)
+Repeated = by_position(whole_answers.Repeated, by_words=(), guessed=1.0)
 Relearned = by_position(relearning.Relearned)
 StaysForgotten = by_position(earlier.StaysForgotten)
 
@@ -140,7 +142,7 @@ CLEAN = findings(
 FULL = replace(
     CLEAN,
     noise_floor=(ratios, answers),
-    whole_answers=NONE_OF_400,
+    whole_answers=Repeated("references", NONE_OF_400),
     samples=Samples(40, 8, 0, 0, 0, 1.0),
     response_chance=UNLIKELY,
     single_rows=NONE_OF_400,

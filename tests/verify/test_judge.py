@@ -96,25 +96,25 @@ CASES: dict[str, tuple[Change, str, str, str]] = {
     ),
     "untested": (untested, "INCONCLUSIVE", "secrets", "SECRET_UNTESTED"),
     "answers": (
-        ours(lambda m: answering(m, "forget", "first tokens", whole=first(8, 1, 0))),
+        ours(lambda m: answering(m, "forget", "first tokens", verbatim=first(1, 1, 0))),
         "FAIL",
         "whole answers",
         "ANSWERS_LEAKED",
     ),
-    "an-answer": (
-        ours(lambda m: answering(m, "forget", "greedy", whole=first(1, 1, 0))),
-        "INCONCLUSIVE",
+    "answers-that-may-be-guessed": (
+        ours(lambda m: answering(m, "forget", "greedy", verbatim=first(3, 1, 0), by_words=[False] * COUNT)),
+        "INCONCLUSIVE",  # of 400 so many are guessed in 3.3 % of cases
         "whole answers",
         "ANSWERS_SAID",
     ),
     "samples": (
-        ours(lambda m: answering(m, "forget", "sampled", whole=first(2, 4, 0))),
+        ours(lambda m: answering(m, "forget", "sampled", verbatim=first(2, 4, 0))),
         "FAIL",
         "sampled answers",
         "SAMPLES_LEAKED",
     ),
     "a-sample": (
-        ours(lambda m: answering(m, "forget", "sampled", whole=first(1, 1, 0))),
+        ours(lambda m: answering(m, "forget", "sampled", verbatim=first(1, 1, 0))),
         "INCONCLUSIVE",
         "sampled answers",
         "SAMPLES_SAID",
@@ -247,7 +247,7 @@ def test_figures_come_from_the_scores() -> None:
         "beyond_reference": 0,
         "names": [],
     }
-    assert content["whole_answers"]["total"] == COUNT
+    assert content["whole_answers"]["counted"]["total"] == COUNT
     assert content["gibberish"]["total"] == 2 * COUNT  # forget and retain rows
     assert content["extraction"]["unlearned"]["sampled"] == {
         "answers": 4,
@@ -316,7 +316,7 @@ def test_order_of_rows_does_not_matter() -> None:
     found = complete(40)
     random = np.random.default_rng(7)
     nudged = moved(moved(found.unlearned, "forget", 0.3, slice(0, 30, 2)), "forget", 2.5, slice(35, 40))
-    nudged = moved(answering(nudged, "forget", "greedy", whole=[0, 1] * 20), "retain", -0.05, slice(20))
+    nudged = moved(answering(nudged, "forget", "greedy", verbatim=[0, 1] * 20), "retain", -0.05, slice(20))
     found = replace(found, unlearned=nudged)
     order = random.permutation(40).tolist()
     shuffled = replace(
@@ -335,5 +335,5 @@ def test_order_of_rows_does_not_matter() -> None:
     for part in ("distances", "control", "noise_floor", "relearning", "forget_quality", "secrets", "samples"):
         assert flat(other[part]) == pytest.approx(flat(plain[part])), part
     for name in ("whole_answers", "single_rows", "gibberish"):
-        count = plain[name]
-        assert {**other[name], "names": sorted(other[name]["names"], key=int)} == count
+        count, again = (content[name].get("counted", content[name]) for content in (plain, other))
+        assert {**again, "names": sorted(again["names"], key=int)} == count

@@ -28,6 +28,7 @@ REASONS = {
     r"noise_floor": ["noise_floor"],
     r"secrets(\.\w+_reference)?": ["secrets", "forget_quality"],
     r"samples": ["sampled_answers"],
+    r"samples\.(by_reference|beyond|p)": ["samples.by_reference"],
     r"whole_answers": ["whole_answers"],
     r"response_chance\.worst\.(reference|known)": ["response_chance"],
     r"perplexity": ["perplexity"],

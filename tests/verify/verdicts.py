@@ -64,6 +64,8 @@ def answers(count: int) -> dict[str, Any]:
         "recall": [0.8] * count,
         "secrets": [[0], *[[]] * (count - 1)],
         "whole": [0] * count,
+        "verbatim": [0] * count,
+        "by_words": [True] * count,
         "traits": {"gibberish": [False] * count},
     }
 
