@@ -42,7 +42,7 @@ def test_worked_by_hand() -> None:
     assert (found.perturbed_tokens, found.perturbed_logp) == ([[4, 4], [4]], [[-4.0, -12.0], [-12.0]])
     assert (found.min_k, found.min_k_plus_plus) == ([-1.234, -2.0], [0.126, -0.5])
     assert (found.exact_memorisation, found.extraction_strength) == ([0.8, 0.3], [0.2, 0.0])
-    assert found.elicited["greedy"].recall == [0.7, None]
+    assert found.elicited["greedy"].recall == [0.8, None]
     assert found.elicited["greedy"].secrets == [[1], []]
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from forgetctl.model.coarse_scores import NATS, SHARE, SUM_NATS, coarse
+from forgetctl.model.coarse_scores import NATS, RECALL, SHARE, SUM_NATS, coarse
 from forgetctl.model.scores import Elicited, Role, Scores, ScoreSet
 
 CANDIDATES, ASKED, ROWS = 160, 12, 10
@@ -93,7 +93,9 @@ def _likelihood(written: Sequence[Scores], first: int, person: Person, exact: bo
         for shares in (rows.exact_memorisation, rows.extraction_strength):
             assert shares is not None
             total += _shares(np.array(shares[own]), person.tokens, step)
-        total += _shares(np.array(rows.elicited["greedy"].recall[own], dtype=float), person.words, step)
+        total += _shares(
+            np.array(rows.elicited["greedy"].recall[own], dtype=float), person.words, None if exact else RECALL
+        )
         total += _sums(rows, own, person.tokens)
     return total
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from tests.privacy.guessing import experiment
 
 
-def test_hardly_more_people_are_told_than_by_chance(shared: Path) -> None:
+def test_at_most_one_of_twelve_people_is_told_beyond_chance(shared: Path) -> None:
     """From scores as they were measured all of them are, so the guesser is no fool."""
     beyond = experiment(shared, draws=8)
     assert beyond["measured"] > 9
-    assert beyond["written"] <= 1.5
+    assert beyond["written"] <= 1
