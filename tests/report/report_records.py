@@ -324,7 +324,6 @@ def scores_record(role: str, seed: int) -> dict[str, Any]:
         "paraphrase_tokens": tokens,
         "perturbed_logp": [[value - 1, value - 2] for value in logp],
         "perturbed_tokens": [[count, count] for count in tokens],
-        "zlib_bytes": [count * 5 for count in tokens],
         "elicited": {"greedy": {"recall": draw.uniform(0, 1, 37).tolist(), "secrets": [[0]] * 37, "whole": [0] * 37}},
     }
     sets = {"forget": rows, "retain": rows, "holdout": rows}
