@@ -197,6 +197,12 @@ def verdict_record(**changes: Any) -> dict[str, Any]:
             },
             "reference": {"greedy": {"answers": 1, "rouge": 0.383, "secrets": [5, 19], "whole": [0, 34]}},
         },
+        "attack_prompts": {
+            "version": 1,
+            "rounds": 2,
+            "prompts": {"direct": 47, "cloze": 21, "as asked": 6},
+            "uncompared": 0,
+        },
         "secrets": {
             "named": 19,
             "untested": 3,
