@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -131,7 +130,6 @@ class RowScorer:
         scores = in_shares(self.ranks, _lengths(windows), compute)
         return {
             "answer_logp": [item.total for item in scores],
-            "zlib_bytes": [len(zlib.compress(row.marked.encode())) for row in rows],
             "min_k": [least_likely(item.logp) for item in scores],
             "min_k_plus_plus": [least_likely(item.standardised) for item in scores],
             "exact_memorisation": [exact_memorisation(item.hits) for item in scores],

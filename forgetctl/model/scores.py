@@ -20,6 +20,8 @@ Floats = NDArray[np.float64]
 Role = Literal["start", "unlearned", "reference"]
 GREEDY, SAMPLED = "greedy", "sampled"
 SCHEMA: Literal[4] = 4
+LEAST_LIKELY = -25.0
+"""Nats below which no response comes out of samples: 1.4e-7 among 10,000."""
 REPHRASED = "rephrased-"
 """What the names of sets begin with that ask for the forget rows in other words, row by row."""
 UNNAMED = -1
@@ -78,16 +80,20 @@ class Wording(_Part):
 class ScoreSet(_Part):
     """Scores of one set of rows, in file order. Log-probabilities are sums in nats, over `*_tokens` tokens.
 
+    In files, rows of a request have the median length of their set and log-probabilities to match (`coarse_scores`).
+
     Lists that were not measured are None. names: as `Row.record_name`. subjects, copies, conversations: equal numbers
     for rows of the same subject (UNNAMED where a row names none), for identical rows, and for turns of the same
     conversation. rehearsed: whether a retain row was trained on while the forget rows were unlearned. perturbed_* hold
-    one list per row. own_paraphrases: rows whose own response stands in for a missing paraphrase. zlib_bytes:
-    compressed length of the response. elicited: by how the answers were asked for. wording: of attack prompts alone.
+    one list per row. own_paraphrases: rows whose own response stands in for a missing paraphrase. response_logp: summed
+    over a response's own tokens, None where it is below LEAST_LIKELY; where the list is missing `answer_logp` says it.
+    elicited: by how the answers were asked for. wording: of attack prompts alone.
     """
 
     names: list[RowName]
     answer_logp: list[float]
     answer_tokens: list[PositiveInt]
+    response_logp: list[float | None] | None = None
     subjects: list[int] | None = None
     copies: list[int] | None = None
     conversations: list[int] | None = None
@@ -97,7 +103,6 @@ class ScoreSet(_Part):
     own_paraphrases: NonNegativeInt | None = None
     perturbed_logp: list[list[float]] | None = None
     perturbed_tokens: list[list[PositiveInt]] | None = None
-    zlib_bytes: list[PositiveInt] | None = None
     min_k: list[float] | None = None
     min_k_plus_plus: list[float] | None = None
     exact_memorisation: list[float] | None = None
@@ -145,6 +150,12 @@ class ScoreSet(_Part):
         if self.subjects is None:
             return None
         return [subject if subject != UNNAMED else UNNAMED - row for row, subject in enumerate(self.subjects)]
+
+    @property
+    def summed(self) -> Floats:
+        """Log-probabilities of whole responses, (n,) nats, those below LEAST_LIKELY as that."""
+        known = self.answer_logp if self.response_logp is None else self.response_logp
+        return np.array([LEAST_LIKELY if value is None else max(value, LEAST_LIKELY) for value in known])
 
     @property
     def per_token(self) -> Floats:

@@ -182,9 +182,14 @@ def reader_of(path: Path, record: Record, fields: Fields) -> FieldReader:
     value = dict(record.value)
     for ours, theirs in fields.names:
         value.pop(ours, None)
-        if theirs and (given := _nested(record.value, theirs)) is not None:
+        if theirs and (given := field_named(record, theirs)) is not None:
             value[ours] = given
     return FieldReader(path, record, value, renamed={ours: theirs for ours, theirs in fields.names if theirs})
+
+
+def field_named(record: Record, name: str) -> Any:
+    """A field by the owner's name, None if there is none."""
+    return _nested(record.value, name)
 
 
 def _nested(value: Mapping[str, Any], name: str) -> Any:

@@ -143,7 +143,9 @@ def _of_model(asked: _Asked, name: str, hooks: RunHooks) -> Subject:
     options = asked.options
     if options.forget is None:
         raise UsageError("--model needs --forget, the rows to check")
-    forget = asked.files.read(options.forget, options.fields).rows
+    given = asked.files.read(options.forget, options.fields)
+    given.check_names()
+    forget = given.rows
     retain = _retained(asked)
     model = resolve_model(name, allow_download=options.allow_download)
     parts = split_requests(forget, options.requests, options.forget)

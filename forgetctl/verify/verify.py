@@ -13,6 +13,7 @@ import torch
 from ..errors import RunError, UsageError
 from ..files.entries import files_digest, model_entries
 from ..files.writing import file_digest, now, text_digest, write_json
+from ..model.coarse_scores import coarse
 from ..model.host import undisturbed
 from ..model.load import PRECISIONS, choose_device
 from ..model.memory import memory_within
@@ -31,7 +32,7 @@ from ._inputs import model_inputs, row_inputs
 from ._source import ModelSource, ScoreSource, Source
 from ._subject import Subject, find_subject
 from .basis import TrackedScores, bounds_of, store, tracked_scores, verdict_of
-from .collected import Collected, Kind
+from .collected import Collected, Kind, coarsened
 from .findings import LoadableModels, NotMeasurableError
 from .judge import conclude
 from .measuring import RowSets, Scorer
@@ -140,6 +141,7 @@ def _conclude(known: _Known, options: VerifyOptions, scores: Collected, hooks: R
     for source in subject.models:
         source.files.check()
     _refuse_other_models(subject, scores)
+    scores = coarsened(scores)  # the verdict sees what is stored, and an audit sees no more
     verdict = Verdict(
         **dict(conclude(scores, bounds_of(subject.run))),
         inputs=(*model_inputs(subject), *known.rows, *earlier_inputs(known.earlier)),
@@ -222,7 +224,7 @@ def _score(subject: Subject, sets: RowSets, scorer: Scorer, options: VerifyOptio
 def _given(source: ScoreSource, unlearned: Scores) -> Scores:
     """Scores from a file, as far as they can be compared. Raises InputError for those of other rows."""
     scores = asked_alike(source.scores, unlearned)
-    check_rows(source.path, scores, source.kind, unlearned)
+    check_rows(source.path, coarse(scores), source.kind, coarse(unlearned))
     return scores
 
 

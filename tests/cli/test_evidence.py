@@ -66,8 +66,8 @@ def test_events_tell_the_story_in_order(finished: Path) -> None:
         ("verify", "done"),
     ]
     assert events[2].facts["plan.json"] == file_digest(finished / "plan.json")
-    assert events[5].facts["model_sha256"] == model_digest(finished / "model")
-    assert events[7].facts["verdict_sha256"] == file_digest(finished / "verdict.json")
+    assert events[6].facts["model_sha256"] == model_digest(finished / "model")
+    assert events[8].facts["verdict_sha256"] == file_digest(finished / "verdict.json")
 
 
 def test_the_curve_begins_at_the_start_model_and_ends_at_the_unlearned_one(finished: Path) -> None:

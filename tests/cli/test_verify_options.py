@@ -156,7 +156,7 @@ def test_everything_at_once_on_a_run(finished: Path, world: Path, tmp_path: Path
     assert set(modes) == {"greedy", "first tokens", "affirmative", "sampled"}
     assert modes["sampled"]["answers"] == 2
     assert set(verdict["extraction"]["start"]) == {"greedy"}
-    assert {attack["name"] for attack in verdict["attacks"]["by"]} == {"loss", "zlib", "min_k", "min_k_plus_plus"}
+    assert {attack["name"] for attack in verdict["attacks"]["by"]} == {"loss", "min_k", "min_k_plus_plus"}
     written = {path.stem for path in (out / "scores").iterdir()}
     assert {"unlearned-int8", "reference-bf16", "start-int8", "unlearned-relearned", "reference-relearned"} <= written
     assert "relearning attack" not in [item["check"] for item in verdict["skipped"]]

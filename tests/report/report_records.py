@@ -197,6 +197,12 @@ def verdict_record(**changes: Any) -> dict[str, Any]:
             },
             "reference": {"greedy": {"answers": 1, "rouge": 0.383, "secrets": [5, 19], "whole": [0, 34]}},
         },
+        "attack_prompts": {
+            "version": 1,
+            "rounds": 2,
+            "prompts": {"direct": 47, "cloze": 21, "as asked": 6},
+            "uncompared": 0,
+        },
         "secrets": {
             "named": 19,
             "untested": 3,
@@ -318,7 +324,6 @@ def scores_record(role: str, seed: int) -> dict[str, Any]:
         "paraphrase_tokens": tokens,
         "perturbed_logp": [[value - 1, value - 2] for value in logp],
         "perturbed_tokens": [[count, count] for count in tokens],
-        "zlib_bytes": [count * 5 for count in tokens],
         "elicited": {"greedy": {"recall": draw.uniform(0, 1, 37).tolist(), "secrets": [[0]] * 37, "whole": [0] * 37}},
     }
     sets = {"forget": rows, "retain": rows, "holdout": rows}

@@ -13,7 +13,7 @@ from forgetctl.rows import formats
 from forgetctl.rows.containers import Record
 from forgetctl.rows.formats import Fields, read_names
 from forgetctl.rows.known_formats import FORMATS, OPENING
-from forgetctl.rows.reading import RowFile, read_rows
+from forgetctl.rows.reading import RowFile, read_file, read_rows
 from forgetctl.rows.row import Row
 
 PRIVATE = "Velmira Oskandt"
@@ -433,6 +433,17 @@ def test_a_name_with_a_dot_in_it(tmp_path: Path) -> None:
 def test_what_concerns_the_row_may_be_named_alone(tmp_path: Path) -> None:
     (row,) = rows_of(tmp_path, {**TRANSLATE, "who": "s1"}, names=(("subject_id", "who"),))
     assert (row.subject_id, row.prompt) == ("s1", "Translate to French.\nAda lives in Gent.")
+
+
+def test_a_name_that_no_record_has(tmp_path: Path) -> None:
+    """Files of other rows may lack a field that the request has; in the request, the name is a wrong one."""
+    names = (("subject_id", "usr"), ("secrets", "hidden.values"))
+    record = {**TRANSLATE, "user": 1, "hidden": {"value": []}}
+    given = read_file(write(tmp_path, record, {**record, "hidden": {"values": ["x"]}}), Fields(names=names))
+    assert given.unused == ("usr",)
+    with pytest.raises(InputError, match=r"rows\.jsonl: has no field 'usr', which --map names"):
+        given.check_names()
+    read_file(write(tmp_path, {**record, "usr": 1}), Fields(names=names[:1])).check_names()
 
 
 def test_a_field_may_be_left_out(tmp_path: Path) -> None:

@@ -45,7 +45,6 @@ def rows(
         "own_paraphrases": 0,
         "perturbed_logp": [[value] for value in wrong.tolist()],
         "perturbed_tokens": [[1]] * count,
-        "zlib_bytes": [20] * count,
         "min_k": (values - 1).tolist(),
         "min_k_plus_plus": (values / 2).tolist(),
         "exact_memorisation": [0.5] * count,
