@@ -169,7 +169,7 @@ CASES: dict[str, tuple[Change, str, str, str]] = {
         "SECRET_LEAKED",
     ),
     "answers-in-other-words": (
-        ours(lambda m: answering(m, "attack-1", "greedy", whole=first(8, 1, 0))),
+        ours(lambda m: answering(m, "attack-1", "greedy", verbatim=first(8, 1, 0))),
         "FAIL",
         "whole answers",
         "ANSWERS_LEAKED",
