@@ -12,7 +12,8 @@ STUDIES: Mapping[str, str] = {
     "synthetic": "Section 4: ten methods on a random-feature model whose true unlearned model is known.",
     "proposition1": "Proposition 1: NPO becomes gradient ascent as beta goes to 0.",
     "theorem2": "Theorem 2: gradient ascent leaves the start linearly, NPO logarithmically.",
-    "calibration": "How often forgetctl's own verdict is right in simulated cases whose truth is known.",
+    "person": "How often the verdict for one person is right in simulated cases whose truth is known.",
+    "calibration": "How often the test of distributions is right in simulated cases whose truth is known.",
     "tofu": "Section 5: methods on the splits of TOFU, from a start model to retrained references.",
 }
 """What each study shows, by name."""

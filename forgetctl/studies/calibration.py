@@ -1,8 +1,8 @@
-"""How often the verdict is right: simulated models whose true distance from the reference is known.
+"""How often the test of distributions is right: simulated models whose true distance from the reference is known.
 
 Every case draws per-row scores of a reference and of an unlearned model, judges them with the very functions that
-`verify` uses, and counts the outcomes, beside those of TOFU's rule (p > 0.05 is "forgotten"). All other checks of
-the verdict are made to pass, so that the rates are those of the comparison alone.
+`verify` uses, and counts the outcomes, beside those of TOFU's rule (p > 0.05 is "forgotten"). PASS is the claim that
+all rows together are indistinguishable; a person's verdict rests on another measure (`person`).
 """
 
 from __future__ import annotations
@@ -22,17 +22,14 @@ from pydantic import Field
 from ..progress import Progress
 from ..recipe.bounds import Bounds
 from ..recipe.settings import Settings
-from ..verify.checks.attack_prompts import AttackPrompts
+from ..verify.checks import distances
 from ..verify.checks.comparison import Comparison
 from ..verify.checks.distances import ANSWERS, TRUTH_RATIO, Closeness
-from ..verify.checks.kept import Kept
+from ..verify.findings import Context
 from ..verify.registry import findings
-from ..verify.statistics.bounded import bounded_change
-from ..verify.statistics.counts import Excess, excess, standing_out
 from ..verify.statistics.distances import ks, paired_distance
 from ..verify.statistics.means import equivalence_margin, paired_shift
 from ..verify.statistics.resampling import Units
-from ..verify.verdict import judge
 from ._outcome import Outcome, Table
 from ._settings import read_settings
 
@@ -167,19 +164,21 @@ def rates(case: Case, seed: int) -> Counter[str]:
     for _ in range(case.repetitions):
         unlearned, reference, subjects = _draw(case, random)
         units = Units.of(case.rows, subjects)
-        distances = [_closeness(name, unlearned[name], reference[name], units) for name in (TRUTH_RATIO, ANSWERS)]
-        start = reference[ANSWERS] + START
-        simulated = findings(
-            comparison=Comparison(kind="model", name=None, others=()),
-            distances=tuple(distances),
-            control=(_closeness(ANSWERS, start, reference[ANSWERS], units),),
-            attack_prompts=ASKED,
-            single_rows=_known(unlearned[ANSWERS], reference[ANSWERS]),
-            kept=(_kept(),),
-        )
-        counted[judge(simulated, BOUNDS).outcome] += 1
+        compared = tuple(_closeness(name, unlearned[name], reference[name], units) for name in (TRUTH_RATIO, ANSWERS))
+        counted[_outcome(compared)] += 1
         counted["TOFU"] += ks(unlearned[TRUTH_RATIO], reference[TRUTH_RATIO]).p > TOFU_LEVEL
     return counted
+
+
+def _outcome(compared: tuple[Closeness, ...]) -> str:
+    """PASS where every distance and mean is surely within its limit, FAIL where a distance is surely beyond."""
+    context = Context(
+        findings=findings(comparison=Comparison(kind="model", name=None, others=())), bounds=BOUNDS, count_level=0.0
+    )
+    states = {check.status for check in distances.judge(compared, context)}
+    if "fail" in states:
+        return "FAIL"
+    return "PASS" if states == {"pass"} else "INCONCLUSIVE"
 
 
 def _draw(case: Case, random: np.random.Generator) -> tuple[dict[str, Floats], dict[str, Floats], list[int] | None]:
@@ -219,23 +218,6 @@ def _closeness(name: str, ours: Floats, theirs: Floats, units: Units) -> Closene
     return Closeness(name=name, distance=distance, gap=gap, shift=shift, p=None, tofu_p=None)
 
 
-def _known(ours: Floats, theirs: Floats) -> Excess:
-    """Single rows that stayed known, as `verify.checks.single_rows` counts them."""
-    return excess(
-        *standing_out(ours - theirs, START - (ours - theirs) / 2), [str(row) for row in range(1, len(ours) + 1)]
-    )
-
-
-ASKED = AttackPrompts(version=1, rounds=1, prompts={"direct": 1}, uncompared=0)
-"""Nothing is judged by how much was asked."""
-
-
-def _kept() -> Kept:
-    """A usefulness that did not change."""
-    start = bounded_change(np.full(400, 0.9), np.full(400, 0.9), BOUNDS.utility_loss)
-    return Kept(name="retain probability", start=start, reference=None)
-
-
 def _phi(value: Any) -> Any:
     from scipy.stats import norm
 
@@ -272,4 +254,4 @@ def _table(counted: list[dict[str, Any]]) -> Table:
         ]
         for case in counted
     ]
-    return Table(f"Verdicts where the truth is known; limit of D {BOUNDS.delta}", columns, rows)
+    return Table(f"The test of distributions where the truth is known; limit of D {BOUNDS.delta}", columns, rows)
