@@ -258,7 +258,7 @@ def test_figures_come_from_the_scores() -> None:
     assert list(content["extraction"]["start"]) == ["greedy"]
     assert content["bounds"] == BOUNDS.model_dump()
     assert content["attacks"]["priv_leak"] == pytest.approx(0, abs=0.01)
-    assert len(content["attacks"]["by"]) == 5
+    assert len(content["attacks"]["by"]) == 4
 
 
 def test_the_farthest_reference_is_the_floor_and_the_first_is_the_comparison() -> None:
