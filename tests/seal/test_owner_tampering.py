@@ -57,7 +57,8 @@ def chained(file: Path, change: Callable[[list[dict[str, Any]]], object]) -> Non
 def follow(bundle: Path) -> None:
     """Let the events and run.json name the verdict as it now is."""
     digest = sha256((bundle / "verdict.json").read_bytes())
-    if (stage := json.loads((bundle / "run.json").read_text()).get("stages", {}).get("verify")) is not None:
+    stages = json.loads((bundle / "run.json").read_text()).get("stages")
+    if isinstance(stages, dict) and isinstance(stage := stages.get("verify"), dict):
         rewrite(bundle / "run.json", lambda r: r["stages"].update(verify={**stage, "verdict_sha256": digest}))
     chained(
         bundle / "events.jsonl",
@@ -519,10 +520,11 @@ def test_whatever_stands_in_a_record_the_audit_ends_with_a_finding(
     inner = content
     for key in path[:-1]:
         inner = inner[key]
-    unchanged = json.dumps(inner[path[-1]]) == json.dumps(value)
     inner[path[-1]] = value
     file.write_text(json.dumps(content))
     follow(bundle)
+    now, before = (json.loads((folder / file.relative_to(bundle)).read_text()) for folder in (bundle, sealed.bundle))
+    unchanged = json.dumps(now) == json.dumps(before)
     seal_again(sealed, bundle)
     code, found = sealed.audit(bundle)
     free = file.name == "commitments.json"  # other commitments of the right shape contradict nothing
