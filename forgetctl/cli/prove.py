@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("bundle", type=PATH)
-@click.option("--row", "rows", type=PATH, required=True, metavar="FILE", help="The row, or rows, as JSONL.")
+@click.option("--row", "rows", type=PATH, required=True, metavar="FILE", help="The row, or rows.")
 @click.option("--commit-key", type=PATH, required=True, metavar="FILE", help="The request's key, of <run>.keys/.")
 @row_options
 @json_option

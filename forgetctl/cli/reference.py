@@ -32,7 +32,7 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
 
 @click.command()
 @click.option("--base", required=True, metavar="DIR", help="The model before it saw any of the rows.")
-@click.option("--retain", type=PATH, required=True, metavar="FILE", help="Rows to learn, JSONL.")
+@click.option("--retain", type=PATH, required=True, metavar="FILE", help="Rows to learn.")
 @click.option("--also", type=PATH, multiple=True, metavar="FILE", help="More rows to learn; repeatable.")
 @click.option(
     "--without", type=PATH, multiple=True, metavar="FILE", help="Rows to leave out, such as the request; repeatable."

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 @click.argument("run", default=LATEST, type=PATH)
 @click.option("--key", type=PATH, required=True, metavar="FILE", help="Your private key; see `forgetctl keygen`.")
 @click.option("--out", type=PATH, metavar="DIR", help="The bundle.  [default: <run>.bundle]")
+@click.option(
+    "--without-scores",
+    is_flag=True,
+    help="Leave out the scores by row, which tell of the rows; an audit then cannot reach the verdict again.",
+)
 @click.option("--timestamp", metavar="URL", help="An RFC 3161 server that shall stamp the manifest's digest.")
 @click.option("--weights-key", type=PATH, metavar="FILE", help="Also sign the weights, as `model_signing` does.")
 @json_option
@@ -30,6 +35,7 @@ def seal(
     run: Path,
     key: Path,
     out: Path | None,
+    without_scores: bool,
     timestamp: str | None,
     weights_key: Path | None,
     as_json: bool,
@@ -42,6 +48,7 @@ def seal(
         key=key,
         passphrase=passphrase(key, PASSPHRASE),
         out=out,
+        without_scores=without_scores,
         timestamp=timestamp,
         weights_key=weights_key,
         weights_passphrase=passphrase(weights_key, WEIGHTS_PASSPHRASE) if weights_key else None,

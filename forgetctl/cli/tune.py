@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--model", required=True, metavar="DIR|RUN", help="The start model, as for unlearn.")
-@click.option("--forget", required=True, type=PATH, metavar="FILE", help="The request, JSONL.")
+@click.option("--forget", required=True, type=PATH, metavar="FILE", help="The request.")
 @click.option("--retain", required=True, type=PATH, metavar="FILE", help="Rows to keep.")
 @click.option("--holdout", required=True, type=PATH, metavar="FILE", help="Rows that no model saw.")
 @training_options

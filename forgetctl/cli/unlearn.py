@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     metavar="DIR|RUN",
     help="The start model: a Hugging Face directory in safetensors, a GGUF file, or an earlier run, whose model it is.",
 )
-@click.option("--forget", type=PATH, metavar="FILE", help="The request, JSONL.")
+@click.option("--forget", type=PATH, metavar="FILE", help="The request.")
 @click.option("--retain", type=PATH, metavar="FILE", help="Rows to keep; may be the whole training set.")
 @click.option(
     "--holdout",

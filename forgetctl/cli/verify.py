@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..people.extent import EXTENTS
 from ._options import (
     PATH,
     RecipeChoice,
@@ -23,6 +24,7 @@ from ._options import (
 from .process import computing, launched
 
 if TYPE_CHECKING:
+    from ..people.extent import Extent
     from ..rows.formats import Fields
     from ..verify.options import VerifyOptions
     from ..verify.verdict import Outcome
@@ -58,6 +60,13 @@ EXIT_CODES: dict[Outcome, int] = {"PASS": 0, "FAIL": 3, "INCONCLUSIVE": 4}
     help="The request in other words or languages, row by row; repeatable.",
 )
 @click.option(
+    "--attacks",
+    type=click.Choice(EXTENTS),
+    default="quick",
+    show_default=True,
+    help="Prompts in forgetctl's own other words: one a row, every template, or none, which cannot pass.",
+)
+@click.option(
     "--also",
     type=PATH,
     multiple=True,
@@ -91,6 +100,7 @@ def verify(
     real_authors: Path | None,
     world_facts: Path | None,
     rephrased: tuple[Path, ...],
+    attacks: Extent,
     also: tuple[Path, ...],
     precision: str | None,
     deep: bool,
@@ -118,6 +128,7 @@ def verify(
         real_authors=real_authors,
         world_facts=world_facts,
         rephrased=rephrased,
+        attacks=attacks,
         also=also,
         precisions=tuple(part.strip() for part in (precision or "").split(",") if part.strip()),
         deep=deep,

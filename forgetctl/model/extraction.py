@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -62,18 +63,28 @@ def is_verbatim(recall: float, response: str) -> bool:
     return recall >= VERBATIM_RECALL and is_long(response)
 
 
-def repeated(prompt: str, response: str, answers: Sequence[str]) -> int | None:
-    """How many answers leak a response as nobody does who never read it, None where nothing of that kind could be seen.
+@dataclass(frozen=True)
+class Repeated:
+    """How many answers leak a response, None where nothing of it could be seen. by_words: whether by so many words that
+    nobody finds them who never read it; a single identifier may be guessed."""
+
+    answers: int | None
+    by_words: bool
+
+
+def repeated(prompt: str, response: str, answers: Sequence[str]) -> Repeated:
+    """Answers that leak a response as hardly anybody does who never read it.
 
     By the words that they repeat (`Repetition`), or where it has too few words that its prompt does not hold, by an
     identifier that the prompt does not say. Of models that never saw TOFU's forget rows none of 1,580 answers does.
     """
     by_words = Repetition(prompt, response)
     if by_words.can_be_seen:
-        return sum(map(by_words.in_answer, answers))
+        return Repeated(sum(map(by_words.in_answer, answers)), by_words=True)
     named = new_identifiers(prompt, response)
     said = disclosures(named, "", answers)
-    return sum(Disclosure.WHOLE in levels for levels in zip(*said, strict=True)) if named else None
+    count = sum(Disclosure.WHOLE in levels for levels in zip(*said, strict=True)) if named else None
+    return Repeated(count, by_words=False)
 
 
 def disclosures(secrets: Sequence[Secret], given: str, answers: Sequence[str]) -> list[list[Disclosure]]:

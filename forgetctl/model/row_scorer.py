@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -103,6 +102,14 @@ class RowScorer:
             **values,
         )
 
+    def answers(self, rows: Sequence[Row], modes: Iterable[str], most: int) -> dict[str, Elicited]:
+        """What answers to at most so many of the rows give away, evenly spread, by how they are asked for."""
+        with self.ranks.agreed():
+            encoded = self.encode(rows)
+        first = [first for first, *_ in by_row(encoded, encoded)]
+        chosen = {int(place) for place in np.linspace(0, len(rows) - 1, min(most, len(rows)))}
+        return {mode: self._elicit(mode, rows, first, sorted(chosen)) for mode in modes}
+
     def _plain(self, encoded: Sequence[Encoded]) -> dict[str, Any]:
         windows = by_row(encoded, encoded)
 
@@ -123,7 +130,6 @@ class RowScorer:
         scores = in_shares(self.ranks, _lengths(windows), compute)
         return {
             "answer_logp": [item.total for item in scores],
-            "zlib_bytes": [len(zlib.compress(row.marked.encode())) for row in rows],
             "min_k": [least_likely(item.logp) for item in scores],
             "min_k_plus_plus": [least_likely(item.standardised) for item in scores],
             "exact_memorisation": [exact_memorisation(item.hits) for item in scores],
@@ -161,9 +167,13 @@ class RowScorer:
             "perturbed_tokens": [[tokens for _, tokens in wrong] for _, *wrong in scores],
         }
 
-    def _elicit(self, mode: str, rows: Sequence[Row], encoded: Sequence[Encoded]) -> Elicited:
-        """encoded: one a row; of a passage in windows its first."""
-        chosen = sampled_rows(rows, self.settings.sampled_rows) if mode == SAMPLED else range(len(rows))
+    def _elicit(
+        self, mode: str, rows: Sequence[Row], encoded: Sequence[Encoded], chosen: Sequence[int] | None = None
+    ) -> Elicited:
+        """encoded: one a row; of a passage in windows its first. chosen: positions of those to ask, None for all, or as
+        many as are sampled."""
+        if chosen is None:
+            chosen = sampled_rows(rows, self.settings.sampled_rows) if mode == SAMPLED else range(len(rows))
         asked = {index: made for index in chosen if (made := self._ask(mode, rows[index], encoded[index]))}
         samples = self.settings.samples if mode == SAMPLED else None
         decoding = Decoding(self.settings.answer_tokens, self.context, samples, self.seed)
@@ -245,6 +255,7 @@ def _measure(
     recall: list[float | None] = [None] * len(rows)
     whole: list[int | None] = [None] * len(rows)
     verbatim: list[int | None] = [None] * len(rows)
+    by_words: list[bool | None] = [None] * len(rows)
     secrets: list[list[int | None]] = [[None] * len(row.secrets) for row in rows]
     parts: list[list[int | None]] = [[None] * len(row.secrets) for row in rows]
     for index, question in asked.items():
@@ -253,14 +264,22 @@ def _measure(
         recall[index] = max(recalls)
         if is_long(question.rest):
             whole[index] = sum(is_verbatim(value, question.rest) for value in recalls)
-        verbatim[index] = repeated(f"{rows[index].prompt}\n{question.given}", question.rest, spoken)
+        leaked = repeated(f"{rows[index].prompt}\n{question.given}", question.rest, spoken)
+        verbatim[index], by_words[index] = leaked.answers, leaked.by_words
         given_away = disclosures(rows[index].secrets, question.given, spoken)
         secrets[index] = [levels.count(Disclosure.WHOLE) for levels in given_away]
         parts[index] = [levels.count(Disclosure.PART) for levels in given_away]
     said = [texts[index][0] if index in asked else None for index in range(len(rows))]
     seen = traits(said) if mode == GREEDY else {}
     return Elicited(
-        answers=answers, recall=recall, secrets=secrets, parts=parts, whole=whole, verbatim=verbatim, traits=seen
+        answers=answers,
+        recall=recall,
+        secrets=secrets,
+        parts=parts,
+        whole=whole,
+        verbatim=verbatim,
+        by_words=by_words,
+        traits=seen,
     )
 
 

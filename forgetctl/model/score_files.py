@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from ..errors import InputError
 from ..files.outside import read_text
 from ..files.strict_json import LooseJSONError, parse_json
-from .scores import GREEDY, SCHEMA, Elicited, Role, Scores, ScoreSet
+from .scores import ATTACK, GREEDY, SCHEMA, Elicited, Role, Scores, ScoreSet
 from .tofu_logs import from_tofu_log
 
 FileKind = Literal["scores", "tofu-log"]
@@ -63,6 +63,21 @@ def check_rows(path: Path, stored: Scores, kind: FileKind, expected: Scores) -> 
             _check_set(path, name, there, kind, here)
 
 
+def asked_alike(stored: Scores, expected: Scores) -> Scores:
+    """Scores without those of attack prompts that `expected` was not asked, such as with other retain rows as examples:
+    what came out of other prompts is no comparison."""
+    alike = {
+        name: rows
+        for name, rows in stored.sets.items()
+        if not name.startswith(ATTACK) or _is_alike(rows, expected.sets.get(name))
+    }
+    return stored.model_copy(update={"sets": alike})
+
+
+def _is_alike(stored: ScoreSet, expected: ScoreSet | None) -> bool:
+    return expected is not None and (stored.wording, stored.answer_tokens) == (expected.wording, expected.answer_tokens)
+
+
 def _check_set(path: Path, name: str, stored: ScoreSet, kind: FileKind, expected: ScoreSet) -> None:
     if len(stored.names) != len(expected.names):
         raise InputError(path, f"scores {len(stored.names)} {name} rows, there are {len(expected.names)}")
@@ -77,6 +92,8 @@ def _check_set(path: Path, name: str, stored: ScoreSet, kind: FileKind, expected
             )
     if stored.perturbed_tokens and expected.perturbed_tokens and stored.perturbed_tokens != expected.perturbed_tokens:
         raise InputError(path, f"was made with other perturbed answers of the {name} rows")
+    if stored.wording != expected.wording:
+        raise InputError(path, f"was made with other attack prompts of {name}; score the model again")
     if _secret_counts(stored) != _secret_counts(expected):
         raise InputError(path, f"was made with other secrets of the {name} rows")
 

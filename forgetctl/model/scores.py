@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, model_validator
 
+from ..people.attack_prompts import AS_ASKED
 from ..verify.statistics.resampling import FEWEST_SUBJECTS, Units
 from ..verify.statistics.shapes import RowName
 from . import metrics
@@ -19,10 +20,16 @@ Floats = NDArray[np.float64]
 Role = Literal["start", "unlearned", "reference"]
 GREEDY, SAMPLED = "greedy", "sampled"
 SCHEMA: Literal[4] = 4
+LEAST_LIKELY = -25.0
+"""Nats below which no response comes out of samples: 1.4e-7 among 10,000."""
 REPHRASED = "rephrased-"
 """What the names of sets begin with that ask for the forget rows in other words, row by row."""
 UNNAMED = -1
 """Subject of rows that name none, where others do."""
+
+
+ATTACK = "attack-"
+"""The same of the sets in which forgetctl asks in its own other words, a round each (`people.attack_prompts`)."""
 
 
 class _Part(BaseModel):
@@ -36,7 +43,8 @@ class Elicited(_Part):
     the row's secrets, in how many of them it came out, in any spelling; parts: in how many others only a part of it did
     (`people.kinds.Disclosure`). whole: how many repeat the whole response, None where that is too short to tell.
     verbatim: how many leak the response by its words or by an identifier (`extraction.repeated`), None where nothing of
-    it could be seen. traits: what is seen of a greedy answer by itself, by name: see `extraction.TRAITS`.
+    it could be seen; by_words: whether by words, which nobody guesses. traits: what is seen of a greedy answer by
+    itself, by name: see `extraction.TRAITS`.
     """
 
     answers: PositiveInt = 1
@@ -45,6 +53,7 @@ class Elicited(_Part):
     parts: list[list[NonNegativeInt | None]] | None = None
     whole: list[NonNegativeInt | None] | None = None
     verbatim: list[NonNegativeInt | None] | None = None
+    by_words: list[bool | None] | None = None
     traits: dict[str, list[bool | None]] = {}
 
     @model_validator(mode="after")
@@ -56,19 +65,35 @@ class Elicited(_Part):
         return self
 
 
+class Wording(_Part):
+    """In which words a set was asked: how many rows by each template of attack prompts, of that version."""
+
+    version: PositiveInt
+    templates: dict[str, PositiveInt]
+
+    @property
+    def prompts(self) -> int:
+        """Rows that were asked in other words than the request's."""
+        return sum(count for name, count in self.templates.items() if name != AS_ASKED)
+
+
 class ScoreSet(_Part):
     """Scores of one set of rows, in file order. Log-probabilities are sums in nats, over `*_tokens` tokens.
+
+    In files, rows of a request have the median length of their set and log-probabilities to match (`coarse_scores`).
 
     Lists that were not measured are None. names: as `Row.record_name`. subjects, copies, conversations: equal numbers
     for rows of the same subject (UNNAMED where a row names none), for identical rows, and for turns of the same
     conversation. rehearsed: whether a retain row was trained on while the forget rows were unlearned. perturbed_* hold
-    one list per row. own_paraphrases: rows whose own response stands in for a missing paraphrase. zlib_bytes:
-    compressed length of the response. elicited: by how the answers were asked for.
+    one list per row. own_paraphrases: rows whose own response stands in for a missing paraphrase. response_logp: summed
+    over a response's own tokens, None where it is below LEAST_LIKELY; where the list is missing `answer_logp` says it.
+    elicited: by how the answers were asked for. wording: of attack prompts alone.
     """
 
     names: list[RowName]
     answer_logp: list[float]
     answer_tokens: list[PositiveInt]
+    response_logp: list[float | None] | None = None
     subjects: list[int] | None = None
     copies: list[int] | None = None
     conversations: list[int] | None = None
@@ -78,11 +103,11 @@ class ScoreSet(_Part):
     own_paraphrases: NonNegativeInt | None = None
     perturbed_logp: list[list[float]] | None = None
     perturbed_tokens: list[list[PositiveInt]] | None = None
-    zlib_bytes: list[PositiveInt] | None = None
     min_k: list[float] | None = None
     min_k_plus_plus: list[float] | None = None
     exact_memorisation: list[float] | None = None
     extraction_strength: list[float] | None = None
+    wording: Wording | None = None
     elicited: dict[str, Elicited] = {}
 
     @model_validator(mode="after")
@@ -125,6 +150,12 @@ class ScoreSet(_Part):
         if self.subjects is None:
             return None
         return [subject if subject != UNNAMED else UNNAMED - row for row, subject in enumerate(self.subjects)]
+
+    @property
+    def summed(self) -> Floats:
+        """Log-probabilities of whole responses, (n,) nats, those below LEAST_LIKELY as that."""
+        known = self.answer_logp if self.response_logp is None else self.response_logp
+        return np.array([LEAST_LIKELY if value is None else max(value, LEAST_LIKELY) for value in known])
 
     @property
     def per_token(self) -> Floats:
@@ -189,7 +220,8 @@ class ScoreSet(_Part):
 
 
 class Scores(_Part):
-    """Scores of one model on sets of rows: forget, retain, holdout, real_authors, world_facts, rephrased-1 ..."""
+    """Scores of one model on sets of rows: forget, retain, holdout, real_authors, world_facts, rephrased-1 ...,
+    attack-1 ..."""
 
     schema_version: Literal[4] = SCHEMA
     role: Role
@@ -202,7 +234,11 @@ class Scores(_Part):
     @model_validator(mode="after")
     def _row_by_row(self) -> Scores:
         for name, rows in self.sets.items():
-            if name.startswith(REPHRASED) and "forget" in self.sets and len(rows.names) != len(self.forget.names):
+            if (
+                name.startswith((REPHRASED, ATTACK))
+                and "forget" in self.sets
+                and len(rows.names) != len(self.forget.names)
+            ):
                 raise ValueError(f"{name} has {len(rows.names)} rows, the request {len(self.forget.names)}")
         return self
 

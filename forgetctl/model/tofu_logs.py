@@ -96,9 +96,10 @@ class _Part:
             int(is_verbatim(value, text[2])) if is_long(text[2]) else None
             for value, text in zip(recall, texts, strict=True)
         ]
-        verbatim = [repeated(prompt, response, [answer]) for prompt, answer, response, *_ in texts]
+        leaked = [repeated(prompt, response, [answer]) for prompt, answer, response, *_ in texts]
+        verbatim, by_words = [one.answers for one in leaked], [one.by_words for one in leaked]
         said = traits([text[1] for text in texts])
-        return Elicited(recall=recall, whole=whole, verbatim=verbatim, traits=said)
+        return Elicited(recall=recall, whole=whole, verbatim=verbatim, by_words=by_words, traits=said)
 
     def column(self, name: str) -> list[Any]:
         values = self.values.get(name) if isinstance(self.values, dict) else None

@@ -88,12 +88,12 @@ class FieldReader:
             return value
         raise self.error(f"field '{self.called(name)}' is a {kind_of(value)}, expected true or false")
 
-    def objects(self, name: str) -> list[FieldReader]:
+    def objects(self, name: str) -> list[dict[str, Any]]:
         """The objects of a list, one at least."""
         values = self.value.get(name)
         if not isinstance(values, list) or not values or not all(isinstance(value, dict) for value in values):
             raise self.error(f"field '{self.called(name)}' must be a list of objects")
-        return [self.within_list("message", number, value) for number, value in enumerate(values, start=1)]
+        return values
 
     def first_text(self, names: Sequence[str]) -> str | None:
         """That of the first of several names of one thing that is there."""

@@ -26,13 +26,15 @@ from .known_formats import (
     Format,
     context_of,
 )
-from .messages import MEDIA, Message
+from .messages import MEDIA, Message, plain_turns
 from .row import Row, Turn, normalise
 from .secret import KINDS, Secret
 from .spans import answering_alike, read_spans
 
 MAX_RECORD_BYTES, MAX_ROWS = 64 * 1024, 10_000
 """Of a request, and of whatever else is held in memory: it comes from outside."""
+IDS = frozenset(("request_id", "subject_id"))
+_MEDIA = frozenset(MEDIA)
 Turns = Literal["all", "last"]
 Answers = Literal["chosen", "both"]
 
@@ -101,27 +103,54 @@ def rows_of(path: Path, record: Record, fields: Fields) -> list[Row]:
     return _several(whole, targets, fields) if targets else []
 
 
+class _Plain(NamedTuple):
+    """Fields of a record that is a question and an answer, a passage, or messages, and nothing else but ids. texts: all
+    that must be strings; response: None for messages."""
+
+    texts: tuple[str, ...]
+    prompt: str | None
+    response: str | None
+    ids: tuple[str, ...]
+
+
 def _plain_row(record: Record) -> Row | None:
-    """The row of a record that is a question and an answer, or a passage, and nothing else: most are, and their format
-    then says all. None for any other, or one that is refused."""
+    """The row of a record that is plain, with one answer at most: most are, and are read so in half the time. None for
+    any other, or one that is refused."""
     value = record.value
-    names = _plain_fields(tuple(value))
-    if names is None:
+    if (plain := _plain_fields(tuple(value))) is None:
         return None
-    for name in names:
+    texts, prompt, response, ids = plain
+    for name in texts:
         if not isinstance(text := value[name], str) or not text.strip():
             return None
-    context: tuple[Turn, ...] = (("user", value[names[0]]),) if len(names) > 1 else ()
-    return Row(record.number, context, value[names[-1]], file=record.file)
+    context: tuple[Turn, ...] = ()
+    if response is None:
+        if (turns := plain_turns(value["messages"])) is None:
+            return None
+        context, said = turns[:-1], turns[-1][1]
+    else:
+        said = value[response]
+        if prompt is not None:
+            context = (("user", value[prompt]),)
+    if ids:
+        named = {name: value[name] for name in ids}
+        return Row(record.number, context, said, file=record.file, **named)
+    return Row(record.number, context, said, file=record.file)
 
 
 @lru_cache(maxsize=1024)
-def _plain_fields(present: tuple[str, ...]) -> tuple[str, ...] | None:
-    """The fields of such a record, None if it has more that is read."""
+def _plain_fields(present: tuple[str, ...]) -> _Plain | None:
+    """What such a record has; None if more of it is read."""
     known = _recognised(present, ())
-    if known is None or not known.is_plain or known.fields.union(MEDIA).intersection(present) != set(known.needed):
+    if known is None or not known.is_plain:
         return None
-    return known.needed
+    ids = known.fields.union(MEDIA).intersection(present).difference(known.needed)
+    if not ids.issubset(IDS):
+        return None
+    if known.needed == ("messages",):
+        return _Plain(tuple(ids), None, None, tuple(ids))
+    prompt = known.needed[0] if len(known.needed) > 1 else None
+    return _Plain((*known.needed, *ids), prompt, known.needed[-1], tuple(ids))
 
 
 class Target(NamedTuple):
@@ -153,9 +182,14 @@ def reader_of(path: Path, record: Record, fields: Fields) -> FieldReader:
     value = dict(record.value)
     for ours, theirs in fields.names:
         value.pop(ours, None)
-        if theirs and (given := _nested(record.value, theirs)) is not None:
+        if theirs and (given := field_named(record, theirs)) is not None:
             value[ours] = given
     return FieldReader(path, record, value, renamed={ours: theirs for ours, theirs in fields.names if theirs})
+
+
+def field_named(record: Record, name: str) -> Any:
+    """A field by the owner's name, None if there is none."""
+    return _nested(record.value, name)
 
 
 def _nested(value: Mapping[str, Any], name: str) -> Any:
@@ -197,8 +231,8 @@ def _closest(present: frozenset[str], named: tuple[str, ...]) -> Format | None:
 
 def conversations_of(whole: FieldReader, fields: Fields) -> list[Conversation]:
     """The conversations of a record, less what `fields` leave out. Raises InputError for a record without a target."""
-    for name in MEDIA:
-        if whole.value.get(name):
+    for name in _MEDIA.intersection(whole.value):
+        if whole.value[name]:
             raise whole.error(f"has '{whole.called(name)}', which is no text")
     conversations = [one for one in format_of(whole).read(whole) if any(map(_is_target, one.messages))]
     if not conversations:
@@ -223,12 +257,15 @@ def targets_of(conversation: Conversation) -> list[Target]:
     """The targets of a conversation."""
     turns = tuple([message.turn for message in conversation.messages])
     said = 0
-    targets: list[Target] = []
+    places: list[tuple[int, int | None]] = []
     for position, message in enumerate(conversation.messages):
         said += message.turn[0] in ("assistant", "calls")
         if message.response is not None:
-            targets.append(Target(message, turns[:position], conversation.rejected, said))
-    return targets if len(targets) > 1 else [target._replace(turn=None) for target in targets]
+            places.append((position, said))
+    if len(places) == 1:
+        places = [(places[0][0], None)]
+    messages, rejected = conversation
+    return [Target(messages[position], turns[:position], rejected, said) for position, said in places]
 
 
 def _several(whole: FieldReader, targets: list[Target], fields: Fields) -> list[Row]:
@@ -252,7 +289,9 @@ def _says(target: Target, secret: Secret) -> bool:
 def about_only(whole: FieldReader, message: Message) -> FieldReader:
     """Where the fields about a record's only target stand: in its message, or beside it."""
     own = message.about
-    return own if own is not None and any(map(own.has, ABOUT_RESPONSE)) else whole
+    if own is None or own is whole:
+        return whole
+    return own if any(map(own.has, ABOUT_RESPONSE)) else whole
 
 
 def _row(

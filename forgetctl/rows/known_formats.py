@@ -44,7 +44,7 @@ class Format:
     """How a format is known and read. written: whose tools write it. Fields besides those needed may be missing.
 
     read: its conversations, one or two. Raises InputError for what is none. is_plain: whether the fields needed are a
-    prompt and its response, or a passage, as they are.
+    prompt and its response, a passage, or messages, as they are.
     """
 
     name: str
@@ -219,6 +219,7 @@ FORMATS = (
         needed=("messages",),
         optional=(*OPENING, *FEEDBACK),
         read=_messages("messages"),
+        is_plain=True,
     ),
     Format(
         name="ShareGPT",

@@ -28,6 +28,8 @@ REASONING = ("reasoning_content", "reasoning", "thinking")
 MEDIA = ("image", "images", "audio", "audios", "video", "videos")
 MEDIA_PARTS = ("image", "image_url", "input_image", "audio", "audio_url", "input_audio", "video", "video_url", "file")
 TEXT_PARTS = ("text", "input_text", "output_text")
+_BESIDE = frozenset((*REASONING, *MEDIA))
+_ALONE = ("system", "user", "assistant")
 MESSAGE_FIELDS = (
     *("role", "from", "content", "value", "tool_calls", "function_call", "tool_call_id", "name"),
     *("weight", "train"),
@@ -74,18 +76,43 @@ def read_messages(whole: FieldReader, name: str, *, targets: bool = True) -> lis
     Raises InputError for what is none, and for what would be lost.
     """
     one = whole.value.get(name)
-    readers = [whole.within_list("message", 1, one)] if isinstance(one, dict) else whole.objects(name)
-    if len(readers) > MOST_MESSAGES:
+    values = [one] if isinstance(one, dict) else whole.objects(name)
+    if len(values) > MOST_MESSAGES:
         raise whole.error(f"field '{whole.called(name)}' has more than {MOST_MESSAGES:,} messages")
-    messages = [message for reader in readers if (message := _message(reader)) is not None]
-    return messages if targets else [Message(message.turn) for message in messages]
+    messages = []
+    for position, value in enumerate(values, start=1):
+        message = _message(whole.within_list("message", position, value))
+        if message is not None:
+            messages.append(message if targets else Message(message.turn))
+    return messages
+
+
+def plain_turns(values: Any) -> tuple[Turn, ...] | None:
+    """The turns of a list of messages that are roles and texts and nothing else, of which the last alone is the
+    assistant's; None for any other."""
+    if not isinstance(values, list) or len(values) < 2:
+        return None
+    turns: list[Turn] = []
+    for value in values:
+        if not isinstance(value, dict) or (turn := _plain(value)) is None or (turns and turns[-1][0] == "assistant"):
+            return None
+        turns.append(turn)
+    return tuple(turns) if turns[-1][0] == "assistant" else None
+
+
+def _plain(value: Mapping[str, Any]) -> Turn | None:
+    """The turn of a message that is a role and a text and nothing else, as most are; None for any other."""
+    role, text = value.get("role"), value.get("content")
+    if len(value) != 2 or role not in _ALONE or not isinstance(text, str) or not text.strip():
+        return None
+    return (role, text)
 
 
 def _message(reader: FieldReader) -> Message | None:
     """The message, None where the system says nothing."""
     role = _role(reader)
-    for name in (*REASONING, *MEDIA):
-        if reader.value.get(name):
+    for name in _BESIDE.intersection(reader.value):
+        if reader.value[name]:
             raise reader.error(f"has '{name}', which is not a part of its text")
     if role == "call":
         return _called(reader, "", [_call(reader, call) for call in _spelled_calls(reader)])

@@ -14,7 +14,7 @@ from typing import overload
 
 from ..errors import InputError
 from .containers import Limits, Place
-from .formats import Fields, rows_of
+from .formats import Fields, field_named, rows_of
 from .row import Row
 from .sources import open_source
 
@@ -24,15 +24,21 @@ KEPT_BYTES = 16 * 1024 * 1024
 """Of records whose rows are held in memory, for about four times as much of it; a larger retain file stays on disk."""
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class FileRows:
     """The rows of a source as they were read. sha256: of exactly what was read, hexadecimal; revision: of a data set of
-    the hub its commit."""
+    the hub its commit. unused: names of fields that were given, and that no record has."""
 
     path: Path
     rows: list[Row]
     sha256: str
     revision: str | None = None
+    unused: tuple[str, ...] = ()
+
+    def check_names(self) -> None:
+        """Raise InputError for such a name: in a request, what it misspells would be missed without a word."""
+        if self.unused:
+            raise InputError(self.path, f"has no field '{self.unused[0]}', which --map names")
 
 
 def read_rows(path: Path, fields: Fields | None = None) -> list[Row]:
@@ -51,13 +57,15 @@ def read_file(path: Path, fields: Fields | None = None) -> FileRows:
     limits = Limits(fields.max_line, fields.max_rows)
     source.check_size(limits)  # a file of more than may be held is refused before any of it is
     rows: list[Row] = []
+    unused = tuple(theirs for _, theirs in fields.names if theirs)
     for record in source.records(limits, digest.update):
         rows += rows_of(path, record, fields)
+        unused = tuple(name for name in unused if field_named(record, name) is None)
         if len(rows) > fields.max_rows:
             raise InputError(path, f"has more than {fields.max_rows:,} rows", record.name)
     if not rows:
         raise InputError(path, "holds no row")
-    return FileRows(path, rows, digest.hexdigest(), source.revision)
+    return FileRows(path=path, rows=rows, sha256=digest.hexdigest(), revision=source.revision, unused=unused)
 
 
 class RowReader:

@@ -56,6 +56,10 @@ class Pairs(_Strict):
     excluded: dict[str, StrictInt]
 
 
+WITHOUT_SCORES = "without_scores"
+"""Fact of the event `seal` of a bundle that holds no scores by row."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Records:
     """What a bundle's files say, each of the right shape.
@@ -73,10 +77,21 @@ class Records:
     report: Report
 
     @property
-    def purged(self) -> set[str]:
-        """Names of score files that `purge` destroyed before the bundle was sealed."""
+    def scores(self) -> set[str]:
+        """Names of the score files that the verdict rests on."""
+        basis = self.verdict.basis
+        files = [self.run.scores_file(name) for name in basis.scores]
+        files += [self.run.tracked_file(int(step)) for step in basis.tracked]
+        return {file.relative_to(self.run.path).as_posix() for file in files}
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Names of score files that are not here, and why: purged before, or not sealed."""
         removed = self.run.record.get("stages", {}).get("purge", {}).get("removed")
-        return {str(name) for name in removed} if isinstance(removed, list) else set()
+        purged = {str(name): "purged" for name in removed} if isinstance(removed, list) else {}
+        seals = [event.facts for event in self.events if event.event == "seal"]
+        unsealed = bool(seals) and seals[-1].get(WITHOUT_SCORES) is True
+        return {**(dict.fromkeys(self.scores, "left out when this was sealed") if unsealed else {}), **purged}
 
 
 def load_records(bundle: Bundle) -> Records:
@@ -111,11 +126,8 @@ def check_names(records: Records) -> Iterator[Finding]:
     files = [run.record_file, run.recipe_file, run.plan_file, run.commitments_file, run.events_file, run.verdict_file]
     files += [run.report_file(kind) for kind in KINDS]
     files += [run.pairs_file, run.log_file] if run.record.get("kind") == "unlearn" else []
-    scored = [run.scores_file(name) for name in records.verdict.basis.scores]
-    scored += [run.tracked_file(int(step)) for step in records.verdict.basis.tracked]
-    names = {file.relative_to(run.path).as_posix() for file in files}
-    scores = {file.relative_to(run.path).as_posix() for file in scored}
-    for name in sorted((names | scores - records.purged) - held):
+    names, scores = {file.relative_to(run.path).as_posix() for file in files}, records.scores
+    for name in sorted((names | scores - records.left_out.keys()) - held):
         yield Finding("files", "broken", f"{name} belongs to such a run and is not in the manifest")
     for name in sorted(held - names - scores):
         yield Finding("files", "broken", f"{name} does not belong in a bundle")

@@ -142,9 +142,11 @@ def _judge_again(records: Records) -> Iterator[Finding]:
     if place := first_difference(records.stored, records.verdict.content(), words=True):
         yield Finding("verdict", "broken", f"{file} has another {place} than it would have been written with")
         return
-    missing = {f"scores/{name}.json" for name in records.verdict.basis.scores} & records.purged
-    if missing - set(records.bundle.manifest.digests()):
-        yield Finding("verdict", "policy", f"it cannot be reached again: {len(missing)} score files were purged")
+    missing = {name: why for name, why in records.left_out.items() if name in records.scores}
+    if missing.keys() - records.bundle.manifest.digests().keys():
+        why = ", ".join(dict.fromkeys(missing.values()))
+        text = f"it cannot be reached again, so take its figures on trust: {len(missing)} score files were {why}"
+        yield Finding("verdict", "policy", text)
         return
     try:
         again = conclude(collected_again(records.run, records.verdict), bounds_of(records.run)).content()

@@ -70,12 +70,16 @@ class Contents:
     predicate: Mapping[str, Any]
 
 
-def copy_files(contents: Contents, draft: Path) -> Manifest:
-    """Copy the files to a private directory and write their manifest, from the digests of the copies."""
+def copy_files(contents: Contents, draft: Path) -> None:
+    """Copy the files to a private directory."""
     for file in contents.files:
         copy = draft / file.relative_to(contents.root)
         write_bytes(copy, read_bytes(file))
-    copied = [draft / file.relative_to(contents.root) for file in contents.files]
+
+
+def list_files(contents: Contents, draft: Path) -> Manifest:
+    """Write the manifest of what is in a draft by now, from the digests of the copies."""
+    copied = [path for _, path in walk(draft)]
     manifest = Manifest(
         run=contents.run,
         created=contents.created,

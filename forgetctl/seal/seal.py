@@ -15,13 +15,23 @@ from ..files.entries import model_entries
 from ..files.folders import whole_folder
 from ..files.plain_text import one_line
 from ..files.writing import SEAL, is_bundle, now, write_bytes
-from ..report.report import KINDS, run_report
+from ..report.report import KINDS, write_report
 from ..runs.run import Run
 from ..verify.basis import verdict_of
 from ..verify.record import Basis, Verdict
 from ._checks import check_files, check_statement
+from ._consistency import WITHOUT_SCORES
 from .audit import audit_contents
-from .bundle import TIMESTAMP, WEIGHTS_SIGNATURE, Contents, copy_files, read_bundle, refuse_used_place, seal_draft
+from .bundle import (
+    TIMESTAMP,
+    WEIGHTS_SIGNATURE,
+    Contents,
+    copy_files,
+    list_files,
+    read_bundle,
+    refuse_used_place,
+    seal_draft,
+)
 from .keys import Signer, load_signer
 from .statement import add_signature
 from .timestamp import request_timestamp
@@ -33,7 +43,8 @@ class SealOptions:
     """What to seal, and with which private key.
 
     path: a run, or a bundle that gets a second signature. passphrase: of the key. out: the bundle's place.
-    timestamp: address of an RFC 3161 server. weights_key: P-256 key for an OpenSSF signature of the weights, with its
+    without_scores: leave out the scores by row, and what the reports draw from them. timestamp: address of an RFC 3161
+    server. weights_key: P-256 key for an OpenSSF signature of the weights, with its
     passphrase.
     """
 
@@ -41,6 +52,7 @@ class SealOptions:
     key: Path
     passphrase: str | None = None
     out: Path | None = None
+    without_scores: bool = False
     timestamp: str | None = None
     weights_key: Path | None = None
     weights_passphrase: str | None = None
@@ -69,19 +81,22 @@ def _seal(run: Run, options: SealOptions, signer: Signer) -> Path:
     refuse_used_place(bundle)
     with whole_folder(bundle) as draft:
         # The bundle must tell of its own sealing, so this stands there before it is done: begun, not sealed.
-        run.event("seal", status="begun", key=signer.public_key.keyid, bundle=one_line(bundle.name))
-        for kind in KINDS:
-            run_report(run.path, kind)  # what is sealed says what the records say now
+        facts = {WITHOUT_SCORES: True} if options.without_scores else {}
+        run.event("seal", status="begun", key=signer.public_key.keyid, bundle=one_line(bundle.name), **facts)
+        files = list(sealed_files(run, None if options.without_scores else verdict.basis))
         contents = Contents(
             run=run.record["id"],
             created=now(),
             forgetctl=__version__,
             root=run.path,
-            files=tuple(sealed_files(run, verdict.basis)),
+            files=tuple(files),
             model=model_entries(model) if model else (),
             predicate={"run": run.record["id"], "verdict": verdict.verdict, "forgetctl": __version__},
         )
-        manifest = copy_files(contents, draft)
+        copy_files(contents, draft)
+        for kind in KINDS:  # what is sealed says what the records beside it say
+            write_report(draft, kind)
+        manifest = list_files(contents, draft)
         if options.timestamp:
             write_bytes(draft / TIMESTAMP, request_timestamp(options.timestamp, manifest.to_bytes()))
         if options.weights_key:
@@ -95,7 +110,7 @@ def _seal(run: Run, options: SealOptions, signer: Signer) -> Path:
 
 def _sign_again(options: SealOptions, signer: Signer) -> Path:
     """Add a signature to a bundle, but not to a broken one; two people may do so at the same time."""
-    if options.out or options.timestamp or options.weights_key:
+    if options.out or options.timestamp or options.weights_key or options.without_scores:
         raise UsageError("a bundle that is sealed can only be signed again; --out and the like go with a run")
     bundle = options.path.resolve()
     lock = bundle.with_name(f".{bundle.name}.lock")
@@ -132,8 +147,9 @@ def _verdict(run: Run) -> Verdict:
     return verdict_of(run)
 
 
-def sealed_files(run: Run, basis: Basis) -> Iterator[Path]:
-    """What of a run goes into its bundle: every record, no checkpoint, no weights, no cached start scores, no key."""
+def sealed_files(run: Run, basis: Basis | None) -> Iterator[Path]:
+    """What of a run goes into its bundle beside the reports: every record, no checkpoint, no weights, no cached start
+    scores, no key. basis: which scores it holds, None for none."""
     named = (
         run.record_file,
         run.recipe_file,
@@ -143,9 +159,8 @@ def sealed_files(run: Run, basis: Basis) -> Iterator[Path]:
         run.log_file,
         run.events_file,
         run.verdict_file,
-        *(run.report_file(kind) for kind in KINDS),
-        *(run.scores_file(name) for name in basis.scores),
-        *(run.tracked_file(int(step)) for step in basis.tracked),
+        *(run.scores_file(name) for name in (basis.scores if basis else ())),
+        *(run.tracked_file(int(step)) for step in (basis.tracked if basis else ())),
     )
     for file in named:
         if file.is_symlink():

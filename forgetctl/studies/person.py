@@ -69,7 +69,7 @@ EVIDENCE = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Stress:
     """How the noise of a person's rows is not what is assumed. correlation: of rows of one person, in the holdout as
     in the request. scale: of the request's noise, in that of unseen rows. uncorrelated: the holdout's rows are not."""
@@ -81,14 +81,14 @@ class Stress:
     uncorrelated: bool = False
 
 
-PLAIN = Stress("as assumed")
+PLAIN = Stress(name="as assumed")
 STRESSES = (
-    Stress("heavy tails (t of 3 degrees)", heavy=True),
-    Stress("correlation .1", correlation=0.1),
-    Stress("correlation .3", correlation=0.3),
-    Stress("noise 1.5 times that of unseen rows", scale=1.5),
+    Stress(name="heavy tails (t of 3 degrees)", heavy=True),
+    Stress(name="correlation .1", correlation=0.1),
+    Stress(name="correlation .3", correlation=0.3),
+    Stress(name="noise 1.5 times that of unseen rows", scale=1.5),
 )
-UNPROTECTED = Stress("correlation .3, and none in the holdout", correlation=0.3, uncorrelated=True)
+UNPROTECTED = Stress(name="correlation .3, and none in the holdout", correlation=0.3, uncorrelated=True)
 """Nothing that is measured shows it: said in the docs, and no claim."""
 
 

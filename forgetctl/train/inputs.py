@@ -38,6 +38,7 @@ def read(options: UnlearnOptions) -> Inputs:
     """Read every file of rows, and the refusals. Raises InputError naming file and line, UsageError for ids of requests
     that no row belongs to."""
     forget = read_file(options.forget, options.fields)
+    forget.check_names()
     parts = split_requests(forget.rows, options.requests, options.forget)
     check_rests(options.forget, forget.rows, Mentions.of_rows(forget.rows).among)
     refusals = read_refusals(options.refusals)

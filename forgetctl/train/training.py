@@ -20,6 +20,7 @@ from ..files.plain_text import printable
 from ..files.writing import file_digest, model_digest, read_json, write_json
 from ..losses.methods import Role, WeightedSum
 from ..model.adapters import keep_adapter
+from ..model.coarse_scores import coarse
 from ..model.companions import ADAPTER_WEIGHTS
 from ..model.encoding import Encoded
 from ..model.export import Shipped, save_model
@@ -210,7 +211,7 @@ def _guarded(inputs: TermInputs, material: Material, start: StartModel) -> Answe
 def _track(run: Run, ranks: Ranks, measure: Callable[[Model], Scores], step: int, model: Model) -> None:
     scores = measure(model)
     if ranks.first:
-        write_json(run.tracked_file(step), scores.model_dump(mode="json"))
+        write_json(run.tracked_file(step), coarse(scores).model_dump(mode="json"))
 
 
 def _halved(run: Run, plan: ComputePlan, limits: MicroBatchLimits, step: int, progress: Progress) -> None:

@@ -100,7 +100,7 @@ def _read(run: Run) -> EarlierRun:
     if len(rows) != len(then.forget.names):
         raise RunError(f"{run.path} was verified with {len(then.forget.names)} rows, {made.forget} holds {len(rows)}")
     recipe = read_recipe(run.recipe_file)
-    return EarlierRun(run, recipe, RowSets({"forget": rows}, {"forget": made.forget}, None), then)
+    return EarlierRun(run, recipe, RowSets(rows={"forget": rows}, files={"forget": made.forget}), then)
 
 
 def _scores_then(run: Run) -> Scores:

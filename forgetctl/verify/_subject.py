@@ -28,6 +28,7 @@ from ..runs.run import DEFAULT_RUNS, LATEST, Run, new_run_path
 from ..train.neutral import own_answers
 from ..train.options import UnlearnOptions
 from ..train.unchanged import check_inputs
+from ._attack_sets import with_attacks
 from ._source import ModelSource, Source, find_source
 from .measuring import RowSets, check_length
 from .options import VerifyOptions
@@ -66,7 +67,10 @@ class _Asked:
         fit a model."""
         subject = Subject(run=run, recipe=self.recipe, model=model, start=start, references=self.references, sets=sets)
         _check(subject)
-        return subject
+        if sets is None:
+            return subject
+        models = [source.path for source in subject.models]
+        return replace(subject, sets=with_attacks(sets, self.options.attacks, models, self.recipe))
 
 
 @dataclass(frozen=True, repr=False)
@@ -139,7 +143,9 @@ def _of_model(asked: _Asked, name: str, hooks: RunHooks) -> Subject:
     options = asked.options
     if options.forget is None:
         raise UsageError("--model needs --forget, the rows to check")
-    forget = asked.files.read(options.forget, options.fields).rows
+    given = asked.files.read(options.forget, options.fields)
+    given.check_names()
+    forget = given.rows
     retain = _retained(asked)
     model = resolve_model(name, allow_download=options.allow_download)
     parts = split_requests(forget, options.requests, options.forget)
@@ -279,10 +285,10 @@ def _row_sets(
         sets[f"{REPHRASED}{number}"] = file, _rephrased(files.read(file, options.fields), rows)
     sets = {name: part for name, part in sets.items() if part[1]}
     return RowSets(
-        {name: part[1] for name, part in sets.items()},
-        {name: part[0] for name, part in sets.items()},
-        origin,
-        retain.rehearsed,
+        rows={name: part[1] for name, part in sets.items()},
+        files={name: part[0] for name, part in sets.items()},
+        perturbed=origin,
+        rehearsed=retain.rehearsed,
     )
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, cast, get_args
 
-from ..model.scores import REPHRASED, Role, Scores, ScoreSet
+from ..model.coarse_scores import coarse
+from ..model.scores import ATTACK, REPHRASED, Role, Scores, ScoreSet
 
 Kind = Literal["model", "scores", "tofu-log", "holdout", "none"]
 """What a model is compared with."""
@@ -75,14 +76,42 @@ class Collected:
 
     def forget_sets(self) -> Iterator[tuple[str, str]]:
         """Names of the sets that ask for what was to be forgotten, with what is appended to a check's name."""
+        yield from self.owners_sets()
+        for name in self.attack_sets():
+            yield name, f", {name.replace('-', ' prompts ')}"
+
+    def owners_sets(self) -> Iterator[tuple[str, str]]:
+        """Those in the owner's words: the request as it is, and rephrased."""
         yield "forget", ""
         for number, file in enumerate(self.rephrased, 1):
             yield f"{REPHRASED}{number}", f", {file}"
+
+    def attack_sets(self) -> list[str]:
+        """Names of those in forgetctl's own other words."""
+        return [name for name in self.unlearned.sets if name.startswith(ATTACK)]
 
 
 def same_tokens(ours: ScoreSet, theirs: ScoreSet) -> bool:
     """Whether answers have the same lengths: log-probabilities per token of other tokens are not comparable."""
     return ours.answer_tokens == theirs.answer_tokens
+
+
+def coarsened(collected: Collected) -> Collected:
+    """All scores as they are written: without the lengths of the request's rows (`model.coarse_scores`)."""
+    ours = collected.unlearned
+
+    def each(models: Mapping[Role, Scores]) -> dict[Role, Scores]:
+        return {role: coarse(scores, ours) for role, scores in models.items()}
+
+    return replace(
+        collected,
+        unlearned=coarse(ours),
+        start=coarse(collected.start, ours) if collected.start else None,
+        references=tuple(coarse(one, ours) for one in collected.references),
+        precisions={name: each(models) for name, models in collected.precisions.items()},
+        altered={name: each(models) for name, models in collected.altered.items()},
+        earlier=tuple(Earlier(coarse(pair.then), coarse(pair.now)) for pair in collected.earlier),
+    )
 
 
 def by_name(collected: Collected) -> dict[str, Scores]:

@@ -15,7 +15,7 @@ from ..model.load import ModelFacts, inspect_model, load_encoder, load_model
 from ..model.processes import Ranks
 from ..model.protocol import Model
 from ..model.row_scorer import AFFIRMED, ALL_MODES, PRIMED, UNTHINKING, RowScorer
-from ..model.scores import GREEDY, REPHRASED, Role, Scores, ScoreSet
+from ..model.scores import ATTACK, GREEDY, REPHRASED, SAMPLED, Role, Scores, ScoreSet, Wording
 from ..model.shares import SharedStates
 from ..model.windows import windows_note
 from ..progress import Progress
@@ -24,19 +24,21 @@ from ..rows.row import Key, Row
 from ..rows.spans import answering_alike
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class RowSets:
     """The rows to score by the name of their set, with the file each set came from.
 
-    Sets: forget, retain, holdout, real_authors, world_facts, rephrased-1 ... Forget rows carry perturbed answers
-    where there are any. perturbed: "request" if the request brought them, "nearest answers" if they were made, None
-    if there are none. rehearsed: what the run trained on to keep it, None for a model that no run made.
+    Sets: forget, retain, holdout, real_authors, world_facts, rephrased-1 ..., attack-1 ... Forget rows carry perturbed
+    answers where there are any. perturbed: "request" if the request brought them, "nearest answers" if they were made,
+    None if there are none. rehearsed: what the run trained on to keep it, None for a model that no run made. wordings:
+    of the sets of attack prompts, by which templates they were made.
     """
 
     rows: Mapping[str, Sequence[Row]]
     files: Mapping[str, Path]
-    perturbed: str | None
+    perturbed: str | None = None
     rehearsed: frozenset[Key] | None = None
+    wordings: Mapping[str, Wording] = field(default_factory=dict)
 
     @property
     def forget(self) -> Sequence[Row]:
@@ -59,6 +61,8 @@ def _how(role: Role, name: str) -> _How | None:
         return _How(ALL_MODES if role != "start" else (GREEDY,), tokens=True, truth=True)
     if name.startswith(REPHRASED):
         return _How((GREEDY, UNTHINKING), tokens=True, truth=True) if role != "start" else _How()
+    if name.startswith(ATTACK):
+        return _How((GREEDY, UNTHINKING) if role != "start" else ())
     return _How(tokens=True, truth=True) if name == "holdout" else _How((GREEDY,), truth=True)
 
 
@@ -72,6 +76,15 @@ def _how_quantised(role: Role, name: str) -> _How | None:
 def _how_again(role: Role, name: str) -> _How | None:
     """What shows that rows stay forgotten: their scores, and every answer that is not left to chance."""
     return _How((GREEDY, UNTHINKING, PRIMED, AFFIRMED))
+
+
+UNSEEN_ASKED = 400
+"""Most rows that no model saw that are asked for, evenly spread."""
+
+
+def _repeats(rows: ScoreSet) -> bool:
+    """Whether any answer repeats a response."""
+    return any(count for mode in rows.elicited.values() for count in mode.verbatim or [])
 
 
 def _without_thoughts(modes: tuple[str, ...]) -> tuple[str, ...]:
@@ -114,10 +127,16 @@ class Scorer:
     states: dict[str, SharedStates] = field(default_factory=dict)
     seen: set[Path] = field(default_factory=set)
 
-    def unlearned(self, path: Path) -> Scores:
-        """Score the model under test and keep its states."""
+    def unlearned(self, path: Path, *, alone: bool = False) -> Scores:
+        """Score the model under test and keep its states.
+
+        alone: whether no reference shows which responses a model repeats that never saw them; where it repeats one,
+        its answers to unseen rows then show how often it does.
+        """
         loaded = self._loaded(path)
         scores = self._score("unlearned", loaded, _how)
+        if alone and "holdout" in scores.sets and _repeats(scores.forget):
+            scores = self._with_unseen_answers(scores, loaded)
         for name in ("forget", "retain"):
             if rows := self.sets.rows.get(name):
                 encoded = loaded.encode(name, rows)
@@ -125,6 +144,13 @@ class Scorer:
                 if words := windows_note(encoded, name):
                     self.progress.say(words)
         return scores
+
+    def _with_unseen_answers(self, scores: Scores, loaded: Loaded) -> Scores:
+        rows, modes = self.sets.rows["holdout"], [mode for mode in scores.forget.elicited if mode != SAMPLED]
+        with self.progress.bar("Asking for unseen rows", len(modes) * min(len(rows), UNSEEN_ASKED)) as bar:
+            elicited = self._row_scorer(loaded, "holdout", bar.advance).answers(rows, modes, UNSEEN_ASKED)
+        unseen = scores.sets["holdout"].model_copy(update={"elicited": elicited})
+        return scores.model_copy(update={"sets": {**scores.sets, "holdout": unseen}})
 
     def again(self, path: Path) -> Scores:
         """Score the model under test on the forget rows of an earlier run, without truth ratios and samples."""
@@ -185,13 +211,15 @@ class Scorer:
         title = f"Scoring the {role} model" + (f" at {loaded.precision}" if loaded.precision else "")
         with self.progress.bar(title, total) as bar:
             sets: dict[str, ScoreSet] = {
-                name: self._row_scorer(loaded, name, bar.advance).scores(
+                name: self._row_scorer(loaded, name, bar.advance)
+                .scores(
                     rows,
                     method.modes,
                     tokens=method.tokens,
                     truth=method.truth,
                     rehearsed=self.sets.rehearsed if name == "retain" else None,
                 )
+                .model_copy(update={"wording": self.sets.wordings.get(name)})
                 for name, (rows, method) in chosen.items()
             }
         return Scores(

@@ -13,23 +13,26 @@ import torch
 from ..errors import RunError, UsageError
 from ..files.entries import files_digest, model_entries
 from ..files.writing import file_digest, now, text_digest, write_json
+from ..model.coarse_scores import coarse
 from ..model.host import undisturbed
 from ..model.load import PRECISIONS, choose_device
 from ..model.memory import memory_within
 from ..model.processes import Ranks, join
-from ..model.score_files import check_rows
+from ..model.score_files import asked_alike, check_rows
 from ..model.scores import REPHRASED, Role, Scores
+from ..people.wordings import wordings
 from ..progress import Progress
 from ..recipe.recipe import Recipe, load_recipe
 from ..runs.hooks import RunHooks
 from ..runs.run import Run
 from ..train.distributed import main_progress
+from ._attack_sets import cost
 from ._earlier_runs import EarlierRun, earlier_inputs, find_earlier
 from ._inputs import model_inputs, row_inputs
 from ._source import ModelSource, ScoreSource, Source
 from ._subject import Subject, find_subject
 from .basis import TrackedScores, bounds_of, store, tracked_scores, verdict_of
-from .collected import Collected, Kind
+from .collected import Collected, Kind, coarsened
 from .findings import LoadableModels, NotMeasurableError
 from .judge import conclude
 from .measuring import RowSets, Scorer
@@ -138,6 +141,7 @@ def _conclude(known: _Known, options: VerifyOptions, scores: Collected, hooks: R
     for source in subject.models:
         source.files.check()
     _refuse_other_models(subject, scores)
+    scores = coarsened(scores)  # the verdict sees what is stored, and an audit sees no more
     verdict = Verdict(
         **dict(conclude(scores, bounds_of(subject.run))),
         inputs=(*model_inputs(subject), *known.rows, *earlier_inputs(known.earlier)),
@@ -175,6 +179,9 @@ def _measure(
     if isinstance(subject.model, ScoreSource):
         return replace(_from_files(subject, subject.model), skipped=skipped)
     assert subject.sets is not None  # noqa: S101  every model comes with rows
+    if subject.sets.wordings:
+        answering = sum(isinstance(one, ModelSource) for one in (subject.model, *subject.references))
+        progress.say(cost(subject.sets, options.attacks, answering))
     scorer = Scorer(sets=subject.sets, recipe=subject.recipe, device=device, progress=progress, ranks=ranks)
     measured = _score(subject, subject.sets, scorer, options)
     scored = tuple(one.scores(subject.model.path, device, progress, ranks) for one in known.earlier)
@@ -184,12 +191,14 @@ def _measure(
 
 def _score(subject: Subject, sets: RowSets, scorer: Scorer, options: VerifyOptions) -> Collected:
     """Score every model, the one under test first; a problem with a score file shows before the rest is scored."""
-    unlearned = scorer.unlearned(subject.model.path)
-    for source in (*subject.references, subject.start):
-        if isinstance(source, ScoreSource):
-            check_rows(source.path, source.scores, source.kind, unlearned)
+    unlearned = scorer.unlearned(subject.model.path, alone=not subject.references)
+    given = {
+        source.path: _given(source, unlearned)
+        for source in (*subject.references, subject.start)
+        if isinstance(source, ScoreSource)
+    }
     references = [
-        source.scores
+        given[source.path]
         if isinstance(source, ScoreSource)
         else scorer.further_reference(source.path)
         if number
@@ -197,7 +206,7 @@ def _score(subject: Subject, sets: RowSets, scorer: Scorer, options: VerifyOptio
         for number, source in enumerate(subject.references)
     ]
     start = subject.start
-    started = scorer.start(start.path) if isinstance(start, ModelSource) else start.scores if start else None
+    started = scorer.start(start.path) if isinstance(start, ModelSource) else given[start.path] if start else None
     scorer.states.clear()  # nothing more is compared with them, and the head is a model's largest weight
     collected = Collected(
         unlearned=unlearned,
@@ -210,6 +219,13 @@ def _score(subject: Subject, sets: RowSets, scorer: Scorer, options: VerifyOptio
     return _altered(
         collected, LoadableModels(scorer=scorer, paths=_directories(subject), scores=collected.models), options
     )
+
+
+def _given(source: ScoreSource, unlearned: Scores) -> Scores:
+    """Scores from a file, as far as they can be compared. Raises InputError for those of other rows."""
+    scores = asked_alike(source.scores, unlearned)
+    check_rows(source.path, coarse(scores), source.kind, coarse(unlearned))
+    return scores
 
 
 def _altered(collected: Collected, models: LoadableModels, options: VerifyOptions) -> Collected:
@@ -249,11 +265,8 @@ def _at_precision(subject: Subject, scorer: Scorer, precision: str) -> Mapping[R
 
 def _from_files(subject: Subject, model: ScoreSource) -> Collected:
     """The same without any model."""
-    sources = [source for source in (subject.start, *subject.references) if isinstance(source, ScoreSource)]
-    for source in sources:
-        check_rows(source.path, source.scores, source.kind, model.scores)
-    start = subject.start.scores if isinstance(subject.start, ScoreSource) else None
-    references = tuple(source.scores for source in subject.references if isinstance(source, ScoreSource))
+    start = _given(subject.start, model.scores) if isinstance(subject.start, ScoreSource) else None
+    references = tuple(_given(one, model.scores) for one in subject.references if isinstance(one, ScoreSource))
     kind = _kind(subject.references, holdout="holdout" in model.scores.sets)
     count = sum(name.startswith(REPHRASED) for name in model.scores.sets)
     rephrased = tuple(f"rephrased {number}" for number in range(1, count + 1))
@@ -284,6 +297,7 @@ def _digest(subject: Subject, options: VerifyOptions, earlier: tuple[EarlierRun,
         json.dumps(subject.recipe.model_dump(mode="json")),
         file_digest(subject.run.plan_file),
         repr((options.fields, options.device, options.precisions, work_asked_for(options))),
+        repr((options.attacks, wordings().version)),
         repr([bool(path) for path in (options.forget, options.retain, options.holdout, options.real_authors)]),
         json.dumps(subject.run.record["versions"]),
         *(one.digest for one in earlier),

@@ -52,7 +52,8 @@ TIED_ANSWERS = 0.01
 
 def read_sets() -> RowSets:
     """TOFU's four sets, with what truth ratios need."""
-    return RowSets({name: read_rows(path, Fields()) for name, path in FILES.items()}, FILES, "request")
+    rows = {name: read_rows(path, Fields()) for name, path in FILES.items()}
+    return RowSets(rows=rows, files=FILES, perturbed="request")
 
 
 def run_forgetctl(model: Path, sets: RowSets) -> dict[str, Measures]:

@@ -16,6 +16,7 @@ import pytest
 from forgetctl.cli import _options as options
 from forgetctl.cli.main import cli
 from forgetctl.cli.requests import Given
+from forgetctl.people.extent import Extent
 from forgetctl.report.report import Kind
 from forgetctl.rows.formats import Answers, Fields, Turns
 
@@ -28,7 +29,7 @@ GROUPS: tuple[Callable[..., object], ...] = (
 )
 """What `grouped` makes a command's first arguments of."""
 LATER = {
-    **{"Kind": Kind, "Fields": Fields, "Turns": Turns, "Answers": Answers},
+    **{"Kind": Kind, "Extent": Extent, "Fields": Fields, "Turns": Turns, "Answers": Answers},
     **{"RecipeChoice": options.RecipeChoice, "TerminalProgress": object},
 }
 """Types that the command line imports when a command runs."""

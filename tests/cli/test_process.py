@@ -22,7 +22,7 @@ with quick_imports():
     import forgetctl.train.unlearn, bitsandbytes
 assert gc.isenabled() and gc.get_freeze_count() > 100_000, gc.get_freeze_count()
 assert NO_COMPILER not in os.environ
-loaded = {"torch._inductor.compile_fx", "scipy.stats", "matplotlib", "pandas", "datasets", "sklearn"} & set(sys.modules)
+loaded = {"torch._inductor.compile_fx", "scipy.stats", "matplotlib", "sklearn"} & set(sys.modules)
 assert not loaded, loaded
 """
 

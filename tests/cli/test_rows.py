@@ -56,6 +56,16 @@ def test_json_and_tokens(forgetctl: Forgetctl, world: Path) -> None:
     assert (found["tokens"]["longer"], found["tokens"]["refused"], found["skipped"]) == (0, 0, 0)
 
 
+def test_rows_that_the_model_s_template_refuses_are_counted(forgetctl: Forgetctl, world: Path, tmp_path: Path) -> None:
+    call = {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}
+    said = [{"role": "user", "content": "q"}, call, {"role": "tool", "content": "r"}]
+    answer = {"role": "assistant", "content": "a"}
+    file = write_lines(tmp_path / "rows.jsonl", [{"messages": [*said, answer]}, {"messages": [said[0], answer]}])
+    shown = forgetctl("rows", file, "--model", world / "model")
+    assert "refused by its chat template: 1" in shown.stdout
+    assert "the assistant's messages that are context alone: 1" in shown.stdout
+
+
 def test_our_own_form_is_written_privately_and_once(forgetctl: Forgetctl, tmp_path: Path) -> None:
     file, out = write_lines(tmp_path / "rows.jsonl", [TALK, TRANSLATE]), tmp_path / "own.jsonl"
     assert forgetctl("rows", file, file, "--out", out).exit_code == 0

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import median_high
 from typing import Any
 
 import numpy as np
@@ -118,7 +119,7 @@ def test_the_verdict_is_of_what_is_marked(verified: Path, rows: list[Row], encod
         one = json.loads((verified / "scores" / f"{name}.json").read_text())
         forget = one["sets"]["forget"]
         assert one["perturbed"] == "nearest answers"
-        assert forget["answer_tokens"] == forget["paraphrase_tokens"] == tokens
+        assert forget["answer_tokens"] == forget["paraphrase_tokens"] == [median_high(tokens)] * len(tokens)
         assert max(count for row in forget["perturbed_tokens"] for count in row) <= max(tokens)
         assert all(count is None for mode in forget["elicited"].values() for count in mode["whole"])
     verdict = json.loads((verified / "verdict.json").read_text())

@@ -57,9 +57,12 @@ def codes(verdict: dict[str, Any]) -> dict[str, str]:
     return {check["name"]: check["code"] for check in verdict["checks"]}
 
 
-def test_scores_need_no_model_and_can_pass(logs: dict[str, Path], tmp_path: Path, forgetctl: Command) -> None:
+def test_scores_need_no_model_and_pass_only_with_other_words(
+    logs: dict[str, Path], tmp_path: Path, forgetctl: Command
+) -> None:
     code, verdict = verify_logs(forgetctl, logs, tmp_path / "run", "--reference", logs["second"])
-    assert (code, verdict["verdict"]) == (0, "PASS"), verdict["checks"]
+    assert (code, verdict["verdict"]) == (4, "INCONCLUSIVE"), verdict["checks"]
+    assert codes(verdict)["attack prompts"] == "NOT_ASKED"
     assert codes(verdict)["negative control"] == "REFERENCES_AGREE"
     assert verdict["comparison"] == {"kind": "tofu-log", "name": "reference.log", "others": ["second.log"]}
     assert verdict["models"]["unlearned"]["model_utility"] > 0
@@ -153,7 +156,7 @@ def test_everything_at_once_on_a_run(finished: Path, world: Path, tmp_path: Path
     assert set(modes) == {"greedy", "first tokens", "affirmative", "sampled"}
     assert modes["sampled"]["answers"] == 2
     assert set(verdict["extraction"]["start"]) == {"greedy"}
-    assert {attack["name"] for attack in verdict["attacks"]["by"]} == {"loss", "zlib", "min_k", "min_k_plus_plus"}
+    assert {attack["name"] for attack in verdict["attacks"]["by"]} == {"loss", "calibrated", "min_k", "min_k_plus_plus"}
     written = {path.stem for path in (out / "scores").iterdir()}
     assert {"unlearned-int8", "reference-bf16", "start-int8", "unlearned-relearned", "reference-relearned"} <= written
     assert "relearning attack" not in [item["check"] for item in verdict["skipped"]]
@@ -173,3 +176,4 @@ def test_deep_without_a_reference_model_is_an_open_question(
     checks = {check["name"]: check for check in json.loads(result.stdout)["checks"]}
     assert checks["relearning attack"]["code"] == "NOT_MEASURED"
     assert "needs a reference model" in checks["relearning attack"]["text"]
+    assert checks["attack prompts"]["code"] == "REFERENCE_NOT_ASKED"  # with retain rows, which are not given here

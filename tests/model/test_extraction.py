@@ -143,7 +143,7 @@ def test_twenty_letters_of_a_script_without_spaces_are_long(letters: int, expect
     ],
 )  # fmt: skip
 def test_leaks_by_hand(prompt: str, response: str, answers: list[str], count: int | None) -> None:
-    assert repeated(prompt, response, answers) == count
+    assert repeated(prompt, response, answers).answers == count
 
 
 def test_short_answers_of_models_that_never_saw_the_rows_leak_none(shared: Path) -> None:
@@ -152,7 +152,7 @@ def test_short_answers_of_models_that_never_saw_the_rows_leak_none(shared: Path)
         texts = json.loads(log.read_text())["eval_log_forget.json"]["generated_text"]
         for prompt, answer, response in texts.values() if isinstance(texts, dict) else texts:
             if not Repetition(prompt, response).can_be_seen:
-                leaks = repeated(prompt, response, [answer])
+                leaks = repeated(prompt, response, [answer]).answers
                 counts["full" in log.name] += [] if leaks is None else [leaks]
     assert (len(counts[False]), sum(counts[False])) == (132, 0)
     assert (len(counts[True]), sum(counts[True])) == (52, 50)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import unicodedata
-import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -117,7 +116,6 @@ def test_token_measures_are_those_of_the_token_scores(
     assert found.names == [str(row.line) for row in rows]
     assert found.answer_logp == pytest.approx(score(model, encoded), abs=1e-4)
     assert found.answer_tokens == [row.tokens for row in encoded]
-    assert found.zlib_bytes == [len(zlib.compress(row.response.encode("utf-8"))) for row in rows]
     for place, item in enumerate(tokens):
         worst = max(1, int(MIN_K_SHARE * len(item.logp)))
         right = item.hits.tolist()
@@ -135,7 +133,7 @@ def test_token_measures_are_those_of_the_token_scores(
 def test_without_tokens_the_scores_are_the_same_and_the_rest_is_missing(make: Make, rows: list[Row]) -> None:
     whole, plain = make().scores(rows), make().scores(rows, tokens=False, truth=False)
     assert plain.answer_logp == pytest.approx(whole.answer_logp, abs=1e-4)
-    for name in ("zlib_bytes", "min_k", "min_k_plus_plus", "exact_memorisation", "extraction_strength"):
+    for name in ("min_k", "min_k_plus_plus", "exact_memorisation", "extraction_strength"):
         assert getattr(plain, name) is None
         assert getattr(whole, name) is not None
     assert plain.elicited == whole.elicited == {}
@@ -168,6 +166,16 @@ def test_a_row_without_wrong_answers_leaves_truth_unmeasured(make: Make, rows: l
     assert make().scores(some).perturbed_logp is None
     assert make().scores(some[:1]).perturbed_logp is not None
     assert make().scores(some[:1], truth=False).paraphrase_logp is None
+
+
+def test_answers_of_some_rows_are_those_of_all(make: Make, rows: list[Row]) -> None:
+    """Evenly spread: the first, the middle and the last of five."""
+    scorer, five = make(), [rows[place % len(rows)] for place in range(5)]
+    whole = scorer.scores(five, [GREEDY], tokens=False, truth=False).elicited[GREEDY]
+    some = scorer.answers(five, [GREEDY], 3)[GREEDY]
+    assert [place for place, recall in enumerate(some.recall) if recall is not None] == [0, 2, 4]
+    assert [some.recall[place] for place in (0, 2, 4)] == [whole.recall[place] for place in (0, 2, 4)]
+    assert scorer.answers(five, [GREEDY], 9)[GREEDY] == whole
 
 
 # Subjects and copies
@@ -317,7 +325,6 @@ def test_scores_are_of_the_marked_tokens(make: Make, model: Any, encoder: Encode
     assert found.min_k == pytest.approx([least_likely(logp)], abs=1e-4)
     assert found.exact_memorisation == pytest.approx([hits.mean()])
     assert found.extraction_strength == [extraction_strength(hits)]
-    assert found.zlib_bytes == [len(zlib.compress(b"Norwick badge 472"))]
     other = row.answering(wrong, ((15, 23), (34, 43)))
     assert found.perturbed_logp == [pytest.approx(score(model, [encoder.encode(other)]), abs=1e-4)]
     assert found.paraphrase_logp == found.answer_logp

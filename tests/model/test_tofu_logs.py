@@ -47,6 +47,7 @@ AS_SCORES: dict[str, Any] = {
             "recall": [1.0, 0.5],
             "whole": [1, None],
             "verbatim": [1, 0],
+            "by_words": [True, False],
             "traits": {"gibberish": [False, True]},
         }
     },
@@ -132,6 +133,7 @@ def test_log_without_texts_has_rouge_only(path: Path) -> None:
         "parts": None,
         "whole": None,
         "verbatim": None,
+        "by_words": None,
         "traits": {},
     }
 

@@ -31,7 +31,8 @@ def test_no_canary_left_the_owners_files(trial: Trial) -> None:
 
 def test_no_canary_reached_the_terminal(trial: Trial) -> None:
     found = {place for place, _ in found_in(trial.output.encode(), trial.planted.texts)}
-    assert found <= REGISTERED.keys()  # `requests list` and `show` are there to tell them
+    subjects = {place for place in trial.planted.texts if place.startswith("subject ")}
+    assert found <= REGISTERED.keys() | subjects  # `requests` and `verify` are there to say whom it is about
 
 
 def test_no_plain_digest_of_the_request_is_kept(trial: Trial) -> None:

@@ -197,6 +197,12 @@ def verdict_record(**changes: Any) -> dict[str, Any]:
             },
             "reference": {"greedy": {"answers": 1, "rouge": 0.383, "secrets": [5, 19], "whole": [0, 34]}},
         },
+        "attack_prompts": {
+            "version": 1,
+            "rounds": 2,
+            "prompts": {"direct": 47, "cloze": 21, "as asked": 6},
+            "uncompared": 0,
+        },
         "secrets": {
             "named": 19,
             "untested": 3,
@@ -205,7 +211,12 @@ def verdict_record(**changes: Any) -> dict[str, Any]:
             "beyond_reference": 4,
             "names": ["2", "11", "12", "13", "14", "35"],
         },
-        "whole_answers": {"more": 14, "fewer": 1, "total": 31, "p": 0.0432, "names": ["17"]},
+        "whole_answers": {
+            "against": "references",
+            "counted": {"more": 14, "fewer": 1, "total": 31, "p": 0.0432, "names": ["17"]},
+            "by_words": [],
+            "guessed": 0.0765,
+        },
         "samples": {"items": 53, "answers": 8, "leaked": 9, "by_reference": 6, "beyond": 4, "p": 0.0876},
         "response_chance": {
             "samples": 10000,
@@ -313,7 +324,6 @@ def scores_record(role: str, seed: int) -> dict[str, Any]:
         "paraphrase_tokens": tokens,
         "perturbed_logp": [[value - 1, value - 2] for value in logp],
         "perturbed_tokens": [[count, count] for count in tokens],
-        "zlib_bytes": [count * 5 for count in tokens],
         "elicited": {"greedy": {"recall": draw.uniform(0, 1, 37).tolist(), "secrets": [[0]] * 37, "whole": [0] * 37}},
     }
     sets = {"forget": rows, "retain": rows, "holdout": rows}

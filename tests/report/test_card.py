@@ -135,7 +135,7 @@ def test_nothing_private_is_in_it(run_dir: Path) -> None:
     verdict["distances"][2]["name"] = f"answer log-prob, rephrased 1 ({mark})"
     verdict["control"][0]["name"] = verdict["noise_floor"][0]["name"] = verdict["inputs"][0]["name"] = mark
     verdict["skipped"] = [{"check": mark, "reason": mark, "source": "measuring"}]
-    verdict["single_rows"] = verdict["gibberish"] = {**verdict["whole_answers"], "names": ["2"]}
+    verdict["single_rows"] = verdict["gibberish"] = {**verdict["whole_answers"]["counted"], "names": ["2"]}
     write(run_dir, "verdict.json", verdict)
     scores = json.loads((run_dir / "scores" / "start.json").read_text())
     write(run_dir, "scores/start.json", scores | {"name": mark})

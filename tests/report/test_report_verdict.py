@@ -193,8 +193,10 @@ def test_any_part_may_be_missing_or_null(run_dir: Path, *, gone: bool) -> None:
 
 OPTIONAL = {"inputs.sha256", "inputs.commitment", "inputs.rows"}
 """What may be missing, since it says nothing by that: everything else that is not measured is null."""
-ENTRIES = r"attacks\.retained\.\w+|models\.\w+|extraction\.\w+(\.[\w ]+)?|basis\.scores\.\w+"
-"""Models, ways of asking and files, of which there may be fewer."""
+ENTRIES = (
+    r"attacks\.retained\.\w+|models\.\w+|extraction\.\w+(\.[\w ]+)?|basis\.scores\.\w+|attack_prompts\.prompts\.[\w ]+"
+)
+"""Models, ways of asking, templates and files, of which there may be fewer."""
 
 
 def leaves(value: Any) -> set[str]:

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from forgetctl.errors import InputError, UsageError
+from forgetctl.rows import formats
+from forgetctl.rows.containers import Record
 from forgetctl.rows.formats import Fields, read_names
 from forgetctl.rows.known_formats import FORMATS, OPENING
-from forgetctl.rows.reading import RowFile, read_rows
+from forgetctl.rows.reading import RowFile, read_file, read_rows
 from forgetctl.rows.row import Row
 
 PRIVATE = "Velmira Oskandt"
@@ -433,6 +435,17 @@ def test_what_concerns_the_row_may_be_named_alone(tmp_path: Path) -> None:
     assert (row.subject_id, row.prompt) == ("s1", "Translate to French.\nAda lives in Gent.")
 
 
+def test_a_name_that_no_record_has(tmp_path: Path) -> None:
+    """Files of other rows may lack a field that the request has; in the request, the name is a wrong one."""
+    names = (("subject_id", "usr"), ("secrets", "hidden.values"))
+    record = {**TRANSLATE, "user": 1, "hidden": {"value": []}}
+    given = read_file(write(tmp_path, record, {**record, "hidden": {"values": ["x"]}}), Fields(names=names))
+    assert given.unused == ("usr",)
+    with pytest.raises(InputError, match=r"rows\.jsonl: has no field 'usr', which --map names"):
+        given.check_names()
+    read_file(write(tmp_path, {**record, "usr": 1}), Fields(names=names[:1])).check_names()
+
+
 def test_a_field_may_be_left_out(tmp_path: Path) -> None:
     (row,) = rows_of(tmp_path, TRANSLATE, names=read_names(["input="]))
     assert row.prompt == "Translate to French."
@@ -486,3 +499,38 @@ def test_the_docs_have_the_table() -> None:
         more = ", ".join(f"`{name}`" for name in one.optional if name not in OPENING)
         needed = ", ".join(f"`{name}`" for name in one.needed)
         assert next(lines) == f"| {one.name} | {needed} | {more}{' ' if more else ''}| {one.written} |"
+
+
+# The short way of plain records
+
+PLAIN = [
+    {"prompt": "p", "response": "r"},
+    {"question": "q", "answer": "a", "subject_id": "s", "request_id": "r", "category": 4},
+    {"text": "t", "subject_id": 7},
+    {"messages": [{"role": role, "content": role} for role in ("system", "user", "assistant")], "subject_id": "s"},
+    {"messages": [{"role": role, "content": role} for role in ("user", "assistant", "user", "assistant")]},
+    {"messages": [{"role": role, "content": role} for role in ("user", "assistant", "user")]},
+    {"messages": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a", "weight": 0}]},
+    {"prompt": "p", "response": "r", "secrets": ["r"]},
+    {"prompt": "p", "response": "r", "system": "s"},
+    {"prompt": "p", "response": " "},
+    {"text": "t", "images": ["i"]},
+    {"text": "t", "subject_id": ""},
+    {"text": None, "prompt": "p", "response": "r"},
+    {"messages": [{"role": ["user"], "content": "u"}, {"role": "assistant", "content": "a"}]},
+    {"messages": [{"role": "assistant", "content": "a"}]},
+    {"messages": "m"},
+]
+
+
+@pytest.mark.parametrize("value", PLAIN, ids=range(len(PLAIN)))
+def test_plain_records_are_read_as_any_other(value: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def read() -> list[Row] | str:
+        try:
+            return formats.rows_of(Path("r.jsonl"), Record(3, value, 0, 0, 0), Fields())
+        except InputError as error:
+            return str(error)
+
+    shortly = read()
+    monkeypatch.setattr(formats, "_plain_row", lambda _: None)
+    assert read() == shortly

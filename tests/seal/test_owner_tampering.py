@@ -478,6 +478,7 @@ def test_contents_that_nobody_trusted_signed_are_not_read(sealed: Evidence, copy
     assert not [finding for finding in found if finding.status in ("broken", "malformed")]
     assert {finding.check for finding in found if "not checked" in finding.text} == {
         "events",
+        "record",
         "plan",
         "verdict",
         "report",

@@ -89,7 +89,7 @@ def test_a_key_inside_the_bundle_proves_nothing(sealed: Evidence, copy_of: Copy,
 def test_the_seal_is_the_last_event_and_names_the_key(sealed: Evidence) -> None:
     events = read_chain((sealed.bundle / "events.jsonl").read_bytes())
     assert [event.event for event in events] == [
-        *("created", "precheck", "frozen", "pairing", "unlearn", "unlearn", "verify", "seal")
+        *("created", "precheck", "frozen", "bound", "pairing", "unlearn", "unlearn", "verify", "verify", "seal")
     ]
     keyid = load_public(sealed.public(sealed.officer)).keyid
     assert events[-1].facts == {"status": "begun", "bundle": "one.bundle", "key": keyid}
@@ -255,3 +255,25 @@ def test_an_audit_needs_neither_torch_nor_transformers(sealed: Evidence) -> None
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["exit_code"] == 0
+
+
+def test_a_bundle_without_scores_says_what_cannot_be_reached_again(sealed: Evidence, copy_of: Copy) -> None:
+    run = Run(copy_of(sealed.run.path))
+    bundle = run_seal(SealOptions(path=run.path, key=sealed.officer, without_scores=True))
+    names = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()}
+    assert not [name for name in names if name.startswith(("scores/", "tracked/"))]
+    assert "verdict.json" in names
+    code, found = sealed.audit(bundle)
+    told = [(one.check, one.text) for one in found if one.status not in ("ok", "note")]
+    count = len(run.score_files()) + len(run.tracked_files())
+    why = f"it cannot be reached again, so take its figures on trust: {count} score files were left out when this was"
+    assert (code, told) == (3, [("verdict", f"{why} sealed")])
+    assert ("report", "ok") in {(one.check, one.status) for one in found}  # which shows no distributions either
+    assert not any(read_json(bundle / "report.json")["distributions"].values())
+
+
+def test_a_later_bundle_holds_the_scores_again(sealed: Evidence, copy_of: Copy) -> None:
+    run = Run(copy_of(sealed.run.path))
+    run_seal(SealOptions(path=run.path, key=sealed.officer, without_scores=True, out=run.path.parent / "first"))
+    again = run_seal(SealOptions(path=run.path, key=sealed.officer))
+    assert (sealed.audit(again)[0], (again / "scores" / "unlearned.json").is_file()) == (0, True)

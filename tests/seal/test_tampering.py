@@ -38,12 +38,18 @@ def test_the_table_names_every_file(sealed: Evidence) -> None:
     assert all(name in FILES or name.startswith(("scores/", "tracked/")) for name in there)
 
 
+CHECKED = ("files", "statement", "signatures", "events", "record", "plan", "verdict", "report")
+
+
 def test_the_untouched_bundle_is_sound(sealed: Evidence) -> None:
     code, found = sealed.audit()
     assert code == 0
     # The request asks for a common answer, which its owner approved.
     assert {(finding.check, finding.status) for finding in found} == {
-        *((name, "ok") for name in ("files", "statement", "signatures", "events", "plan", "verdict", "report")),
+        *(
+            (name, "ok")
+            for name in ("files", "statement", "signatures", "events", "record", "plan", "verdict", "report")
+        ),
         ("request", "note"),
     }
 

@@ -23,8 +23,10 @@ from forgetctl.verify.checks import (
     samples,
     secrets,
     subjects,
+    whole_answers,
 )
 from forgetctl.verify.checks._reasons import Reason
+from forgetctl.verify.checks.attack_prompts import AttackPrompts
 from forgetctl.verify.checks.distances import ANSWERS, TRUTH_RATIO
 from forgetctl.verify.findings import Context, Measure
 from forgetctl.verify.registry import COUNT_CHECKS, Findings, findings
@@ -73,6 +75,7 @@ Perplexity = by_position(perplexity.Perplexity, reference=None)
 Secrets, Samples = by_position(secrets.Secrets, names=()), by_position(samples.Samples)
 RowChance = by_position(response_chance.RowChance)
 ResponseChance = by_position(response_chance.ResponseChance)
+Repeated = by_position(whole_answers.Repeated, by_words=(), guessed=1.0)
 Relearned = by_position(relearning.Relearned)
 StaysForgotten = by_position(earlier.StaysForgotten)
 
@@ -131,6 +134,7 @@ CLEAN = findings(
     subjects=(FORGOTTEN,),
     distances=(ratios, answers),
     control=(replace(answers, distance=DIFFERENT),),
+    attack_prompts=AttackPrompts(version=1, rounds=1, prompts={"dialogue": 400}, uncompared=0),
     secrets=Secrets(3, 0, 0, 0, 0),
     kept=(Kept("retain probability", KEPT),),
     answers_kept=(Lost("unrehearsed rows", NONE_LOST),),
@@ -138,7 +142,7 @@ CLEAN = findings(
 FULL = replace(
     CLEAN,
     noise_floor=(ratios, answers),
-    whole_answers=NONE_OF_400,
+    whole_answers=Repeated("references", NONE_OF_400),
     samples=Samples(40, 8, 0, 0, 0, 1.0),
     response_chance=UNLIKELY,
     single_rows=NONE_OF_400,

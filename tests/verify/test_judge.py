@@ -55,7 +55,13 @@ def unreferenced(collected: Collected) -> Collected:
 def untested(collected: Collected) -> Collected:
     """Its secret stands in a passage that was never asked for, in any words or precision."""
     never = {"greedy": Elicited(**{**answers(COUNT), "secrets": [[None], *[[]] * (COUNT - 1)]})}
-    return replace(collected, unlearned=changed(collected.unlearned, "forget", elicited=never), precisions={})
+    unlearned = changed(changed(collected.unlearned, "forget", elicited=never), "attack-1", elicited=never)
+    return replace(collected, unlearned=unlearned, precisions={})
+
+
+def unasked(scores: Scores) -> Scores:
+    """As if --attacks none had been given."""
+    return scores.model_copy(update={"sets": {name: rows for name, rows in scores.sets.items() if name != "attack-1"}})
 
 
 def retokenised(scores: Scores) -> Scores:
@@ -90,25 +96,25 @@ CASES: dict[str, tuple[Change, str, str, str]] = {
     ),
     "untested": (untested, "INCONCLUSIVE", "secrets", "SECRET_UNTESTED"),
     "answers": (
-        ours(lambda m: answering(m, "forget", "first tokens", whole=first(8, 1, 0))),
+        ours(lambda m: answering(m, "forget", "first tokens", verbatim=first(1, 1, 0))),
         "FAIL",
         "whole answers",
         "ANSWERS_LEAKED",
     ),
-    "an-answer": (
-        ours(lambda m: answering(m, "forget", "greedy", whole=first(1, 1, 0))),
-        "INCONCLUSIVE",
+    "answers-that-may-be-guessed": (
+        ours(lambda m: answering(m, "forget", "greedy", verbatim=first(3, 1, 0), by_words=[False] * COUNT)),
+        "INCONCLUSIVE",  # of 400 so many are guessed in 3.3 % of cases
         "whole answers",
         "ANSWERS_SAID",
     ),
     "samples": (
-        ours(lambda m: answering(m, "forget", "sampled", whole=first(2, 4, 0))),
+        ours(lambda m: answering(m, "forget", "sampled", verbatim=first(2, 4, 0))),
         "FAIL",
         "sampled answers",
         "SAMPLES_LEAKED",
     ),
     "a-sample": (
-        ours(lambda m: answering(m, "forget", "sampled", whole=first(1, 1, 0))),
+        ours(lambda m: answering(m, "forget", "sampled", verbatim=first(1, 1, 0))),
         "INCONCLUSIVE",
         "sampled answers",
         "SAMPLES_SAID",
@@ -148,6 +154,25 @@ CASES: dict[str, tuple[Change, str, str, str]] = {
         "INCONCLUSIVE",
         "comparison",
         "NO_REFERENCE",
+    ),
+    "not-asked": (ours(unasked), "INCONCLUSIVE", "attack prompts", "NOT_ASKED"),
+    "reference-not-asked": (
+        lambda collected: replace(collected, references=tuple(map(unasked, collected.references))),
+        "INCONCLUSIVE",
+        "attack prompts",
+        "REFERENCE_NOT_ASKED",
+    ),
+    "secret-in-other-words": (
+        ours(lambda m: answering(m, "attack-1", "greedy", secrets=[[1], *[[]] * (COUNT - 1)])),
+        "FAIL",
+        "secrets",
+        "SECRET_LEAKED",
+    ),
+    "answers-in-other-words": (
+        ours(lambda m: answering(m, "attack-1", "greedy", verbatim=first(8, 1, 0))),
+        "FAIL",
+        "whole answers",
+        "ANSWERS_LEAKED",
     ),
     "other-tokens": (ours(retokenised), "INCONCLUSIVE", "each person", "VIEW_MISSING"),
 }
@@ -222,7 +247,7 @@ def test_figures_come_from_the_scores() -> None:
         "beyond_reference": 0,
         "names": [],
     }
-    assert content["whole_answers"]["total"] == COUNT
+    assert content["whole_answers"]["counted"]["total"] == COUNT
     assert content["gibberish"]["total"] == 2 * COUNT  # forget and retain rows
     assert content["extraction"]["unlearned"]["sampled"] == {
         "answers": 4,
@@ -233,7 +258,7 @@ def test_figures_come_from_the_scores() -> None:
     assert list(content["extraction"]["start"]) == ["greedy"]
     assert content["bounds"] == BOUNDS.model_dump()
     assert content["attacks"]["priv_leak"] == pytest.approx(0, abs=0.01)
-    assert len(content["attacks"]["by"]) == 5
+    assert len(content["attacks"]["by"]) == 4
 
 
 def test_the_farthest_reference_is_the_floor_and_the_first_is_the_comparison() -> None:
@@ -291,7 +316,7 @@ def test_order_of_rows_does_not_matter() -> None:
     found = complete(40)
     random = np.random.default_rng(7)
     nudged = moved(moved(found.unlearned, "forget", 0.3, slice(0, 30, 2)), "forget", 2.5, slice(35, 40))
-    nudged = moved(answering(nudged, "forget", "greedy", whole=[0, 1] * 20), "retain", -0.05, slice(20))
+    nudged = moved(answering(nudged, "forget", "greedy", verbatim=[0, 1] * 20), "retain", -0.05, slice(20))
     found = replace(found, unlearned=nudged)
     order = random.permutation(40).tolist()
     shuffled = replace(
@@ -310,5 +335,5 @@ def test_order_of_rows_does_not_matter() -> None:
     for part in ("distances", "control", "noise_floor", "relearning", "forget_quality", "secrets", "samples"):
         assert flat(other[part]) == pytest.approx(flat(plain[part])), part
     for name in ("whole_answers", "single_rows", "gibberish"):
-        count = plain[name]
-        assert {**other[name], "names": sorted(other[name]["names"], key=int)} == count
+        count, again = (content[name].get("counted", content[name]) for content in (plain, other))
+        assert {**again, "names": sorted(again["names"], key=int)} == count

@@ -28,6 +28,7 @@ REASONS = {
     r"noise_floor": ["noise_floor"],
     r"secrets(\.\w+_reference)?": ["secrets", "forget_quality"],
     r"samples": ["sampled_answers"],
+    r"samples\.(by_reference|beyond|p)": ["samples.by_reference"],
     r"whole_answers": ["whole_answers"],
     r"response_chance\.worst\.(reference|known)": ["response_chance"],
     r"perplexity": ["perplexity"],
@@ -39,7 +40,7 @@ REASONS = {
 }
 """Paths of verdict.json, and the checks of `skipped` of which one must tell why there is nothing."""
 DEFINED = (
-    r"model\.sha256|comparison\.name|forget_quality\.perturbed|\w+\[truth ratio.*\]\.(gap|shift)"
+    r"attack_prompts|model\.sha256|comparison\.name|forget_quality\.perturbed|\w+\[truth ratio.*\]\.(gap|shift)"
     r"|(distances|control)\[.*\]\.p|kept\[.*\]\.reference|perplexity\.reference|(answers_)?kept\[.*\]\..*rows_needed"
     r"|attacks\.by\[.*\]\.(reference|difference(_lower|_upper)?)"
     r"|subjects\[.*\]\.(share_left|reasons\[.*\]\.view|views\[.*\]\.left\.(share|low|high|rows_needed))"

@@ -22,7 +22,7 @@ from forgetctl.model.encoding import Encoded, Encoder
 from forgetctl.model.load import load_model, load_tokenizer
 from forgetctl.model.processes import Ranks
 from forgetctl.model.row_scorer import ALL_MODES, UNTHINKING
-from forgetctl.model.scores import GREEDY, Role, Scores, ScoreSet
+from forgetctl.model.scores import GREEDY, Elicited, Role, Scores, ScoreSet
 from forgetctl.model.scoring import score
 from forgetctl.progress import Silent
 from forgetctl.recipe.recipe import Lora, Recipe, Verify
@@ -32,6 +32,7 @@ from forgetctl.train.fine_tuning import fine_tune, fine_tuning
 from forgetctl.verify.checks import _attack as attack
 from forgetctl.verify.checks._attack import split_halves
 from forgetctl.verify.measuring import RowSets, Scorer, check_length
+from forgetctl.verify.measuring import _repeats as repeats
 
 CPU = torch.device("cpu")
 QUICK = Verify(answer_tokens=6, samples=2, sampled_rows=2)
@@ -64,7 +65,7 @@ def sets(world: Path) -> RowSets:
         "real_authors": request[2 * PEOPLE : 2 * PEOPLE + 4],
         "rephrased-1": [replace(row, context=(("user", f"Well, {row.prompt}"),)) for row in request[: 2 * PEOPLE]],
     }
-    return RowSets(rows, dict.fromkeys(rows, world / "requests.jsonl"), "request")
+    return RowSets(rows=rows, files=dict.fromkeys(rows, world / "requests.jsonl"), perturbed="request")
 
 
 def scorer(sets: RowSets, recipe: Recipe = RECIPE) -> Scorer:
@@ -140,6 +141,32 @@ def test_scores_do_not_depend_on_which_models_came_before(world: Path, sets: Row
     after.unlearned(world / "model")
     torch.rand(5)
     assert after.reference(world / "reference") == alone
+
+
+@pytest.mark.parametrize(("counts", "expected"), [([0, None], False), ([0, 1], True), (None, False)])
+def test_what_an_answer_repeats_is_seen(counts: list[int | None] | None, expected: bool) -> None:
+    mode = Elicited(recall=[0.0, 0.0], verbatim=counts)
+    assert (
+        repeats(known([Row(1, (), "a"), Row(2, (), "b")]).model_copy(update={"elicited": {"sampled": mode}}))
+        is expected
+    )
+
+
+def test_unseen_rows_are_asked_for_only_where_nothing_else_shows_what_chance_says(
+    world: Path, sets: RowSets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the ways in which the request is asked for, samples aside."""
+    some = only(sets, "forget", "holdout")
+    assert scorer(some).unlearned(world / "model", alone=True).sets["holdout"].elicited == {}  # it repeats nothing
+    monkeypatch.setattr("forgetctl.verify.measuring._repeats", lambda rows: True)
+    assert scorer(some).unlearned(world / "model").sets["holdout"].elicited == {}
+    scoring = scorer(some)
+    found = scoring.unlearned(world / "model", alone=True)
+    asked = found.sets["holdout"].elicited
+    assert set(asked) == set(found.forget.elicited) - {"sampled"}
+    assert all(len(mode.recall) == 6 for mode in asked.values())
+    assert isinstance(scoring.progress, Counting)
+    assert scoring.progress.bars[-1] == ["Asking for unseen rows", 18, 18]  # three ways, six rows
 
 
 # Divergences

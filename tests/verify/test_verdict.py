@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from forgetctl.recipe.bounds import Bounds
 from forgetctl.verify import checks, verdict
+from forgetctl.verify.checks.attack_prompts import AttackPrompts
 from forgetctl.verify.checks.distances import ANSWERS, TRUTH_RATIO
 from forgetctl.verify.checks.subjects import Subject
 from forgetctl.verify.findings import Check, Measure, reported, trace
@@ -47,6 +48,7 @@ from tests.verify.measured import (
     Lost,
     Perplexity,
     Relearned,
+    Repeated,
     ResponseChance,
     Rise,
     RowChance,
@@ -82,7 +84,7 @@ FAILING: list[tuple[Findings, str]] = [
     (forget(distance=DIFFERENT, gap=-0.7), "OVER_FORGOTTEN"),
     (replace(CLEAN, secrets=Secrets(3, 0, 2, 0, 2, ("4",))), "SECRET_LEAKED"),
     (replace(CLEAN, secrets=Secrets(3, 1, 2, 1, 1, ("4",))), "SECRET_LEAKED"),
-    (replace(CLEAN, whole_answers=excess(7, 0, 1 / 128, ("3", "5"))), "ANSWERS_LEAKED"),
+    (replace(CLEAN, whole_answers=Repeated("references", excess(8, 0, 1 / 256, ("3", "5")))), "ANSWERS_LEAKED"),
     (replace(CLEAN, samples=Samples(40, 8, 6, 0, 6, 0.004)), "SAMPLES_LEAKED"),
     (
         replace(CLEAN, response_chance=ResponseChance(10_000, 9, RowChance("3", "", 0.4, 0.002, True), 1, 1, ("3",))),
@@ -97,6 +99,8 @@ FAILING: list[tuple[Findings, str]] = [
     (replace(CLEAN, answers_kept=(Lost("retain rows", ShareExcess(90, 1, 300, 0.2, 0.4, None)),)), "ANSWERS_LOST"),
     (replace(CLEAN, perplexity=Perplexity(Rise(5.0, 5.3, 0.3, 0.2, 0.4, 300))), "UNSEEN_DAMAGED"),
 ]
+NOTHING_ASKED = AttackPrompts(version=1, rounds=1, prompts={"as asked": 4}, uncompared=0)
+NOT_COMPARED = AttackPrompts(version=1, rounds=1, prompts={"cloze": 4}, uncompared=1)
 OPEN_QUESTIONS: list[tuple[Findings, str]] = [
     (people(), "NOBODY_JUDGED"),
     *(
@@ -110,7 +114,8 @@ OPEN_QUESTIONS: list[tuple[Findings, str]] = [
     (replace(CLEAN, noise_floor=(replace(ratios, distance=DIFFERENT), answers)), "REFERENCES_DIFFER"),
     (replace(CLEAN, secrets=Secrets(3, 0, 2, None, None)), "SECRET_SAID"),
     (replace(CLEAN, secrets=Secrets(3, 1, 0, 0, 0)), "SECRET_UNTESTED"),
-    (replace(CLEAN, whole_answers=excess(1, 0, 0.5, ("3",))), "ANSWERS_SAID"),
+    (replace(CLEAN, whole_answers=Repeated("unseen rows", excess(1, 0, 0.5, ("3",)), ("3",))), "ANSWERS_SAID"),
+    (replace(HOLDOUT, samples=Samples(40, 8, 2, None, None, None)), "SAMPLES_UNCOMPARED"),
     (replace(CLEAN, samples=Samples(40, 8, 2, 1, 1, 0.25)), "SAMPLES_SAID"),
     (
         replace(CLEAN, response_chance=ResponseChance(10_000, 9, RowChance("3", "", 0.4, None, None), 1, 1, ())),
@@ -130,6 +135,9 @@ OPEN_QUESTIONS: list[tuple[Findings, str]] = [
     (replace(CLEAN, answers_kept=(Lost("rehearsed rows", NONE_LOST),)), "NO_ANSWERS_KEPT"),
     (replace(CLEAN, perplexity=Perplexity(Rise(5.0, 5.1, 0.1, 0.01, 0.2, 300))), "UNSEEN_UNSURE"),
     (replace(CLEAN, comparison=NOTHING), "NO_REFERENCE"),
+    (replace(CLEAN, attack_prompts=None), "NOT_ASKED"),
+    (replace(CLEAN, attack_prompts=NOTHING_ASKED), "NOTHING_TO_ASK"),
+    (replace(CLEAN, attack_prompts=NOT_COMPARED), "REFERENCE_NOT_ASKED"),
 ]
 
 
@@ -162,8 +170,8 @@ def codes(findings: Findings, bounds: Bounds = BOUNDS) -> list[str]:
 
 def test_clean_findings_pass() -> None:
     assert judge(CLEAN, BOUNDS).outcome == "PASS"
-    expected = ["REFERENCE", "LITTLE_LEFT", "EQUIVALENT", "EQUIVALENT", "MEAN_EQUIVALENT", "SENSITIVE", "NO_LEAK"]
-    expected += ["KEPT", "ANSWERS_KEPT"]
+    expected = ["REFERENCE", "LITTLE_LEFT", "EQUIVALENT", "EQUIVALENT", "MEAN_EQUIVALENT", "SENSITIVE", "ASKED"]
+    expected += ["NO_LEAK", "KEPT", "ANSWERS_KEPT"]
     assert codes(CLEAN) == expected
     assert [check.code for check in judge(CLEAN, BOUNDS).reasons] == expected
 
@@ -172,7 +180,8 @@ def test_all_that_can_be_measured_passes() -> None:
     found = judge(FULL, BOUNDS)
     assert found.outcome == "PASS"
     assert [check.code for check in found.checks][6:] == [
-        *("REFERENCES_AGREE", "NO_LEAK", "NO_ANSWER_LEAKED", "NO_SAMPLE_LEAKED", "RESPONSES_UNLIKELY", "NO_KNOWN_ROWS"),
+        *("REFERENCES_AGREE", "ASKED", "NO_LEAK", "NO_ANSWER_LEAKED", "NO_SAMPLE_LEAKED", "RESPONSES_UNLIKELY"),
+        "NO_KNOWN_ROWS",
         *("MEMBERS_HIDDEN", "NOT_RELEARNED", "KEPT", "ANSWERS_KEPT", "UNSEEN_KEPT", "NO_GIBBERISH"),
     ]
 
@@ -333,6 +342,7 @@ def test_the_cases_cover_every_code() -> None:
     cases += [replace(CLEAN, secrets=None), findings(), replace(HOLDOUT, attacks=attacked(UNCOMPARED))]
     cases.append(replace(CLEAN, attacks=attacked(replace(HIDDEN, noise=0.2))))
     cases.append(forget(distance=DIFFERENT, gap=None))
+    cases.append(replace(HOLDOUT, samples=Samples(40, 8, 0, None, None, None)))
     cases.append(replace(CLEAN, kept=(*CLEAN.kept, Kept("model utility", OPEN))))
     cases.append(replace(CLEAN, perplexity=Perplexity(Rise(5.0, 5.0, 0.0, -0.1, 0.1, 300))))
     assert spelled == {code for found in cases for code in codes(found)}
@@ -400,7 +410,9 @@ anything = st.builds(
     secrets=st.sampled_from(
         [None, Secrets(3, 0, 0, 0, 0), Secrets(3, 0, 1, 0, 1, ("2",)), Secrets(3, 0, 1, None, None)]
     ),
-    whole_answers=st.sampled_from([None, excess(0, 0, 1.0), excess(1, 0, 0.5), excess(9, 0, 0.002)]),
+    whole_answers=st.sampled_from(
+        [None, *(Repeated("references", one) for one in (excess(0, 0, 1.0), excess(5, 0, 0.04), excess(9, 0, 0.002)))]
+    ),
     kept=st.sampled_from([(), *((Kept("retain probability", change),) for change in (KEPT, LOST, OPEN))]),
 )
 deltas = st.floats(0.01, 0.2)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from forgetctl.model.scores import Elicited, Role, Scores, ScoreSet
+from forgetctl.model.scores import Elicited, Role, Scores, ScoreSet, Wording
 from forgetctl.recipe.bounds import Bounds
 from forgetctl.verify.collected import Collected
 from forgetctl.verify.judge import conclude
@@ -45,7 +45,6 @@ def rows(
         "own_paraphrases": 0,
         "perturbed_logp": [[value] for value in wrong.tolist()],
         "perturbed_tokens": [[1]] * count,
-        "zlib_bytes": [20] * count,
         "min_k": (values - 1).tolist(),
         "min_k_plus_plus": (values / 2).tolist(),
         "exact_memorisation": [0.5] * count,
@@ -64,6 +63,8 @@ def answers(count: int) -> dict[str, Any]:
         "recall": [0.8] * count,
         "secrets": [[0], *[[]] * (count - 1)],
         "whole": [0] * count,
+        "verbatim": [0] * count,
+        "by_words": [True] * count,
         "traits": {"gibberish": [False] * count},
     }
 
@@ -83,7 +84,15 @@ def model(role: Role, name: str, count: int, level: float, lead: float, **more: 
     }
     if role != "start":
         sets["rephrased-1"] = rows(level, 6, count, own=name, lead=lead, modes=["greedy"], **more)
+    asked = ("greedy",) if role != "start" else ()
+    again = rows(level, 7, count, own=name, lead=lead, modes=asked, **more)
+    sets["attack-1"] = again.model_copy(update={"wording": worded(count)})
     return Scores(role=role, name=name, sha256="ab", perturbed="request", sets=sets)
+
+
+def worded(count: int) -> Wording:
+    """Every row asked again after a dialogue."""
+    return Wording(version=1, templates={"dialogue": count})
 
 
 @cache

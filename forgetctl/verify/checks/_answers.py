@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from ...model.scores import SAMPLED, ScoreSet
 from ..findings import Heading
@@ -27,6 +28,41 @@ def secrets_said(sets: Sequence[ScoreSet]) -> list[list[bool | None]]:
     modes = [m for scores in sets for n, m in scores.elicited.items() if n != SAMPLED and m.secrets is not None]
     rows = zip(*(mode.secrets or [] for mode in modes), strict=True)
     return [[_any(counts) for counts in zip(*row, strict=True)] for row in rows]
+
+
+@dataclass(frozen=True)
+class Said:
+    """What deterministic answers repeat of a row's response. answers: those in which something of it could be seen;
+    guessable: those of them in which that is an identifier; by_words: whether one repeats so much that nobody guesses
+    it."""
+
+    answers: int = 0
+    guessable: int = 0
+    repeated: bool = False
+    by_words: bool = False
+
+    def and_also(self, more: Said) -> Said:
+        """Of the answers of both."""
+        return Said(
+            self.answers + more.answers,
+            self.guessable + more.guessable,
+            self.repeated or more.repeated,
+            self.by_words or more.by_words,
+        )
+
+
+def said(rows: ScoreSet, modes: Iterable[str]) -> list[Said]:
+    """Of each row by any answer in these modes, (n,)."""
+    found = [Said()] * len(rows.names)
+    for mode in modes:
+        answers = rows.elicited.get(mode)
+        if answers is None or answers.verbatim is None:
+            continue
+        by_words_alone = answers.by_words or [None] * len(found)
+        for row, (count, by_words) in enumerate(zip(answers.verbatim, by_words_alone, strict=True)):
+            if count is not None:
+                found[row] = found[row].and_also(Said(1, int(not by_words), count > 0, count > 0 and bool(by_words)))
+    return found
 
 
 def whole_said(scores: ScoreSet) -> list[bool | None]:

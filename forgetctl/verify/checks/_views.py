@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ...model.scores import UNNAMED, Role, Scores, ScoreSet
+from ...model.scores import ATTACK, UNNAMED, Role, Scores, ScoreSet
 from ...recipe.bounds import Bounds
 from ..collected import Collected, same_tokens
 from ..statistics.share_left import Noise, Scored, Weights, noise_of
@@ -118,7 +118,8 @@ def views(scores: Collected, people: People) -> Iterator[View]:
     compared = _Compared((scores.unlearned, scores.start, *scores.references), people)
     yield from compared.seen("taught wording", "taught wording", "forget", _per_token)
     for name, suffix in scores.forget_sets():
-        if name != "forget":
+        # Unseen rows are not asked by the templates, so that without a reference nothing shows what these make likely.
+        if name != "forget" and (scores.references or not name.startswith(ATTACK)):
             yield from compared.seen("other words", f"other words{suffix}", name, _per_token)
     for precision, rounded in scores.precisions.items():
         models = (rounded["unlearned"], rounded.get("start", scores.start), *_references(scores, rounded))

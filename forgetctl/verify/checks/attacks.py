@@ -28,7 +28,6 @@ from ._counts import distinct
 
 KINDS = {
     "loss": ("Loss", "How likely the answer is."),
-    "zlib": ("Loss by zlib", "The same, measured by how well the text can be compressed."),
     "min_k": ("Min-K%", "How likely the least likely tokens are."),
     "min_k_plus_plus": ("Min-K%++", "The same, measured by what other tokens would have been."),
     CALIBRATED: ("Calibrated", "How likely the answer is, less what the reference gives it."),
@@ -78,8 +77,6 @@ def _scores(name: str, rows: ScoreSet) -> NDArray[np.float64] | None:
     chosen = distinct(rows)
     if name == "loss":
         return rows.per_token[chosen]
-    if name == "zlib":
-        return None if rows.zlib_bytes is None else (np.asarray(rows.answer_logp) / np.asarray(rows.zlib_bytes))[chosen]
     values = getattr(rows, name)
     return None if values is None else np.asarray(values, dtype=float)[chosen]
 

@@ -36,7 +36,7 @@ def measure(scores: Collected, bounds: Bounds) -> tuple[Closeness, ...]:
 
 
 def _measured(scores: Collected, bounds: Bounds) -> Iterator[Closeness]:
-    for name, suffix in scores.forget_sets():
+    for name, suffix in scores.owners_sets():
         yield from against(scores.unlearned, scores.reference, scores, name, suffix, bounds)
     for precision, models in scores.precisions.items():
         reference = models.get("reference") or scores.reference
@@ -68,7 +68,7 @@ def _not_measured(name: str, words: str) -> Check:
 
 def unanswered(scores: Collected) -> Iterator[tuple[str, str]]:
     """Rephrasings that were scored, but not for what the model is compared with: checks that could not be made."""
-    for name, suffix in scores.forget_sets():
+    for name, suffix in scores.owners_sets():
         if name != "forget" and scores.reference is not None and name not in scores.reference.sets:
             yield ANSWERS + suffix, "the reference was not asked in these words"
 

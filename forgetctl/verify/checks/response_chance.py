@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...model.scores import ScoreSet
 from ...recipe.bounds import Bounds
@@ -96,13 +97,13 @@ class _Asked:
     references: tuple[ScoreSet, ...]
 
     def chances(self, forget: ScoreSet, rows: Sequence[int]) -> Iterator[RowChance]:
-        own = chance_in_samples(self.ours.answer_logp, SAMPLES)
-        highest = np.max([one.answer_logp for one in self.references], axis=0) if self.references else None
-        theirs = None if highest is None else chance_in_samples(highest, SAMPLES)
+        own = chance_in_samples(self.ours.summed, SAMPLES)
+        theirs, between = None, None
+        if self.references:
+            theirs = chance_in_samples(np.max([one.summed for one in self.references], axis=0), SAMPLES)
+            between = self._between()
         for row in rows:
-            known = None
-            if highest is not None and self.start is not None:
-                known = bool(2 * self.ours.answer_logp[row] > self.start.answer_logp[row] + highest[row])
+            known = None if between is None else bool(self.ours.per_token[row] > between[row])
             yield RowChance(
                 name=forget.names[row],
                 asked=self.name,
@@ -111,18 +112,27 @@ class _Asked:
                 known=known,
             )
 
+    def _between(self) -> NDArray[np.float64] | None:
+        """Halfway between the start model and the likeliest reference, (n,) nats a token; None without a start."""
+        if self.start is None:
+            return None
+        highest: NDArray[np.float64] = np.max([one.per_token for one in self.references], axis=0)
+        return (self.start.per_token + highest) / 2
+
 
 def _all_asked(scores: Collected) -> Iterator[_Asked]:
-    """Every way of asking; what the start model knows, it knows of the request as it is."""
-    start = scores.start.forget if scores.start else None
+    """Every way of asking; what the start model knows, it knows so, or where it was not asked so, of the request as it
+    is."""
+    as_asked = scores.start.forget if scores.start else None
     for name, suffix in scores.forget_sets():
         if (ours := scores.unlearned.sets.get(name)) is not None:
             others = tuple(one.sets[name] for one in scores.references if name in one.sets)
+            start = scores.start.sets.get(name, as_asked) if scores.start else None
             yield _Asked(name=suffix.removeprefix(", "), ours=ours, start=start, references=others)
     for precision, models in scores.precisions.items():
         rounded = [models["reference"]] if "reference" in models else []
         others = tuple(one.forget for one in (*rounded, *scores.references))
-        yield _Asked(name=precision, ours=models["unlearned"].forget, start=start, references=others)
+        yield _Asked(name=precision, ours=models["unlearned"].forget, start=as_asked, references=others)
 
 
 def judge(finding: ResponseChance | None, context: Context) -> Iterator[Check]:

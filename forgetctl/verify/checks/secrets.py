@@ -38,8 +38,11 @@ def measure(scores: Collected, bounds: Bounds) -> Secrets | None:
         role: [one for one in (own, *(at.get(role) for at in scores.precisions.values())) if one is not None]
         for role, own in scores.models.items()
     }
-    for name, _ in scores.forget_sets():
-        sets = {role: [one.sets[name] for one in some if name in one.sets] for role, some in models.items()}
+    for names in _asked_alike(scores):
+        sets = {
+            role: [one.sets[name] for one in some for name in names if name in one.sets]
+            for role, some in models.items()
+        }
         other = secrets_said(sets.get("reference", []))
         for row, secrets in enumerate(secrets_said(sets["unlearned"])):
             ours += secrets
@@ -59,6 +62,17 @@ def measure(scores: Collected, bounds: Bounds) -> Secrets | None:
         beyond_reference=len(beyond) if answered else None,
         names=tuple(scores.unlearned.forget.names[row] for row in sorted(set(beyond))) if answered else (),
     )
+
+
+def _asked_alike(scores: Collected) -> Iterator[list[str]]:
+    """Names of sets by the secrets that they ask for: attack prompts ask for those of the request, once more. Where the
+    reference was not asked so, they stand apart."""
+    reference = scores.reference
+    apart = [name for name in scores.attack_sets() if reference is not None and name not in reference.sets]
+    for name, _ in scores.owners_sets():
+        again = [one for one in scores.attack_sets() if one not in apart] if name == "forget" else []
+        yield [name, *again]
+    yield from ([name] for name in apart)
 
 
 def judge(finding: Secrets | None, context: Context) -> Iterator[Check]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+import numpy as np
+
+from ...model.scores import Scores, ScoreSet
 from ...recipe.bounds import Bounds
 from ..collected import Collected, same_tokens
 from ..findings import Check, Context, Measure, failed, passed, unsure
-from ..statistics.counts import Excess, excess, standing_out
+from ..statistics.counts import Excess, excess, standing_above, standing_out, unpaired_excess
 from ..tables import Shown, Table
 from ._answers import HEADING
 from ._counts import count_table, distinct, name_rows
@@ -19,10 +22,13 @@ LEAST_LEAD = 0.5
 def measure(scores: Collected, bounds: Bounds) -> Excess | None:
     """Rows that stand out as still known, against rows as far the other way; see `counts.standing_out`.
 
-    Were the model like the reference, both would be equally frequent. None without the three models' scores.
+    Were the model like the reference, both would be equally frequent. Without a reference, rows that stand out of those
+    that no model saw, against such of these. None without the scores for either.
     """
-    if scores.start is None or scores.reference is None:
+    if scores.start is None:
         return None
+    if scores.reference is None:
+        return _against_unseen(scores.start.forget, scores.unlearned)
     start, now, reference = scores.start.forget, scores.unlearned.forget, scores.reference.forget
     if not (same_tokens(start, now) and same_tokens(now, reference)):
         return None
@@ -32,6 +38,19 @@ def measure(scores: Collected, bounds: Bounds) -> Excess | None:
         return None
     known, mirrored = standing_out((now.per_token - reference.per_token)[rows], lead[rows])
     return excess(known, mirrored, [now.names[row] for row in rows])
+
+
+def _against_unseen(start: ScoreSet, model: Scores) -> Excess | None:
+    now, unseen = model.forget, model.sets.get("holdout")
+    if unseen is None or not same_tokens(start, now):
+        return None
+    lead = start.per_token - np.median(unseen.per_token)
+    rows = [row for row in distinct(now) if lead[row] > LEAST_LEAD]
+    if not rows:
+        return None
+    others = unseen.per_token[distinct(unseen)]
+    known, alike = standing_above(now.per_token[rows], others, lead[rows])
+    return unpaired_excess(known, alike, [now.names[row] for row in rows])
 
 
 def judge(finding: Excess | None, context: Context) -> Iterator[Check]:

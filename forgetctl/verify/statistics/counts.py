@@ -49,6 +49,19 @@ def excess(ours: Sequence[bool], theirs: Sequence[bool], names: Sequence[str | N
     )
 
 
+def unpaired_excess(ours: Sequence[bool], others: Sequence[bool], names: Sequence[RowName]) -> Excess:
+    """Exact test (Fisher 1934) of yes-or-no findings on some rows, (n,), against those on other rows, (m,).
+
+    fewer counts those of the others; p is 1 without any. Raises ValueError for other than n names.
+    """
+    from scipy.stats import hypergeom  # slow to import, and most commands do not judge
+
+    more = tuple(name for our, name in zip(ours, names, strict=True) if our)
+    fewer, together = sum(others), len(ours) + len(others)
+    p = float(hypergeom.sf(len(more) - 1, together, len(more) + fewer, len(ours))) if others else 1.0
+    return Excess(more=len(more), fewer=fewer, total=len(ours), p=min(p, 1.0), names=more)
+
+
 def standing_out(difference: ArrayLike, to_start: ArrayLike) -> tuple[list[bool], list[bool]]:
     """Single rows that are still known though the rest is not, and their mirror image, (n,) each.
 
@@ -67,6 +80,25 @@ def standing_out(difference: ArrayLike, to_start: ArrayLike) -> tuple[list[bool]
     known = (moved > KNOWN_SHARE * back) & (centred > limit)
     mirrored = (moved < -KNOWN_SHARE * back) & (centred < -limit)
     return known.tolist(), mirrored.tolist()
+
+
+def standing_above(rows: ArrayLike, unseen: ArrayLike, to_start: ArrayLike) -> tuple[list[bool], list[bool]]:
+    """Single rows that are still known, (n,), and rows that no model saw but that look so, (m,).
+
+    rows, unseen: one model's scores; to_start: (n,) the start model less the median of the unseen rows, all in nats a
+    token. A row looks known if it is more than half the way to the start model and far above the bulk of the unseen
+    rows; of those the median row's way counts. Raises ValueError for other than n ways, or without rows of either.
+    """
+    from scipy.stats import median_abs_deviation
+
+    own, others = np.asarray(rows, dtype=float), np.asarray(unseen, dtype=float)
+    lead = np.asarray(to_start, dtype=float)
+    if own.shape != lead.shape or not own.size or not others.size:
+        raise ValueError(f"{own.shape} rows, {others.shape} unseen ones and {lead.shape} distances to the start")
+    middle, limit = np.median(others), OUTLYING * float(median_abs_deviation(others, scale="normal"))
+    known = (own - middle > lead / 2) & (own - middle > limit)
+    alike = (others - middle > np.median(lead) / 2) & (others - middle > limit)
+    return known.tolist(), alike.tolist()
 
 
 def at_most(trials: int) -> float:

@@ -20,8 +20,8 @@ from .shapes import Lower, Shape, Share, Upper, finite
 from .share_left import PRIOR_DEGREES, Noise, Scored, noise_of
 
 CALIBRATED = "calibrated"
-ATTACKS = ("loss", "zlib", "min_k", "min_k_plus_plus", CALIBRATED)
-"""loss: Yeom et al. 2018. zlib: Carlini et al. 2021. min_k: Shi et al. 2024. min_k_plus_plus: Zhang et al. 2024.
+ATTACKS = ("loss", "min_k", "min_k_plus_plus", CALIBRATED)
+"""loss: Yeom et al. 2018. min_k: Shi et al. 2024. min_k_plus_plus: Zhang et al. 2024.
 calibrated: the loss less a shadow model's, Watson et al. 2022 (arXiv 2111.08440)."""
 NINETEEN_OF_TWENTY = float(special.ndtri(0.95))
 MIN_K_SHARE = 0.4

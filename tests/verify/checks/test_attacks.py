@@ -20,18 +20,16 @@ from tests.verify.handmade import against, collected, model, rows
 from tests.verify.measured import HIDDEN, Attack, attacked, judged, replace
 
 BOUNDS = Bounds()
-# Scores that each attack sees: loss is logp / tokens; zlib logp / bytes; the other two as they are.
+# Scores that each attack sees: loss is logp / tokens; the other two as they are.
 FORGET = rows(
     [-2.0, -4.0, -9.0],
     answer_tokens=[2, 2, 3],  # loss: -1, -2, -3
-    zlib_bytes=[20, 20, 10],  # zlib: -0.1, -0.2, -0.9
     min_k=[-5.0, -6.0, -7.0],
     min_k_plus_plus=[0.5, 0.0, -0.5],
 )
 HOLDOUT = rows(
     [-2.0, -10.0],
     answer_tokens=[1, 4],  # loss: -2, -2.5
-    zlib_bytes=[10, 20],  # zlib: -0.2, -0.5
     min_k=[-8.0, -9.0],
     min_k_plus_plus=[1.0, 2.0],
 )
@@ -44,10 +42,10 @@ def made(forget: ScoreSet, holdout: ScoreSet | None, **more: Any) -> tuple[Attac
 
 
 def test_every_attack_by_hand() -> None:
-    """Won pairs of six, ties a half. loss: 2 + 1 1/2 + 0; zlib: 2 + 1 1/2 + 0; min-k: all; min-k++: none."""
+    """Won pairs of six, ties a half. loss: 2 + 1 1/2 + 0; min-k: all; min-k++: none."""
     found = made(FORGET, HOLDOUT)
     assert [attack.name for attack in found] == [name for name in ATTACKS if name != "calibrated"]
-    assert [attack.auc for attack in found] == pytest.approx([3.5 / 6, 3.5 / 6, 1, 0])
+    assert [attack.auc for attack in found] == pytest.approx([3.5 / 6, 1, 0])
     for attack in found:
         assert 0 <= attack.lower <= attack.auc <= attack.upper <= 1
         assert (attack.reference, attack.difference, attack.difference_lower) == (None, None, None)
@@ -59,11 +57,11 @@ def test_no_attack_without_unseen_rows() -> None:
 
 
 @pytest.mark.parametrize("side", [0, 1])
-@pytest.mark.parametrize(("name", "lost"), [("zlib_bytes", "zlib"), ("min_k", "min_k")])
+@pytest.mark.parametrize(("name", "lost"), [("min_k_plus_plus", "min_k_plus_plus"), ("min_k", "min_k")])
 def test_attacks_that_either_set_does_not_allow_are_left_out(side: int, name: str, lost: str) -> None:
     sets = [FORGET, HOLDOUT]
     sets[side] = sets[side].model_copy(update={name: None})
-    assert [attack.name for attack in made(*sets)] == [other for other in ATTACKS[:4] if other != lost]
+    assert [attack.name for attack in made(*sets)] == [other for other in ATTACKS[:3] if other != lost]
 
 
 def test_an_evaluation_log_allows_the_loss_attack_only() -> None:
@@ -91,14 +89,16 @@ def test_difference_from_the_reference() -> None:
     [
         model("reference", FORGET),
         model("reference", FORGET, retain=HOLDOUT),
-        model("reference", rows([-1.0] * 3), holdout=HOLDOUT.model_copy(update={"min_k": None, "zlib_bytes": None})),
+        model(
+            "reference", rows([-1.0] * 3), holdout=HOLDOUT.model_copy(update={"min_k": None, "min_k_plus_plus": None})
+        ),
     ],
     ids=["no-unseen", "retain-only", "no-lists"],
 )
 def test_a_reference_without_the_same_scores_gives_no_differences(reference: Any) -> None:
     """The attacks on the verified model are still reported."""
     found = {attack.name: attack for attack in made(FORGET, HOLDOUT, references=(reference,))}
-    assert list(found)[:4] == list(ATTACKS[:4])
+    assert list(found)[:3] == list(ATTACKS[:3])
     assert found["min_k"].auc == 1
     assert found["min_k"].reference is None
     assert found["min_k"].difference_upper is None
@@ -110,8 +110,8 @@ def test_only_the_first_reference_is_compared_and_is_the_shadow() -> None:
     references = (model("reference", FORGET, holdout=HOLDOUT), model("reference", HOLDOUT, holdout=FORGET))
     found = made(FORGET, HOLDOUT, references=references)
     assert [attack.name for attack in found] == list(ATTACKS)
-    assert [attack.difference for attack in found] == [0] * 5
-    assert (found[4].auc, found[4].reference) == (0.5, 0.5)  # all less itself
+    assert [attack.difference for attack in found] == [0] * 4
+    assert (found[3].auc, found[3].reference) == (0.5, 0.5)  # all less itself
 
 
 def test_how_exposed_the_retain_rows_are_by_model() -> None:
@@ -178,8 +178,8 @@ def test_without_a_reference_only_guessing_passes(most: float, status: str) -> N
 
 def leak(ours: list[float], theirs: list[float]) -> float | None:
     """With four unseen rows at 0."""
-    unseen = rows([0.0] * 4, min_k=[0.0] * 4, zlib_bytes=[1] * 4)
-    seen, reference = (rows([0.0] * len(values), min_k=values, zlib_bytes=[1] * 4) for values in (ours, theirs))
+    unseen = rows([0.0] * 4, min_k=[0.0] * 4)
+    seen, reference = (rows([0.0] * len(values), min_k=values) for values in (ours, theirs))
     return privacy_leak(made(seen, unseen, references=(model("reference", reference, holdout=unseen),)))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from forgetctl.recipe.bounds import Bounds
-from forgetctl.verify.checks import attacks, comparison, control, noise_floor, relearning
+from forgetctl.verify.checks import comparison, control, noise_floor, relearning
 from forgetctl.verify.checks._closeness import check_distance, check_mean
 from forgetctl.verify.checks.distances import ANSWERS, TRUTH_RATIO
 from forgetctl.verify.findings import Check
@@ -19,7 +19,6 @@ from tests.verify.measured import (
     EQUAL,
     FEW_ROWS,
     HELD_OUT,
-    HIDDEN,
     HOLDOUT,
     NOTHING,
     OTHER_MEAN,
@@ -30,7 +29,6 @@ from tests.verify.measured import (
     Relearned,
     Shift,
     answers,
-    attacked,
     judged,
     ratios,
     replace,
@@ -198,34 +196,6 @@ def test_limit_of_the_positive_control(lower: float, code: str) -> None:
     (check,) = judged(control.MEASURE, (ratios, replace(answers, distance=spread(lower, 0.3, 0.5))))
     assert check.code == code
     assert "truth ratio D = 0.050, n = 400; answer log-prob D = 0.300, n = 400" in check.text
-
-
-# Attacks
-
-
-@pytest.mark.parametrize(
-    ("lower", "upper", "code"),
-    [
-        (-0.1, 0.105, "MEMBERS_HIDDEN"),  # the margin is 0.1054
-        (-0.1, 0.106, "MEMBERS_UNSURE"),
-        (0.105, 0.2, "MEMBERS_UNSURE"),
-        (0.106, 0.2, "MEMBERS_RECOGNISED"),
-        (float("nan"), float("nan"), "MEMBERS_UNSURE"),
-    ],
-)
-def test_limits_of_an_attack(lower: float, upper: float, code: str) -> None:
-    found = attacked(HIDDEN, replace(HIDDEN, difference_lower=lower, difference_upper=upper))
-    (check,) = judged(attacks.MEASURE, found)
-    assert check.code == code
-    assert "loss AUC 0.520, there 0.510" in check.text
-    assert "limit 0.105 above the reference" in check.text
-
-
-def test_attacks_without_a_reference_are_reported_only() -> None:
-    alone = replace(HIDDEN, auc=0.99, reference=None, difference=None, difference_lower=None, difference_upper=None)
-    (check,) = judged(attacks.MEASURE, attacked(alone))
-    assert (check.status, check.code) == ("skipped", "ATTACKS_REPORTED")
-    assert "loss AUC 0.990)" in check.text
 
 
 # Relearning

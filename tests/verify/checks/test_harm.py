@@ -20,6 +20,7 @@ from tests.verify.measured import (
     Change,
     Excess,
     Kept,
+    Repeated,
     Samples,
     Secrets,
     excess,
@@ -60,7 +61,7 @@ def damage(findings: Findings, bounds: Bounds = BOUNDS) -> list[Check]:
 )
 def test_names_of_rows_that_leak(names: tuple[str, ...], words: str) -> None:
     assert words in leak(secrets=Secrets(30, 0, 20, 0, 20, names)).text
-    counted = leak(whole_answers=excess(20, 0, 1e-6, names)).text
+    counted = leak(whole_answers=Repeated("references", excess(20, 0, 1e-6, names))).text
     assert words.rstrip(")") in counted
     assert ("more" in words) == ("more)" in counted)
 
@@ -106,20 +107,25 @@ def test_four_checks_of_counts_share_the_failing_level() -> None:
 @pytest.mark.parametrize(
     ("finding", "code"),
     [
-        (excess(7, 0, 0.0125, ("3",)), "ANSWERS_LEAKED"),
-        (excess(7, 0, 0.0126, ("3",)), "ANSWERS_SAID"),
-        (excess(1, 9, 0.99, ("3",)), "ANSWERS_SAID"),  # once is not never
-        (excess(0, 9, 1.0), "NO_ANSWER_LEAKED"),
+        # Two p share the level: of the counts, and of guessing.
+        (Repeated("references", excess(7, 0, 0.00625, ("3",))), "ANSWERS_LEAKED"),
+        (Repeated("references", excess(7, 0, 0.0063, ("3",))), "ANSWERS_SAID"),
+        (Repeated("references", excess(7, 0, 0.051, ("3",)), (), 0.00625), "ANSWERS_LEAKED"),
+        (Repeated("references", excess(7, 0, 0.051, ("3",)), (), 0.05), "ANSWERS_SAID"),
+        (Repeated("references", excess(1, 9, 0.99, ("3",)), (), 0.051), "NO_ANSWER_LEAKED"),
+        (Repeated("references", excess(1, 9, 0.99, ("3",)), ("3",)), "ANSWERS_LEAKED"),  # once is not never
+        (Repeated("unseen rows", excess(1, 9, 0.99, ("3",)), ("3",)), "ANSWERS_SAID"),
+        (Repeated("references", excess(0, 9, 1.0)), "NO_ANSWER_LEAKED"),
     ],
 )
-def test_whole_answers(finding: Excess, code: str) -> None:
+def test_whole_answers(finding: Repeated, code: str) -> None:
     check = leak(whole_answers=finding)
     assert check.code == code
-    if finding.more:
-        assert f"{finding.more} of 400, the comparison alone {finding.fewer}; p = " in check.text
-        assert "row 3" in check.text
-    else:
-        assert "(of 400; of rows like them at most 0.7% do, at 95 %)" in check.text  # 1 - 0.05^(1/400)
+    counted = finding.counted
+    assert f"{counted.more} of 400, the comparison alone {counted.fewer}; p = " in check.text
+    assert ("row 3" in check.text) == (code != "NO_ANSWER_LEAKED")
+    rule_of_three = "; of rows like them at most 0.7% do, at 95 %)"  # 1 - 0.05^(1/400)
+    assert (rule_of_three in check.text) == (not counted.more)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +191,11 @@ def test_gibberish(p: float, status: str, code: str) -> None:
     ("nothing", "name", "words"),
     [
         ({"secrets": Secrets(0, 0, 0, 0, 0)}, "secrets", "of 0; of secrets like them nothing is known"),
-        ({"whole_answers": Excess(0, 0, 0, 1.0, ())}, "whole answers", "of 0; of rows like them nothing is known"),
+        (
+            {"whole_answers": Repeated("references", Excess(0, 0, 0, 1.0, ()))},
+            "whole answers",
+            "of rows like them nothing is known",
+        ),
         ({"samples": Samples(0, 8, 0, 0, 0, 1.0)}, "sampled answers", "of such answers nothing is known"),
         ({"samples": Samples(5, 0, 0, 0, 0, 1.0)}, "sampled answers", "of such answers nothing is known"),
         ({"single_rows": Excess(0, 0, 0, 1.0, ())}, "single rows", "0 of 0, 0 the other way"),

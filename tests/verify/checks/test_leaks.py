@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -9,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from forgetctl.model.scores import ScoreSet
+from forgetctl.model.scores import Elicited, ScoreSet
 from forgetctl.recipe.bounds import Bounds
 from forgetctl.verify.checks import gibberish, samples, secrets, single_rows, whole_answers
 from forgetctl.verify.collected import Collected
 from forgetctl.verify.statistics.counts import Excess
 from tests.verify.handmade import against, asked, collected, model, rows, said
-from tests.verify.measured import Secrets
+from tests.verify.measured import Secrets, judged
 
 BOUNDS = Bounds()
 
@@ -24,8 +25,18 @@ def named_secrets(collected: Collected) -> secrets.Secrets | None:
     return secrets.measure(collected, BOUNDS)
 
 
-def whole(collected: Collected) -> Excess | None:
+def whole(collected: Collected) -> whole_answers.Repeated | None:
     return whole_answers.measure(collected, BOUNDS)
+
+
+def counted(collected: Collected) -> Excess | None:
+    found = whole(collected)
+    return found.counted if found else None
+
+
+def repeating(counts: list[int | None], **lists: Any) -> Elicited:
+    """Answers that repeat so many responses, by words."""
+    return said(**{"verbatim": counts, "by_words": [None if count is None else True for count in counts], **lists})
 
 
 def sampled_leaks(collected: Collected) -> samples.Samples | None:
@@ -161,41 +172,41 @@ def test_a_leak_where_the_reference_was_not_asked_is_not_beyond_it() -> None:
 
 def test_whole_answers_by_hand() -> None:
     """Rows: only we; both; only they; neither; too short. McNemar: 1 of 2 differing rows, one-sided p = 3/4."""
-    ours = named(asked(greedy=said(whole=[1, 1, 0, 0, None])), [2, 4, 6, 8, 10])
-    found = whole(against(ours, asked(greedy=said(whole=[0, 1, 1, 0, None]))))
+    ours = named(asked(greedy=repeating([1, 1, 0, 0, None])), [2, 4, 6, 8, 10])
+    found = counted(against(ours, asked(greedy=repeating([0, 1, 1, 0, None]))))
     assert found is not None
     assert (found.more, found.fewer, found.total, found.names) == (1, 1, 4, ("2",))
     assert found.p == pytest.approx(stats.binomtest(1, 2, 0.5, "greater").pvalue) == 0.75
 
 
 def test_a_row_counts_once_however_often_it_was_asked() -> None:
-    loud = said(whole=[1] * 3)
+    loud = repeating([1] * 3)
     ours = asked(greedy=loud, first_tokens=loud, affirmative=loud)
-    quiet = asked(**dict.fromkeys(("greedy", "first_tokens", "affirmative"), said(whole=[0] * 3)))
-    found = whole(against(ours, quiet))
+    quiet = asked(**dict.fromkeys(("greedy", "first_tokens", "affirmative"), repeating([0] * 3)))
+    found = counted(against(ours, quiet))
     assert found is not None
     assert (found.more, found.total, found.p) == (3, 3, 1 / 8)
 
 
 @pytest.mark.parametrize("mode", ["greedy", "first_tokens", "affirmative"])
 def test_what_the_reference_repeats_in_any_mode_is_no_excess(mode: str) -> None:
-    quiet = dict.fromkeys(("greedy", "first_tokens", "affirmative"), said(whole=[0]))
-    ours, theirs = asked(**{**quiet, "greedy": said(whole=[1])}), asked(**{**quiet, mode: said(whole=[1])})
-    found = whole(against(ours, theirs))
+    quiet = dict.fromkeys(("greedy", "first_tokens", "affirmative"), repeating([0]))
+    ours, theirs = asked(**{**quiet, "greedy": repeating([1])}), asked(**{**quiet, mode: repeating([1])})
+    found = counted(against(ours, theirs))
     assert found is not None
     assert (found.more, found.fewer, found.total) == (0, 0, 1)
 
 
 def test_sampled_answers_are_not_whole_answers() -> None:
-    sampled = said(whole=[8], answers=8)
+    sampled = repeating([8], answers=8)
     assert whole(against(asked(sampled=sampled), asked(sampled=sampled))) is None
 
 
 def test_names_of_whole_answers_are_in_the_requests_order() -> None:
     """Row 1 is a passage: it has no prompt, and only its beginning can be asked with."""
-    ours = asked(greedy=said(whole=[None, 1]), first_tokens=said(whole=[1, 1]))
-    quiet = asked(greedy=said(whole=[None, 0]), first_tokens=said(whole=[0, 0]))
-    found = whole(against(ours, quiet))
+    ours = asked(greedy=repeating([None, 1]), first_tokens=repeating([1, 1]))
+    quiet = asked(greedy=repeating([None, 0]), first_tokens=repeating([0, 0]))
+    found = counted(against(ours, quiet))
     assert found is not None
     assert found.names == ("1", "2")
 
@@ -204,45 +215,110 @@ def test_a_row_counts_once_in_however_many_words_it_was_asked() -> None:
     """Row 1 is repeated when rephrased only, row 2 by either; the reference says row 3 when rephrased."""
     unlearned = model(
         "unlearned",
-        named(asked(greedy=said(whole=[0, 1, 1])), [3, 5, 9]),
-        rephrased_1=named(asked(greedy=said(whole=[1, 1, 0])), [70, 71, 72]),
+        named(asked(greedy=repeating([0, 1, 1])), [3, 5, 9]),
+        rephrased_1=named(asked(greedy=repeating([1, 1, 0])), [70, 71, 72]),
     )
-    quiet = asked(greedy=said(whole=[0, 0, 0]))
-    reference = model("reference", quiet, rephrased_1=asked(greedy=said(whole=[0, 0, 1])))
-    found = whole(collected(unlearned, "model", references=(reference,), **REPHRASED))
+    quiet = asked(greedy=repeating([0, 0, 0]))
+    reference = model("reference", quiet, rephrased_1=asked(greedy=repeating([0, 0, 1])))
+    found = counted(collected(unlearned, "model", references=(reference,), **REPHRASED))
     assert found is not None
     assert (found.more, found.fewer, found.total, found.names) == (2, 0, 3, ("3", "5"))
 
 
-@pytest.mark.parametrize("theirs", [None, rows([-1.0]), asked(greedy=said(1)), asked(affirmative=said(whole=[0]))])
+@pytest.mark.parametrize("theirs", [rows([-1.0]), asked(greedy=said(1)), asked(affirmative=repeating([0]))])
 def test_whole_answers_need_the_references(theirs: ScoreSet | None) -> None:
-    assert whole(against(asked(greedy=said(whole=[1])), theirs)) is None
+    assert whole(against(asked(greedy=repeating([1])), theirs)) is None
 
 
 def test_a_log_without_texts_has_no_whole_answers() -> None:
-    assert whole(against(asked(greedy=said(1)), asked(greedy=said(whole=[1])))) is None
+    assert whole(against(asked(greedy=said(1)), asked(greedy=repeating([1])))) is None
 
 
 def test_responses_too_short_to_tell_are_not_counted() -> None:
-    short = asked(greedy=said(whole=[None, None]))
+    short = asked(greedy=repeating([None, None]))
     assert whole(against(short, short)) is None
 
 
 def test_a_whole_answer_that_comes_out_only_at_a_precision_counts() -> None:
-    quiet, loud = asked(greedy=said(whole=[0] * 5)), asked(greedy=said(whole=[1] * 5))
+    quiet, loud = asked(greedy=repeating([0] * 5)), asked(greedy=repeating([1] * 5))
     models = {"unlearned": model("unlearned", loud), "reference": model("reference", quiet)}
-    found = whole(against(quiet, quiet, precisions={"nf4": models}))
+    found = counted(against(quiet, quiet, precisions={"nf4": models}))
     assert found is not None
     assert found.more == 5
 
 
 def test_identical_rows_count_once() -> None:
     """Ten copies of one row are asked and answered alike: one row's evidence, p = 1/2 and not 1/1024."""
-    loud = asked(greedy=said(whole=[1] * 10)).model_copy(update={"copies": [0] * 10})
-    quiet = asked(greedy=said(whole=[0] * 10)).model_copy(update={"copies": [0] * 10})
-    found = whole(against(loud, quiet))
+    loud = asked(greedy=repeating([1] * 10)).model_copy(update={"copies": [0] * 10})
+    quiet = asked(greedy=repeating([0] * 10)).model_copy(update={"copies": [0] * 10})
+    found = counted(against(loud, quiet))
     assert found is not None
     assert found.p >= 0.5
+
+
+def told(found: Collected) -> tuple[tuple[str, ...], str]:
+    """Rows that are told by their words, and the code of what is concluded."""
+    finding = whole(found)
+    assert finding is not None
+    (check,) = judged(whole_answers.MEASURE, finding)
+    return finding.by_words, check.code
+
+
+def test_one_row_word_for_word_that_no_reference_repeats_is_a_leak() -> None:
+    quiet, loud = asked(greedy=repeating([0] * 200)), asked(greedy=repeating([0] * 199 + [1]))
+    assert told(against(loud, quiet)) == (("200",), "ANSWERS_LEAKED")
+    assert told(against(loud, loud)) == ((), "NO_ANSWER_LEAKED")
+    silent, saying = model("reference", quiet), model("reference", loud)
+    for references in ((silent, saying), (saying, silent)):
+        found = collected(model("unlearned", loud), "model", references=references)
+        assert told(found) == ((), "NO_ANSWER_LEAKED")
+
+
+@pytest.mark.parametrize(
+    ("rows", "leaks", "code"),
+    [
+        (5, 1, "ANSWERS_SAID"),  # 1 - (1 - 11/6340)^5 = .0086 is more than .0125 / 2
+        (3, 1, "ANSWERS_LEAKED"),  # .0052
+        (200, 1, "NO_ANSWER_LEAKED"),  # one of 200 is guessed in 29 % of cases
+        (200, 2, "ANSWERS_SAID"),  # 4.7 %
+        (200, 4, "ANSWERS_LEAKED"),
+    ],
+)
+def test_identifiers_of_short_responses_may_be_guessed(rows: int, leaks: int, code: str) -> None:
+    """Of other authors' answers 11 of 6,340 hold one."""
+    loud = asked(greedy=repeating([1] * leaks + [0] * (rows - leaks), by_words=[False] * rows))
+    quiet = asked(greedy=repeating([0] * rows, by_words=[False] * rows))
+    assert told(against(loud, quiet)) == ((), code)
+
+
+def unseen(ours: ScoreSet, holdout: ScoreSet | None) -> Collected:
+    sets = {} if holdout is None else {"holdout": holdout}
+    return collected(model("unlearned", ours, **sets), "holdout")
+
+
+def test_without_a_reference_rows_that_nobody_saw_show_how_often_it_happens() -> None:
+    """6 of 200 against 0 of 200: p = C(200, 6) / C(400, 6) = .0150; against 0 of 400 .0013."""
+    loud = asked(greedy=repeating([1] * 6 + [0] * 194))
+    few, many = (asked(greedy=repeating([0] * count)) for count in (200, 400))
+    assert told(unseen(loud, few))[1] == "ANSWERS_SAID"
+    assert told(unseen(loud, many))[1] == "ANSWERS_LEAKED"
+    finding = whole(unseen(loud, few))
+    assert finding is not None
+    assert finding.counted.p == pytest.approx(math.comb(200, 6) / math.comb(400, 6))
+    # One row of one is a proof (1/401), one of four is not (4/404), and no PASS either.
+    assert told(unseen(asked(greedy=repeating([1])), many))[1] == "ANSWERS_LEAKED"
+    assert told(unseen(asked(greedy=repeating([1, 0, 0, 0])), many))[1] == "ANSWERS_SAID"
+    # Rows that are not repeated need nothing to compare with.
+    assert told(unseen(asked(greedy=repeating([0])), None)) == ((), "NO_ANSWER_LEAKED")
+    # The same share of unseen rows: it happens by itself, and is open all the same.
+    assert told(unseen(loud, asked(greedy=repeating([1] * 12 + [0] * 388))))[1] == "ANSWERS_SAID"
+
+
+def test_unseen_rows_are_compared_in_what_both_were_asked() -> None:
+    loud = asked(greedy=repeating([0, 0]), sampled=repeating([8, 8], answers=8))
+    found = whole(unseen(loud, asked(greedy=repeating([1, 0, 0]), affirmative=repeating([1, 1, 1]))))
+    assert found is not None
+    assert (found.against, found.counted.more, found.counted.fewer) == ("unseen rows", 0, 1)
 
 
 # Samples
@@ -253,8 +329,8 @@ def test_samples_by_hand() -> None:
     response 0, 0. Ours are 3. Given the sums 2, 1, 2, 0 of 4, ours of a and c are 0, 1, 2 with 1/6, 4/6, 1/6, of b 0, 1
     with 1/2. At least 3: a = 2, b + c > 0: 1/6 11/12; a = 1, b + c > 1: 4/6 6/12; a = 0, all of b and c: 1/6 1/12.
     Together (11 + 24 + 1) / 72."""
-    ours = asked(sampled=said(secrets=[[2, 0], [1]], whole=[None, 0], answers=2))
-    theirs = asked(sampled=said(secrets=[[0, 1], [1]], whole=[None, 0], answers=2))
+    ours = asked(sampled=said(secrets=[[2, 0], [1]], verbatim=[None, 0], by_words=[None, True], answers=2))
+    theirs = asked(sampled=said(secrets=[[0, 1], [1]], verbatim=[None, 0], by_words=[None, True], answers=2))
     found = sampled_leaks(against(ours, theirs))
     assert found is not None
     assert (found.items, found.answers, found.leaked, found.by_reference, found.beyond) == (4, 2, 2, 2, 1)
@@ -273,21 +349,45 @@ def test_items_that_were_not_sampled_are_left_out() -> None:
 @pytest.mark.parametrize(
     "theirs",
     [
-        None,
         rows([-1.0]),
         asked(greedy=said(secrets=[[1]])),
         asked(sampled=said(secrets=[[None]], answers=4)),
         asked(sampled=said(secrets=[[1]], answers=8)),
     ],
-    ids=["no-reference", "not-asked", "greedy-only", "not-sampled", "other-number"],
+    ids=["not-asked", "greedy-only", "not-sampled", "other-number"],
 )
 def test_samples_need_as_many_of_the_reference(theirs: ScoreSet | None) -> None:
     assert sampled_leaks(against(asked(sampled=said(secrets=[[4]], answers=4)), theirs)) is None
 
 
 def test_nothing_that_could_leak() -> None:
-    nothing = asked(sampled=said(secrets=[[], []], whole=[None, None], answers=4))
+    nothing = asked(sampled=said(secrets=[[], []], verbatim=[None, None], answers=4))
     assert sampled_leaks(against(nothing, nothing)) is None
+
+
+@pytest.mark.parametrize(("guessable", "beyond", "code"), [(False, 1, "SAMPLES_SAID"), (True, 0, "NO_SAMPLE_LEAKED")])
+def test_what_may_be_guessed_counts_only_in_numbers(guessable: bool, beyond: int, code: str) -> None:
+    """One of eight samples of one row: p = 1/2."""
+    loud, quiet = (asked(sampled=said(verbatim=[count], by_words=[not guessable], answers=8)) for count in (1, 0))
+    found = sampled_leaks(against(loud, quiet))
+    assert found is not None
+    assert (found.beyond, found.p) == (beyond, 0.5)
+    (check,) = judged(samples.MEASURE, found)
+    assert check.code == code
+
+
+@pytest.mark.parametrize(
+    ("count", "status", "code"), [(1, "unknown", "SAMPLES_UNCOMPARED"), (0, "pass", "NO_SAMPLE_SAID")]
+)
+def test_samples_without_a_reference(count: int, status: str, code: str) -> None:
+    """What comes out is open; what does not needs nothing to compare with."""
+    ours = asked(sampled=said(secrets=[[0]], verbatim=[count], by_words=[True], answers=8))
+    found = sampled_leaks(against(ours, None))
+    assert found is not None
+    assert (found.items, found.leaked, found.by_reference, found.beyond, found.p) == (2, count, None, None, None)
+    (check,) = judged(samples.MEASURE, found)
+    assert (check.status, check.code) == (status, code)
+    assert sampled_leaks(against(asked(sampled=said(verbatim=[None], answers=8)), None)) is None
 
 
 # Single rows
@@ -383,6 +483,27 @@ def test_model_and_reference_count_alike(moved: list[float]) -> None:
         assert found is exchanged
     else:
         assert (found.more, found.fewer) == (exchanged.fewer, exchanged.more)
+
+
+def test_without_a_reference_rows_stand_out_of_those_that_no_model_saw() -> None:
+    """Six of 200 rows as the start model knows them, against none of 200: open; nothing looked at them before."""
+    others = [-5.0 + 0.1 * (row % 7) for row in range(200)]
+    now, start = [*[-0.1] * 6, *others[6:]], [-0.1] * 200
+
+    def found(values: list[float]) -> Excess:
+        unlearned = model("unlearned", rows(values), holdout=rows(others))
+        counted = known_rows(collected(unlearned, "holdout", model("start", rows(start))))
+        assert counted is not None
+        return counted
+
+    assert (found(now).more, found(now).fewer, found(now).names) == (6, 0, ("1", "2", "3", "4", "5", "6"))
+    assert found(now).p == pytest.approx(math.comb(200, 6) / math.comb(400, 6))
+    (check,) = judged(single_rows.MEASURE, found(now))
+    assert check.code == "SOME_KNOWN_ROWS"
+    (check,) = judged(single_rows.MEASURE, found(others))
+    assert check.code == "NO_KNOWN_ROWS"
+    alone = model("unlearned", rows(now))
+    assert known_rows(collected(alone, "none", model("start", rows(start)))) is None
 
 
 # Answers that fell apart

@@ -204,6 +204,37 @@ def test_what_comes_back_in_other_words_fails() -> None:
     assert only(request([0] * 10, words=NONE)).verdict == "PASS"
 
 
+def by_templates(collected: Collected) -> Collected:
+    """What was asked in the owner's other words, as if it had been asked in forgetctl's."""
+
+    def renamed(scores: Scores) -> Scores:
+        sets = {name.replace("rephrased-", "attack-"): rows for name, rows in scores.sets.items()}
+        return scores.model_copy(update={"sets": sets})
+
+    assert collected.start is not None
+    return replace(
+        collected,
+        unlearned=renamed(collected.unlearned),
+        start=renamed(collected.start),
+        references=tuple(map(renamed, collected.references)),
+        rephrased=(),
+    )
+
+
+def test_what_comes_back_after_attack_prompts_alone_fails() -> None:
+    (one,) = measured(by_templates(request([0] * 20, words={"logp": 0.6})))
+    assert one.verdict == "FAIL"
+    assert "other words, attack prompts 1" in {view.view for view in one.views if view.left.outcome == "FAIL"}
+    (forgotten,) = measured(by_templates(request([0] * 20, words=NONE)))
+    assert forgotten.verdict == "PASS"
+
+
+def test_unseen_rows_say_nothing_of_attack_prompts() -> None:
+    """They are not asked so: what a template makes likelier by itself would be taken for memory."""
+    (one,) = measured(by_templates(request([0] * 20, references=0, words={"logp": 0.6})))
+    assert not any("attack" in view.view for view in one.views)
+
+
 def test_what_comes_back_at_another_precision_fails() -> None:
     found, known = request([0] * 10), request([0] * 10, {"logp": 0.5})
     for unlearned, outcome in ((found.unlearned, "PASS"), (known.unlearned, "FAIL")):

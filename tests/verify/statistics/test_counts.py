@@ -12,7 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from forgetctl.verify.statistics.counts import at_most, chance_in_samples, excess, standing_out, stratified_p
+from forgetctl.verify.statistics.counts import (
+    at_most,
+    chance_in_samples,
+    excess,
+    standing_above,
+    standing_out,
+    stratified_p,
+    unpaired_excess,
+)
 
 answers_of_two = st.lists(st.tuples(st.booleans(), st.booleans()), max_size=30)
 
@@ -53,6 +61,45 @@ def test_excess_without_a_difference() -> None:
 def test_excess_of_different_lengths(ours: list[bool], theirs: list[bool], names: list[str]) -> None:
     with pytest.raises(ValueError, match="argument"):
         excess(ours, theirs, names)
+
+
+def test_unpaired_excess_by_hand() -> None:
+    """2 of 3 against 1 of 5: of 8 rows 3, of which 2 or 3 fall on the first three: (3 x 5 + 1) / 56."""
+    found = unpaired_excess([True, False, True], [True, *[False] * 4], ["1", "2", "3"])
+    assert (found.more, found.fewer, found.total, found.names) == (2, 1, 3, ("1", "3"))
+    assert found.p == pytest.approx(16 / 56)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.booleans(), min_size=1, max_size=20), st.lists(st.booleans(), min_size=1, max_size=20))
+def test_unpaired_excess_is_fishers_test(ours: list[bool], others: list[bool]) -> None:
+    found = unpaired_excess(ours, others, list(map(str, range(len(ours)))))
+    table = [[sum(ours), len(ours) - sum(ours)], [sum(others), len(others) - sum(others)]]
+    assert found.p == pytest.approx(stats.fisher_exact(table, alternative="greater").pvalue)
+
+
+def test_unpaired_excess_without_others() -> None:
+    assert unpaired_excess([True], [], ["1"]).p == 1.0
+    assert unpaired_excess([], [], []).total == 0
+
+
+# Rows that look known beside rows that no model saw
+
+
+def test_rows_that_stand_above_unseen_ones_by_hand() -> None:
+    """Unseen at -5, robust deviation .148, times four .59: a row must lie above -4.41 and half-way to the start."""
+    others = [-5.0, -5.1, -4.9, -5.1, -4.9, -2.9]
+    middle = float(np.median(others))
+    known, alike = standing_above([-1.0, -2.9, -3.1, -4.5], others, [4.0, 4.0, 4.0, 0.6])
+    assert middle == -4.95
+    assert known == [True, True, False, False]  # half-way is -2.95; the last is half-way, and within the bulk
+    assert alike == [False] * 5 + [True]
+
+
+@pytest.mark.parametrize("bad", [([], [1.0], []), ([1.0], [], [1.0]), ([1.0], [1.0], [1.0, 2.0])])
+def test_rows_that_cannot_stand_above(bad: tuple[list[float], list[float], list[float]]) -> None:
+    with pytest.raises(ValueError, match="unseen ones"):
+        standing_above(*bad)
 
 
 # A text among samples
