@@ -55,6 +55,7 @@ study-tofu: .venv/installed
 	$(UNLEARN) --methods $(PLAIN) --splits 05,01 --retain-weights 0,1,2,3,4,5 --out $(STUDY); fi
 
 calibrate: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/forgetctl study person --out studies
 	OMP_NUM_THREADS=1 $(BIN)/forgetctl study calibration --out studies
 	$(BIN)/python -m pytest -m slow -s tests/calibration
 
