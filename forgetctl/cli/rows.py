@@ -87,7 +87,7 @@ def _list_formats(formats: Sequence[Format], *, as_json: bool) -> None:
 
 
 def _lines(one: Understood) -> Iterator[str]:
-    yield f"{one.source}: {one.records:,} {one.unit}s"
+    yield f"{one.source}: {one.records:,} {one.unit}{'' if one.records == 1 else 's'}"
     yield f"  format: {_counted(one.formats)}"
     yield f"  fields used: {', '.join(one.used) or 'none'}"
     yield f"  fields left out: {_counted(one.dropped)}"
