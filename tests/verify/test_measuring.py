@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from forgetctl.demo.training import encoder_for, make_tokenizer, save, tiny_llama
 from forgetctl.errors import UsageError
 from forgetctl.files.writing import model_digest
+from forgetctl.model.encoders import Encoders
 from forgetctl.model.encoding import Encoded, Encoder
 from forgetctl.model.load import load_model, load_tokenizer
 from forgetctl.model.processes import Ranks
@@ -434,14 +435,17 @@ def test_rows_that_do_not_fit_the_model_are_refused_with_its_name(field: str, wo
     long = "Alwen lives in Norwick. " * 60
     value: Any = ("No.", long) if field == "perturbed_responses" else long
     changed = replace(sets.forget[2], **{field: value})
-    check_length(sets, RECIPE, world / "model")
+    check_length(sets, RECIPE, world / "model", Encoders())
     with pytest.raises(UsageError, match=r"longer than the model's context of 256 tokens") as caught:
-        check_length(replace(sets, rows={"forget": [changed]}), RECIPE, world / "model")
+        check_length(replace(sets, rows={"forget": [changed]}), RECIPE, world / "model", Encoders())
     assert str(caught.value).endswith(f"(model {world / 'model'})")
     assert f"row {changed.line} is" in str(caught.value)
     assert "Norwick" not in str(caught.value)
     check_length(
-        replace(sets, rows={"forget": [changed]}), RECIPE.model_copy(update={"max_length": 256}), world / "model"
+        replace(sets, rows={"forget": [changed]}),
+        RECIPE.model_copy(update={"max_length": 256}),
+        world / "model",
+        Encoders(),
     )
 
 
