@@ -14,10 +14,9 @@ from click.testing import CliRunner, Result
 from transformers import PreTrainedTokenizerBase
 
 from forgetctl.cli.main import cli
-from forgetctl.demo.training import make_tokenizer, save, tiny_llama
 from tests.cli.conftest import unlearn_arguments
 from tests.cli.test_digests_once import other
-from tests.world import write_lines
+from tests.world import untrained_model, write_lines
 
 Command = Callable[..., Result]
 PROBES = {"a"}
@@ -47,14 +46,6 @@ def tokenised() -> Iterator[Counter[tuple[int, str]]]:
 def once(counts: Counter[tuple[int, str]], tokenizers: int) -> bool:
     """Whether so many tokenizers were used, each once for a text."""
     return set(counts.values()) == {1} and len({number for number, _ in counts}) == tokenizers
-
-
-def read_differently(model: Path, world: Path, place: Path) -> Path:
-    """A model that knows nothing, and whose tokenizer takes the rows apart in another way."""
-    rows = (json.loads(line) for line in (world / "employees.jsonl").read_text(encoding="utf-8").splitlines())
-    tokenizer = make_tokenizer((f"{row['prompt']} {row['response']}" for row in rows), vocabulary=300)
-    save(tiny_llama(len(tokenizer), 5, width=16), tokenizer, place)
-    return place
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +84,7 @@ def test_verify_with_everything(run: Path, world: Path, strangers: Path, tmp_pat
 def test_a_reference_with_another_tokenizer_reads_for_itself(
     run: Path, world: Path, tmp_path: Path, forgetctl: Command
 ) -> None:
-    reference = read_differently(world / "model", world, tmp_path / "reference")
+    reference = untrained_model(tmp_path / "reference")
     with tokenised() as counts:
         done = forgetctl("verify", run, "--reference", reference, "--force")
     assert done.exit_code in (3, 4), done.output

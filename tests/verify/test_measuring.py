@@ -15,7 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forgetctl.demo.training import encoder_for, make_tokenizer, save, tiny_llama
+from forgetctl.demo.training import save, tiny_llama
 from forgetctl.errors import UsageError
 from forgetctl.files.writing import model_digest
 from forgetctl.model.encoders import Encoders
@@ -34,6 +34,7 @@ from forgetctl.verify.checks import _attack as attack
 from forgetctl.verify.checks._attack import split_halves
 from forgetctl.verify.measuring import RowSets, Scorer, check_length
 from forgetctl.verify.measuring import _repeats as repeats
+from tests.world import encoder_of, untrained_model
 
 CPU = torch.device("cpu")
 QUICK = Verify(answer_tokens=6, samples=2, sampled_rows=2)
@@ -78,7 +79,7 @@ def only(sets: RowSets, *names: str) -> RowSets:
 
 
 def encoded(world: Path, rows: Sequence[Row]) -> list[Encoded]:
-    encoder = encoder_for(load_tokenizer(world / "model"))
+    encoder = encoder_of(world)
     return [encoder.encode(row) for row in rows]
 
 
@@ -222,11 +223,10 @@ def test_without_retain_rows_there_is_a_reason(world: Path, sets: RowSets) -> No
 
 
 def test_another_tokenizer_has_no_divergence(world: Path, sets: RowSets, tmp_path: Path) -> None:
-    tokenizer = make_tokenizer(["Quite another text, which merges quite other pairs of letters."])
-    save(tiny_llama(len(tokenizer), 0, width=32), tokenizer, tmp_path / "other")
+    other = untrained_model(tmp_path / "other")
     scoring = scorer(only(sets, "forget", "retain"))
     scoring.unlearned(world / "model")
-    scores = scoring.reference(tmp_path / "other")
+    scores = scoring.reference(other)
     assert set(scores.sets) == {"forget", "retain"}
     assert scoring.kl == {}
     why = "the two models tokenise the rows differently"
