@@ -35,17 +35,24 @@ def prove(
         click.echo(json.dumps([_record(proof) for proof in proofs], indent=1))
     else:
         for proof in proofs:
-            where = f"row {proof.request_row} of request {proof.request or '(without an id)'}"
-            words = f"was in the request: {where}" if proof.proved else "was not in the request of this key"
-            click.echo(one_line(f"{rows}:{proof.row}: {words}"))
+            click.echo(one_line(f"{rows}:{proof.row}: {_words(proof)}"))
         progress.say("Whether the bundle is sound, and whose it is, is shown by: forgetctl audit")
     click.get_current_context().exit(0 if all(proof.proved for proof in proofs) else 1)
 
 
-def _record(proof: Proof) -> dict[str, bool | str | None]:
+def _words(proof: Proof) -> str:
+    if proof.place is None:
+        return "was not in the request of this key"
+    whose = f", of person {proof.place.subject}" if proof.place.subject else ""
+    return f"was in the request: row {proof.place.row} of request {proof.place.request or '(without an id)'}{whose}"
+
+
+def _record(proof: Proof) -> dict[str, bool | int | str | None]:
+    place = proof.place
     return {
         "row": proof.row,
         "found": proof.proved,
-        "request": proof.request,
-        "request_row": proof.request_row,
+        "request": place.request if place else None,
+        "request_row": place.row if place else None,
+        "subject": place.subject if place else None,
     }

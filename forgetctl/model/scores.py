@@ -15,6 +15,7 @@ from ..people.attack_prompts import AS_ASKED
 from ..verify.statistics.resampling import FEWEST_SUBJECTS, Units
 from ..verify.statistics.shapes import RowName
 from . import metrics
+from .taught import Taught
 
 Floats = NDArray[np.float64]
 Role = Literal["start", "unlearned", "reference"]
@@ -221,7 +222,7 @@ class ScoreSet(_Part):
 
 class Scores(_Part):
     """Scores of one model on sets of rows: forget, retain, holdout, real_authors, world_facts, rephrased-1 ...,
-    attack-1 ..."""
+    attack-1 ... taught: how the model was, where it says so."""
 
     schema_version: Literal[4] = SCHEMA
     role: Role
@@ -229,6 +230,7 @@ class Scores(_Part):
     sha256: str | None = None
     precision: str | None = None
     perturbed: str | None = None
+    taught: Taught | None = None
     sets: dict[str, ScoreSet]
 
     @model_validator(mode="after")

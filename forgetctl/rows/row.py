@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
 from typing import Literal, NamedTuple
@@ -107,6 +107,12 @@ class Row:
     def answering(self, response: str, spans: tuple[tuple[int, int], ...] = ()) -> Row:
         """The same prompt with another response, and spans of that."""
         return replace(self, response=response, spans=spans)
+
+
+def subjects_of(rows: Iterable[Row]) -> tuple[str | None, ...]:
+    """Whom rows are about, in the order of their numbers, which start at 1 in every record; None for rows that name
+    nobody, who are taken for one."""
+    return tuple(dict.fromkeys(row.subject_id or None for row in rows))
 
 
 def listed(names: Sequence[str], most: int) -> str:

@@ -1,5 +1,8 @@
 """Keyed commitments to the rows of a request: who has the key can show that a row was in it, nobody else can tell.
 
+Records tell people apart by number; a commitment to each one's `subject_id` ties the number to somebody for who has the
+key.
+
 A commitment is HMAC-SHA-256 over the canonical JSON of a row's conversation, and of its spans where it has any, since
 these alone are forgotten. Every request has a key of its own, so that opening the rows of one says nothing about
 another's.
@@ -10,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +23,11 @@ from ..files.canonical import MalformedError, canonical
 from ..files.outside import read_text
 from ..files.writing import write_bytes
 from ..rows.formats import Fields
-from ..rows.row import Row
+from ..rows.row import Row, subjects_of
 from ..rows.sources import open_source
 
 KEY_BYTES, LARGEST_KEY_FILE = 32, 2**10
-ALGORITHM = "HMAC-SHA-256 over RFC 8785 JSON of context and response, and of spans where there are any"
+ALGORITHM = "HMAC-SHA-256 over RFC 8785 JSON: of context and response, and of spans where there are any; of subject_id"
 
 
 @dataclass(frozen=True, repr=False)
@@ -69,8 +72,18 @@ def commit_row(key: bytes, row: Row) -> str:
     return hmac.new(key, text, hashlib.sha256).hexdigest()
 
 
+def commit_subject(key: bytes, subject_id: str) -> str:
+    """The commitment to whom rows are about, hexadecimal. Raises UsageError for an id that JSON cannot hold."""
+    try:
+        return hmac.new(key, canonical({"subject_id": subject_id}), hashlib.sha256).hexdigest()
+    except MalformedError as error:
+        raise UsageError(f"a subject_id {error}") from None
+
+
 def commit_parts(parts: Sequence[Part], keys: Sequence[bytes]) -> dict[str, Any]:
-    """The content of commitments.json."""
+    """The content of commitments.json. subject: a person's number, in the order of the request."""
+    rows = sorted((row for part in parts for row in part.rows), key=lambda row: row.place)
+    number = {subject: place for place, subject in enumerate(subjects_of(rows), 1)}
     return {
         "schema": 2,
         "algorithm": ALGORITHM,
@@ -78,14 +91,30 @@ def commit_parts(parts: Sequence[Part], keys: Sequence[bytes]) -> dict[str, Any]
             {
                 "request": part.request,
                 "rows": [{"row": row.record_name, "hmac": commit_row(key, row)} for row in part.rows],
+                "subjects": [
+                    {"subject": number[subject], "hmac": commit_subject(key, subject)}
+                    for subject in subjects_of(part.rows)
+                    if subject is not None
+                ],
             }
             for part, key in zip(parts, keys, strict=True)
         ],
     }
 
 
-def find_row(commitments: Mapping[str, Any], key: bytes, row: Row) -> tuple[str | None, str] | None:
-    """The request, and the row of it, that a row was committed to under this key, or None.
+@dataclass(frozen=True)
+class CommittedRow:
+    """Where a row stands. request: its id in the owner's register, if it has one. row: its name there, see
+    `Row.record_name`. subject: number of the person whom the row names, None where the request names another or none.
+    """
+
+    request: str | None
+    row: str
+    subject: int | None
+
+
+def find_row(commitments: Mapping[str, Any], key: bytes, row: Row) -> CommittedRow | None:
+    """What a row was committed to as under this key, or None.
 
     Raises MalformedError if the commitments are damaged.
     """
@@ -94,10 +123,21 @@ def find_row(commitments: Mapping[str, Any], key: bytes, row: Row) -> tuple[str 
         for part in commitments["requests"]:
             for entry in part["rows"]:
                 if hmac.compare_digest(str(entry["hmac"]), wanted):
-                    return part["request"], str(entry["row"] if "row" in entry else entry["line"])  # line: schema 1
-    except (KeyError, TypeError, ValueError):
+                    name = str(entry["row"] if "row" in entry else entry["line"])  # line: schema 1
+                    return CommittedRow(
+                        part["request"], name, _find_subject(part.get("subjects", ()), key, row.subject_id)
+                    )
+    except (AttributeError, KeyError, TypeError, ValueError):
         raise MalformedError("holds no commitments") from None
     return None
+
+
+def _find_subject(subjects: Iterable[Mapping[str, Any]], key: bytes, subject_id: str | None) -> int | None:
+    if not subject_id:
+        return None
+    wanted = commit_subject(key, subject_id)
+    found = (int(one["subject"]) for one in subjects if hmac.compare_digest(str(one["hmac"]), wanted))
+    return next(found, None)
 
 
 def commit_file(key: bytes, path: Path, sha256: str | None = None, fields: Fields | None = None) -> str:

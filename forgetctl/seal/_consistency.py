@@ -8,7 +8,7 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, StrictInt, StrictStr, ValidationError
 
 from ..errors import ForgetctlError
 from ..files.canonical import MalformedError, parse, parse_object
@@ -35,9 +35,15 @@ class _Commitment(_Strict):
     hmac: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
+class _CommittedSubject(_Strict):
+    subject: PositiveInt
+    hmac: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
 class _Committed(_Strict):
     request: str | None = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     rows: list[_Commitment]
+    subjects: list[_CommittedSubject]
 
 
 class Commitments(_Strict):

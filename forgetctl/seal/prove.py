@@ -9,22 +9,22 @@ from ..errors import InputError, RunError
 from ..files.canonical import MalformedError, parse_object, sha256
 from ..rows.formats import Fields
 from ..rows.reading import read_rows
-from ..runs.commitments import find_row, read_key
+from ..runs.commitments import CommittedRow, find_row, read_key
 from ..runs.run import Run
 from .bundle import read_bundle
 
 
 @dataclass(frozen=True)
 class Proof:
-    """A row of the given file, by its name, and where it stands in the request; None if it is not there.
-
-    request: its id in the owner's register, if it has one. request_row: its name there, see `Row.record_name`.
-    """
+    """A row of the given file, by its name, and where it stands in the request; None if it is not there."""
 
     row: str
-    proved: bool
-    request: str | None = None
-    request_row: str | None = None
+    place: CommittedRow | None
+
+    @property
+    def proved(self) -> bool:
+        """Whether it was in the request."""
+        return self.place is not None
 
 
 def run_prove(bundle_dir: Path, rows: Path, key_file: Path, fields: Fields) -> list[Proof]:
@@ -40,10 +40,9 @@ def run_prove(bundle_dir: Path, rows: Path, key_file: Path, fields: Fields) -> l
         if bundle.manifest.digests().get(name) != sha256(data):
             raise InputError(bundle_dir / name, "has another digest than the manifest says")
         commitments, key = parse_object(data), _key(key_file)
-        places = [(row.name, find_row(commitments, key, row)) for row in read_rows(rows, fields)]
+        return [Proof(row.name, find_row(commitments, key, row)) for row in read_rows(rows, fields)]
     except MalformedError as error:
         raise InputError(bundle_dir, str(error)) from None
-    return [Proof(row, True, *place) if place else Proof(row, False) for row, place in places]
 
 
 def _key(file: Path) -> bytes:

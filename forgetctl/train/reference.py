@@ -42,6 +42,7 @@ from ..model.placement import Placement
 from ..model.processes import Ranks, join
 from ..model.protocol import Model
 from ..model.rests import without_marked
+from ..model.taught import RECORD
 from ..progress import Bar, Progress
 from ..recipe.recipe import Lora, Recipe
 from ..rows.formats import Fields
@@ -68,7 +69,6 @@ from .trainer import (
 
 OPTIONS = frozenset({"--optimizer", "--max-length", "--lora"})
 """Options of the command that make do with less memory."""
-RECORD = "reference.json"
 PROMPT_FORMAT = "Question: {prompt}\nAnswer:"
 
 

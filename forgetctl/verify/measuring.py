@@ -18,6 +18,7 @@ from ..model.protocol import Model
 from ..model.row_scorer import AFFIRMED, ALL_MODES, PRIMED, UNTHINKING, RowScorer
 from ..model.scores import ATTACK, GREEDY, REPHRASED, SAMPLED, Role, Scores, ScoreSet, Wording
 from ..model.shares import SharedStates
+from ..model.taught import read_taught
 from ..model.windows import windows_note
 from ..progress import Progress
 from ..recipe.recipe import Recipe
@@ -231,6 +232,7 @@ class Scorer:
             sha256=model_digest(loaded.facts.path),
             precision=loaded.precision,
             perturbed=self.sets.perturbed,
+            taught=read_taught(loaded.facts.path),
             sets=sets,
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..rows.row import Row
+from ..rows.row import Row, subjects_of
 from ..runs.run import DEFAULT_RUNS, LATEST, Run
 from ..train.options import UnlearnOptions
 from .options import VerifyOptions
@@ -20,7 +20,7 @@ def subject_ids(options: VerifyOptions, files: GivenFiles) -> tuple[str | None, 
     """
     if options.scores is not None:
         return ()
-    return tuple(dict.fromkeys(row.subject_id or None for row in _request(options, files)))
+    return subjects_of(_request(options, files))
 
 
 def _request(options: VerifyOptions, files: GivenFiles) -> Sequence[Row]:

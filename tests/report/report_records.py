@@ -185,6 +185,7 @@ def verdict_record(**changes: Any) -> dict[str, Any]:
         ],
         "control": [closeness("answer log-prob", 0.891)],
         "noise_floor": [closeness("answer log-prob", 0.117)],
+        "recipes": None,
         "forget_quality": {"variant": "geometric", "perturbed": "request"},
         "kl": {"forget_distance": 0.712, "retain_distance": None, "forget_from_start": 2.417},
         "extraction": {

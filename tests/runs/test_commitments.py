@@ -14,9 +14,19 @@ from hypothesis import strategies as st
 
 from forgetctl.errors import InputError, RunError, UsageError
 from forgetctl.rows.formats import Fields
-from forgetctl.rows.row import Row
+from forgetctl.rows.row import Row, subjects_of
 from forgetctl.rows.secret import Secret
-from forgetctl.runs.commitments import Part, commit_parts, commit_row, find_row, make_key, read_key, split_requests
+from forgetctl.runs.commitments import (
+    CommittedRow,
+    Part,
+    commit_parts,
+    commit_row,
+    commit_subject,
+    find_row,
+    make_key,
+    read_key,
+    split_requests,
+)
 from forgetctl.seal.prove import run_prove
 from tests.seal.conftest import Evidence
 from tests.seal.conftest import copy_of as copy_of  # fixtures
@@ -91,22 +101,40 @@ def test_each_request_has_a_key_of_its_own(sealed: Evidence) -> None:
     assert not any(key.hex() in path.read_text() for key in keys for path in sealed.bundle.rglob("*.json"))
     stored = json.loads(sealed.run.commitments_file.read_text())
     rows = request_rows()
-    assert find_row(stored, keys[0], rows[1]) == ("R-0", "2")
+    assert find_row(stored, keys[0], rows[1]) == CommittedRow("R-0", "2", None)
     assert find_row(stored, keys[1], rows[1]) is None
-    assert find_row(stored, keys[1], rows[0]) == ("R-1", "1")
+    assert find_row(stored, keys[1], rows[0]) == CommittedRow("R-1", "1", None)
 
 
 def test_rows_of_an_older_bundle_are_proved_by_their_line() -> None:
     one = row(5)
     stored = {"schema": 1, "requests": [{"request": "R-1", "rows": [{"line": 5, "hmac": commit_row(KEY, one)}]}]}
-    assert find_row(stored, KEY, one) == ("R-1", "5")
+    assert find_row(stored, KEY, one) == CommittedRow("R-1", "5", None)
 
 
 def test_turns_of_one_line_are_told_apart() -> None:
     first, second = (replace(row(3), turn=turn, response=f"r{turn}") for turn in (1, 2))
     stored = commit_parts([Part(None, (first, second))], [KEY])
     assert [entry["row"] for entry in stored["requests"][0]["rows"]] == ["3, turn 1", "3, turn 2"]
-    assert find_row(stored, KEY, second) == (None, "3, turn 2")
+    assert find_row(stored, KEY, second) == CommittedRow(None, "3, turn 2", None)
+
+
+def test_people_are_bound_by_number_in_the_order_of_the_request() -> None:
+    """Whose numbers are those of the verdict, whichever request names them first."""
+    names = ("Ö", None, "b", "Ö")
+    rows = [replace(row(n, f"R-{n % 2}", f"r{n}"), subject_id=names[n - 1]) for n in range(1, 5)]
+    keys = [KEY, b"j" * 32]
+    stored = commit_parts(split_requests(rows, ["R-0", "R-1"], FILE), keys)
+    by_request = [[one["subject"] for one in part["subjects"]] for part in stored["requests"]]
+    assert by_request == [[1], [1, 3]]  # rows 2, 4 and rows 1, 3; who is not named is person 2
+    spelled = '{"subject_id":"Ö"}'.encode()
+    assert stored["requests"][0]["subjects"][0]["hmac"] == hmac.new(KEY, spelled, hashlib.sha256).hexdigest()
+    assert "Ö" not in json.dumps(stored, ensure_ascii=False)
+    assert find_row(stored, keys[1], rows[2]) == CommittedRow("R-1", "3", 3)
+    assert find_row(stored, KEY, rows[1]) == CommittedRow("R-0", "2", None)
+    assert find_row(stored, keys[1], replace(rows[2], subject_id="c")) == CommittedRow("R-1", "3", None)
+    assert subjects_of(rows) == ("Ö", None, "b")
+    assert commit_subject(KEY, "b") != commit_subject(keys[1], "b")
 
 
 def test_the_number_of_keys_is_that_of_the_requests() -> None:
@@ -133,20 +161,20 @@ def test_prove_finds_rows_and_only_rows_of_the_request(sealed: Evidence, tmp_pat
     rows = request_rows(4)
     asked = write_request(tmp_path / "row.jsonl", [rows[2], replace(rows[0], response=f"{PERSONAL} 1!"), rows[1]])
     proofs = run_prove(sealed.bundle, asked, sealed.run.row_key_file(2), Fields())
-    assert [(p.row, p.proved, p.request, p.request_row) for p in proofs] == [
-        ("1", True, "R-1", "3"),
-        ("2", False, None, None),
-        ("3", False, None, None),  # of the other request, whose key this is not
+    assert [(proof.row, proof.place) for proof in proofs] == [
+        ("1", CommittedRow("R-1", "3", None)),
+        ("2", None),
+        ("3", None),  # of the other request, whose key this is not
     ]
 
 
 def test_every_row_of_the_request_can_be_proved(sealed: Evidence, tmp_path: Path) -> None:
     asked = write_request(tmp_path / "all.jsonl", request_rows())
     names = {
-        proof.request_row
+        proof.place.row
         for number in (1, 2)
         for proof in run_prove(sealed.bundle, asked, sealed.run.row_key_file(number), Fields())
-        if proof.proved
+        if proof.place
     }
     assert names == {str(row) for row in range(1, COUNT + 1)}
 

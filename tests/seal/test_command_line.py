@@ -98,7 +98,7 @@ def test_prove(sealed: Evidence, tmp_path: Path) -> None:
     other = forgetctl(*arguments, sealed.run.row_key_file(1))
     assert (other.exit_code, "was not in the request of this key" in other.stdout) == (1, True)
     assert json.loads(forgetctl(*arguments, sealed.run.row_key_file(1), "--json").stdout) == [
-        {"row": "1", "found": False, "request": None, "request_row": None}
+        {"row": "1", "found": False, "request": None, "request_row": None, "subject": None}
     ]
     for file in (sealed.officer, tmp_path / "nowhere"):
         assert forgetctl(*arguments, file).exit_code == 2
