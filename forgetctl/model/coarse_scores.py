@@ -12,7 +12,7 @@ from itertools import chain
 from statistics import median_high
 from typing import Any
 
-from .scores import LEAST_LIKELY, Elicited, Scores, ScoreSet
+from .scores import LEAST_LIKELY, Elicited, Exposure, Scores, ScoreSet, Standing
 
 KEPT_SETS = frozenset({"retain", "holdout", "real_authors", "world_facts"})
 """Sets that hold no row of a request."""
@@ -26,6 +26,12 @@ RECALL = 0.2
 SHARE = 0.1
 """Step of shares of a row's tokens or words: finer ones tell of how many. With steps of .05 tests/privacy/guessing.py
 tells 2.5 of 12 people beyond chance."""
+
+DEVIATIONS = 0.01
+"""Step in which a secret's place among other strings is written, of their standard deviation."""
+FARTHEST = 20.0
+"""Deviations beyond which a secret stands no farther out: how far the start model's do tells of their lengths, and what
+does so is remembered at any level."""
 
 
 def coarse(scores: Scores, beside: Scores | None = None) -> Scores:
@@ -54,6 +60,7 @@ def _coarse(rows: ScoreSet, other: ScoreSet, *, sums: bool) -> ScoreSet:
         "min_k_plus_plus": _each(rows.min_k_plus_plus, NATS),
         "exact_memorisation": _each(rows.exact_memorisation, SHARE),
         "extraction_strength": _each(rows.extraction_strength, SHARE),
+        "exposure": _exposure(rows.exposure) if rows.exposure else None,
         "elicited": {mode: _elicited(part) for mode, part in rows.elicited.items()},
     }
     return rows.model_copy(update=changes)
@@ -110,6 +117,17 @@ def _elicited(part: Elicited) -> Elicited:
     return part.model_copy(
         update={"recall": [None if value is None else _rounded(value, RECALL) for value in part.recall]}
     )
+
+
+def _exposure(found: Exposure) -> Exposure:
+    return found.model_copy(update={"rows": [[_standing(one) for one in row] for row in found.rows]})
+
+
+def _standing(one: Standing) -> Standing:
+    if one.secret is None:
+        return one
+    secret = _rounded(min(max(one.secret, -FARTHEST), FARTHEST), DEVIATIONS)
+    return Standing(secret=secret, others=[_rounded(value, DEVIATIONS) for value in one.others])
 
 
 def _rounded(value: float, step: float) -> float:

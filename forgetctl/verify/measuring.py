@@ -18,6 +18,7 @@ from ..model.row_scorer import AFFIRMED, ALL_MODES, PRIMED, UNTHINKING, RowScore
 from ..model.scores import ATTACK, GREEDY, REPHRASED, SAMPLED, Role, Scores, ScoreSet, Wording
 from ..model.shares import SharedStates
 from ..model.windows import windows_note
+from ..people.in_place import Places
 from ..progress import Progress
 from ..recipe.recipe import Recipe
 from ..rows.row import Key, Row
@@ -30,8 +31,9 @@ class RowSets:
 
     Sets: forget, retain, holdout, real_authors, world_facts, rephrased-1 ..., attack-1 ... Forget rows carry perturbed
     answers where there are any. perturbed: "request" if the request brought them, "nearest answers" if they were made,
-    None if there are none. rehearsed: what the run trained on to keep it, None for a model that no run made. wordings:
-    of the sets of attack prompts, by which templates they were made.
+    None if there are none. places: of the forget rows' secrets among other strings. rehearsed: what the run trained on
+    to keep it, None for a model that no run made. wordings: of the sets of attack prompts, by which templates they were
+    made.
     """
 
     rows: Mapping[str, Sequence[Row]]
@@ -39,6 +41,7 @@ class RowSets:
     perturbed: str | None = None
     rehearsed: frozenset[Key] | None = None
     wordings: Mapping[str, Wording] = field(default_factory=dict)
+    places: Places | None = None
 
     @property
     def forget(self) -> Sequence[Row]:
@@ -48,17 +51,18 @@ class RowSets:
 
 @dataclass(frozen=True)
 class _How:
-    """How a set is scored."""
+    """How a set is scored. exposure: also its secrets among other strings."""
 
     modes: tuple[str, ...] = ()
     tokens: bool = False
     truth: bool = False
+    exposure: bool = False
 
 
 def _how(role: Role, name: str) -> _How | None:
     """How a role's model is scored on a set, None if it is not: only what the verdict uses is measured."""
     if name == "forget":
-        return _How(ALL_MODES if role != "start" else (GREEDY,), tokens=True, truth=True)
+        return _How(ALL_MODES if role != "start" else (GREEDY,), tokens=True, truth=True, exposure=True)
     if name.startswith(REPHRASED):
         return _How((GREEDY, UNTHINKING), tokens=True, truth=True) if role != "start" else _How()
     if name.startswith(ATTACK):
@@ -208,18 +212,11 @@ class Scorer:
             if (method := how(role, name))
         }
         total = sum(len(rows) * (1 + len(method.modes)) for rows, method in chosen.values())
+        total += sum(self.sets.places.count for _, method in chosen.values() if method.exposure and self.sets.places)
         title = f"Scoring the {role} model" + (f" at {loaded.precision}" if loaded.precision else "")
         with self.progress.bar(title, total) as bar:
-            sets: dict[str, ScoreSet] = {
-                name: self._row_scorer(loaded, name, bar.advance)
-                .scores(
-                    rows,
-                    method.modes,
-                    tokens=method.tokens,
-                    truth=method.truth,
-                    rehearsed=self.sets.rehearsed if name == "retain" else None,
-                )
-                .model_copy(update={"wording": self.sets.wordings.get(name)})
+            sets = {
+                name: self._set(self._row_scorer(loaded, name, bar.advance), name, rows, method)
                 for name, (rows, method) in chosen.items()
             }
         return Scores(
@@ -230,6 +227,12 @@ class Scorer:
             perturbed=self.sets.perturbed,
             sets=sets,
         )
+
+    def _set(self, scorer: RowScorer, name: str, rows: Sequence[Row], how: _How) -> ScoreSet:
+        rehearsed = self.sets.rehearsed if name == "retain" else None
+        scores = scorer.scores(rows, how.modes, tokens=how.tokens, truth=how.truth, rehearsed=rehearsed)
+        exposed = scorer.exposure(rows, self.sets.places) if how.exposure and self.sets.places else None
+        return scores.model_copy(update={"wording": self.sets.wordings.get(name), "exposure": exposed})
 
     def _row_scorer(self, loaded: Loaded, name: str, advance: Callable[[int], None]) -> RowScorer:
         return RowScorer(
