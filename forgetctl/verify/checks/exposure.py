@@ -259,7 +259,12 @@ def why_missing(finding: Exposed | None, scores: Collected) -> dict[str, str]:
     """What was not asked."""
     if finding is None:
         return {"exposure": "no secret is named, or nothing was asked in other words (--attacks none)"}
-    return {f"exposure, {count} secrets": reason for reason, count in finding.unplaced.items()}
+    reasons = {f"exposure, {count} secrets": reason for reason, count in finding.unplaced.items()}
+    if finding.secrets and not finding.compared:
+        reasons["exposure.reference"] = "no reference was ranked among the same strings"
+    if any(one.start is None for one in finding.secrets):
+        reasons["exposure.start"] = "the start model was not ranked among the same strings"
+    return reasons
 
 
 HEADING = Heading(
