@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..errors import InputError, RunError, UsageError
+from ..errors import InputError, RunError, UsageError, source_name
 from ..files.writing import file_digest, read_json
 from ..model.hardware import describe, versions
 from ..model.load import choose_device, inspect_model, load_encoder, load_model, resolve_model
@@ -162,7 +162,7 @@ def _of_model(asked: _Asked, name: str, hooks: RunHooks) -> Subject:
             "notes": list(facts.notes),
         },
         "forget": {
-            "path": str(options.forget),
+            "path": source_name(options.forget),
             "rows": len(forget),
             "marked": sum(bool(row.spans) for row in forget),
         },
