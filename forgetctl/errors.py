@@ -63,7 +63,11 @@ class ModelError(UsageError):
 
 
 class TemplateRefusal(ModelError):
-    """The model's chat template refuses a conversation, such as one with a system message."""
+    """The model's chat template refuses a conversation, such as one with a system message. row: its name, if known."""
+
+    def __init__(self, why: str, row: str | None = None) -> None:
+        super().__init__(why)
+        self.row = row
 
 
 class RunError(ForgetctlError):
