@@ -95,7 +95,7 @@ def test_secrets_that_are_known_fail_their_people(
             text = file.read_text(encoding="utf-8", errors="ignore")
             assert "badge number" not in text, file.name
             assert not any(name in text for name in names(world)), file.name
-    report = forgetctl("report", out)
+    report = forgetctl("report", out, "--md")
     assert report.exit_code == 0
     assert "Named secrets among others" in (out / "report.md").read_text()
 
