@@ -65,6 +65,7 @@ ROWS = (
     "| answer log-prob, int8 | 0.514 (0.413 to 0.616) | 37 (subjects resampled) | – | – | – |",
     "| answer log-prob | 0.891 (0.790 to 0.993) | 37 (subjects resampled) | – | 0.032 | 0.065 |",
     "| answer log-prob | 0.117 (0.016 to 0.219) | 37 (subjects resampled) | – | 0.032 | 0.065 |",
+    "| remembered | 1 of 100 (6.644 bits) | 25 of 100 (2.000 bits) | 1 of 100 (6.644 bits) | 5.3e-03 (lead 1 of 100) |",
     "| Asked: secrets said | 18 of 19 | 7 of 19 | 5 of 19 |",
     "| Asked: whole responses | 33 of 34 | 16 of 34 | 0 of 34 |",
     "| Beginning given: secrets said | – | 8 of 19 | – |",
@@ -140,6 +141,9 @@ def test_what_was_not_measured_is_no_number(run_dir: Path) -> None:
                 "leaked_by_reference": None,
                 "beyond_reference": None,
                 "names": [],
+                "remembered": 0,
+                "guessed": 0,
+                "p": None,
             },
         ),
     )

@@ -171,7 +171,7 @@ def in_words(subject: Subject) -> str:
     codes = {reason.code for reason in subject.reasons}
     if subject.verdict == "INCONCLUSIVE":
         return f"{left} may be left"
-    if subject.verdict == "FAIL" and subject.reasons[0].code == REMEMBERED:
+    if codes - {"ONE_PERSON"} == {REMEMBERED}:
         return "the model still knows a named secret"
     if "MEMORY_LEFT" not in codes and "PUSHED_BELOW" in codes:
         return "the model was pushed below what one that never knew the person would say"
