@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..errors import InputError, RunError, UsageError
+from ..errors import InputError, RunError, UsageError, source_name
 from ..files.writing import file_digest, read_json
 from ..model.encoders import Encoders
 from ..model.hardware import describe, versions
@@ -167,7 +167,7 @@ def _of_model(asked: _Asked, name: str, hooks: RunHooks) -> Subject:
             "notes": list(facts.notes),
         },
         "forget": {
-            "path": str(options.forget),
+            "path": source_name(options.forget),
             "rows": len(forget),
             "marked": sum(bool(row.spans) for row in forget),
         },
