@@ -176,8 +176,9 @@ class ScoreSet(_Part):
     @model_validator(mode="after")
     def _same_secrets(self) -> ScoreSet:
         named = [by for mode in self.elicited.values() for by in (mode.secrets, mode.parts) if by is not None]
-        named_in_place = [self.exposure.rows] if self.exposure is not None else []
-        counts = {tuple(map(len, by)) for by in (*named, *named_in_place)}
+        counts = {tuple(map(len, by)) for by in named}
+        if self.exposure is not None:
+            counts.add(tuple(map(len, self.exposure.rows)))
         if len(counts) > 1:
             raise ValueError("secrets differ in number from one way of asking to another")
         return self
