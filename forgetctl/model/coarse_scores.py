@@ -54,6 +54,7 @@ def _coarse(rows: ScoreSet, other: ScoreSet, *, sums: bool) -> ScoreSet:
         "min_k_plus_plus": _each(rows.min_k_plus_plus, NATS),
         "exact_memorisation": _each(rows.exact_memorisation, SHARE),
         "extraction_strength": _each(rows.extraction_strength, SHARE),
+        "facts": rows.facts and rows.facts.each(lambda value: _rounded(value, SHARE)),
         "elicited": {mode: _elicited(part) for mode, part in rows.elicited.items()},
     }
     return rows.model_copy(update=changes)

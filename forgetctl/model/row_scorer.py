@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import median_high
 from typing import Any
 
 import numpy as np
@@ -30,10 +31,11 @@ from .generation import Answer, Decoding, continuations
 from .metrics import rouge_l_recall
 from .processes import Ranks
 from .protocol import Model
-from .scores import GREEDY, SAMPLED, UNNAMED, Elicited, ScoreSet
+from .scores import GREEDY, LIKELY_FACT, SAMPLED, UNNAMED, Elicited, FactTokens, ScoreSet
 from .scoring import score
 from .shares import in_shares
 from .token_scores import TokenScores, score_tokens
+from .usage import Usage
 from .windows import by_row, row_sums, row_tokens, whole_rows
 
 UNTHINKING, PRIMED, AFFIRMED = "without thought", "first tokens", "affirmative"
@@ -58,7 +60,8 @@ class RowScorer:
 
     encode: rows to token ids, refusing what does not fit; a passage may become windows, whose scores are summed.
     modes: how the answers are asked for, see `ALL_MODES`. advance: called with rows just done, this process's counted
-    for all. ranks: the processes that compute a share of the rows each, and all get the same scores.
+    for all. ranks: the processes that compute a share of the rows each, and all get the same scores. usage: of the
+    retain answers, which tells facts among the tokens; None where that is not asked.
     """
 
     model: Model
@@ -69,6 +72,7 @@ class RowScorer:
     seed: int
     advance: Callable[[int], None]
     ranks: Ranks = field(default_factory=Ranks)
+    usage: Usage | None = None
 
     def scores(
         self,
@@ -134,7 +138,27 @@ class RowScorer:
             "min_k_plus_plus": [least_likely(item.standardised) for item in scores],
             "exact_memorisation": [exact_memorisation(item.hits) for item in scores],
             "extraction_strength": [extraction_strength(item.hits) for item in scores],
+            "facts": self._facts(windows, scores),
         }
+
+    def _facts(self, windows: Sequence[Sequence[Encoded]], scores: Sequence[TokenScores]) -> FactTokens | None:
+        if self.usage is None:
+            return None
+        found = [np.concatenate([self.usage.facts(window) for window in own]) for own in windows]
+        counts = [int(facts.sum()) for facts in found if facts.any()]
+        if not counts:
+            return None
+        logp = np.concatenate([item.logp[facts] for item, facts in zip(scores, found, strict=True)])
+        return FactTokens(
+            pairs=self.usage.total,
+            different=len(self.usage.pairs),
+            tokens=median_high(counts),
+            first_choices=[
+                exact_memorisation(item.hits[facts]) if facts.any() else None
+                for item, facts in zip(scores, found, strict=True)
+            ],
+            likely=round(float((logp > np.log(LIKELY_FACT)).mean()), 3),
+        )
 
     def _counted(self, windows: Sequence[Encoded]) -> Callable[[int], None]:
         """Counts windows as they are done, this process's for all."""

@@ -5,6 +5,7 @@ Scores hold numbers only. Statistics can be redone from them without a model.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, model_v
 
 from ..people.attack_prompts import AS_ASKED
 from ..verify.statistics.resampling import FEWEST_SUBJECTS, Units
-from ..verify.statistics.shapes import RowName
+from ..verify.statistics.shapes import RowName, Share
 from . import metrics
 
 Floats = NDArray[np.float64]
@@ -24,6 +25,8 @@ LEAST_LIKELY = -25.0
 """Nats below which no response comes out of samples: 1.4e-7 among 10,000."""
 REPHRASED = "rephrased-"
 """What the names of sets begin with that ask for the forget rows in other words, row by row."""
+LIKELY_FACT = 0.1
+"""Probability after the true tokens before it above which a model may well say a fact."""
 UNNAMED = -1
 """Subject of rows that name none, where others do."""
 
@@ -77,6 +80,27 @@ class Wording(_Part):
         return sum(count for name, count in self.templates.items() if name != AS_ASKED)
 
 
+class FactTokens(_Part):
+    """What a model says of the tokens that only the rows themselves tell (`usage`), after the true ones before.
+
+    pairs, different: tokens of the retain answers that decided which these are, and different pairs among them; where
+    either is another, so may be the facts. tokens: the median number of facts in a row. first_choices: (rows,) share of
+    them that are the model's first choice, None for a row without any. likely: share of those of all rows that have a
+    probability above LIKELY_FACT.
+    """
+
+    pairs: PositiveInt
+    different: PositiveInt
+    tokens: PositiveInt
+    first_choices: list[Share | None]
+    likely: Share
+
+    def each(self, rounded: Callable[[float], float]) -> FactTokens:
+        """With every row's share rounded."""
+        shares = [None if value is None else rounded(value) for value in self.first_choices]
+        return self.model_copy(update={"first_choices": shares})
+
+
 class ScoreSet(_Part):
     """Scores of one set of rows, in file order. Log-probabilities are sums in nats, over `*_tokens` tokens.
 
@@ -107,6 +131,7 @@ class ScoreSet(_Part):
     min_k_plus_plus: list[float] | None = None
     exact_memorisation: list[float] | None = None
     extraction_strength: list[float] | None = None
+    facts: FactTokens | None = None
     wording: Wording | None = None
     elicited: dict[str, Elicited] = {}
 
@@ -114,7 +139,7 @@ class ScoreSet(_Part):
     def _same_lengths(self) -> ScoreSet:
         if not self.names:
             raise ValueError("there are no rows")
-        for part in (self, *self.elicited.values()):
+        for part in (self, *self.elicited.values(), *([self.facts] if self.facts else [])):
             lists = {name: getattr(part, name) for name in type(part).model_fields}
             if isinstance(part, Elicited):
                 lists |= part.traits

@@ -17,6 +17,7 @@ from ..model.protocol import Model
 from ..model.row_scorer import AFFIRMED, ALL_MODES, PRIMED, UNTHINKING, RowScorer
 from ..model.scores import ATTACK, GREEDY, REPHRASED, SAMPLED, Role, Scores, ScoreSet, Wording
 from ..model.shares import SharedStates
+from ..model.usage import Usage, answer_of
 from ..model.windows import windows_note
 from ..progress import Progress
 from ..recipe.recipe import Recipe
@@ -48,22 +49,23 @@ class RowSets:
 
 @dataclass(frozen=True)
 class _How:
-    """How a set is scored."""
+    """How a set is scored. facts: whether it is told which tokens are."""
 
     modes: tuple[str, ...] = ()
     tokens: bool = False
     truth: bool = False
+    facts: bool = False
 
 
 def _how(role: Role, name: str) -> _How | None:
     """How a role's model is scored on a set, None if it is not: only what the verdict uses is measured."""
     if name == "forget":
-        return _How(ALL_MODES if role != "start" else (GREEDY,), tokens=True, truth=True)
+        return _How(ALL_MODES if role != "start" else (GREEDY,), tokens=True, truth=True, facts=True)
     if name.startswith(REPHRASED):
         return _How((GREEDY, UNTHINKING), tokens=True, truth=True) if role != "start" else _How()
     if name.startswith(ATTACK):
         return _How((GREEDY, UNTHINKING) if role != "start" else ())
-    return _How(tokens=True, truth=True) if name == "holdout" else _How((GREEDY,), truth=True)
+    return _How(tokens=True, truth=True, facts=True) if name == "holdout" else _How((GREEDY,), truth=True)
 
 
 def _how_quantised(role: Role, name: str) -> _How | None:
@@ -209,9 +211,11 @@ class Scorer:
         }
         total = sum(len(rows) * (1 + len(method.modes)) for rows, method in chosen.values())
         title = f"Scoring the {role} model" + (f" at {loaded.precision}" if loaded.precision else "")
+        with self.ranks.agreed():
+            usage = loaded.usage() if any(method.facts for _, method in chosen.values()) else None
         with self.progress.bar(title, total) as bar:
             sets: dict[str, ScoreSet] = {
-                name: self._row_scorer(loaded, name, bar.advance)
+                name: self._row_scorer(loaded, name, bar.advance, usage if method.facts else None)
                 .scores(
                     rows,
                     method.modes,
@@ -231,7 +235,9 @@ class Scorer:
             sets=sets,
         )
 
-    def _row_scorer(self, loaded: Loaded, name: str, advance: Callable[[int], None]) -> RowScorer:
+    def _row_scorer(
+        self, loaded: Loaded, name: str, advance: Callable[[int], None], usage: Usage | None = None
+    ) -> RowScorer:
         return RowScorer(
             model=loaded.model,
             encoder=loaded.encoder,
@@ -241,6 +247,7 @@ class Scorer:
             seed=self.recipe.seed,
             advance=advance,
             ranks=self.ranks,
+            usage=usage,
         )
 
     def _divergence(self, name: str, rows: str, loaded: Loaded) -> None:
@@ -270,3 +277,8 @@ class Loaded:
         """Encode rows of a set, or others with answers of their own."""
         context, recipe = self.facts.context, self.recipe
         return encode_rows(self.encoder, rows, self.sets.files[name], context, recipe.max_length, recipe.passages)[0]
+
+    def usage(self) -> Usage | None:
+        """Of tokens in the retain answers, None without any."""
+        rows = self.sets.rows.get("retain")
+        return Usage(map(answer_of, self.encode("retain", rows))) if rows else None

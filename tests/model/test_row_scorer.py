@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -26,6 +27,7 @@ from forgetctl.model.row_scorer import AFFIRMED, ALL_MODES, PRIMED, UNTHINKING, 
 from forgetctl.model.scores import GREEDY, SAMPLED, UNNAMED, Elicited, ScoreSet
 from forgetctl.model.scoring import score
 from forgetctl.model.token_scores import score_tokens
+from forgetctl.model.usage import Usage, answer_of
 from forgetctl.recipe.recipe import Verify
 from forgetctl.rows.reading import read_rows
 from forgetctl.rows.row import Row
@@ -128,6 +130,29 @@ def test_token_measures_are_those_of_the_token_scores(
         assert found.min_k_plus_plus[place] == pytest.approx(sum(sorted(item.standardised)[:worst]) / worst, rel=1e-5)
         assert found.exact_memorisation[place] == pytest.approx(sum(right) / len(right))
         assert found.extraction_strength[place] == pytest.approx(1 - alone / len(right))
+
+
+def test_fact_tokens_are_counted_of_every_row(make: Make, model: Any, encoder: Encoder, rows: list[Row]) -> None:
+    """The first row's own tokens are usual, so that it has none."""
+    encoded = [encoder.encode(row) for row in rows]
+    usage = Usage([answer_of(encoded[0])] * 200)
+    scorer = replace(make(), usage=usage)
+    found, tokens = scorer.scores(rows).facts, score_tokens(model, encoded)
+    assert found is not None
+    assert (found.pairs, found.different) == (200 * encoded[0].tokens, len(usage.pairs))
+    hits, likely, counts = [], [], []
+    for row, item in zip(encoded, tokens, strict=True):
+        before = row.ids[row.start - 1 : -1]
+        unusual = [math.exp(usage.logp(pair)[0]) < 0.01 for pair in zip(before, row.ids[row.start :], strict=True)]
+        hits.append([hit for hit, is_fact in zip(item.hits.tolist(), unusual, strict=True) if is_fact])
+        likely += [logp > math.log(0.1) for logp, is_fact in zip(item.logp, unusual, strict=True) if is_fact]
+        counts += [sum(unusual)] if any(unusual) else []
+    assert found.first_choices[0] is None
+    assert found.first_choices[1:] == pytest.approx([sum(row) / len(row) for row in hits[1:]])
+    assert found.likely == pytest.approx(sum(likely) / len(likely), abs=0.001)
+    assert found.tokens == sorted(counts)[len(counts) // 2]
+    assert make().scores(rows).facts is None
+    assert scorer.scores(rows[:1]).facts is None
 
 
 def test_without_tokens_the_scores_are_the_same_and_the_rest_is_missing(make: Make, rows: list[Row]) -> None:
