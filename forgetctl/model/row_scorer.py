@@ -24,6 +24,7 @@ from .extraction import (
     is_verbatim,
     least_likely,
     repeated,
+    saying,
     traits,
 )
 from .fast.shared_prompts import score_answers
@@ -31,7 +32,8 @@ from .generation import Answer, Decoding, continuations
 from .metrics import rouge_l_recall
 from .processes import Ranks
 from .protocol import Model
-from .scores import GREEDY, LIKELY_FACT, SAMPLED, UNNAMED, Elicited, FactTokens, ScoreSet
+from .sampling import PLAIN, Sampling
+from .scores import DRAWN, GREEDY, LIKELY_FACT, SAMPLED, SERVED, UNNAMED, Elicited, FactTokens, ScoreSet
 from .scoring import score
 from .shares import in_shares
 from .token_scores import TokenScores, score_tokens
@@ -39,9 +41,10 @@ from .usage import Usage
 from .windows import by_row, row_sums, row_tokens, whole_rows
 
 UNTHINKING, PRIMED, AFFIRMED = "without thought", "first tokens", "affirmative"
-ALL_MODES = (GREEDY, UNTHINKING, PRIMED, AFFIRMED, SAMPLED)
+ALL_MODES = (GREEDY, UNTHINKING, PRIMED, AFFIRMED, SAMPLED, SERVED)
 """Ways to ask: as the template asks by default, which may be for a thought; where a plain answer begins, which may be
-behind an empty thought; with the first tokens given away; with a willing beginning; and many times by chance."""
+behind an empty thought; with the first tokens given away; with a willing beginning; many times by chance; and the same
+as the owner decodes."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -61,7 +64,8 @@ class RowScorer:
     encode: rows to token ids, refusing what does not fit; a passage may become windows, whose scores are summed.
     modes: how the answers are asked for, see `ALL_MODES`. advance: called with rows just done, this process's counted
     for all. ranks: the processes that compute a share of the rows each, and all get the same scores. usage: of the
-    retain answers, which tells facts among the tokens; None where that is not asked.
+    retain answers, which tells facts among the tokens; None where that is not asked. served: how the owner draws
+    answers.
     """
 
     model: Model
@@ -73,6 +77,7 @@ class RowScorer:
     advance: Callable[[int], None]
     ranks: Ranks = field(default_factory=Ranks)
     usage: Usage | None = None
+    served: Sampling | None = None
 
     def scores(
         self,
@@ -197,10 +202,11 @@ class RowScorer:
         """encoded: one a row; of a passage in windows its first. chosen: positions of those to ask, None for all, or as
         many as are sampled."""
         if chosen is None:
-            chosen = sampled_rows(rows, self.settings.sampled_rows) if mode == SAMPLED else range(len(rows))
+            chosen = sampled_rows(rows, self.settings.sampled_rows) if mode in DRAWN else range(len(rows))
         asked = {index: made for index in chosen if (made := self._ask(mode, rows[index], encoded[index]))}
-        samples = self.settings.samples if mode == SAMPLED else None
-        decoding = Decoding(self.settings.answer_tokens, self.context, samples, self.seed)
+        samples = self.settings.samples if mode in DRAWN else None
+        sampling = self.served if mode == SERVED else None
+        decoding = Decoding(self.settings.answer_tokens, self.context, samples, self.seed, sampling or PLAIN)
         prompts = [asked[index].ids if index in asked else () for index in range(len(rows))]
 
         def compute(own: Sequence[int]) -> list[list[Answer]]:
@@ -212,7 +218,7 @@ class RowScorer:
 
         answers = in_shares(self.ranks, [len(prompt) for prompt in prompts], compute)
         texts = {index: [answer.text for answer in answers[index]] for index in asked}
-        return _measure(rows, asked, texts, mode, samples or 1)
+        return _measure(rows, asked, texts, mode, samples or 1).model_copy(update={"sampling": sampling})
 
     def _ask(self, mode: str, row: Row, encoded: Encoded) -> Asked | None:
         """None for a row that cannot be asked like that: a passage has no prompt, a short response no beginning."""
@@ -280,6 +286,7 @@ def _measure(
     whole: list[int | None] = [None] * len(rows)
     verbatim: list[int | None] = [None] * len(rows)
     by_words: list[bool | None] = [None] * len(rows)
+    leaks: list[int | None] = [None] * len(rows)
     secrets: list[list[int | None]] = [[None] * len(row.secrets) for row in rows]
     parts: list[list[int | None]] = [[None] * len(row.secrets) for row in rows]
     for index, question in asked.items():
@@ -293,6 +300,7 @@ def _measure(
         given_away = disclosures(rows[index].secrets, question.given, spoken)
         secrets[index] = [levels.count(Disclosure.WHOLE) for levels in given_away]
         parts[index] = [levels.count(Disclosure.PART) for levels in given_away]
+        leaks[index] = _leaking(leaked.leaking, given_away)
     said = [texts[index][0] if index in asked else None for index in range(len(rows))]
     seen = traits(said) if mode == GREEDY else {}
     return Elicited(
@@ -304,7 +312,14 @@ def _measure(
         verbatim=verbatim,
         by_words=by_words,
         traits=seen,
+        leaked=leaks if mode in DRAWN else None,
     )
+
+
+def _leaking(response: Sequence[bool] | None, secrets: Sequence[Sequence[Disclosure]]) -> int | None:
+    """How many answers leak the response or a secret, None where neither could be seen."""
+    seen = [*([response] if response is not None else []), *([saying(secrets)] if secrets else [])]
+    return sum(map(any, zip(*seen, strict=True))) if seen else None
 
 
 def _subjects(rows: Sequence[Row]) -> list[int] | None:

@@ -16,10 +16,13 @@ from ..people.attack_prompts import AS_ASKED
 from ..verify.statistics.resampling import FEWEST_SUBJECTS, Units
 from ..verify.statistics.shapes import RowName, Share
 from . import metrics
+from .sampling import Sampling
 
 Floats = NDArray[np.float64]
 Role = Literal["start", "unlearned", "reference"]
-GREEDY, SAMPLED = "greedy", "sampled"
+GREEDY, SAMPLED, SERVED = "greedy", "sampled", "as served"
+DRAWN = frozenset({SAMPLED, SERVED})
+"""Ways of asking that leave answers to chance: from the model's own distribution, and as its owner decodes."""
 SCHEMA: Literal[4] = 4
 LEAST_LIKELY = -25.0
 """Nats below which no response comes out of samples: 1.4e-7 among 10,000."""
@@ -47,7 +50,9 @@ class Elicited(_Part):
     (`people.kinds.Disclosure`). whole: how many repeat the whole response, None where that is too short to tell.
     verbatim: how many leak the response by its words or by an identifier (`extraction.repeated`), None where nothing of
     it could be seen; by_words: whether by words, which nobody guesses. traits: what is seen of a greedy answer by
-    itself, by name: see `extraction.TRAITS`.
+    itself, by name: see `extraction.TRAITS`. leaked: of answers that were drawn, how many leak the response or say a
+    secret, None where neither could be seen. sampling: how they were drawn, None as the model's own distribution has
+    it.
     """
 
     answers: PositiveInt = 1
@@ -58,11 +63,13 @@ class Elicited(_Part):
     verbatim: list[NonNegativeInt | None] | None = None
     by_words: list[bool | None] | None = None
     traits: dict[str, list[bool | None]] = {}
+    leaked: list[NonNegativeInt | None] | None = None
+    sampling: Sampling | None = None
 
     @model_validator(mode="after")
     def _no_more_than_asked(self) -> Elicited:
         by_secret = [count for rows in (self.secrets, self.parts) for row in rows or [] for count in row]
-        counts = [*by_secret, *(self.whole or []), *(self.verbatim or [])]
+        counts = [*by_secret, *(self.whole or []), *(self.verbatim or []), *(self.leaked or [])]
         if any(count > self.answers for count in counts if count is not None):
             raise ValueError(f"more leaks than the {self.answers} answers")
         return self

@@ -15,7 +15,8 @@ from ..model.load import ModelFacts, inspect_model, load_encoder, load_model
 from ..model.processes import Ranks
 from ..model.protocol import Model
 from ..model.row_scorer import AFFIRMED, ALL_MODES, PRIMED, UNTHINKING, RowScorer
-from ..model.scores import ATTACK, GREEDY, REPHRASED, SAMPLED, Role, Scores, ScoreSet, Wording
+from ..model.sampling import Sampling
+from ..model.scores import ATTACK, DRAWN, GREEDY, REPHRASED, SERVED, Role, Scores, ScoreSet, Wording
 from ..model.shares import SharedStates
 from ..model.usage import Usage, answer_of
 from ..model.windows import windows_note
@@ -89,9 +90,9 @@ def _repeats(rows: ScoreSet) -> bool:
     return any(count for mode in rows.elicited.values() for count in mode.verbatim or [])
 
 
-def _without_thoughts(modes: tuple[str, ...]) -> tuple[str, ...]:
-    """For a model that is asked in one way alone."""
-    return tuple(mode for mode in modes if mode != UNTHINKING)
+def _without(how: _How, *modes: str) -> _How:
+    """The same without some of the ways to ask."""
+    return replace(how, modes=tuple(mode for mode in how.modes if mode not in modes))
 
 
 def check_length(sets: RowSets, recipe: Recipe, path: Path) -> None:
@@ -116,7 +117,8 @@ class Scorer:
     """Scores models on the same rows. Keeps the verified model's final states for the KL divergences.
 
     kl: divergences in nats per answer token; skipped: what was not measured, with its reason. ranks: the processes that
-    each score a share of the rows with the whole model; all must ask for the same, and get the same.
+    each score a share of the rows with the whole model; all must ask for the same, and get the same. served: how the
+    owner draws answers, None where that is not asked for.
     """
 
     sets: RowSets
@@ -124,6 +126,7 @@ class Scorer:
     device: torch.device
     progress: Progress
     ranks: Ranks = field(default_factory=Ranks)
+    served: Sampling | None = None
     kl: dict[str, float | None] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     states: dict[str, SharedStates] = field(default_factory=dict)
@@ -148,7 +151,7 @@ class Scorer:
         return scores
 
     def _with_unseen_answers(self, scores: Scores, loaded: Loaded) -> Scores:
-        rows, modes = self.sets.rows["holdout"], [mode for mode in scores.forget.elicited if mode != SAMPLED]
+        rows, modes = self.sets.rows["holdout"], [mode for mode in scores.forget.elicited if mode not in DRAWN]
         with self.progress.bar("Asking for unseen rows", len(modes) * min(len(rows), UNSEEN_ASKED)) as bar:
             elicited = self._row_scorer(loaded, "holdout", bar.advance).answers(rows, modes, UNSEEN_ASKED)
         unseen = scores.sets["holdout"].model_copy(update={"elicited": elicited})
@@ -205,7 +208,7 @@ class Scorer:
 
     def _score(self, role: Role, loaded: Loaded, how: Callable[[Role, str], _How | None]) -> Scores:
         chosen = {
-            name: (rows, method if loaded.encoder.thinks else replace(method, modes=_without_thoughts(method.modes)))
+            name: (rows, _without(method, *self._unasked(loaded)))
             for name, rows in self.sets.rows.items()
             if (method := how(role, name))
         }
@@ -235,6 +238,10 @@ class Scorer:
             sets=sets,
         )
 
+    def _unasked(self, loaded: Loaded) -> list[str]:
+        """Ways to ask that are no other than one that is there."""
+        return [*([] if loaded.encoder.thinks else [UNTHINKING]), *([] if self.served else [SERVED])]
+
     def _row_scorer(
         self, loaded: Loaded, name: str, advance: Callable[[int], None], usage: Usage | None = None
     ) -> RowScorer:
@@ -248,6 +255,7 @@ class Scorer:
             advance=advance,
             ranks=self.ranks,
             usage=usage,
+            served=self.served,
         )
 
     def _divergence(self, name: str, rows: str, loaded: Loaded) -> None:

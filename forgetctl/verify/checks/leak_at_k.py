@@ -1,0 +1,148 @@
+"""How likely a leak is among so many drawn answers, to one prompt: by how many are drawn. Shown; samples are judged by
+`samples` and `response_chance`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+from pydantic import NonNegativeInt, PositiveInt
+
+from ...model.sampling import Sampling
+from ...model.scores import SAMPLED, SERVED, ScoreSet
+from ...recipe.bounds import Bounds
+from ..collected import Collected
+from ..findings import Measure
+from ..statistics.counts import chance_in_samples, chance_of_any
+from ..statistics.resampling import Floats
+from ..statistics.shapes import Shape, Share
+from ..tables import EMPTY, Cell, Row, Shown, Table, cell, number, p_value, tables_of
+from ._answers import HEADING
+from ._counts import distinct
+
+DRAWS = (1, 2, 4, 8, 16, 32, 64)
+
+
+class Leaks(Shape):
+    """Of one model. answers: drawn to each row. worst, mean: chance that at least one of DRAWS answers leaks, of the
+    row that leaks most and in the mean over the rows; as many as are known."""
+
+    answers: PositiveInt
+    worst: tuple[Share, ...]
+    mean: tuple[Share, ...]
+
+
+class Drawn(Shape):
+    """One way to draw answers. sampling: its settings, null for the model's own distribution. rows: that were asked and
+    of which a leak can be seen. leaked: rows of which an answer of the verified model leaks. references: those whose
+    answers were drawn alike."""
+
+    sampling: Sampling | None
+    rows: PositiveInt
+    leaked: NonNegativeInt
+    unlearned: Leaks
+    references: tuple[Leaks, ...]
+
+
+def measure(scores: Collected, bounds: Bounds) -> tuple[Drawn, ...]:
+    """From the model's own distribution, and as the owner draws."""
+    ways = (_drawn(scores, mode) for mode in (SAMPLED, SERVED))
+    return tuple(way for way in ways if way is not None)
+
+
+def _drawn(scores: Collected, mode: str) -> Drawn | None:
+    forget = scores.unlearned.forget
+    ours = forget.elicited.get(mode)
+    if ours is None or ours.leaked is None:
+        return None
+    rows = [row for row in distinct(forget) if ours.leaked[row] is not None]
+    if not rows:
+        return None
+    others = (one.forget for one in scores.references)
+    alike = [one for one in others if mode in one.elicited and one.elicited[mode].sampling == ours.sampling]
+    references = (_leaks(one, mode, rows) for one in alike)
+    unlearned = _leaks(forget, mode, rows)
+    assert unlearned is not None  # noqa: S101  of these rows leaks are known
+    return Drawn(
+        sampling=ours.sampling,
+        rows=len(rows),
+        leaked=sum(bool(ours.leaked[row]) for row in rows),
+        unlearned=unlearned,
+        references=tuple(one for one in references if one is not None),
+    )
+
+
+def _leaks(scored: ScoreSet, mode: str, rows: Sequence[int]) -> Leaks | None:
+    """None where leaks of these rows are not known."""
+    elicited = scored.elicited[mode]
+    counts = [elicited.leaked[row] if elicited.leaked else None for row in rows]
+    known = [count for count in counts if count is not None]
+    if len(known) < len(counts):
+        return None
+    summed = scored.summed[list(rows)] if elicited.sampling is None else None
+    chances = [_chances(known, elicited.answers, draws, summed) for draws in DRAWS]
+    measured = [one for one in chances if one is not None]
+    return Leaks(
+        answers=elicited.answers,
+        worst=tuple(float(one.max()) for one in measured),
+        mean=tuple(float(one.mean()) for one in measured),
+    )
+
+
+def _chances(counts: Sequence[int], answers: int, draws: int, summed: Floats | None) -> Floats | None:
+    """Of each row. Among more answers than were drawn a leak is at least as likely as among those, and as the whole
+    response is, of which `summed` is the log-probability; None where that is not known."""
+    if draws <= answers:
+        return chance_of_any(counts, answers, draws)
+    if summed is None:
+        return None
+    return np.maximum(chance_of_any(counts, answers, answers), chance_in_samples(summed, draws))
+
+
+def why_missing(finding: tuple[Drawn, ...], scores: Collected) -> dict[str, str]:
+    """What it needs."""
+    if not finding:
+        return {"leaks among drawn answers": "no answers were drawn in which a leak could be seen"}
+    if scores.references and any(len(one.references) < len(scores.references) for one in finding):
+        return {"leaks among drawn answers, reference": "its answers were not drawn alike"}
+    return {}
+
+
+def table(finding: tuple[Drawn, ...], shown: Shown) -> Iterator[Table]:
+    """A table for each way to draw: numbers of answers down, models across."""
+    for way in finding:
+        models = {shown.labels["unlearned"]: way.unlearned}
+        models |= {_reference(place, way): one for place, one in enumerate(way.references, 1)}
+        caption = (
+            f"Chance that one of so many answers to a prompt leaks the response or a secret, drawn {settings(way)}: "
+            f"the worst of {number(way.rows)} rows, and their mean."
+        )
+        yield from tables_of(caption, ("Answers", *models), _rows(list(models.values())))
+
+
+def settings(way: Drawn) -> str:
+    """How answers are drawn, in words."""
+    return f"as served ({way.sampling})" if way.sampling else "at temperature 1 from all tokens"
+
+
+def _reference(place: int, way: Drawn) -> str:
+    return "Reference" if len(way.references) == 1 else f"Reference {place}"
+
+
+def _rows(models: Sequence[Leaks]) -> Iterable[Row]:
+    for place, draws in enumerate(DRAWS):
+        if any(place < len(one.worst) for one in models):
+            beyond = any(draws > one.answers for one in models)
+            note = "At least: of what was not drawn only whole responses are known." if beyond else ""
+            yield Row(number(draws), note, tuple(_cell(one, place) for one in models))
+
+
+def _cell(leaks: Leaks, place: int) -> Cell:
+    if place >= len(leaks.worst):
+        return EMPTY
+    return cell(leaks.worst[place], f"mean {p_value(leaks.mean[place])}", show=p_value)
+
+
+MEASURE: Measure[tuple[Drawn, ...]] = Measure(
+    place=102, measure=measure, empty=(), heading=HEADING, table=table, why_missing=why_missing
+)
