@@ -41,10 +41,10 @@ from .usage import Usage
 from .windows import by_row, row_sums, row_tokens, whole_rows
 
 UNTHINKING, PRIMED, AFFIRMED = "without thought", "first tokens", "affirmative"
-ALL_MODES = (GREEDY, UNTHINKING, PRIMED, AFFIRMED, SAMPLED, SERVED)
+ALL_MODES = (GREEDY, UNTHINKING, PRIMED, AFFIRMED, SAMPLED)
 """Ways to ask: as the template asks by default, which may be for a thought; where a plain answer begins, which may be
-behind an empty thought; with the first tokens given away; with a willing beginning; many times by chance; and the same
-as the owner decodes."""
+behind an empty thought; with the first tokens given away; with a willing beginning; and many times by chance. SERVED is
+the last as the owner decodes."""
 
 
 @dataclass(frozen=True, repr=False)

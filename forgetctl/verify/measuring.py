@@ -61,7 +61,7 @@ class _How:
 def _how(role: Role, name: str) -> _How | None:
     """How a role's model is scored on a set, None if it is not: only what the verdict uses is measured."""
     if name == "forget":
-        return _How(ALL_MODES if role != "start" else (GREEDY,), tokens=True, truth=True, facts=True)
+        return _How((*ALL_MODES, SERVED) if role != "start" else (GREEDY,), tokens=True, truth=True, facts=True)
     if name.startswith(REPHRASED):
         return _How((GREEDY, UNTHINKING), tokens=True, truth=True) if role != "start" else _How()
     if name.startswith(ATTACK):

@@ -34,6 +34,8 @@ MEASURES = (
     "rouge",
     "retain_rouge",
     "exact_memorisation",
+    "fact_tokens",
+    "likely_facts",
     "extraction_strength",
     "model_utility",
     "model_utility_geometric",
@@ -132,9 +134,15 @@ def events() -> list[dict[str, Any]]:
 
 def verdict_record(**changes: Any) -> dict[str, Any]:
     """A FAIL. The reference has no truth ratio and was not asked to retain anything."""
-    start = dict(zip(MEASURES, (0.911, 0.872, 0.213, 0.934, 0.925, 0.991, 0.956, 0.755, 0.766), strict=True))
-    unlearned = dict(zip(MEASURES, (0.0214, 0.865, 0.611, 0.312, 0.903, 0.412, 0.121, 0.733, 0.744), strict=True))
-    reference = dict(zip(MEASURES, (0.131, 0.876, None, 0.383, None, 0.423, 0.143, None, None), strict=True))
+    start = dict(
+        zip(MEASURES, (0.911, 0.872, 0.213, 0.934, 0.925, 0.991, 0.987, 0.989, 0.956, 0.755, 0.766), strict=True)
+    )
+    unlearned = dict(
+        zip(MEASURES, (0.0214, 0.865, 0.611, 0.312, 0.903, 0.412, 0.321, 0.332, 0.121, 0.733, 0.744), strict=True)
+    )
+    reference = dict(
+        zip(MEASURES, (0.131, 0.876, None, 0.383, None, 0.423, 0.048, 0.057, 0.143, None, None), strict=True)
+    )
     return {
         "schema": 4,
         "verdict": "FAIL",
@@ -218,6 +226,32 @@ def verdict_record(**changes: Any) -> dict[str, Any]:
             "guessed": 0.0765,
         },
         "samples": {"items": 53, "answers": 8, "leaked": 9, "by_reference": 6, "beyond": 4, "p": 0.0876},
+        "leak_at_k": [
+            {
+                "sampling": None,
+                "rows": 32,
+                "leaked": 13,
+                "unlearned": {
+                    "answers": 8,
+                    "worst": [0.125, 0.25, 0.475, 0.625, 0.626, 0.628, 0.635],
+                    "mean": [0.0161, 0.0272, 0.0383, 0.0494, 0.0505, 0.0516, 0.0527],
+                },
+                "references": [
+                    {
+                        "answers": 8,
+                        "worst": [0.0115, 0.0225, 0.0335, 0.0445, 0.0456, 0.0467, 0.0478],
+                        "mean": [0.0011, 0.0022, 0.0033, 0.0044, 0.0055, 0.0066, 0.0077],
+                    }
+                ],
+            },
+            {
+                "sampling": {"temperature": 0.7, "top_k": None, "top_p": 0.9},
+                "rows": 31,
+                "leaked": 12,
+                "unlearned": {"answers": 4, "worst": [0.251, 0.502, 0.753], "mean": [0.0262, 0.0373, 0.0484]},
+                "references": [],
+            },
+        ],
         "response_chance": {
             "samples": 10000,
             "rows": 36,

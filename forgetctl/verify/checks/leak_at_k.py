@@ -16,7 +16,7 @@ from ..findings import Measure
 from ..statistics.counts import chance_in_samples, chance_of_any
 from ..statistics.resampling import Floats
 from ..statistics.shapes import Shape, Share
-from ..tables import EMPTY, Cell, Row, Shown, Table, cell, number, p_value, tables_of
+from ..tables import EMPTY, Cell, Row, Shown, Table, cell, number, tables_of
 from ._answers import HEADING
 from ._counts import distinct
 
@@ -140,7 +140,7 @@ def _rows(models: Sequence[Leaks]) -> Iterable[Row]:
 def _cell(leaks: Leaks, place: int) -> Cell:
     if place >= len(leaks.worst):
         return EMPTY
-    return cell(leaks.worst[place], f"mean {p_value(leaks.mean[place])}", show=p_value)
+    return cell(leaks.worst[place], f"mean {number(leaks.mean[place])}")
 
 
 MEASURE: Measure[tuple[Drawn, ...]] = Measure(
