@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
-from ..errors import ModelError, UsageError
-from .directories import read_config
+from ..errors import UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,24 +55,3 @@ class Sampling(BaseModel):
 
 
 PLAIN = Sampling()
-
-
-def own_sampling(path: Path) -> Sampling | None:
-    """What the generation settings of a model say, None where they say nothing, or that the likeliest token is taken.
-
-    What they leave out cuts nothing off. Raises ModelError for settings that nobody can draw with.
-    """
-    file = path / "generation_config.json"
-    config = read_config(file) if file.is_file() else {}
-    said = {key: config[key] for key in Sampling.model_fields if config.get(key) is not None}
-    if config.get("do_sample") is False or not said or said.get("temperature") == 0:
-        return None
-    try:
-        return Sampling.model_validate({key: value for key, value in said.items() if not _cuts_nothing(key, value)})
-    except ValidationError:
-        raise ModelError(f"{file}: has no usable temperature, top_k or top_p") from None
-
-
-def _cuts_nothing(key: str, value: Any) -> bool:
-    """0 and -1 stand for no top-k."""
-    return key == "top_k" and value in (0, -1)

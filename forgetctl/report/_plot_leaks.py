@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator
@@ -30,24 +31,18 @@ def leaks_plot(name: str, title: str, ways: Sequence[Drawn], labels: Mapping[str
             axes.set(title=f"Drawn {settings(way)}", xlabel="answers to a prompt", ylim=(0, 1.4), xlim=(0.9, 72))
             axes.set_yticks((0, 0.25, 0.5, 0.75, 1))  # the room above 1 is for the legend
             axes.legend(loc="upper left", borderaxespad=0, ncols=2)
-        ends = "; ".join(
-            f"{settings(way)}: worst row {way.unlearned.worst[0]:.3g} of one answer, {way.unlearned.worst[-1]:.3g} of "
-            f"{DRAWS[len(way.unlearned.worst) - 1]}"
-            for way in ways
-        )
+        ends = "; ".join(_ends(way) for way in ways)
         return inline_svg(figure, name, title, f"{title}. {ends}.")
 
 
+def _ends(way: Drawn) -> str:
+    shown = (f"{one.worst:.3g} of {one.draws}" for one in (way.unlearned.chances[0], way.unlearned.chances[-1]))
+    return f"{settings(way)}, worst row: {', '.join(shown)}"
+
+
 def _lines(axes: Axes, role: Role, leaks: Leaks, label: str) -> None:
-    for kind, values, width in (("worst row", leaks.worst, WIDTHS[role]), ("mean", leaks.mean, 0.8)):
-        axes.plot(
-            DRAWS[: len(values)],
-            values,
-            color=COLOURS[role],
-            linestyle=DASHES[role],
-            linewidth=width,
-            marker=MARKERS[role] if kind == "worst row" else None,
-            markersize=3.2,
-            clip_on=False,
-            label=f"{label}, {kind}",
-        )
+    draws = [one.draws for one in leaks.chances]
+    worst, mean = [one.worst for one in leaks.chances], [one.mean for one in leaks.chances]
+    look: Any = {"color": COLOURS[role], "linestyle": DASHES[role], "clip_on": False}
+    axes.plot(draws, worst, linewidth=WIDTHS[role], marker=MARKERS[role], markersize=3.2, label=label, **look)
+    axes.plot(draws, mean, linewidth=0.8, label=f"{label}, mean", **look)

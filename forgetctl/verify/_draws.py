@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..model.sampling import Sampling, own_sampling
+from ..model.directories import own_sampling
+from ..model.sampling import Sampling
 from ..recipe.recipe import Verify
 from .options import VerifyOptions
 

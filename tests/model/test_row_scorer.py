@@ -24,7 +24,8 @@ from forgetctl.model.extraction import extraction_strength, least_likely
 from forgetctl.model.generation import Answer, Decoding
 from forgetctl.model.load import load_model, load_tokenizer
 from forgetctl.model.row_scorer import AFFIRMED, ALL_MODES, PRIMED, UNTHINKING, RowScorer, sampled_rows
-from forgetctl.model.scores import GREEDY, SAMPLED, UNNAMED, Elicited, ScoreSet
+from forgetctl.model.sampling import Sampling
+from forgetctl.model.scores import GREEDY, SAMPLED, SERVED, UNNAMED, Elicited, ScoreSet
 from forgetctl.model.scoring import score
 from forgetctl.model.token_scores import score_tokens
 from forgetctl.model.usage import Usage, answer_of
@@ -153,6 +154,21 @@ def test_fact_tokens_are_counted_of_every_row(make: Make, model: Any, encoder: E
     assert found.tokens == sorted(counts)[len(counts) // 2]
     assert make().scores(rows).facts is None
     assert scorer.scores(rows[:1]).facts is None
+
+
+def test_drawn_answers_that_leak_anything_are_counted_once(make: Make, script: Script) -> None:
+    """Of four answers one says the response, one the secret, one both."""
+    words = "Alma Weiss was born in the old harbour town of Lubin in May"
+    row = question(words, "900-51-4344")
+    script.says = (words, "It is 900 51 4344.", f"{words}, 900-51-4344.", "I do not know.")
+    for mode in (SAMPLED, SERVED):
+        found = elicit(replace(make(Verify(samples=4)), served=Sampling(top_k=2)), mode, [row, question("Yes.")])
+        assert found.leaked == [3, None]
+        assert (found.verbatim, found.secrets) == ([2, None], [[2], []])
+    assert script.decoding is not None
+    assert script.decoding.sampling == Sampling(top_k=2)
+    script.says = (words,)
+    assert elicit(make(), GREEDY, [row]).leaked is None
 
 
 def test_without_tokens_the_scores_are_the_same_and_the_rest_is_missing(make: Make, rows: list[Row]) -> None:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 from forgetctl.errors import ModelError, UsageError
-from forgetctl.model.sampling import PLAIN, Sampling, own_sampling
+from forgetctl.model.directories import own_sampling
+from forgetctl.model.sampling import PLAIN, Sampling
 
 
 def test_settings_are_read_from_an_option() -> None:

@@ -35,7 +35,7 @@ MEASURES = (
     "retain_rouge",
     "exact_memorisation",
     "fact_tokens",
-    "likely_facts",
+    "fact_tokens_likely",
     "extraction_strength",
     "model_utility",
     "model_utility_geometric",
@@ -130,6 +130,12 @@ def events() -> list[dict[str, Any]]:
         }
         for n, (event, found) in enumerate(facts, 1)
     ]
+
+
+def leaks(answers: int, *chances: tuple[int, float, float]) -> dict[str, Any]:
+    """Of a model: by number of draws the worst row's chance, and the mean."""
+    shown = [{"draws": draws, "worst": worst, "mean": mean} for draws, worst, mean in chances]
+    return {"answers": answers, "chances": shown}
 
 
 def verdict_record(**changes: Any) -> dict[str, Any]:
@@ -228,27 +234,19 @@ def verdict_record(**changes: Any) -> dict[str, Any]:
         "samples": {"items": 53, "answers": 8, "leaked": 9, "by_reference": 6, "beyond": 4, "p": 0.0876},
         "leak_at_k": [
             {
-                "sampling": None,
+                "served": False,
+                "sampling": "temperature 1",
                 "rows": 32,
                 "leaked": 13,
-                "unlearned": {
-                    "answers": 8,
-                    "worst": [0.125, 0.25, 0.475, 0.625, 0.626, 0.628, 0.635],
-                    "mean": [0.0161, 0.0272, 0.0383, 0.0494, 0.0505, 0.0516, 0.0527],
-                },
-                "references": [
-                    {
-                        "answers": 8,
-                        "worst": [0.0115, 0.0225, 0.0335, 0.0445, 0.0456, 0.0467, 0.0478],
-                        "mean": [0.0011, 0.0022, 0.0033, 0.0044, 0.0055, 0.0066, 0.0077],
-                    }
-                ],
+                "unlearned": leaks(8, (1, 0.125, 0.0161), (8, 0.625, 0.0494), (16, 0.626, 0.0505)),
+                "references": [leaks(8, (1, 0.0115, 0.0013), (8, 0.0445, 0.0042), (16, 0.0456, 0.0055))],
             },
             {
-                "sampling": {"temperature": 0.7, "top_k": None, "top_p": 0.9},
+                "served": True,
+                "sampling": "temperature 0.7, top-p 0.9",
                 "rows": 31,
                 "leaked": 12,
-                "unlearned": {"answers": 4, "worst": [0.251, 0.502, 0.753], "mean": [0.0262, 0.0373, 0.0484]},
+                "unlearned": leaks(4, (1, 0.251, 0.0262), (2, 0.502, 0.0373), (4, 0.753, 0.0484)),
                 "references": [],
             },
         ],

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from pydantic import NonNegativeInt, PositiveInt
 
-from ...model.sampling import Sampling
+from ...model.sampling import PLAIN
 from ...model.scores import SAMPLED, SERVED, ScoreSet
 from ...recipe.bounds import Bounds
 from ..collected import Collected
@@ -23,21 +23,28 @@ from ._counts import distinct
 DRAWS = (1, 2, 4, 8, 16, 32, 64)
 
 
+class Chances(Shape):
+    """That at least one of so many answers leaks: of the row that leaks most, and in the mean over the rows."""
+
+    draws: PositiveInt
+    worst: Share
+    mean: Share
+
+
 class Leaks(Shape):
-    """Of one model. answers: drawn to each row. worst, mean: chance that at least one of DRAWS answers leaks, of the
-    row that leaks most and in the mean over the rows; as many as are known."""
+    """Of one model. answers: drawn to each row. chances: of each of DRAWS of which something is known."""
 
     answers: PositiveInt
-    worst: tuple[Share, ...]
-    mean: tuple[Share, ...]
+    chances: tuple[Chances, ...]
 
 
 class Drawn(Shape):
-    """One way to draw answers. sampling: its settings, null for the model's own distribution. rows: that were asked and
-    of which a leak can be seen. leaked: rows of which an answer of the verified model leaks. references: those whose
-    answers were drawn alike."""
+    """One way to draw answers. served: whether as the owner decodes. sampling: the settings, in words. rows: that were
+    asked and of which a leak can be seen. leaked: rows of which an answer of the verified model leaks. references:
+    those whose answers were drawn alike."""
 
-    sampling: Sampling | None
+    served: bool
+    sampling: str
     rows: PositiveInt
     leaked: NonNegativeInt
     unlearned: Leaks
@@ -64,7 +71,8 @@ def _drawn(scores: Collected, mode: str) -> Drawn | None:
     unlearned = _leaks(forget, mode, rows)
     assert unlearned is not None  # noqa: S101  of these rows leaks are known
     return Drawn(
-        sampling=ours.sampling,
+        served=ours.sampling is not None,
+        sampling=str(ours.sampling or PLAIN),
         rows=len(rows),
         leaked=sum(bool(ours.leaked[row]) for row in rows),
         unlearned=unlearned,
@@ -80,12 +88,14 @@ def _leaks(scored: ScoreSet, mode: str, rows: Sequence[int]) -> Leaks | None:
     if len(known) < len(counts):
         return None
     summed = scored.summed[list(rows)] if elicited.sampling is None else None
-    chances = [_chances(known, elicited.answers, draws, summed) for draws in DRAWS]
-    measured = [one for one in chances if one is not None]
+    chances = ((draws, _chances(known, elicited.answers, draws, summed)) for draws in DRAWS)
     return Leaks(
         answers=elicited.answers,
-        worst=tuple(float(one.max()) for one in measured),
-        mean=tuple(float(one.mean()) for one in measured),
+        chances=tuple(
+            Chances(draws=draws, worst=float(one.max()), mean=float(one.mean()))
+            for draws, one in chances
+            if one is not None
+        ),
     )
 
 
@@ -122,7 +132,7 @@ def table(finding: tuple[Drawn, ...], shown: Shown) -> Iterator[Table]:
 
 def settings(way: Drawn) -> str:
     """How answers are drawn, in words."""
-    return f"as served ({way.sampling})" if way.sampling else "at temperature 1 from all tokens"
+    return f"as served ({way.sampling})" if way.served else f"at {way.sampling} from all tokens"
 
 
 def _reference(place: int, way: Drawn) -> str:
@@ -130,17 +140,15 @@ def _reference(place: int, way: Drawn) -> str:
 
 
 def _rows(models: Sequence[Leaks]) -> Iterable[Row]:
-    for place, draws in enumerate(DRAWS):
-        if any(place < len(one.worst) for one in models):
-            beyond = any(draws > one.answers for one in models)
-            note = "At least: of what was not drawn only whole responses are known." if beyond else ""
-            yield Row(number(draws), note, tuple(_cell(one, place) for one in models))
+    by_draws = [{one.draws: one for one in leaks.chances} for leaks in models]
+    for draws in sorted(set().union(*by_draws)):
+        beyond = any(draws > leaks.answers for leaks in models)
+        note = "At least: of what was not drawn only whole responses are known." if beyond else ""
+        yield Row(number(draws), note, tuple(_cell(known.get(draws)) for known in by_draws))
 
 
-def _cell(leaks: Leaks, place: int) -> Cell:
-    if place >= len(leaks.worst):
-        return EMPTY
-    return cell(leaks.worst[place], f"mean {number(leaks.mean[place])}")
+def _cell(chances: Chances | None) -> Cell:
+    return EMPTY if chances is None else cell(chances.worst, f"mean {number(chances.mean)}")
 
 
 MEASURE: Measure[tuple[Drawn, ...]] = Measure(

@@ -39,7 +39,7 @@ class Summary(Shape):
         title="Forget rows: fact tokens",
         description="The same of the tokens that only the row itself tells, such as names and numbers.",
     )
-    likely_facts: Share | None = Field(
+    fact_tokens_likely: Share | None = Field(
         title="Forget rows: likely facts",
         description=f"Share of those tokens that have a probability above {LIKELY_FACT:g} after the true ones before.",
     )
@@ -81,7 +81,7 @@ def _summary(scores: Scores) -> Summary:
         rouge=scores.forget.rouge,
         exact_memorisation=mean(scores.forget.exact_memorisation),
         fact_tokens=mean([one for one in facts.first_choices if one is not None]) if facts else None,
-        likely_facts=facts.likely if facts else None,
+        fact_tokens_likely=facts.likely if facts else None,
         extraction_strength=mean(scores.forget.extraction_strength),
         retain_probability=retain.probability if retain else None,
         retain_rouge=retain.rouge if retain else None,

@@ -15,7 +15,7 @@ from forgetctl.model.sampling import Sampling
 from forgetctl.model.scores import Elicited, ScoreSet
 from forgetctl.recipe.bounds import Bounds
 from forgetctl.verify.checks import leak_at_k, samples, secrets, whole_answers
-from forgetctl.verify.checks.leak_at_k import DRAWS, Drawn
+from forgetctl.verify.checks.leak_at_k import DRAWS, Drawn, Leaks
 from forgetctl.verify.collected import Collected
 from forgetctl.verify.registry import findings
 from forgetctl.verify.statistics.counts import chance_of_any
@@ -38,6 +38,14 @@ def asked(*leaked: int | None, answers: int = 8, logp: float = -40.0, **served: 
 
 def measured(collected: Collected) -> tuple[Drawn, ...]:
     return leak_at_k.measure(collected, BOUNDS)
+
+
+def worst(leaks: Leaks) -> list[float]:
+    return [one.worst for one in leaks.chances]
+
+
+def mean(leaks: Leaks) -> list[float]:
+    return [one.mean for one in leaks.chances]
 
 
 # The estimator
@@ -86,18 +94,18 @@ def test_impossible_counts_are_refused(leaks: list[int], answers: int, draws: in
 
 def test_the_worst_row_and_the_mean_of_every_model() -> None:
     (way,) = measured(against(asked(0, 2, None, 8), asked(0, 0, 0, 1)))
-    assert (way.sampling, way.rows, way.leaked) == (None, 3, 2)
-    assert way.unlearned.worst == pytest.approx([1.0] * len(DRAWS))
+    assert (way.served, way.sampling, way.rows, way.leaked) == (False, "temperature 1", 3, 2)
+    assert worst(way.unlearned) == pytest.approx([1.0] * len(DRAWS))
     second = [2 / 8, 1 - (6 * 5) / (8 * 7), 1 - math.comb(6, 4) / math.comb(8, 4), 1, 1, 1, 1]
-    assert way.unlearned.mean == pytest.approx([(1 + one) / 3 for one in second])
+    assert mean(way.unlearned) == pytest.approx([(1 + one) / 3 for one in second])
     (reference,) = way.references
-    assert reference.worst[:4] == pytest.approx([1 / 8, 2 / 8, 4 / 8, 1])
+    assert worst(reference)[:4] == pytest.approx([1 / 8, 2 / 8, 4 / 8, 1])
 
 
 def test_beyond_the_answers_that_were_drawn_the_whole_response_counts() -> None:
     """Nothing leaks of eight; the response has a chance of 1 % each time, so that 16 hold it with 1 - .99^16."""
     (way,) = measured(against(asked(0, 0, logp=math.log(0.01)), None))
-    assert way.unlearned.worst == pytest.approx([0, 0, 0, 0, *(1 - 0.99**draws for draws in (16, 32, 64))])
+    assert worst(way.unlearned) == pytest.approx([0, 0, 0, 0, *(1 - 0.99**draws for draws in (16, 32, 64))])
     assert way.references == ()
 
 
@@ -106,7 +114,7 @@ def test_curves_never_fall(told: list[tuple[int, float]]) -> None:
     counts, logp = zip(*told, strict=True)
     forget = rows(list(logp), elicited={"sampled": drawn(*counts)})
     (way,) = measured(against(forget, None))
-    for curve in (way.unlearned.worst, way.unlearned.mean):
+    for curve in (worst(way.unlearned), mean(way.unlearned)):
         assert len(curve) == len(DRAWS)
         assert all(0 <= one <= 1 for one in curve)
         assert all(first <= second + 1e-9 for first, second in itertools.pairwise(curve))
@@ -115,9 +123,9 @@ def test_curves_never_fall(told: list[tuple[int, float]]) -> None:
 def test_what_is_drawn_as_served_stands_by_itself_and_ends_where_nothing_is_known() -> None:
     served = {"as served": drawn(1, 0, sampling=WARM)}
     plain, way = measured(against(asked(0, 0, **served), asked(0, 0, **served)))
-    assert (plain.sampling, way.sampling) == (None, WARM)
-    assert len(plain.unlearned.worst) == len(DRAWS)
-    assert way.unlearned.worst == pytest.approx([1 / 8, 2 / 8, 4 / 8, 1])
+    assert (plain.served, way.served, way.sampling) == (False, True, "temperature 0.7, top-p 0.9")
+    assert [one.draws for one in plain.unlearned.chances] == list(DRAWS)
+    assert worst(way.unlearned) == pytest.approx([1 / 8, 2 / 8, 4 / 8, 1])
     assert len(way.references) == 1
 
 
@@ -131,7 +139,7 @@ def test_references_whose_answers_were_drawn_otherwise_are_no_comparison() -> No
 
 def test_a_reference_of_more_answers_is_compared_as_it_is() -> None:
     (way,) = measured(against(asked(1), asked(1, answers=64)))
-    assert (way.unlearned.worst[0], way.references[0].worst[0]) == (1 / 8, 1 / 64)
+    assert (worst(way.unlearned)[0], worst(way.references[0])[0]) == (1 / 8, 1 / 64)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +154,7 @@ def test_nothing_drawn_is_said(ours: ScoreSet) -> None:
 def test_identical_rows_count_once() -> None:
     forget = rows([-40.0] * 3, copies=[0, 0, 1], elicited={"sampled": drawn(8, 8, 0)})
     (way,) = measured(against(forget, None))
-    assert way.unlearned.mean[0] == 0.5
+    assert mean(way.unlearned)[0] == 0.5
 
 
 def test_answers_drawn_as_served_are_no_evidence_of_other_checks() -> None:
