@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tests.calibration.real_noise import Left, World, published, rates, shares, tofu_mini
+from forgetctl.verify.checks._views import STEPPED
+from tests.calibration.real_noise import Columns, Left, World, published, rates, shares, tofu_mini
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
@@ -62,6 +65,45 @@ def _check(world: str, name: str, rows: int, passed: float, failed: float) -> No
         assert failed >= 0.8, place
     elif name == "one row wholly known":
         assert passed <= 0.001, place
+
+
+def test_fact_tokens_on_real_noise(worlds: list[World]) -> None:
+    """With shares in steps of .1, as files hold them."""
+    world = written(worlds[-1])
+    without = replace(
+        world,
+        start=without_facts(world.start),
+        pair=(without_facts(world.pair[0]), without_facts(world.pair[1])),
+    )
+    cases = {
+        "equal": (world, Left()),
+        "equal, without the view": (without, Left()),
+        "10 % of fact tokens alone": (world, Left(0.1, ("fact tokens",))),
+        "20 % of fact tokens alone": (world, Left(0.2, ("fact tokens",))),
+    }
+    found = {
+        name: {rows: shares(rates(one, left, rows, DRAWS)) for rows in ROWS} for name, (one, left) in cases.items()
+    }
+    for name, by_rows in found.items():
+        _row(world.name, name, by_rows)
+    assert all(failed <= 0.01 for _, failed in found["equal"].values())
+    assert found["equal"][5][0] >= found["equal, without the view"][5][0] - 0.05
+    assert all(passed <= 0.01 for passed, _ in found["10 % of fact tokens alone"].values())
+    assert all(failed >= 0.95 for _, failed in found["20 % of fact tokens alone"].values())
+
+
+def written(world: World) -> World:
+    """The request's shares of tokens in steps of .1."""
+
+    def rounded(columns: Columns) -> Columns:
+        views = {name: np.round(values, 1) if name in STEPPED else values for name, values in columns.views.items()}
+        return replace(columns, views=views)
+
+    return replace(world, start=rounded(world.start), pair=(rounded(world.pair[0]), rounded(world.pair[1])))
+
+
+def without_facts(columns: Columns) -> Columns:
+    return replace(columns, views={name: values for name, values in columns.views.items() if name != "fact tokens"})
 
 
 def test_the_contrast_on_real_noise(worlds: list[World]) -> None:
