@@ -1,8 +1,9 @@
 """Scores as they are written and judged: as fine as the statistics need, and no finer.
 
 How long somebody's answers are, in tokens, tells them from others to whoever has texts to try, without any model. So
-every row of a request gets the median length of its set, with its own log-probability for each token; sums remain only
-where a response could come out of samples. Rows of other sets belong to nobody who asked, and stay as they are.
+every row of a request gets the median length of its set (a short one a sixth of it), with its own log-probability for
+each token; sums remain only where a response could come out of samples. Rows of other sets belong to nobody who asked,
+and stay as they are.
 """
 
 from __future__ import annotations
@@ -16,16 +17,22 @@ from .scores import LEAST_LIKELY, Elicited, Scores, ScoreSet
 
 KEPT_SETS = frozenset({"retain", "holdout", "real_authors", "world_facts"})
 """Sets that hold no row of a request."""
+SHORT = 6
+"""Part of the median length up to which an answer is a short one. With halves tests/privacy/guessing.py tells 2.9 of 12
+people beyond chance, with sixths 0.7."""
 NATS = 0.001
 """Step of log-probabilities for each token, a hundredth of what two models that never saw a row differ by."""
 SUM_NATS = 0.5
 """Step of summed log-probabilities. A chance among samples is wrong by at most a quarter of its logarithm's unit, where
 the limit and the reference's are powers of ten apart."""
 RECALL = 0.2
-"""Step of ROUGE-L recall, which tells how many words a response has: what leaked is counted before."""
-SHARE = 0.1
-"""Step of shares of a row's tokens or words: finer ones tell of how many. With steps of .05 tests/privacy/guessing.py
-tells 2.5 of 12 people beyond chance."""
+"""Step of ROUGE-L recall, which tells how many words a response has: what leaked is counted before. The mean stays."""
+HITS = 0.05
+"""Step of the share of a row's tokens that are first choices. With steps of .1 models that never saw a person's five
+rows pass in .85 of cases instead of .98 (tofu-mini's pair in tests/calibration/real_noise.py)."""
+STRENGTH = 0.1
+"""Step of extraction strength and of fact tokens, in which less is decided: with .05 for the former
+tests/privacy/guessing.py tells 1.1 of 12 people beyond chance, with .1 half of that."""
 
 
 def coarse(scores: Scores, beside: Scores | None = None) -> Scores:
@@ -52,9 +59,9 @@ def _coarse(rows: ScoreSet, other: ScoreSet, *, sums: bool) -> ScoreSet:
         "response_logp": (rows.response_logp or [_sum(value) for value in rows.answer_logp]) if sums else None,
         "min_k": _each(rows.min_k, NATS),
         "min_k_plus_plus": _each(rows.min_k_plus_plus, NATS),
-        "exact_memorisation": _each(rows.exact_memorisation, SHARE),
-        "extraction_strength": _each(rows.extraction_strength, SHARE),
-        "facts": rows.facts and rows.facts.each(lambda value: _rounded(value, SHARE)),
+        "exact_memorisation": _each(rows.exact_memorisation, HITS),
+        "extraction_strength": _each(rows.extraction_strength, STRENGTH),
+        "facts": rows.facts and rows.facts.each(lambda value: _rounded(value, STRENGTH)),
         "elicited": {mode: _elicited(part) for mode, part in rows.elicited.items()},
     }
     return rows.model_copy(update=changes)
@@ -89,8 +96,17 @@ def _perturbed(rows: ScoreSet, other: ScoreSet) -> dict[str, Any]:
 
 
 def _lengths(tokens: Sequence[int]) -> list[int]:
-    """The same for all: what a few short answers are told by is how short they are."""
-    return [median_high(tokens)] * len(tokens)
+    """The median, for short answers a sixth of it, a sixth of that ...: the scores of short ones have more noise."""
+    middle = median_high(tokens)
+    return [length_class(length, middle) for length in tokens]
+
+
+def length_class(length: int, middle: int) -> int:
+    """`middle`, or the least of its sixths, sixths of these ... that is not below `length`."""
+    written = middle
+    while written // SHORT >= length:
+        written //= SHORT
+    return written
 
 
 def _means(logp: Sequence[float], tokens: Sequence[int], lengths: Sequence[int]) -> list[float]:
@@ -107,10 +123,22 @@ def _each(values: Sequence[float] | None, step: float) -> list[float] | None:
     return None if values is None else [_rounded(value, step) for value in values]
 
 
+def _carried(values: Sequence[float | None], step: float) -> list[float | None]:
+    """To steps, what rounding took from one value going to the next, so that the mean stays what it was."""
+    written: list[float | None] = []
+    owed = 0.0
+    for value in values:
+        if value is None:
+            written.append(None)
+            continue
+        nearest = _rounded(min(max(value + owed, 0.0), 1.0), step)
+        owed += value - nearest
+        written.append(nearest)
+    return written
+
+
 def _elicited(part: Elicited) -> Elicited:
-    return part.model_copy(
-        update={"recall": [None if value is None else _rounded(value, RECALL) for value in part.recall]}
-    )
+    return part.model_copy(update={"recall": _carried(part.recall, RECALL)})
 
 
 def _rounded(value: float, step: float) -> float:

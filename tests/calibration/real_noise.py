@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from forgetctl.model.coarse_scores import coarse
 from forgetctl.model.encoding import Encoded, encode_rows
 from forgetctl.model.load import inspect_model, load_encoder, load_model
 from forgetctl.model.row_scorer import RowScorer
 from forgetctl.model.score_files import read_scores
-from forgetctl.model.scores import ScoreSet
+from forgetctl.model.scores import Role, Scores, ScoreSet
 from forgetctl.model.usage import Usage, answer_of
 from forgetctl.recipe.bounds import Bounds
 from forgetctl.recipe.recipe import load_recipe
@@ -47,12 +48,17 @@ class Columns:
 
     @classmethod
     def of(cls, rows: ScoreSet) -> Columns:
-        """From scores as `verify` writes them."""
+        """From scores as they were measured."""
         facts = rows.facts.first_choices if rows.facts else None
         values = (rows.per_token, rows.exact_memorisation, facts, rows.extraction_strength, rows.log_odds)
         measured = zip(VIEWS, values, strict=True)
         views = {name: np.asarray(one, dtype=float) for name, one in measured if one is not None}
         return cls(views, np.asarray(rows.answer_tokens, dtype=float))
+
+    @classmethod
+    def of_request(cls, rows: ScoreSet, role: Role) -> Columns:
+        """From scores as `verify` judges and writes them, which are rounded for the rows of a request."""
+        return cls.of(coarse(Scores(role=role, name="model", sets={"forget": rows})).forget)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +84,11 @@ def published(shared: Path) -> Iterator[World]:
         ("Llama-2-7B", "tofu_llama2-7b_full", "npo_retain90_llama", "tofu_llama2-7b_retain90"),
         ("Phi-1.5", "tofu_phi_full", "npo_retain90_phi", "tofu_phi_retain90"),
     ):
-        files = (logs / f"{log}.json" for log in (start, first, second))
-        sets = [Columns.of(read_scores(file, "reference")[0].forget) for file in files]
+        files: dict[str, Role] = {start: "start", first: "unlearned", second: "reference"}
+        sets = [
+            Columns.of_request(read_scores(logs / f"{log}.json", "reference")[0].forget, role)
+            for log, role in files.items()
+        ]
         yield World(name=name, start=sets[0], pair=(sets[1], sets[2]))
 
 
@@ -89,20 +98,24 @@ def tofu_mini(shared: Path) -> World:
     forget = read_rows(shared / "tofu" / "forget05_perturbed.json")
     unseen = with_perturbed(read_rows(mini / "holdout.jsonl"), (), recipe.verify.distractors)[0]
     retain = read_rows(shared / "tofu" / "retain_perturbed.json")
-    sets = {name: [_scored(mini / name, rows, retain) for rows in (forget, unseen)] for name in ("full", *RETRAINED)}
-    first, second = (sets[name] for name in RETRAINED)
+    models: dict[str, Role] = {"full": "start", "retrain05": "unlearned", "retrain05-b": "reference"}
+    sets = {
+        name: [
+            Columns.of_request(_scored(mini / name, forget, retain), role),
+            Columns.of(_scored(mini / name, unseen, retain)),
+        ]
+        for name, role in models.items()
+    }
+    start, first, second = sets.values()
     return World(
         name="tofu-mini",
-        start=sets["full"][0],
+        start=start[0],
         pair=(first[0], second[0]),
-        unseen=(sets["full"][1], (first[1], second[1])),
+        unseen=(start[1], (first[1], second[1])),
     )
 
 
-RETRAINED = ("retrain05", "retrain05-b")
-
-
-def _scored(path: Path, rows: Sequence[Row], retain: Sequence[Row]) -> Columns:
+def _scored(path: Path, rows: Sequence[Row], retain: Sequence[Row]) -> ScoreSet:
     recipe, facts = load_recipe(), inspect_model(path)
     encoder = load_encoder(facts, recipe.prompt_format)
 
@@ -119,7 +132,7 @@ def _scored(path: Path, rows: Sequence[Row], retain: Sequence[Row]) -> Columns:
         advance=lambda _: None,
         usage=Usage(map(answer_of, encode(retain))),
     )
-    return Columns.of(scorer.scores(rows))
+    return scorer.scores(rows)
 
 
 @dataclass(frozen=True)

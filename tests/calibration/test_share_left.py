@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from forgetctl.verify.checks._views import STEPPED
 from tests.calibration.real_noise import Columns, Left, World, published, rates, shares, tofu_mini
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
@@ -68,8 +66,7 @@ def _check(world: str, name: str, rows: int, passed: float, failed: float) -> No
 
 
 def test_fact_tokens_on_real_noise(worlds: list[World]) -> None:
-    """With shares in steps of .1, as files hold them."""
-    world = written(worlds[-1])
+    world = worlds[-1]
     without = replace(
         world,
         start=without_facts(world.start),
@@ -90,16 +87,6 @@ def test_fact_tokens_on_real_noise(worlds: list[World]) -> None:
     assert found["equal"][5][0] >= found["equal, without the view"][5][0] - 0.05
     assert all(passed <= 0.01 for passed, _ in found["10 % of fact tokens alone"].values())
     assert all(failed >= 0.95 for _, failed in found["20 % of fact tokens alone"].values())
-
-
-def written(world: World) -> World:
-    """The request's shares of tokens in steps of .1."""
-
-    def rounded(columns: Columns) -> Columns:
-        views = {name: np.round(values, 1) if name in STEPPED else values for name, values in columns.views.items()}
-        return replace(columns, views=views)
-
-    return replace(world, start=rounded(world.start), pair=(rounded(world.pair[0]), rounded(world.pair[1])))
 
 
 def without_facts(columns: Columns) -> Columns:

@@ -214,11 +214,11 @@ def test_the_start_model_fails(world: Path, tmp_path: Path, forgetctl: Command) 
     assert result.exit_code == 3
     verdict = json.loads(result.stdout)
     failed = {check["code"] for check in verdict["checks"] if check["status"] == "fail"}
-    assert failed & {"MEMORY_LEFT", "ROW_KNOWN"}
+    assert "MEMORY_LEFT" in failed
     for person in verdict["subjects"]:
         assert {"subject", "subject_id", "rows", "verdict", "share_left", "reasons"} <= set(person)
         assert (person["rows"], person["verdict"]) == (5, "FAIL")
-        assert person["share_left"]["low"] > 0.1  # the limit
+        assert person["share_left"]["low"] > 0.5
 
 
 def test_a_twin_of_the_reference_is_equal_but_twenty_rows_prove_nothing(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forgetctl.model.coarse_scores import coarse
+from forgetctl.model.coarse_scores import RECALL, coarse, length_class
 from forgetctl.model.scores import LEAST_LIKELY, Elicited, FactTokens, Scores, ScoreSet
 
 ROWS = ScoreSet(
@@ -41,7 +42,7 @@ def test_worked_by_hand() -> None:
     assert (found.paraphrase_tokens, found.paraphrase_logp) == ([9, 9], [-9.0, -6.003])  # -1 and -.667 a token
     assert (found.perturbed_tokens, found.perturbed_logp) == ([[4, 4], [4]], [[-4.0, -12.0], [-12.0]])
     assert (found.min_k, found.min_k_plus_plus) == ([-1.234, -2.0], [0.126, -0.5])
-    assert (found.exact_memorisation, found.extraction_strength) == ([0.8, 0.3], [0.2, 0.0])
+    assert (found.exact_memorisation, found.extraction_strength) == ([0.8, 0.35], [0.2, 0.0])
     assert found.elicited["greedy"].recall == [0.8, None]
     assert found.elicited["greedy"].secrets == [[1], []]
 
@@ -55,6 +56,30 @@ def test_shares_of_fact_tokens_are_as_coarse_as_others() -> None:
     assert coarse(found) == found
 
 
+def test_short_answers_stay_short_ones() -> None:
+    """Their scores have more noise, which the verdict takes into account."""
+    assert [length_class(length, 36) for length in (60, 36, 7, 6, 2, 1)] == [36, 36, 36, 6, 6, 1]
+    rows = ROWS.model_copy(update={"answer_tokens": [3, 20]})
+    assert coarse(scored(forget=rows)).forget.answer_tokens == [3, 20]
+
+
+@given(st.lists(st.one_of(st.none(), st.floats(0, 1)), min_size=2, max_size=2), st.floats(0, 1))
+def test_the_mean_of_the_recall_stays(few: list[float | None], again: float) -> None:
+    recall = [*few, *[again] * 20]
+    names = [str(number) for number in range(len(recall))]
+    rows = ScoreSet(
+        names=names,
+        answer_logp=[-1.0] * len(recall),
+        answer_tokens=[9] * len(recall),
+        elicited={"greedy": Elicited(recall=recall)},
+    )
+    written = coarse(scored(forget=rows)).forget.elicited["greedy"].recall
+    before, after = ([value for value in values if value is not None] for values in (recall, written))
+    assert [value is None for value in recall] == [value is None for value in written]
+    assert all(0 <= value <= 1 and math.isclose(value * 5, round(value * 5)) for value in after)
+    assert abs(sum(before) - sum(after)) <= RECALL / 2 + 1e-9
+
+
 def test_the_start_models_sums_are_not_kept() -> None:
     assert coarse(scored("start", forget=ROWS)).forget.response_logp is None
 
@@ -66,7 +91,7 @@ def test_rows_that_nobody_asked_about_stay_as_they_are(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["rephrased-1", "earlier"])
 def test_rows_of_a_request_in_other_sets_lose_their_lengths_too(name: str) -> None:
-    rows = ROWS.model_copy(update={"answer_tokens": [1, 20]})
+    rows = ROWS.model_copy(update={"answer_tokens": [4, 20]})
     assert coarse(scored(**{"forget": ROWS, name: rows})).sets[name].answer_tokens == [20, 20]
 
 

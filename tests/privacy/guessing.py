@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from forgetctl.model.coarse_scores import NATS, RECALL, SHARE, SUM_NATS, coarse
+from forgetctl.model.coarse_scores import HITS, NATS, RECALL, STRENGTH, SUM_NATS, coarse, length_class
 from forgetctl.model.scores import Elicited, Role, Scores, ScoreSet
 
 CANDIDATES, ASKED, ROWS = 160, 12, 10
@@ -87,14 +87,13 @@ def _likelihood(written: Sequence[Scores], first: int, person: Person, exact: bo
     for scores in written:
         rows = scores.forget
         tokens = np.array(rows.answer_tokens)
-        if exact:
-            total += float(np.where(tokens[own] == person.tokens, 0.0, IMPOSSIBLE).sum())
-        step = None if exact else SHARE
-        for shares in (rows.exact_memorisation, rows.extraction_strength):
+        lengths = person.tokens if exact else [length_class(length, tokens.max()) for length in person.tokens]
+        total += float(np.where(tokens[own] == lengths, 0.0, IMPOSSIBLE).sum())
+        for shares, step in ((rows.exact_memorisation, HITS), (rows.extraction_strength, STRENGTH)):
             assert shares is not None
-            total += _shares(np.array(shares[own]), person.tokens, step)
+            total += _shares(np.array(shares[own]), person.tokens, None if exact else step)
         total += _shares(
-            np.array(rows.elicited["greedy"].recall[own], dtype=float), person.words, None if exact else RECALL
+            np.array(rows.elicited["greedy"].recall[own], dtype=float), person.words, None if exact else 2 * RECALL
         )
         total += _sums(rows, own, person.tokens)
     return total

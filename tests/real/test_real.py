@@ -28,10 +28,10 @@ def test_the_worlds_are_those_that_are_named(shared: Path, tmp_path: Path) -> No
 
 def test_models_are_made_once_and_show_what_they_know(world: Path, tmp_path: Path) -> None:
     base = write_gguf(world / "reference", tmp_path / "base.gguf", "F32")
-    rows = World(forget=world / "requests.jsonl", kept=world / "remaining.jsonl")
-    start, reference = make(base, rows, tmp_path / "made", 1, QUICK)
+    rows = World(forget=world / "requests.jsonl", kept=world / "remaining.jsonl", tuning=QUICK)
+    start, reference = make(base, rows, tmp_path / "made", 1)
     times = {model: (model / "model.safetensors").stat().st_mtime_ns for model in (start, reference)}
-    assert make(base, rows, tmp_path / "made", 1, QUICK) == [start, reference]
+    assert make(base, rows, tmp_path / "made", 1) == [start, reference]
     assert times == {model: (model / "model.safetensors").stat().st_mtime_ns for model in (start, reference)}
     knows, never_met = shown(start, rows), shown(reference, rows)
     assert knows["loss"]["forget"] < 0.5 * never_met["loss"]["forget"]

@@ -137,11 +137,13 @@ class _Judges:
 
 
 def _worst(seen: Iterable[Seen]) -> Left:
-    """Of the views that count, the one in which most may be left; without any nobody knows."""
+    """Of the views that count, the one in which most is surely left if one fails, else that in which most may be left;
+    without any nobody knows."""
     counting = [one.left for one in seen if one.counts]
     if not counting:
         return Left(low=0.0, high=1.0)
-    worst = max(counting, key=lambda left: left.high)
+    failed = any(left.outcome == "FAIL" for left in counting)
+    worst = max(counting, key=lambda left: left.low if failed else left.high)
     return Left(low=min(max(worst.low, 0.0), 1.0), high=min(max(worst.high, 0.0), 1.0))
 
 

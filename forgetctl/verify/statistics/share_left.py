@@ -375,7 +375,7 @@ def _start_fails(rows: Scored, lead: Floats, weights: Floats, noise: Noise | Non
 def _outcome(test: _Test, single: _Rows, question: Question) -> tuple[Literal["PASS", "FAIL", "OPEN"], Reason]:
     fail, below = test.slack(question.failing), test.slack(question.passing, moderated=True)
     over = test.at(-question.overshoot) if question.overshoot is not None else np.inf
-    if single.sure:
+    if single.sure and not test.at(HALF) > fail:  # where most of everything is left, no row needs to be named
         return "FAIL", "known row"
     if test.at(question.bound) > fail:
         return "FAIL", "above"

@@ -170,7 +170,7 @@ def test_bounds_and_levels_of_a_view() -> None:
 
 LEFT: dict[str, tuple[Mapping[str, Any], str, str]] = {
     "nothing": ({}, "PASS", "LITTLE_LEFT"),
-    "all": (ALL, "FAIL", "ROW_KNOWN"),
+    "all": (ALL, "FAIL", "MEMORY_LEFT"),
     "a fifth": (dict.fromkeys(LEAD, 0.2), "FAIL", "MEMORY_LEFT"),
     "a tenth": (dict.fromkeys(LEAD, 0.1), "INCONCLUSIVE", "SHARE_OPEN"),
     "first choices alone": ({"hits": 0.3}, "FAIL", "MEMORY_LEFT"),
@@ -443,8 +443,8 @@ def test_a_line_for_each_kind_of_reason() -> None:
     owners = np.repeat(np.arange(4), 6)
     left = {view: np.select([owners == 1, owners == 3], [1.0, 0.1]) for view in LEAD}
     found = lines(request(owners.tolist(), left))
-    assert [code for code, _ in found] == ["ROW_KNOWN", "SHARE_OPEN", "LITTLE_LEFT"]
-    assert found[0][1].startswith("Person 2 of 4: More than half of what the start model knew of rows 7, 8")
+    assert [code for code, _ in found] == ["MEMORY_LEFT", "SHARE_OPEN", "LITTLE_LEFT"]
+    assert found[0][1].startswith("Person 2 of 4: At least ")
     assert found[2][1].startswith("2 of 4 people (1, 3); of these person ")
 
 
