@@ -6,6 +6,7 @@ import os
 from collections.abc import Generator
 from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 # Two cores and small tensors: more threads only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -15,7 +16,10 @@ import pytest
 from hypothesis import settings
 
 from tests.tiers import Watch, is_heavy
-from tests.world import build_world
+from tests.world import build_world, encoder_of, loaded
+
+if TYPE_CHECKING:
+    from forgetctl.model.encoding import Encoder
 
 # How long one example takes says more of what else the machine does.
 settings.register_profile("unhurried", deadline=None)
@@ -72,3 +76,15 @@ def world(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config)
     watch = pytestconfig.stash.get(WATCH, None)
     with watch.turned(False) if watch else nullcontext():
         return build_world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="module")
+def model(world: Path) -> Any:
+    """The world's model that knows everyone, loaded; not to be changed."""
+    return loaded(world / "model")
+
+
+@pytest.fixture
+def encoder(world: Path) -> Encoder:
+    """That model's encoder, with a tokenizer of its own that a test may change."""
+    return encoder_of(world)

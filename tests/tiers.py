@@ -25,7 +25,8 @@ HEAVY = (
     *(f"cli/test_{name}.py" for name in ("calibration", "digests_once", "evidence", "interruption", "lifetimes")),
     *(f"cli/test_{name}.py" for name in ("max_memory", "methods", "pipeline")),
     *(f"cli/test_{name}.py" for name in ("offline", "passages", "process", "reference", "reference_resumed")),
-    *(f"cli/test_{name}.py" for name in ("sequential", "shipping", "swapped", "tune", "verify_options")),
+    *(f"cli/test_{name}.py" for name in ("sequential", "shipping", "swapped", "tokenised_once", "tune")),
+    "cli/test_verify_options.py",
 )
 """Of which hardly a test is quick, or which take a good part of the three minutes: left out at once."""
 STARTS = ("subprocess.Popen", "os.posix_spawn", "os.fork", "os.forkpty", "os.system", "os.exec")

@@ -26,6 +26,11 @@ PEOPLE, GONE, EPOCHS, LEARNING_RATE, SEED = 160, 12, 36, 3e-3, 7
 GAP_CLOSED = 0.8
 
 
+ALL_THE_SAME = {
+    "INCONCLUSIVE": "the open checks above say what so few rows cannot prove, and forgetctl does not guess.",
+    "FAIL": "means hide what is left of single people, or what samples give away; the failed checks above say which.",
+}
+"""Why a verdict may be other than what the demo says of its figures."""
 Show = Callable[[str], None]
 """Shows one line to whoever watches the demo."""
 
@@ -124,9 +129,6 @@ def _explanation(verdict: dict[str, Any], folder: Path) -> Iterable[str]:
     yield f"Forgotten: {GONE} of {PEOPLE} invented people. Their answers are about as likely as to a model that"
     yield f"never saw them, {secrets['leaked']} of {secrets['named']} badge numbers come out where the model is asked"
     yield "plainly, and the others' rows kept their probability."
-    if verdict["verdict"] == "INCONCLUSIVE":
-        yield (
-            "The verdict is INCONCLUSIVE all the same: the open checks above say what so few rows cannot prove, and "
-            "forgetctl does not guess."
-        )
+    if words := ALL_THE_SAME.get(verdict["verdict"]):
+        yield f"The verdict is {verdict['verdict']} all the same: {words}"
     yield f"Report: {folder / 'run' / 'report.html'}"

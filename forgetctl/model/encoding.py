@@ -85,6 +85,8 @@ class Encoded:
 
 KEPT_PROMPTS = 64
 """Prompts whose rendering is remembered."""
+_RowText = tuple[tuple[Turn, ...], str, tuple[tuple[int, int], ...], bool]
+"""Of a row, what its token ids depend on."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -97,7 +99,8 @@ class Rendered:
 
 
 class Encoder:
-    """Turns rows into token ids for one model.
+    """Turns rows into token ids for one model, or several that do it alike (`model.encoders`), and keeps what it made:
+    a row that is checked, scored and asked is tokenised once.
 
     tokenizer: the model's own. prompt_format: used where it has no chat template; contains {prompt}. stops: ids at
     which the model's own generation settings end an answer. vocabulary: number of its embeddings, None if unknown.
@@ -116,6 +119,9 @@ class Encoder:
         # The answers to one prompt come one after another.
         self._prompt = lru_cache(maxsize=KEPT_PROMPTS)(self._render_prompt)
         self._plain_start = lru_cache(maxsize=KEPT_PROMPTS)(self._find_plain_start)
+        self._rows: dict[_RowText, Encoded] = {}
+        self._prompt_ids: dict[str, list[int]] = {}
+        self._asked: dict[tuple[Turn, ...], tuple[int, ...]] = {}
 
     @property
     def uses_template(self) -> bool:
@@ -130,12 +136,21 @@ class Encoder:
         return sorted({*self._stops, probe.ids[-1]})
 
     def encode(self, row: Row) -> Encoded:
-        """Ids of the row's prompt and response, uncut."""
-        return self.encode_texts([row], [self.texts(row)])[0]
+        """Ids of the row's prompt and response, uncut. Raises as `texts`."""
+        return self.encode_all([row])[0]
+
+    def encode_all(self, rows: Sequence[Row]) -> list[Encoded]:
+        """The same of many rows, of which those are tokenised that were not before."""
+        keys = [(row.context, row.response, row.spans, row.complete) for row in rows]
+        new = {key: row for key, row in zip(keys, rows, strict=True) if key not in self._rows}
+        encoded = self.encode_texts(list(new.values()), [self.texts(row) for row in new.values()])
+        self._rows.update(zip(new, encoded, strict=True))
+        return [self._rows[key] for key in keys]
 
     def encode_texts(self, rows: Sequence[Row], texts: Sequence[Rendered]) -> list[Encoded]:
-        """Ids of rows whose `texts` are known, uncut. A tokenizer takes many texts in a fraction of the time."""
-        prompts = self._ids([text.prompt for text in texts])
+        """Ids of rows whose `texts` are known, uncut, which are not kept. A tokenizer takes many texts in a fraction of
+        the time."""
+        prompts = self._ids_of_prompts([text.prompt for text in texts])
         joints = self._ids([text.prompt + text.answer + text.closing for text in texts])
         return [
             self._encoded(row, text, prompt, joint)
@@ -188,7 +203,10 @@ class Encoder:
         if not (self.uses_template and row.context):
             encoded = self.encode(row)
             return encoded.ids[: encoded.start]
-        return tuple(self._lead(row) + self._ids([self._prompt(row.context)])[0])
+        if row.context not in self._asked:
+            (ids,) = self._ids_of_prompts([self._prompt(row.context)])
+            self._asked[row.context] = tuple(self._lead(row) + ids)
+        return self._asked[row.context]
 
     def encode_plain_prompt(self, row: Row) -> tuple[int, ...]:
         """Ids that the model is given to answer the row without a thought: where any plain answer is scored from."""
@@ -204,6 +222,12 @@ class Encoder:
     @cached_property
     def _special_ids(self) -> set[int]:
         return set(self.tokenizer.all_special_ids) | set(self.tokenizer.added_tokens_decoder)
+
+    def _ids_of_prompts(self, texts: Sequence[str]) -> list[list[int]]:
+        """One prompt is that of several answers, and what the model is asked with."""
+        new = list(dict.fromkeys(text for text in texts if text not in self._prompt_ids))
+        self._prompt_ids.update(zip(new, self._ids(new), strict=True))
+        return [self._prompt_ids[text] for text in texts]
 
     def _ids(self, texts: list[str]) -> list[list[int]]:
         if not texts:
@@ -227,12 +251,15 @@ class Encoder:
     def texts(self, row: Row) -> Rendered:
         """What is given to the model and what is scored.
 
-        Raises TemplateRefusal where the template fails, or does not keep the words of prompt and response, and
-        ModelError for a template that does not show where an answer begins.
+        Raises TemplateRefusal with the row's name where the template fails, or does not keep the words of prompt and
+        response, and ModelError for a template that does not show where an answer begins.
         """
         if not row.context:
             return Rendered("", row.response)
-        return self._templated(row) if self.uses_template else self._plain(row)
+        try:
+            return self._templated(row) if self.uses_template else self._plain(row)
+        except TemplateRefusal as refusal:
+            raise TemplateRefusal(str(refusal), row.name) from None
 
     def keeps(self, row: Row) -> bool:
         """Whether the row's words are all in what the model would be given."""
@@ -324,7 +351,10 @@ def encode_rows(
     Raises InputError naming the rows that do not fit, that the chat template refuses, or that have a token which the
     model has not; nothing is cut silently. ModelError for a tokenizer that cannot tell where spans are.
     """
-    encoded = encoder.encode_texts(rows, [_texts(encoder, row, path) for row in rows])
+    try:
+        encoded = encoder.encode_all(rows)
+    except TemplateRefusal as refusal:
+        raise InputError(path, str(refusal), refusal.row) from None
     _check_vocabulary(encoder, rows, encoded, path)
     cut = _cut(rows, encoded, path, context, max_length)
     windows = (
@@ -386,13 +416,6 @@ def _windows(encoder: Encoder, row: Row, item: Encoded, context: int | None, pas
     lead = encoder.lead_tokens(row)
     overlap = max(1, min(int(passages.overlap * length), length - lead - 1))
     return item.windows(length, overlap, lead)
-
-
-def _texts(encoder: Encoder, row: Row, path: Path) -> Rendered:
-    try:
-        return encoder.texts(row)
-    except TemplateRefusal as error:
-        raise InputError(path, str(error), row.name) from None
 
 
 def _named(rows: Sequence[Row], indices: Sequence[int], one: str, several: str) -> str:

@@ -136,6 +136,10 @@ class Tokenizer(Protocol):
     is_fast: bool
 
     @property
+    def backend_tokenizer(self) -> Any:
+        """That of tokenizers inside, where there is one."""
+
+    @property
     def all_special_ids(self) -> Collection[int]: ...
 
     @property

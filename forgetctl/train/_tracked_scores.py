@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 
-from ..model.encoding import Encoded
 from ..model.protocol import Model
 from ..model.row_scorer import RowScorer
 from ..model.scores import Scores, ScoreSet
 from ..rows.pairing import with_perturbed
 from ..rows.reading import pick
-from ..rows.row import Row
 from .job import Job, Sample
 
 
@@ -21,15 +18,11 @@ def score_in_training(job: Job, sample: Sample) -> Callable[[Model], Scores]:
     forget, perturbed = with_perturbed(job.forget, check, job.recipe.verify.distractors)
     sets = {"forget": forget, "retain": check}
 
-    @cache  # the same rows after every epoch
-    def encode(rows: tuple[Row, ...]) -> list[Encoded]:
-        return job.encode(rows, job.options.forget)
-
     def measure(model: Model) -> Scores:
         scorer = RowScorer(
             model=model,
             encoder=job.encode.encoder,
-            encode=lambda rows: encode(tuple(rows)),
+            encode=lambda rows: job.encode(rows, job.options.forget),
             settings=job.recipe.verify,
             context=job.facts.context,
             seed=job.recipe.seed,

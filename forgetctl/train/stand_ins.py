@@ -46,7 +46,7 @@ def make_stand_ins(
         if row.context
         for position in (answering[near] for near in descending(similarity([row.key.prompt], prompts)[0])[:NEAREST])
     ]
-    encoded = encoder.encode_texts([row for row, _ in pairs], [encoder.texts(row) for row, _ in pairs])
+    encoded = encoder.encode_all([row for row, _ in pairs])
     good = [
         (row, place)
         for row, (_, place) in zip(encoded, pairs, strict=True)

@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..errors import TemplateRefusal
+from ..model.encoders import Encoders
 from ..model.encoding import Encoder
-from ..model.load import inspect_model, load_encoder
+from ..model.load import inspect_model
 from ..model.scores import ATTACK, Wording
 from ..people.attack_prompts import attack_rounds
 from ..people.extent import Extent
@@ -17,10 +19,10 @@ from ..rows.row import Row
 from .measuring import RowSets
 
 
-def with_attacks(sets: RowSets, extent: Extent, models: Iterable[Path], recipe: Recipe) -> RowSets:
+def with_attacks(sets: RowSets, extent: Extent, models: Iterable[Path], recipe: Recipe, encoders: Encoders) -> RowSets:
     """The sets with those of the attack prompts, attack-1 ..., beside them."""
     forget, examples = sets.forget, sets.rows.get("retain", ())
-    rounds = attack_rounds(forget, examples, extent, _accepts(models, recipe)) if extent != "none" else []
+    rounds = attack_rounds(forget, examples, extent, _accepts(models, recipe, encoders)) if extent != "none" else []
     named = {f"{ATTACK}{number}": made for number, made in enumerate(rounds, 1)}
     return replace(
         sets,
@@ -50,19 +52,20 @@ class _Reader:
 
     def accepts(self, row: Row) -> bool:
         """Whether the row is given to the model whole, with something of it to score."""
-        if not self.encoder.keeps(row):
+        try:
+            encoded = self.encoder.encode(row)
+        except TemplateRefusal:
             return False
-        encoded = self.encoder.encode(row)
         return bool(encoded.tokens) and (self.longest is None or len(encoded.ids) <= self.longest)
 
 
-def _accepts(models: Iterable[Path], recipe: Recipe) -> Callable[[Row], bool]:
+def _accepts(models: Iterable[Path], recipe: Recipe, encoders: Encoders) -> Callable[[Row], bool]:
     """Whether all models can be asked a row."""
-    readers = [_reader(path, recipe) for path in models]
+    readers = [_reader(path, recipe, encoders) for path in models]
     return lambda row: all(reader.accepts(row) for reader in readers)
 
 
-def _reader(path: Path, recipe: Recipe) -> _Reader:
+def _reader(path: Path, recipe: Recipe, encoders: Encoders) -> _Reader:
     facts = inspect_model(path)
     limits = [limit for limit in (facts.context, recipe.max_length) if limit is not None]
-    return _Reader(load_encoder(facts, recipe.prompt_format), min(limits, default=None))
+    return _Reader(encoders.of(facts, recipe.prompt_format), min(limits, default=None))

@@ -10,6 +10,7 @@ import torch
 
 from ..errors import InputError, RunError, UsageError
 from ..files.writing import file_digest
+from ..model.encoders import Encoders
 from ..model.load import resolve_model
 from ..model.processes import Ranks
 from ..model.scores import Scores
@@ -36,10 +37,14 @@ class EarlierRun:
     sets: RowSets
     then: Scores
 
-    def scores(self, model: Path, device: torch.device, progress: Progress, ranks: Ranks) -> EarlierScores:
+    def scores(
+        self, model: Path, device: torch.device, progress: Progress, ranks: Ranks, encoders: Encoders
+    ) -> EarlierScores:
         """Score its rows with `model`, as it was verified itself."""
         progress.say(f"Scoring again what {self.run.path} made the model forget.")
-        scorer = Scorer(sets=self.sets, recipe=self.recipe, device=device, progress=progress, ranks=ranks)
+        scorer = Scorer(
+            sets=self.sets, recipe=self.recipe, device=device, progress=progress, ranks=ranks, encoders=encoders
+        )
         return EarlierScores(_named(self.then, self.run), _named(scorer.again(model), self.run))
 
     @property
@@ -48,7 +53,7 @@ class EarlierRun:
         return f"{file_digest(self.run.verdict_file)} {_commitment(self.run)}"
 
 
-def find_earlier(options: VerifyOptions) -> tuple[EarlierRun, ...]:
+def find_earlier(options: VerifyOptions, encoders: Encoders) -> tuple[EarlierRun, ...]:
     """Read and check the runs that `--also` names, before anything is written or scored.
 
     Raises UsageError for what is no earlier run, RunError or InputError for one that was not verified, or whose request
@@ -72,7 +77,7 @@ def find_earlier(options: VerifyOptions) -> tuple[EarlierRun, ...]:
         model = subject.model_dir
     if model.exists():  # a run that is not finished has none yet, which `find_subject` refuses
         for one in earlier:
-            check_length(one.sets, one.recipe, model)
+            check_length(one.sets, one.recipe, model, encoders)
     return earlier
 
 

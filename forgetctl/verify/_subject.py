@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..errors import InputError, RunError, UsageError
+from ..errors import InputError, RunError, UsageError, source_name
 from ..files.writing import file_digest, read_json
+from ..model.encoders import Encoders
 from ..model.hardware import describe, versions
-from ..model.load import choose_device, inspect_model, load_encoder, load_model, resolve_model
+from ..model.load import choose_device, inspect_model, load_model, resolve_model
 from ..model.scores import REPHRASED
 from ..progress import Progress
 from ..recipe.recipe import Recipe, read_recipe
@@ -53,7 +54,7 @@ class Subject:
         return tuple(one for one in (self.model, self.start, *self.references) if isinstance(one, ModelSource))
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class _Asked:
     """What is to be verified, and what was given for it."""
 
@@ -61,16 +62,17 @@ class _Asked:
     recipe: Recipe
     files: GivenFiles
     references: tuple[Source, ...]
+    encoders: Encoders
 
     def subject(self, run: Run, model: Source, sets: RowSets | None, start: Source | None) -> Subject:
         """All of it together. Raises InputError for a reference that is no reference, UsageError for rows that do not
         fit a model."""
         subject = Subject(run=run, recipe=self.recipe, model=model, start=start, references=self.references, sets=sets)
-        _check(subject)
+        _check(subject, self.encoders)
         if sets is None:
             return subject
         models = [source.path for source in subject.models]
-        return replace(subject, sets=with_attacks(sets, self.options.attacks, models, self.recipe))
+        return replace(subject, sets=with_attacks(sets, self.options.attacks, models, self.recipe, self.encoders))
 
 
 @dataclass(frozen=True, repr=False)
@@ -94,13 +96,16 @@ def find_subject(
     progress: Progress,
     files: GivenFiles,
     hooks: RunHooks,
+    encoders: Encoders,
 ) -> Subject:
     """Read and check everything before anything is written or scored.
 
-    recipe: for what no run made; a run brings its own. files: those that were given, as they were read.
+    recipe: for what no run made; a run brings its own. files: those that were given, as they were read. encoders: of
+    the command's models, which keep what is encoded here.
     Raises UsageError or InputError for options and files that do not fit, RunError for a run that has changed.
     """
-    asked = _Asked(options, recipe, files, tuple(find_source(name, "reference", files) for name in options.references))
+    references = tuple(find_source(name, "reference", files) for name in options.references)
+    asked = _Asked(options=options, recipe=recipe, files=files, references=references, encoders=encoders)
     if options.scores is not None:
         return _of_scores(asked, options.scores)
     if options.model is not None:
@@ -125,7 +130,7 @@ def _of_run(asked: _Asked, device: torch.device, progress: Progress) -> Subject:
     if options.forget is not None:
         forget = _same_rows(files.read(options.forget, options.fields), forget.rows)
     start = resolve_model(made.model, allow_download=made.allow_download)
-    rows = files.retain(made.retain, made.fields) if made.retain else _own_rows(start, recipe, device, progress)
+    rows = files.retain(made.retain, made.fields) if made.retain else _own_rows(start, asked, device, progress)
     pairs = read_json(run.pairs_file)
     rehearsed = frozenset(row.key for row in pick(rows, pairs["train"]))
     if options.retain is not None:
@@ -162,7 +167,7 @@ def _of_model(asked: _Asked, name: str, hooks: RunHooks) -> Subject:
             "notes": list(facts.notes),
         },
         "forget": {
-            "path": str(options.forget),
+            "path": source_name(options.forget),
             "rows": len(forget),
             "marked": sum(bool(row.spans) for row in forget),
         },
@@ -247,7 +252,7 @@ def _create(asked: _Asked, path: Path, inputs: dict[str, Any]) -> Run:
     return run
 
 
-def _check(subject: Subject) -> None:
+def _check(subject: Subject, encoders: Encoders) -> None:
     """Raise InputError for a reference that is no reference, UsageError for rows that do not fit a model."""
     known = {subject.model.digest: "the verified model itself"}
     if subject.start is not None:
@@ -259,7 +264,7 @@ def _check(subject: Subject) -> None:
     if subject.sets is not None:
         for source in (subject.model, subject.start, *subject.references):
             if isinstance(source, ModelSource):
-                check_length(subject.sets, subject.recipe, source.path)
+                check_length(subject.sets, subject.recipe, source.path, encoders)
 
 
 def _row_sets(
@@ -321,10 +326,10 @@ def _same_rows(given: FileRows, known: list[Row]) -> FileRows:
     return given
 
 
-def _own_rows(start: Path, recipe: Recipe, device: torch.device, progress: Progress) -> list[Row]:
+def _own_rows(start: Path, asked: _Asked, device: torch.device, progress: Progress) -> list[Row]:
     """The start model's answers to the neutral prompts, made again."""
-    facts = inspect_model(start)
-    encoder = load_encoder(facts, recipe.prompt_format)
+    facts, recipe = inspect_model(start), asked.recipe
+    encoder = asked.encoders.of(facts, recipe.prompt_format)
     model = load_model(start, device, torch.float32)
     with progress.bar("Asking the start model", 300) as bar:
         return own_answers(model, encoder, recipe.retain.answer_tokens, facts.context, bar.advance)

@@ -10,8 +10,9 @@ import torch
 
 from ..errors import InputError, UsageError
 from ..files.writing import model_digest
+from ..model.encoders import Encoders
 from ..model.encoding import Encoded, Encoder, encode_rows
-from ..model.load import ModelFacts, inspect_model, load_encoder, load_model
+from ..model.load import ModelFacts, inspect_model, load_model
 from ..model.processes import Ranks
 from ..model.protocol import Model
 from ..model.row_scorer import AFFIRMED, ALL_MODES, PRIMED, UNTHINKING, RowScorer
@@ -95,10 +96,10 @@ def _without(how: _How, *modes: str) -> _How:
     return replace(how, modes=tuple(mode for mode in how.modes if mode not in modes))
 
 
-def check_length(sets: RowSets, recipe: Recipe, path: Path) -> None:
+def check_length(sets: RowSets, recipe: Recipe, path: Path, encoders: Encoders) -> None:
     """Raise UsageError if a row, or a paraphrased or perturbed answer, does not fit the model at `path`."""
     facts = inspect_model(path)
-    encoder = load_encoder(facts, recipe.prompt_format)
+    encoder = encoders.of(facts, recipe.prompt_format)
     for name, rows in sets.rows.items():
         others = [
             answering_alike(row, text)
@@ -117,8 +118,9 @@ class Scorer:
     """Scores models on the same rows. Keeps the verified model's final states for the KL divergences.
 
     kl: divergences in nats per answer token; skipped: what was not measured, with its reason. ranks: the processes that
-    each score a share of the rows with the whole model; all must ask for the same, and get the same. served: how the
-    owner draws answers, None where that is not asked for.
+    each score a share of the rows with the whole model; all must ask for the same, and get the same. encoders: with
+    what was encoded before, such as to see whether it fits. served: how the owner draws answers, None where that is not
+    asked for.
     """
 
     sets: RowSets
@@ -126,6 +128,7 @@ class Scorer:
     device: torch.device
     progress: Progress
     ranks: Ranks = field(default_factory=Ranks)
+    encoders: Encoders = field(default_factory=Encoders)
     served: Sampling | None = None
     kl: dict[str, float | None] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
@@ -197,7 +200,7 @@ class Scorer:
     def _load(self, path: Path, precision: str | None = None, *, training: bool = False) -> Loaded:
         facts = inspect_model(path)
         dtype = facts.dtype if self.device.type == "cuda" and not training else torch.float32
-        encoder = load_encoder(facts, self.recipe.prompt_format)
+        encoder = self.encoders.of(facts, self.recipe.prompt_format)
         for note in () if path in self.seen else facts.notes:
             self.progress.say(f"{path}: {note}")
         self.seen.add(path)

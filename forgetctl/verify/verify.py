@@ -14,6 +14,7 @@ from ..errors import RunError, UsageError
 from ..files.entries import files_digest, model_entries
 from ..files.writing import file_digest, now, text_digest, write_json
 from ..model.coarse_scores import coarse
+from ..model.encoders import Encoders
 from ..model.host import undisturbed
 from ..model.load import PRECISIONS, choose_device
 from ..model.memory import memory_within
@@ -65,15 +66,17 @@ def run_verify(
     asked = choose_device(options.device)
     ranks = join(asked)
     device = ranks.device or asked
-    progress, hooks = main_progress(ranks, progress, device), hooks or RunHooks()
+    progress, hooks, encoders = main_progress(ranks, progress, device), hooks or RunHooks(), Encoders()
     with memory_within(device), ranks.spoken_once(), ExitStack() as held:
         known = ranks.from_first(
-            lambda: _begin(options, recipe or load_recipe(), device, progress, held, files or read(options), hooks)
+            lambda: _begin(
+                options, recipe or load_recipe(), device, progress, held, files or read(options), hooks, encoders
+            )
         )
         if known.stored is not None:
             return known.stored
         with progress.logged(known.subject.run.progress_file):
-            measured = _measure(known, options, device, progress, ranks)
+            measured = _measure(known, options, device, progress, ranks, encoders)
         return ranks.from_first(lambda: _conclude(known, options, measured, hooks))
 
 
@@ -101,10 +104,11 @@ def _begin(
     held: ExitStack,
     files: GivenFiles,
     hooks: RunHooks,
+    encoders: Encoders,
 ) -> _Known:
     """Read and check everything, hold the run, and see whether there is anything to do."""
-    earlier = find_earlier(options)
-    subject = find_subject(options, recipe, device, progress, files, hooks)
+    earlier = find_earlier(options, encoders)
+    subject = find_subject(options, recipe, device, progress, files, hooks, encoders)
     hooks.verifying(subject.run, options.register)
     held.enter_context(subject.run.lock())
     rows = row_inputs(subject.run, options, files)
@@ -171,7 +175,12 @@ def _refuse_other_models(subject: Subject, collected: Collected) -> None:
 
 
 def _measure(
-    known: _Known, options: VerifyOptions, device: torch.device, progress: Progress, ranks: Ranks
+    known: _Known,
+    options: VerifyOptions,
+    device: torch.device,
+    progress: Progress,
+    ranks: Ranks,
+    encoders: Encoders,
 ) -> Collected:
     subject = known.subject
     skipped = _not_asked(options, subject.run)
@@ -184,12 +193,17 @@ def _measure(
         answering = sum(isinstance(one, ModelSource) for one in (subject.model, *subject.references))
         progress.say(cost(subject.sets, options.attacks, answering))
     drawn = Draws.of(options, subject.recipe.verify, subject.model.path)
-    recipe = subject.recipe.model_copy(update={"verify": drawn.settings})
     scorer = Scorer(
-        sets=subject.sets, recipe=recipe, device=device, progress=progress, ranks=ranks, served=drawn.served
+        sets=subject.sets,
+        recipe=subject.recipe.model_copy(update={"verify": drawn.settings}),
+        device=device,
+        progress=progress,
+        ranks=ranks,
+        encoders=encoders,
+        served=drawn.served,
     )
     measured = _score(subject, subject.sets, scorer, options)
-    scored = tuple(one.scores(subject.model.path, device, progress, ranks) for one in known.earlier)
+    scored = tuple(one.scores(subject.model.path, device, progress, ranks, encoders) for one in known.earlier)
     skipped |= {**scorer.skipped, **drawn.skipped}
     return replace(measured, tracked=known.tracked.points, earlier=scored, kl=scorer.kl, skipped=skipped)
 

@@ -16,8 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from forgetctl.demo.people import invent, requests, rows
-from tests.world import write_lines
+from tests.world import write_people
 
 LAYERS, WIDTH = 32, 384
 MODELS = ("start", "unlearned", "reference-1", "reference-2")
@@ -36,17 +35,12 @@ finally:
 
 def build(folder: Path, layers: int, width: int) -> None:
     """The models and a few rows."""
-    import numpy as np
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from forgetctl.demo.training import make_tokenizer, save
+    from forgetctl.demo.training import save
 
-    random = np.random.default_rng(3)
-    people = invent(12, random)
-    write_lines(folder / "requests.jsonl", requests(people[:2], random))
-    write_lines(folder / "retain.jsonl", rows(people[2:]))
-    tokenizer = make_tokenizer(f"{row['prompt']} {row['response']}" for row in rows(people))
+    tokenizer = write_people(folder, 12, 2)
     config = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=width, intermediate_size=8 * width // 3, num_hidden_layers=layers,
         num_attention_heads=6, num_key_value_heads=6, max_position_embeddings=256, pad_token_id=0, bos_token_id=1,
@@ -59,7 +53,7 @@ def build(folder: Path, layers: int, width: int) -> None:
 
 def peak(folder: Path, references: int) -> int:
     """Bytes that a verification with so many references takes at most."""
-    named = ["--model", "unlearned", "--start", "start", "--forget", "requests.jsonl", "--retain", "retain.jsonl"]
+    named = ["--model", "unlearned", "--start", "start", "--forget", "requests.jsonl", "--retain", "remaining.jsonl"]
     named += [part for number in range(1, references + 1) for part in ("--reference", f"reference-{number}")]
     quick = ["--set", "verify.samples=2", "--set", "verify.answer_tokens=8", "--out", f"run-{references}", "--quiet"]
     done = subprocess.run(

@@ -9,13 +9,11 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from forgetctl.cli.process import HUB_KERNELS, OFFLINE, isolated
-from forgetctl.demo.people import invent, requests, rows
-from forgetctl.demo.training import make_tokenizer, save, tiny_llama
-from tests.world import write_lines
+from forgetctl.demo.training import save, tiny_llama
+from tests.world import write_people
 
 KERNELS = """
 from pathlib import Path
@@ -75,11 +73,7 @@ class Machine:
 
 
 def build(folder: Path, names: Iterable[str]) -> None:
-    random = np.random.default_rng(3)
-    people = invent(8, random)
-    write_lines(folder / "forget.jsonl", requests(people[:1], random))
-    write_lines(folder / "retain.jsonl", rows(people[1:]))
-    tokenizer = make_tokenizer(f"{row['prompt']} {row['response']}" for row in rows(people))
+    tokenizer = write_people(folder, 8, 1)
     for seed, name in enumerate(names):
         save(tiny_llama(len(tokenizer), seed, width=64), tokenizer, folder / name)
         file = folder / name / "config.json"
@@ -102,7 +96,7 @@ def test_the_guard_sees_what_the_libraries_do_by_themselves(tmp_path: Path) -> N
     assert any(line.startswith("resolve ") for line in machine.noted())
 
 
-FILES = ("--model", "model", "--forget", "forget.jsonl", "--retain", "retain.jsonl")
+FILES = ("--model", "model", "--forget", "requests.jsonl", "--retain", "remaining.jsonl")
 
 
 @pytest.mark.parametrize(
@@ -112,7 +106,7 @@ FILES = ("--model", "model", "--forget", "forget.jsonl", "--retain", "retain.jso
         (("unlearn", *FILES, *QUICK, "--out", "full"), {0}),
         (("unlearn", *FILES, *QUICK, "--out", "qlora", "--qlora", "-v"), {0}),
         (("verify", "full", "--reference", "reference", "--precision", "nf4"), {0, 3, 4}),
-        (("reference", "--base", "model", "--retain", "retain.jsonl", "--epochs", "1", "--out", "made"), {0}),
+        (("reference", "--base", "model", "--retain", "remaining.jsonl", "--epochs", "1", "--out", "made"), {0}),
         (("unlearn", "--model", "owner/repo", *FILES[2:], "--out", "named"), {1, 2}),
     ],
     ids=["dry-run", "unlearn", "qlora", "verify", "reference", "hub-id"],

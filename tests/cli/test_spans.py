@@ -16,9 +16,8 @@ from click.testing import CliRunner, Result
 
 from forgetctl.cli.main import cli
 from forgetctl.demo.people import TEMPLATES
-from forgetctl.demo.training import encoder_for
 from forgetctl.model.encoding import Encoded, Encoder, encode_rows
-from forgetctl.model.load import load_model, load_tokenizer
+from forgetctl.model.load import load_model
 from forgetctl.model.rests import unmarked
 from forgetctl.model.scoring import score
 from forgetctl.rows.reading import read_rows
@@ -63,11 +62,6 @@ def folder(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         done = CliRunner().invoke(cli, unlearning(world, folder / f"{name}.jsonl", folder / name))
         assert done.exit_code == 0, done.output
     return folder
-
-
-@pytest.fixture(scope="module")
-def encoder(world: Path) -> Encoder:
-    return encoder_for(load_tokenizer(world / "model"))
 
 
 @pytest.fixture(scope="module")

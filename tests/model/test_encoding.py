@@ -14,6 +14,7 @@ from forgetctl.errors import InputError, ModelError, UsageError
 from forgetctl.model.encoding import Encoded, Encoder, encode_rows, marked
 from forgetctl.model.load import load_tokenizer
 from forgetctl.rows.row import Row
+from tests.world import encoder_of
 
 CHATML = (
     "{% for m in messages %}<|start|>{{ m['role'] }}\n{{ m['content'] }}<|end|>\n{% endfor %}"
@@ -312,7 +313,7 @@ words = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), m
 
 @given(words, words)
 def test_marked_shows_exactly_the_scored_text(world: Path, prompt: str, response: str) -> None:
-    encoder = Encoder(load_tokenizer(world / "model"), "{prompt}")
+    encoder = encoder_of(world)
     encoded = encoder.encode(Row(1, (("user", prompt),), response))
     assert marked(encoder, encoded) == (f"<s>Question: {prompt}\nAnswer:", f" {response}</s>")
 

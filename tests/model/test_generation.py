@@ -9,27 +9,17 @@ import pytest
 import torch
 from tokenizers import AddedToken
 
-from forgetctl.demo.training import encoder_for, learn, tiny_llama
+from forgetctl.demo.training import learn, tiny_llama
 from forgetctl.model import generation
 from forgetctl.model.encoding import Encoded, Encoder
 from forgetctl.model.generation import BATCH_ROWS, Answer, Decoding, continuations, greedy_answers
-from forgetctl.model.load import load_model, load_tokenizer
+from forgetctl.model.load import load_model
 from forgetctl.progress import Silent
 from forgetctl.rows.reading import read_rows
 from forgetctl.rows.row import Row
 from tests.model.oracles import random_model
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def model(world: Path) -> Any:
-    return load_model(world / "model", CPU, torch.float32)
-
-
-@pytest.fixture
-def encoder(world: Path) -> Encoder:
-    return encoder_for(load_tokenizer(world / "model"))
 
 
 @pytest.fixture(scope="module")

@@ -10,16 +10,16 @@ import torch
 import transformers
 from torch import nn
 
-from forgetctl.model.encoding import Encoded, Encoder
+from forgetctl.model.encoding import Encoded
 from forgetctl.model.fast.packing import enable_packing, packs
 from forgetctl.model.fast.shared_prompts import score_answers
 from forgetctl.model.generation import Decoding, continuations
-from forgetctl.model.load import load_tokenizer
 from forgetctl.model.scoring import score, short_input
 from forgetctl.model.states import AnswerStates
 from forgetctl.model.token_scores import score_tokens
 from forgetctl.train.schedule import MicroBatchLimits, PairedBatches, cuts
 from tests.model.oracles import HEADS, SMALL, TOKENS, VOCABULARY, plain_logp, random_rows
+from tests.world import encoder_of
 
 SHORT = 12
 
@@ -78,7 +78,7 @@ def test_answers_of_one_prompt_that_end_on_both_sides() -> None:
 
 @torch.no_grad()
 def test_answers_that_grow_beyond_are_those_of_generate(world: Path) -> None:
-    encoder = Encoder(load_tokenizer(world / "model"), "{prompt}")
+    encoder = encoder_of(world)
     model = phi3(len(encoder.tokenizer))
     generator = torch.Generator().manual_seed(1)
     prompts = [

@@ -14,18 +14,17 @@ from typing import Any
 import pytest
 import torch
 
-from forgetctl.demo.training import encoder_for
 from forgetctl.errors import MemoryExceeded
 from forgetctl.model.encoding import Encoded, Encoder
 from forgetctl.model.fast.shared_prompts import score_answers
 from forgetctl.model.generation import Decoding, continuations
-from forgetctl.model.load import load_model, load_tokenizer
+from forgetctl.model.load import load_model
 from forgetctl.model.memory import in_halves, memory_within, out_of_memory
 from forgetctl.model.scoring import score
 from forgetctl.model.states import AnswerStates
 from forgetctl.model.token_scores import score_tokens
-from forgetctl.rows.reading import read_rows
 from forgetctl.train.term_inputs import watch_layer
+from tests.world import encoded_rows
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
@@ -120,18 +119,8 @@ def test_halves_of_halves_and_each_item_in_its_order() -> None:
 
 
 @pytest.fixture(scope="module")
-def encoder(world: Path) -> Encoder:
-    return encoder_for(load_tokenizer(world / "model"))
-
-
-@pytest.fixture(scope="module")
-def rows(world: Path, encoder: Encoder) -> list[Encoded]:
-    return [encoder.encode(row) for row in read_rows(world / "requests.jsonl")]
-
-
-@pytest.fixture(scope="module")
-def model(world: Path) -> Any:
-    return load_model(world / "model", CPU, torch.float32)
+def rows(world: Path) -> list[Encoded]:
+    return encoded_rows(world, "requests.jsonl")
 
 
 @contextmanager

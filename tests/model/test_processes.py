@@ -8,29 +8,22 @@ from typing import Any
 import pytest
 import torch
 
-from forgetctl.demo.training import encoder_for
 from forgetctl.errors import Interrupted, ModelError, UsageError
 from forgetctl.model.encoding import Encoded
-from forgetctl.model.load import load_model, load_tokenizer
+from forgetctl.model.load import load_model
 from forgetctl.model.processes import Ranks, idle_gpus_note, join
 from forgetctl.model.scoring import score
 from forgetctl.model.shares import shared_scores
 from forgetctl.model.states import AnswerStates
-from forgetctl.rows.reading import read_rows
 from forgetctl.train._wrapping import Through, WithinForward
+from tests.world import encoded_rows
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
 def forget(world: Path) -> list[Encoded]:
-    encoder = encoder_for(load_tokenizer(world / "model"))
-    return [encoder.encode(row) for row in read_rows(world / "requests.jsonl")]
-
-
-@pytest.fixture(scope="module")
-def model(world: Path) -> Any:
-    return load_model(world / "model", CPU, torch.float32)
+    return encoded_rows(world, "requests.jsonl")
 
 
 def test_a_process_alone() -> None:

@@ -17,12 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken
 
-from forgetctl.demo.training import encoder_for
 from forgetctl.model import row_scorer
 from forgetctl.model.encoding import Encoder
 from forgetctl.model.extraction import extraction_strength, least_likely
 from forgetctl.model.generation import Answer, Decoding
-from forgetctl.model.load import load_model, load_tokenizer
 from forgetctl.model.row_scorer import AFFIRMED, ALL_MODES, PRIMED, UNTHINKING, RowScorer, sampled_rows
 from forgetctl.model.sampling import Sampling
 from forgetctl.model.scores import GREEDY, SAMPLED, SERVED, UNNAMED, Elicited, ScoreSet
@@ -39,16 +37,6 @@ CPU = torch.device("cpu")
 QUIET = Verify(answer_tokens=24, samples=2, sampled_rows=3)
 Make = Callable[..., RowScorer]
 Ids = Sequence[Sequence[int]]
-
-
-@pytest.fixture(scope="module")
-def model(world: Path) -> Any:
-    return load_model(world / "model", CPU, torch.float32)
-
-
-@pytest.fixture
-def encoder(world: Path) -> Encoder:
-    return encoder_for(load_tokenizer(world / "model"))
 
 
 @pytest.fixture(scope="module")

@@ -10,15 +10,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forgetctl.demo.training import encoder_for
 from forgetctl.errors import ModelError
 from forgetctl.model.encoding import Encoded
-from forgetctl.model.load import load_model, load_tokenizer
+from forgetctl.model.load import load_model
 from forgetctl.model.scoring import answer_logits, answer_logp, length_batches, pad_rows, score
 from forgetctl.model.states import AnswerStates
 from forgetctl.model.token_scores import score_tokens
-from forgetctl.rows.reading import read_rows
 from tests.model.oracles import ARCHITECTURES, VOCABULARY, plain_logp, random_model, random_rows
+from tests.world import encoded_rows
 
 CPU = torch.device("cpu")
 
@@ -28,19 +27,13 @@ def close(found: Any, expected: Any) -> bool:
 
 
 @pytest.fixture(scope="module")
-def model(world: Path) -> Any:
-    return load_model(world / "model", CPU, torch.float32)
-
-
-@pytest.fixture(scope="module")
 def reference(world: Path) -> Any:
     return load_model(world / "reference", CPU, torch.float32)
 
 
 @pytest.fixture(scope="module")
 def rows(world: Path) -> list[Encoded]:
-    encoder = encoder_for(load_tokenizer(world / "model"))
-    return [encoder.encode(row) for row in read_rows(world / "employees.jsonl")]
+    return encoded_rows(world, "employees.jsonl")
 
 
 @pytest.fixture(scope="module")

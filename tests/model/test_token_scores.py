@@ -17,28 +17,21 @@ from torch import nn
 from transformers import LlamaConfig
 
 import forgetctl.model.token_scores
-from forgetctl.demo.training import encoder_for
 from forgetctl.errors import ModelError
 from forgetctl.model.encoding import Encoded
-from forgetctl.model.load import load_model, load_tokenizer
+from forgetctl.model.load import load_model
 from forgetctl.model.scoring import MAX_ROWS, score
 from forgetctl.model.token_scores import TokenScores, score_tokens
-from forgetctl.rows.reading import read_rows
 from tests.model.oracles import ARCHITECTURES, VOCABULARY, random_model, random_rows
+from tests.world import encoded_rows
 
 CPU = torch.device("cpu")
 Plain = tuple[list[float], list[bool], list[float]]
 
 
 @pytest.fixture(scope="module")
-def model(world: Path) -> Any:
-    return load_model(world / "model", CPU, torch.float32)
-
-
-@pytest.fixture(scope="module")
 def rows(world: Path) -> list[Encoded]:
-    encoder = encoder_for(load_tokenizer(world / "model"))
-    return [encoder.encode(row) for row in read_rows(world / "employees.jsonl")]
+    return encoded_rows(world, "employees.jsonl")
 
 
 @torch.no_grad()

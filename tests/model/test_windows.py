@@ -12,10 +12,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from tokenizers import processors
 
-from forgetctl.demo.training import encoder_for
 from forgetctl.errors import InputError
 from forgetctl.model.encoding import Encoded, Encoder, encode_rows
-from forgetctl.model.load import load_model, load_tokenizer
 from forgetctl.model.row_scorer import ALL_MODES, PRIMED, RowScorer
 from forgetctl.model.scores import GREEDY
 from forgetctl.model.scoring import score
@@ -123,11 +121,6 @@ def test_progress_counts_rows(steps: list[int]) -> None:
 # Rows
 
 
-@pytest.fixture
-def encoder(world: Path) -> Encoder:
-    return encoder_for(load_tokenizer(world / "model"))
-
-
 def test_only_passages_become_windows(encoder: Encoder) -> None:
     context = len(encoder.encode(QUESTION).ids) + 3
     assert len(encoder.encode(PASSAGE).ids) > 2 * context
@@ -185,11 +178,6 @@ def test_every_window_begins_as_the_tokenizer_begins_a_text(encoder: Encoder) ->
 
 
 # Scores
-
-
-@pytest.fixture(scope="module")
-def model(world: Path) -> Any:
-    return load_model(world / "model", torch.device("cpu"), torch.float32)
 
 
 def scorer(model: Any, encoder: Encoder, window: int | None, seen: list[int] | None = None) -> RowScorer:

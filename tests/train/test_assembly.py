@@ -13,11 +13,9 @@ import pytest
 import torch
 
 import forgetctl.train._assembly
-from forgetctl.demo.training import encoder_for
 from forgetctl.losses.batch import needed
 from forgetctl.losses.methods import METHODS, ROLES, Batch, Role, Rows, WeightedSum
 from forgetctl.model.encoding import Encoded, encode_rows
-from forgetctl.model.load import load_model, load_tokenizer
 from forgetctl.model.rests import unmarked
 from forgetctl.model.scoring import score
 from forgetctl.model.states import AnswerStates
@@ -28,6 +26,7 @@ from forgetctl.train.schedule import MicroBatch, MicroBatchLimits, PairedBatches
 from forgetctl.train.stand_ins import make_stand_ins
 from forgetctl.train.term_inputs import Alternatives, Mismatched, RoleRows, TermInputs, derangement, watch_layer
 from tests.model.oracles import plain_logp
+from tests.world import encoder_of, loaded
 
 CPU = torch.device("cpu")
 # Of very different lengths, so that a batch's token counts change from one micro-batch to the next.
@@ -40,20 +39,16 @@ REFUSALS = [
 EPOCH = 2
 
 
-def start_model(world: Path) -> Any:
-    return load_model(world / "model", CPU, torch.float32)
-
-
 @pytest.fixture(scope="module")
 def start(world: Path) -> Any:
     """The start model; not to be changed."""
-    return start_model(world)
+    return loaded(world / "model")
 
 
 @pytest.fixture(scope="module")
 def moved(world: Path) -> Any:
     """A model that training has led away from the start; not to be changed."""
-    model = start_model(world)
+    model = loaded(world / "model")
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():
         for weight in model.parameters():
@@ -76,7 +71,7 @@ def read(world: Path, name: str, scored: str = "whole") -> list[Row]:
 @pytest.fixture(scope="module")
 def assembler(world: Path, start: Any, stand_ins: RoleRows, scored: str) -> Assembler:
     """With everything that any objective may need, from the start model."""
-    encoder = encoder_for(load_tokenizer(world / "model"))
+    encoder = encoder_of(world)
     rows = read(world, "requests", scored)
     forget = [encoder.encode(row) for row in rows]
     rests, _ = encode_rows(encoder, rows, world, None, None, part=unmarked)
@@ -109,7 +104,7 @@ def assembler(world: Path, start: Any, stand_ins: RoleRows, scored: str) -> Asse
 
 @pytest.fixture(scope="module")
 def stand_ins(world: Path, scored: str) -> RoleRows:
-    encoder = encoder_for(load_tokenizer(world / "model"))
+    encoder = encoder_of(world)
     forget, unseen = (read(world, name, scored) for name in ("requests", "holdout"))
     return make_stand_ins(forget, unseen, [encoder.encode(row) for row in unseen], encoder, ())
 

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 import torch
 
-from forgetctl.demo.training import encoder_for, learn
+from forgetctl.demo.training import learn
 from forgetctl.model.adapters import add_lora
 from forgetctl.model.encoding import Encoded
-from forgetctl.model.load import load_model, load_tokenizer
+from forgetctl.model.load import load_model
 from forgetctl.model.scoring import score
 from forgetctl.progress import Silent
 from forgetctl.recipe.recipe import Lora, Recipe
-from forgetctl.rows.reading import read_rows
 from forgetctl.train.fine_tuning import BATCH_ROWS, fine_tune, fine_tuning
 from forgetctl.train.schedule import MicroBatchLimits, PairedBatches
 from tests.model.oracles import plain_logp, random_model, random_rows
+from tests.world import encoded_rows
 
 CPU = torch.device("cpu")
 RATE = 1e-3
@@ -140,8 +140,7 @@ def test_every_row_is_seen_once_an_epoch(rows: list[Encoded], monkeypatch: pytes
 def test_it_lowers_the_loss(world: Path) -> None:
     """Rows that the reference was not taught are known afterwards."""
     model = load_model(world / "reference", CPU, torch.float32)
-    encoder = encoder_for(load_tokenizer(world / "reference"))
-    some = [encoder.encode(row) for row in read_rows(world / "requests.jsonl")]
+    some = encoded_rows(world, "requests.jsonl")
     before = score(model, some)
     fine_tune(model, some, recipe(epochs=10, learning_rate=1e-2))
     after = score(model, some)

@@ -9,16 +9,15 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from forgetctl.demo.training import encoder_for
 from forgetctl.errors import ModelError
 from forgetctl.model.encoding import Encoded
-from forgetctl.model.load import add_lora, inspect_model, load_model, load_tokenizer, trainable_parameters
+from forgetctl.model.load import add_lora, inspect_model, load_model, trainable_parameters
 from forgetctl.recipe.recipe import Lora, Recipe
-from forgetctl.rows.reading import read_rows
 from forgetctl.train._step_memory import MicroBatchShape, StepKind, step_memory
 from forgetctl.train.plan import RUNTIME, CostEstimate, Workload, estimate_cost, static_bytes
 from forgetctl.train.schedule import RowsByRole
 from tests.model.oracles import HEADS, SMALL, TOKENS, random_model
+from tests.world import encoded_rows
 
 CPU = torch.device("cpu")
 Rows = tuple[list[Encoded], list[Encoded]]
@@ -32,9 +31,7 @@ def _steady(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def rows(world: Path) -> Rows:
-    encoder = encoder_for(load_tokenizer(world / "model"))
-    forget, retain = (read_rows(world / name) for name in ("requests.jsonl", "remaining.jsonl"))
-    return [encoder.encode(row) for row in forget], [encoder.encode(row) for row in retain]
+    return encoded_rows(world, "requests.jsonl"), encoded_rows(world, "remaining.jsonl")
 
 
 def cost(model: Path, rows: Rows, **changes: Any) -> CostEstimate:

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-from forgetctl.demo.training import encoder_for
 from forgetctl.model.encoding import Encoder, encode_rows
-from forgetctl.model.load import load_tokenizer
 from forgetctl.recipe.recipe import Passages
 from forgetctl.rows.row import Row
 from forgetctl.train.stand_ins import NEAREST, RoleRows, make_stand_ins
@@ -25,11 +21,6 @@ UNSEEN = [
     asked("What does Bo write?", "Plays."),
     asked("Who taught Bo?", "Nobody."),
 ]
-
-
-@pytest.fixture(scope="module")
-def encoder(world: Path) -> Encoder:
-    return encoder_for(load_tokenizer(world / "model"))
 
 
 def made(encoder: Encoder, *forget: Row, context: int | None = None, window: int = 8) -> RoleRows:

@@ -11,14 +11,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forgetctl.demo.training import encoder_for
 from forgetctl.model.encoding import Encoded
-from forgetctl.model.load import load_model, load_tokenizer
 from forgetctl.model.scoring import score
 from forgetctl.model.states import AnswerStates
 from forgetctl.rows.reading import read_rows
 from forgetctl.train.term_inputs import Alternatives, derangement, watch_layer
 from tests.model.oracles import ARCHITECTURES, random_model, random_rows
+from tests.world import encoded_rows, loaded
 
 CPU = torch.device("cpu")
 REFUSALS = ["I do not know.", "That is not known to me.", "No idea, sorry."]
@@ -27,17 +26,13 @@ seeds = st.integers(0, 2**32 - 1)
 
 @pytest.fixture
 def model(world: Path) -> Any:
-    return load_model(world / "model", CPU, torch.float32)
+    """One for each test, which may spoil it."""
+    return loaded(world / "model")
 
 
 @pytest.fixture(scope="module")
-def encoder(world: Path) -> Any:
-    return encoder_for(load_tokenizer(world / "model"))
-
-
-@pytest.fixture(scope="module")
-def encoded(world: Path, encoder: Any) -> list[Encoded]:
-    return [encoder.encode(row) for row in read_rows(world / "requests.jsonl")]
+def encoded(world: Path) -> list[Encoded]:
+    return encoded_rows(world, "requests.jsonl")
 
 
 def alternatives(rows: int = 20, refusals: int = 100, seed: int = 1) -> Alternatives:

@@ -13,11 +13,10 @@ from typing import Any
 import pytest
 import torch
 
-from forgetctl.demo.training import encoder_for
 from forgetctl.errors import DivergedError, MemoryExceeded
 from forgetctl.losses.methods import Batch, Role, WeightedSum
 from forgetctl.model.encoding import Encoded, encode_rows
-from forgetctl.model.load import add_lora, load_model, load_tokenizer, merged, trainable_parameters
+from forgetctl.model.load import add_lora, merged, trainable_parameters
 from forgetctl.model.processes import Ranks
 from forgetctl.model.rests import unmarked
 from forgetctl.model.scoring import score
@@ -31,6 +30,7 @@ from forgetctl.train.schedule import MicroBatch, MicroBatchLimits, PairedBatches
 from forgetctl.train.term_inputs import TermInputs
 from forgetctl.train.trainer import Figures, ObjectiveTrainer, TrainingHooks, TrainingSetup, TrainingTask
 from tests.model.oracles import plain_logp, token_logp
+from tests.world import encoded_rows, encoder_of, loaded
 
 CPU = torch.device("cpu")
 Start = Callable[[], Any]
@@ -40,22 +40,17 @@ LORA = Lora(rank=4, alpha=8)
 @pytest.fixture
 def start(world: Path) -> Start:
     """Loads the start model afresh."""
-    return lambda: load_model(world / "model", CPU, torch.float32)
+    return lambda: loaded(world / "model")
 
 
 @pytest.fixture(scope="module")
 def forget(world: Path) -> list[Encoded]:
-    return encoded(world, "requests.jsonl")
+    return encoded_rows(world, "requests.jsonl")
 
 
 @pytest.fixture(scope="module")
 def retain(world: Path) -> list[Encoded]:
-    return encoded(world, "remaining.jsonl")
-
-
-def encoded(world: Path, name: str) -> list[Encoded]:
-    encoder = encoder_for(load_tokenizer(world / "model"))
-    return [encoder.encode(row) for row in read_rows(world / name)]
+    return encoded_rows(world, "remaining.jsonl")
 
 
 def recipe(**changes: Any) -> Recipe:
@@ -191,7 +186,7 @@ def test_marked_tokens_are_forgotten_and_the_others_kept(
     world: Path, start: Start, retain: list[Encoded], tmp_path: Path
 ) -> None:
     """NPO sums over marked tokens, RT averages over the retain rows' and the unmarked ones; written out by hand."""
-    encoder = encoder_for(load_tokenizer(world / "model"))
+    encoder = encoder_of(world)
     rows = [row.answering(row.response, ((0, 9),)) for row in read_rows(world / "requests.jsonl")[:8]]
     forget = [encoder.encode(row) for row in rows]
     rests, _ = encode_rows(encoder, rows, world, None, None, part=unmarked)

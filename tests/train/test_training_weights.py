@@ -11,7 +11,7 @@ from bitsandbytes.functional import dequantize_4bit
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from forgetctl.demo.training import encoder_for, learn, save, tiny_llama
+from forgetctl.demo.training import save
 from forgetctl.errors import ModelError
 from forgetctl.losses.methods import WeightedSum
 from forgetctl.model.encoding import Encoded
@@ -22,18 +22,16 @@ from forgetctl.model.load import (
     inspect_model,
     load_for_training,
     load_model,
-    load_tokenizer,
 )
 from forgetctl.model.scoring import answer_logp, pad_rows, score
 from forgetctl.model.split_weights import is_split, join, low_half
-from forgetctl.progress import Silent
 from forgetctl.recipe.recipe import Recipe
-from forgetctl.rows.reading import read_rows
 from forgetctl.train.fine_tuning import fine_tune, fine_tuning
 from forgetctl.train.plan import ComputePlan
 from forgetctl.train.schedule import MicroBatchLimits
 from forgetctl.train.term_inputs import TermInputs
 from forgetctl.train.trainer import ObjectiveTrainer, TrainingSetup, TrainingTask
+from tests.world import encoded_rows, encoder_of, half_taught
 
 CPU = torch.device("cpu")
 HALF, FULL = torch.bfloat16, torch.float32
@@ -47,22 +45,19 @@ def recipe(**changes: Any) -> Recipe:
 
 @pytest.fixture(scope="module")
 def rows(world: Path) -> list[Encoded]:
-    encoder = encoder_for(load_tokenizer(world / "model"))
-    return [encoder.encode(row) for row in read_rows(world / "requests.jsonl")]
+    return encoded_rows(world, "requests.jsonl")
 
 
 @pytest.fixture(scope="module")
 def retain(world: Path) -> list[Encoded]:
-    encoder = encoder_for(load_tokenizer(world / "model"))
-    return [encoder.encode(row) for row in read_rows(world / "remaining.jsonl")]
+    return encoded_rows(world, "remaining.jsonl")
 
 
 @pytest.fixture(scope="module")
 def starts(world: Path, rows: list[Encoded], tmp_path_factory: pytest.TempPathFactory) -> dict[torch.dtype, ModelFacts]:
     """A model that half knows the rows, as wide as a block of NF4, stored in both types."""
-    tokenizer, folder = load_tokenizer(world / "model"), tmp_path_factory.mktemp("starts")
-    model = tiny_llama(len(tokenizer), 0, width=64)
-    learn(model, rows, epochs=10, learning_rate=5e-3, seed=0, progress=Silent(), title="")
+    tokenizer, folder = encoder_of(world).tokenizer, tmp_path_factory.mktemp("starts")
+    model = half_taught(tokenizer, rows, width=64, epochs=10)
     found = {}
     for dtype in (FULL, HALF):
         save(copy.deepcopy(model).to(dtype), tokenizer, folder / str(dtype))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from forgetctl.model.encoders import Encoders
 from forgetctl.model.scores import GREEDY, Role
 from forgetctl.people.attack_prompts import AS_ASKED
 from forgetctl.progress import Silent
@@ -31,7 +32,7 @@ def sets(world: Path) -> RowSets:
 
 def test_rounds_are_sets_that_every_model_can_be_asked(world: Path, sets: RowSets) -> None:
     models = [world / "model", world / "reference"]
-    full = with_attacks(sets, "full", models, RECIPE)
+    full = with_attacks(sets, "full", models, RECIPE, Encoders())
     names = [name for name in full.rows if name.startswith("attack-")]
     assert names == [f"attack-{number}" for number in range(1, len(names) + 1)]
     assert names
@@ -41,23 +42,25 @@ def test_rounds_are_sets_that_every_model_can_be_asked(world: Path, sets: RowSet
         assert full.wordings[name].prompts > 0
         assert not any(row.perturbed_responses or row.paraphrased_response for row in full.rows[name])
     for model in models:
-        check_length(full, RECIPE, model)
+        check_length(full, RECIPE, model, Encoders())
 
 
 def test_prompts_that_are_too_long_for_a_model_give_place_to_shorter_ones(world: Path, sets: RowSets) -> None:
     cut = RECIPE.model_copy(update={"max_length": 2})
-    none = with_attacks(sets, "full", [world / "model"], cut)
+    none = with_attacks(sets, "full", [world / "model"], cut, Encoders())
     assert not [name for name in none.rows if name.startswith("attack-")]
-    long = max(len(row.prompt) for row in with_attacks(sets, "full", [world / "model"], RECIPE).rows["attack-1"])
+    long = max(
+        len(row.prompt) for row in with_attacks(sets, "full", [world / "model"], RECIPE, Encoders()).rows["attack-1"]
+    )
     assert long > max(len(row.prompt) for row in sets.forget)
 
 
 def test_without_attacks_nothing_changes(world: Path, sets: RowSets) -> None:
-    assert with_attacks(sets, "none", [world / "model"], RECIPE) == sets
+    assert with_attacks(sets, "none", [world / "model"], RECIPE, Encoders()) == sets
 
 
 def test_scores_say_the_templates_and_hold_no_text(world: Path, sets: RowSets) -> None:
-    quick = with_attacks(sets, "quick", [world / "model", world / "reference"], RECIPE)
+    quick = with_attacks(sets, "quick", [world / "model", world / "reference"], RECIPE, Encoders())
     scoring = Scorer(sets=quick, recipe=RECIPE, device=torch.device("cpu"), progress=Silent())
     ours, theirs = scoring.unlearned(world / "model"), scoring.reference(world / "reference")
     start = scoring.start(world / "model")
@@ -98,12 +101,12 @@ def test_quick_costs_few_answers_more(retain: int, most: float) -> None:
     }
     sets = RowSets(rows=rows, files=dict.fromkeys(rows, Path("rows.jsonl")))
     usual = Recipe(method="npo-rt")
-    before, after = answers(sets, usual), answers(with_attacks(sets, "quick", [], usual), usual)
+    before, after = answers(sets, usual), answers(with_attacks(sets, "quick", [], usual, Encoders()), usual)
     assert 1 < after / before < most
 
 
 def test_the_cost_is_said_in_answers(world: Path, sets: RowSets) -> None:
-    quick = with_attacks(sets, "quick", [world / "model"], RECIPE)
+    quick = with_attacks(sets, "quick", [world / "model"], RECIPE, Encoders())
     prompts = sum(count for name, count in quick.wordings["attack-1"].templates.items() if name != AS_ASKED)
     assert cost(quick, "quick", 2) == (
         f"Attack prompts (--attacks quick): {prompts} for 6 rows, each answered by 2 models: {2 * prompts} answers more"

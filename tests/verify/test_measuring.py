@@ -15,9 +15,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forgetctl.demo.training import encoder_for, make_tokenizer, save, tiny_llama
+from forgetctl.demo.training import save, tiny_llama
 from forgetctl.errors import UsageError
 from forgetctl.files.writing import model_digest
+from forgetctl.model.encoders import Encoders
 from forgetctl.model.encoding import Encoded, Encoder
 from forgetctl.model.load import load_model, load_tokenizer
 from forgetctl.model.processes import Ranks
@@ -36,6 +37,7 @@ from forgetctl.verify.checks._attack import split_halves
 from forgetctl.verify.measuring import RowSets, Scorer, check_length
 from forgetctl.verify.measuring import _repeats as repeats
 from forgetctl.verify.options import VerifyOptions
+from tests.world import encoder_of, untrained_model
 
 CPU = torch.device("cpu")
 QUICK = Verify(answer_tokens=6, samples=2, sampled_rows=2)
@@ -80,7 +82,7 @@ def only(sets: RowSets, *names: str) -> RowSets:
 
 
 def encoded(world: Path, rows: Sequence[Row]) -> list[Encoded]:
-    encoder = encoder_for(load_tokenizer(world / "model"))
+    encoder = encoder_of(world)
     return [encoder.encode(row) for row in rows]
 
 
@@ -268,11 +270,10 @@ def test_without_retain_rows_there_is_a_reason(world: Path, sets: RowSets) -> No
 
 
 def test_another_tokenizer_has_no_divergence(world: Path, sets: RowSets, tmp_path: Path) -> None:
-    tokenizer = make_tokenizer(["Quite another text, which merges quite other pairs of letters."])
-    save(tiny_llama(len(tokenizer), 0, width=32), tokenizer, tmp_path / "other")
+    other = untrained_model(tmp_path / "other")
     scoring = scorer(only(sets, "forget", "retain"))
     scoring.unlearned(world / "model")
-    scores = scoring.reference(tmp_path / "other")
+    scores = scoring.reference(other)
     assert set(scores.sets) == {"forget", "retain"}
     assert scoring.kl == {}
     why = "the two models tokenise the rows differently"
@@ -481,14 +482,17 @@ def test_rows_that_do_not_fit_the_model_are_refused_with_its_name(field: str, wo
     long = "Alwen lives in Norwick. " * 60
     value: Any = ("No.", long) if field == "perturbed_responses" else long
     changed = replace(sets.forget[2], **{field: value})
-    check_length(sets, RECIPE, world / "model")
+    check_length(sets, RECIPE, world / "model", Encoders())
     with pytest.raises(UsageError, match=r"longer than the model's context of 256 tokens") as caught:
-        check_length(replace(sets, rows={"forget": [changed]}), RECIPE, world / "model")
+        check_length(replace(sets, rows={"forget": [changed]}), RECIPE, world / "model", Encoders())
     assert str(caught.value).endswith(f"(model {world / 'model'})")
     assert f"row {changed.line} is" in str(caught.value)
     assert "Norwick" not in str(caught.value)
     check_length(
-        replace(sets, rows={"forget": [changed]}), RECIPE.model_copy(update={"max_length": 256}), world / "model"
+        replace(sets, rows={"forget": [changed]}),
+        RECIPE.model_copy(update={"max_length": 256}),
+        world / "model",
+        Encoders(),
     )
 
 
