@@ -206,7 +206,13 @@ class RowScorer:
         asked = {index: made for index in chosen if (made := self._ask(mode, rows[index], encoded[index]))}
         samples = self.settings.samples if mode in DRAWN else None
         sampling = self.served if mode == SERVED else None
-        decoding = Decoding(self.settings.answer_tokens, self.context, samples, self.seed, sampling or PLAIN)
+        decoding = Decoding(
+            max_new_tokens=self.settings.answer_tokens,
+            context=self.context,
+            samples=samples,
+            seed=self.seed,
+            sampling=sampling or PLAIN,
+        )
         prompts = [asked[index].ids if index in asked else () for index in range(len(rows))]
 
         def compute(own: Sequence[int]) -> list[list[Answer]]:

@@ -268,11 +268,11 @@ def test_greedy_and_sampled_prompts_are_the_rows_own(
     scorer = make(Verify(answer_tokens=7, samples=3, sampled_rows=99))
     elicit(scorer, GREEDY, rows)
     assert list(script.prompts) == [encoder.encode_prompt(row) for row in rows]
-    assert script.decoding == Decoding(7, 256, None, 3)
+    assert script.decoding == Decoding(max_new_tokens=7, context=256, seed=3)
     script.says = ("", "", "")
     assert elicit(scorer, SAMPLED, rows).answers == 3
     assert list(script.prompts) == [encoder.encode_prompt(row) for row in rows]
-    assert script.decoding == Decoding(7, 256, 3, 3)
+    assert script.decoding == Decoding(max_new_tokens=7, context=256, samples=3, seed=3)
 
 
 @pytest.mark.parametrize("count", [1, 4, 8, 99])
