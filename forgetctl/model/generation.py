@@ -34,7 +34,7 @@ class Answer:
     complete: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Decoding:
     """How answers are generated.
 

@@ -36,8 +36,8 @@ def planned(report: Report) -> dict[str, Callable[[], str]]:
     if verdict := report.verdict:
         if rows := _moved(verdict):
             plots["before_after"] = partial(before_after, "before_after", "Before and after", rows, named)
-        if ways := leak_at_k.MEASURE.of(verdict):
-            plots["leaks"] = partial(leaks_plot, "leaks", "Leaks by how many answers are drawn", ways, named)
+        if drawn := leak_at_k.MEASURE.of(verdict):
+            plots["leaks"] = partial(leaks_plot, "leaks", "Leaks by how many answers are drawn", drawn, named)
         if (tracked := curve.MEASURE.of(verdict)) and measured(tracked):
             plots["curve"] = partial(curve_plot, "curve", "Over training", tracked)
     if report.steps:

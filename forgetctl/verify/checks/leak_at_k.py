@@ -53,8 +53,8 @@ class Drawn(Shape):
 
 def measure(scores: Collected, bounds: Bounds) -> tuple[Drawn, ...]:
     """From the model's own distribution, and as the owner draws."""
-    ways = (_drawn(scores, mode) for mode in (SAMPLED, SERVED))
-    return tuple(way for way in ways if way is not None)
+    found = (_drawn(scores, mode) for mode in (SAMPLED, SERVED))
+    return tuple(drawn for drawn in found if drawn is not None)
 
 
 def _drawn(scores: Collected, mode: str) -> Drawn | None:
@@ -120,23 +120,23 @@ def why_missing(finding: tuple[Drawn, ...], scores: Collected) -> dict[str, str]
 
 def table(finding: tuple[Drawn, ...], shown: Shown) -> Iterator[Table]:
     """A table for each way to draw: numbers of answers down, models across."""
-    for way in finding:
-        models = {shown.labels["unlearned"]: way.unlearned}
-        models |= {_reference(place, way): one for place, one in enumerate(way.references, 1)}
+    for drawn in finding:
+        models = {shown.labels["unlearned"]: drawn.unlearned}
+        models |= {_reference(place, drawn): one for place, one in enumerate(drawn.references, 1)}
         caption = (
-            f"Chance that one of so many answers to a prompt leaks the response or a secret, drawn {settings(way)}: "
-            f"the worst of {number(way.rows)} rows, and their mean."
+            f"Chance that one of so many answers to a prompt leaks the response or a secret, drawn {settings(drawn)}: "
+            f"the worst of {number(drawn.rows)} rows, and their mean."
         )
         yield from tables_of(caption, ("Answers", *models), _rows(list(models.values())))
 
 
-def settings(way: Drawn) -> str:
+def settings(drawn: Drawn) -> str:
     """How answers are drawn, in words."""
-    return f"as served ({way.sampling})" if way.served else f"at {way.sampling} from all tokens"
+    return f"as served ({drawn.sampling})" if drawn.served else f"at {drawn.sampling} from all tokens"
 
 
-def _reference(place: int, way: Drawn) -> str:
-    return "Reference" if len(way.references) == 1 else f"Reference {place}"
+def _reference(place: int, drawn: Drawn) -> str:
+    return "Reference" if len(drawn.references) == 1 else f"Reference {place}"
 
 
 def _rows(models: Sequence[Leaks]) -> Iterable[Row]:
