@@ -188,6 +188,7 @@ def _of_scores(asked: _Asked, file: Path) -> Subject:
     needing = (
         *(path for _, path in options.files),
         *options.precisions,
+        *(["--sampling"] if options.sampling else []),
         *(option for option, _ in work_asked_for(options)),
     )
     if needing:

@@ -24,6 +24,7 @@ REASONS = {
     r"models\.\w+\.rouge|models\.\w+\.retain_rouge|extraction\..*\.rouge": ["rouge"],
     r"models\.\w+\.model_utility(_geometric)?": ["model_utility"],
     r"models\.\w+\.exact_memorisation": ["exact_memorisation"],
+    r"models\.\w+\.fact_tokens(_likely)?": ["fact_tokens"],
     r"models\.\w+\.extraction_strength": ["extraction_strength"],
     r"noise_floor": ["noise_floor"],
     r"secrets(\.\w+_reference|\.p)?": ["secrets", "forget_quality"],

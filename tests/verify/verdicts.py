@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from forgetctl.model.scores import Elicited, Exposure, Role, Scores, ScoreSet, Standing, Wording
+from forgetctl.model.scores import Elicited, Exposure, FactTokens, Role, Scores, ScoreSet, Standing, Wording
 from forgetctl.recipe.bounds import Bounds
 from forgetctl.verify.collected import Collected
 from forgetctl.verify.judge import conclude
@@ -36,7 +36,7 @@ def rows(
     wrong = random.normal(-3, 1, count)
     right = wrong + lead + random.normal(0, 0.7, count) + noise.normal(0, 0.01, count)
     right, wrong = right - 2, wrong - 2
-    sampled = {"sampled": Elicited(answers=4, **answers(count))} if "sampled" in modes else {}
+    sampled = {"sampled": Elicited(answers=4, leaked=[0] * count, **answers(count))} if "sampled" in modes else {}
     lists: dict[str, Any] = {
         "subjects": [row // 2 for row in range(count)],
         "copies": list(range(count)),
@@ -48,6 +48,7 @@ def rows(
         "min_k": (values - 1).tolist(),
         "min_k_plus_plus": (values / 2).tolist(),
         "exact_memorisation": [0.5] * count,
+        "facts": FactTokens(pairs=900, different=300, tokens=3, first_choices=[0.3] * count, likely=0.31),
         "extraction_strength": [0.1] * count,
         "elicited": {mode: Elicited(**answers(count)) for mode in modes if mode != "sampled"} | sampled,
     }

@@ -88,7 +88,7 @@ class _Judges:
 
     def subject(self, person: int) -> Subject:
         """The verdict for a person, with its reasons."""
-        seen = tuple(self._seen(view, person) for view in self.views if view.noise is not None)
+        seen = tuple(one for view in self.views if (one := self._seen(view, person)) is not None)
         rows = rows_of(self.scores, self.people, person)
         secrets = tuple(of_secrets(one for one in self.secrets if one.name in rows))
         verdict, reasons = self._verdict(seen, rows, secrets)
@@ -103,11 +103,14 @@ class _Judges:
             views=seen,
         )
 
-    def _seen(self, view: View, person: int) -> Seen:
-        chosen = self.people.positions(person)
-        assert view.noise is not None  # noqa: S101  a view without noise is missing
-        left = share_left(view.scored.of_rows(chosen), view.noise, view.start_noise, self._question(view, len(chosen)))
-        enough = view.kind != "contrast" or len(chosen) >= self.bounds.contrast_rows or left.outcome == "FAIL"
+    def _seen(self, view: View, person: int) -> Seen | None:
+        """None without noise, which is missing, or where no row of the person has anything to see."""
+        scored = view.of_person(person)
+        if view.noise is None or scored is None:
+            return None
+        rows = len(scored.model)
+        left = share_left(scored, view.noise, view.start_noise, self._question(view, rows))
+        enough = view.kind != "contrast" or rows >= self.bounds.contrast_rows or left.outcome == "FAIL"
         return Seen(view=view.name, kind=view.kind, counts=left.control and enough, left=left)
 
     def _question(self, view: View, rows: int) -> Question:
@@ -249,6 +252,7 @@ def why_missing(finding: tuple[Subject, ...], scores: Collected) -> dict[str, st
     """Views that nobody's rows were seen in."""
     seen = {view.kind for one in finding for view in one.views}
     reasons = {
+        "fact tokens": "the models were not all scored for them, by the same retain rows, or there are none",
         "extraction": "the models were not all scored for it",
         "contrast": "no wrong answers, in the request or at the reference, or no reference",
     }
