@@ -148,8 +148,8 @@ def _elicited(part: Elicited) -> Elicited:
     return part.model_copy(update={"recall": _carried(part.recall, RECALL)})
 
 
-def _exposure(found: Exposure) -> Exposure:
-    return found.model_copy(update={"rows": [[_standing(one) for one in row] for row in found.rows]})
+def _exposure(exposure: Exposure) -> Exposure:
+    return exposure.model_copy(update={"rows": [[_standing(one) for one in row] for row in exposure.rows]})
 
 
 def _standing(one: Standing) -> Standing:

@@ -52,7 +52,7 @@ class RowSets:
         return self.rows["forget"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _How:
     """How a set is scored. facts: whether it is told which tokens are. exposure: also secrets among other strings."""
 
@@ -67,24 +67,24 @@ def _how(role: Role, name: str) -> _How | None:
     """How a role's model is scored on a set, None if it is not: only what the verdict uses is measured."""
     if name == "forget":
         modes = (*ALL_MODES, SERVED) if role != "start" else (GREEDY,)
-        return _How(modes, tokens=True, truth=True, facts=True, exposure=True)
+        return _How(modes=modes, tokens=True, truth=True, facts=True, exposure=True)
     if name.startswith(REPHRASED):
-        return _How((GREEDY, UNTHINKING), tokens=True, truth=True) if role != "start" else _How()
+        return _How(modes=(GREEDY, UNTHINKING), tokens=True, truth=True) if role != "start" else _How()
     if name.startswith(ATTACK):
-        return _How((GREEDY, UNTHINKING) if role != "start" else ())
-    return _How(tokens=True, truth=True, facts=True) if name == "holdout" else _How((GREEDY,), truth=True)
+        return _How(modes=(GREEDY, UNTHINKING) if role != "start" else ())
+    return _How(tokens=True, truth=True, facts=True) if name == "holdout" else _How(modes=(GREEDY,), truth=True)
 
 
 def _how_quantised(role: Role, name: str) -> _How | None:
     """The cheap checks: answers to the forget rows, and what was kept."""
     if name == "forget":
-        return _How((GREEDY, UNTHINKING) if role != "start" else (), truth=True)
+        return _How(modes=(GREEDY, UNTHINKING) if role != "start" else (), truth=True)
     return _How() if name == "retain" else None
 
 
 def _how_again(role: Role, name: str) -> _How | None:
     """What shows that rows stay forgotten: their scores, and every answer that is not left to chance."""
-    return _How((GREEDY, UNTHINKING, PRIMED, AFFIRMED))
+    return _How(modes=(GREEDY, UNTHINKING, PRIMED, AFFIRMED))
 
 
 UNSEEN_ASKED = 400
