@@ -70,7 +70,7 @@ ROWS = (
     "| Asked: whole responses | 33 of 34 | 16 of 34 | 0 of 34 |",
     "| Beginning given: secrets said | – | 8 of 19 | – |",
     "| Sampled: whole responses | – | 0 of 22 | – |",
-    "| 7 | 5 | 4 (rows 2, 11, 12, 13, 14 and 1 more) | 19 (3 untested) | – |",
+    "| 7 | 5 | 4 (rows 2, 11, 12, 13, 14 and 1 more) | 19 (3 untested) | 4.2e-03 |",
     "| 9 | 6 | 4 | 53 (8 samples each) | 0.088 |",
     "| 14 (row 17) | 1 | 31 | 0.043 |",
     "| 15 | 10 | 194 | 0.054 |",
