@@ -199,8 +199,9 @@ OPTIONAL = {"inputs.sha256", "inputs.commitment", "inputs.rows"}
 """What may be missing, since it says nothing by that: everything else that is not measured is null."""
 ENTRIES = (
     r"attacks\.retained\.\w+|models\.\w+|extraction\.\w+(\.[\w ]+)?|basis\.scores\.\w+|attack_prompts\.prompts\.[\w ]+"
+    r"|exposure\.unplaced\.[\w ]+"
 )
-"""Models, ways of asking, templates and files, of which there may be fewer."""
+"""Models, ways of asking, templates, reasons and files, of which there may be fewer."""
 
 
 def leaves(value: Any) -> set[str]:
