@@ -64,7 +64,8 @@ EXIT_CODES: dict[Outcome, int] = {"PASS": 0, "FAIL": 3, "INCONCLUSIVE": 4}
     type=click.Choice(EXTENTS),
     default="quick",
     show_default=True,
-    help="Prompts in forgetctl's own other words: one a row, every template, or none, which cannot pass.",
+    help="Prompts in forgetctl's own other words: one a row, every template, or none, which cannot pass. Secrets are "
+    "ranked among 99, 999 or no other strings.",
 )
 @click.option(
     "--sampling",

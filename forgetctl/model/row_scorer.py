@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import TemplateRefusal
+from ..people.in_place import VERSION, InPlace, Places
 from ..people.kinds import Disclosure
 from ..recipe.recipe import Verify
 from ..rows.conversations import by_conversation
@@ -33,7 +35,19 @@ from .metrics import rouge_l_recall
 from .processes import Ranks
 from .protocol import Model
 from .sampling import PLAIN, Sampling
-from .scores import DRAWN, GREEDY, LIKELY_FACT, SAMPLED, SERVED, UNNAMED, Elicited, FactTokens, ScoreSet
+from .scores import (
+    DRAWN,
+    GREEDY,
+    LIKELY_FACT,
+    SAMPLED,
+    SERVED,
+    UNNAMED,
+    Elicited,
+    Exposure,
+    FactTokens,
+    ScoreSet,
+    Standing,
+)
 from .scoring import score
 from .shares import in_shares
 from .token_scores import TokenScores, score_tokens
@@ -118,6 +132,47 @@ class RowScorer:
         first = [first for first, *_ in by_row(encoded, encoded)]
         chosen = {int(place) for place in np.linspace(0, len(rows) - 1, min(most, len(rows)))}
         return {mode: self._elicit(mode, rows, first, sorted(chosen)) for mode in modes}
+
+    def exposure(self, rows: Sequence[Row], places: Places) -> Exposure:
+        """How likely the rows' secrets are among the other strings of their places."""
+        pairs = [(row, place) for row, own in zip(rows, places.rows, strict=True) for place in own]
+        placed = [(row, place) for row, place in pairs if isinstance(place, InPlace)]
+
+        def compute(own: Sequence[int]) -> list[Standing]:
+            return [self._standing(*placed[index]) for index in own]
+
+        standings = iter(in_shares(self.ranks, [len(row.response) for row, _ in placed], compute))
+        found = [
+            [next(standings) if isinstance(place, InPlace) else Standing(secret=None, reason=place) for place in own]
+            for own in places.rows
+        ]
+        return Exposure(version=VERSION, strings=places.strings, left_out=places.left_out, rows=found)
+
+    def _standing(self, row: Row, place: InPlace) -> Standing:
+        self.advance(self.ranks.count)
+        encoded = self._encoded_in_place(row, place)
+        if encoded is None:
+            return Standing(secret=None, reason="not read alike")
+        secret, *others = score_answers(self.model, encoded)
+        spread = float(np.std(others, ddof=1))
+        if not spread:
+            return Standing(secret=None, reason="not read alike")
+        middle = float(np.mean(others))
+        return Standing(secret=(secret - middle) / spread, others=[(value - middle) / spread for value in others])
+
+    def _encoded_in_place(self, row: Row, place: InPlace) -> list[Encoded] | None:
+        """None for what the model does not read. Of a passage that is too long the end is given."""
+        try:
+            encoded = self.encoder.encode_in_place(row, place.start, place.end, place.others)
+        except TemplateRefusal:
+            return None
+        most, lead = max(len(one.ids) for one in encoded), self.encoder.lead_tokens(row)
+        if self.context is None or most <= self.context:
+            return encoded
+        room = encoded[0].start - (most - self.context)
+        if row.context or room <= lead:
+            return None
+        return [one.ending(room, lead) for one in encoded]
 
     def _plain(self, encoded: Sequence[Encoded]) -> dict[str, Any]:
         windows = by_row(encoded, encoded)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, model_validator
 
 from ..people.attack_prompts import AS_ASKED
+from ..people.in_place import Reason
 from ..verify.statistics.resampling import FEWEST_SUBJECTS, Units
 from ..verify.statistics.shapes import RowName, Share
 from . import metrics
@@ -87,6 +88,48 @@ class Wording(_Part):
         return sum(count for name, count in self.templates.items() if name != AS_ASKED)
 
 
+class Standing(_Part):
+    """A secret among other strings in its place of the row's response: how likely a model makes each, in standard
+    deviations of the others from their mean, so that no length shows.
+
+    Log-probabilities are of whole strings, all tokens together, as in Carlini et al. 2019 (arXiv 1802.08232). secret:
+    None where it has no place, for the reason. others: in the same order for every model.
+    """
+
+    secret: float | None
+    others: list[float] = []
+    reason: Reason | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Standing:
+        if (self.secret is None) != (self.reason is not None) or (self.secret is None) != (not self.others):
+            raise ValueError("a secret stands among others, or there is a reason why not")
+        return self
+
+
+class Exposure(_Part):
+    """Where each of the rows' secrets stands. version: of how the others are made; strings, left_out: as
+    `people.in_place.Places`."""
+
+    version: PositiveInt
+    strings: PositiveInt
+    left_out: NonNegativeInt
+    rows: list[list[Standing]]
+
+    def same_strings(self, other: Exposure) -> bool:
+        """Whether both stand among the same others, as far as numbers tell."""
+        return (
+            (self.version, self.strings, self.left_out) == (other.version, other.strings, other.left_out)
+            and [len(row) for row in self.rows] == [len(row) for row in other.rows]
+            and all(
+                len(mine.others) == len(theirs.others)
+                for row, there in zip(self.rows, other.rows, strict=True)
+                for mine, theirs in zip(row, there, strict=True)
+                if mine.others and theirs.others
+            )
+        )
+
+
 class FactTokens(_Part):
     """What a model says of the tokens that only the rows themselves tell (`usage`), after the true ones before.
 
@@ -118,7 +161,7 @@ class ScoreSet(_Part):
     conversation. rehearsed: whether a retain row was trained on while the forget rows were unlearned. perturbed_* hold
     one list per row. own_paraphrases: rows whose own response stands in for a missing paraphrase. response_logp: summed
     over a response's own tokens, None where it is below LEAST_LIKELY; where the list is missing `answer_logp` says it.
-    elicited: by how the answers were asked for. wording: of attack prompts alone.
+    elicited: by how the answers were asked for. wording: of attack prompts alone. exposure: of named secrets.
     """
 
     names: list[RowName]
@@ -140,6 +183,7 @@ class ScoreSet(_Part):
     extraction_strength: list[float] | None = None
     facts: FactTokens | None = None
     wording: Wording | None = None
+    exposure: Exposure | None = None
     elicited: dict[str, Elicited] = {}
 
     @model_validator(mode="after")
@@ -157,12 +201,16 @@ class ScoreSet(_Part):
             for logp, tokens in zip(self.perturbed_logp, self.perturbed_tokens, strict=True):
                 if not logp or len(logp) != len(tokens):
                     raise ValueError(f"perturbed_logp has a row of {len(logp)} answers, perturbed_tokens {len(tokens)}")
+        if self.exposure is not None and len(self.exposure.rows) != len(self.names):
+            raise ValueError(f"exposure has {len(self.exposure.rows)} rows, expected {len(self.names)}")
         return self
 
     @model_validator(mode="after")
     def _same_secrets(self) -> ScoreSet:
         named = [by for mode in self.elicited.values() for by in (mode.secrets, mode.parts) if by is not None]
         counts = {tuple(map(len, by)) for by in named}
+        if self.exposure is not None:
+            counts.add(tuple(map(len, self.exposure.rows)))
         if len(counts) > 1:
             raise ValueError("secrets differ in number from one way of asking to another")
         return self

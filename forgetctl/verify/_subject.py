@@ -30,6 +30,7 @@ from ..train.neutral import own_answers
 from ..train.options import UnlearnOptions
 from ..train.unchanged import check_inputs
 from ._attack_sets import with_attacks
+from ._secret_places import with_places
 from ._source import ModelSource, Source, find_source
 from .measuring import RowSets, check_length
 from .options import VerifyOptions
@@ -72,7 +73,8 @@ class _Asked:
         if sets is None:
             return subject
         models = [source.path for source in subject.models]
-        return replace(subject, sets=with_attacks(sets, self.options.attacks, models, self.recipe, self.encoders))
+        attacked = with_attacks(sets, self.options.attacks, models, self.recipe, self.encoders)
+        return replace(subject, sets=with_places(attacked, self.options.attacks))
 
 
 @dataclass(frozen=True, repr=False)

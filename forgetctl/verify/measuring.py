@@ -21,6 +21,7 @@ from ..model.scores import ATTACK, DRAWN, GREEDY, REPHRASED, SERVED, Role, Score
 from ..model.shares import SharedStates
 from ..model.usage import Usage, answer_of
 from ..model.windows import windows_note
+from ..people.in_place import Places
 from ..progress import Progress
 from ..recipe.recipe import Recipe
 from ..rows.row import Key, Row
@@ -33,8 +34,9 @@ class RowSets:
 
     Sets: forget, retain, holdout, real_authors, world_facts, rephrased-1 ..., attack-1 ... Forget rows carry perturbed
     answers where there are any. perturbed: "request" if the request brought them, "nearest answers" if they were made,
-    None if there are none. rehearsed: what the run trained on to keep it, None for a model that no run made. wordings:
-    of the sets of attack prompts, by which templates they were made.
+    None if there are none. places: of the forget rows' secrets among other strings. rehearsed: what the run trained on
+    to keep it, None for a model that no run made. wordings: of the sets of attack prompts, by which templates they were
+    made.
     """
 
     rows: Mapping[str, Sequence[Row]]
@@ -42,6 +44,7 @@ class RowSets:
     perturbed: str | None = None
     rehearsed: frozenset[Key] | None = None
     wordings: Mapping[str, Wording] = field(default_factory=dict)
+    places: Places | None = None
 
     @property
     def forget(self) -> Sequence[Row]:
@@ -49,37 +52,39 @@ class RowSets:
         return self.rows["forget"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _How:
-    """How a set is scored. facts: whether it is told which tokens are."""
+    """How a set is scored. facts: whether it is told which tokens are. exposure: also secrets among other strings."""
 
     modes: tuple[str, ...] = ()
     tokens: bool = False
     truth: bool = False
     facts: bool = False
+    exposure: bool = False
 
 
 def _how(role: Role, name: str) -> _How | None:
     """How a role's model is scored on a set, None if it is not: only what the verdict uses is measured."""
     if name == "forget":
-        return _How((*ALL_MODES, SERVED) if role != "start" else (GREEDY,), tokens=True, truth=True, facts=True)
+        modes = (*ALL_MODES, SERVED) if role != "start" else (GREEDY,)
+        return _How(modes=modes, tokens=True, truth=True, facts=True, exposure=True)
     if name.startswith(REPHRASED):
-        return _How((GREEDY, UNTHINKING), tokens=True, truth=True) if role != "start" else _How()
+        return _How(modes=(GREEDY, UNTHINKING), tokens=True, truth=True) if role != "start" else _How()
     if name.startswith(ATTACK):
-        return _How((GREEDY, UNTHINKING) if role != "start" else ())
-    return _How(tokens=True, truth=True, facts=True) if name == "holdout" else _How((GREEDY,), truth=True)
+        return _How(modes=(GREEDY, UNTHINKING) if role != "start" else ())
+    return _How(tokens=True, truth=True, facts=True) if name == "holdout" else _How(modes=(GREEDY,), truth=True)
 
 
 def _how_quantised(role: Role, name: str) -> _How | None:
     """The cheap checks: answers to the forget rows, and what was kept."""
     if name == "forget":
-        return _How((GREEDY, UNTHINKING) if role != "start" else (), truth=True)
+        return _How(modes=(GREEDY, UNTHINKING) if role != "start" else (), truth=True)
     return _How() if name == "retain" else None
 
 
 def _how_again(role: Role, name: str) -> _How | None:
     """What shows that rows stay forgotten: their scores, and every answer that is not left to chance."""
-    return _How((GREEDY, UNTHINKING, PRIMED, AFFIRMED))
+    return _How(modes=(GREEDY, UNTHINKING, PRIMED, AFFIRMED))
 
 
 UNSEEN_ASKED = 400
@@ -216,20 +221,15 @@ class Scorer:
             if (method := how(role, name))
         }
         total = sum(len(rows) * (1 + len(method.modes)) for rows, method in chosen.values())
+        total += sum(self.sets.places.count for _, method in chosen.values() if method.exposure and self.sets.places)
         title = f"Scoring the {role} model" + (f" at {loaded.precision}" if loaded.precision else "")
         with self.ranks.agreed():
             usage = loaded.usage() if any(method.facts for _, method in chosen.values()) else None
         with self.progress.bar(title, total) as bar:
-            sets: dict[str, ScoreSet] = {
-                name: self._row_scorer(loaded, name, bar.advance, usage if method.facts else None)
-                .scores(
-                    rows,
-                    method.modes,
-                    tokens=method.tokens,
-                    truth=method.truth,
-                    rehearsed=self.sets.rehearsed if name == "retain" else None,
+            sets = {
+                name: self._set(
+                    self._row_scorer(loaded, name, bar.advance, usage if method.facts else None), name, rows, method
                 )
-                .model_copy(update={"wording": self.sets.wordings.get(name)})
                 for name, (rows, method) in chosen.items()
             }
         return Scores(
@@ -240,6 +240,12 @@ class Scorer:
             perturbed=self.sets.perturbed,
             sets=sets,
         )
+
+    def _set(self, scorer: RowScorer, name: str, rows: Sequence[Row], how: _How) -> ScoreSet:
+        rehearsed = self.sets.rehearsed if name == "retain" else None
+        scores = scorer.scores(rows, how.modes, tokens=how.tokens, truth=how.truth, rehearsed=rehearsed)
+        exposed = scorer.exposure(rows, self.sets.places) if how.exposure and self.sets.places else None
+        return scores.model_copy(update={"wording": self.sets.wordings.get(name), "exposure": exposed})
 
     def _unasked(self, loaded: Loaded) -> list[str]:
         """Ways to ask that are no other than one that is there."""

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken
 
 from forgetctl.model import row_scorer
-from forgetctl.model.encoding import Encoder
+from forgetctl.model.encoding import Encoded, Encoder
 from forgetctl.model.extraction import extraction_strength, least_likely
 from forgetctl.model.generation import Answer, Decoding
 from forgetctl.model.row_scorer import AFFIRMED, ALL_MODES, PRIMED, UNTHINKING, RowScorer, sampled_rows
@@ -27,6 +27,7 @@ from forgetctl.model.scores import GREEDY, SAMPLED, SERVED, UNNAMED, Elicited, S
 from forgetctl.model.scoring import score
 from forgetctl.model.token_scores import score_tokens
 from forgetctl.model.usage import Usage, answer_of
+from forgetctl.people.in_place import InPlace, in_place
 from forgetctl.recipe.recipe import Verify
 from forgetctl.rows.reading import read_rows
 from forgetctl.rows.row import Row
@@ -648,3 +649,48 @@ def test_a_secret_is_said_in_any_form_of_its_letters(form: Any, make: Make, scri
     row = question("Fragen Sie nach.", "Zoë Müßig-Brändlé")
     answer = unicodedata.normalize(form, "Es ist ZOË  MÜSSIG-BRÄNDLÉ.")
     assert said(make(), script, GREEDY, row, answer) == [1]
+
+
+# Secrets among other strings
+
+
+def test_a_secret_is_scored_whole_in_its_place(make: Make, model: Any, encoder: Encoder, rows: list[Row]) -> None:
+    """As by scoring every string behind the same tokens by itself."""
+    row = next(row for row in rows if row.secrets)
+    places = in_place([row], [], "quick")
+    ((place,),) = places.rows
+    assert isinstance(place, InPlace)
+    found = make().exposure([row], places)
+    ((standing,),) = found.rows
+    assert (found.strings, found.left_out, len(standing.others)) == (99, places.left_out, 99)
+    before, part = row.response[: place.start], row.response[place.start : place.end]
+    whole = [encoder.encode(replace(row.answering(before + value), complete=False)) for value in (part, *place.others)]
+    given = encoder.encode(replace(row.answering(before.rstrip()), complete=False)).ids
+    start = len(given)
+    assert all(one.ids[:start] == given for one in whole)
+    values = np.array(score(model, [Encoded(one.ids, start) for one in whole]))
+    spread = values[1:].std(ddof=1)
+    assert standing.secret == pytest.approx((values[0] - values[1:].mean()) / spread, abs=1e-3)
+    assert standing.others == pytest.approx((values[1:] - values[1:].mean()) / spread, abs=1e-3)
+
+
+def test_a_secret_without_a_place_says_why(make: Make) -> None:
+    some = [question("No. 900514344", "900514344", prompt="Is it 900514344?"), question("Nobody.")]
+    found = make().exposure(some, in_place(some, [], "quick"))
+    assert [[one.reason for one in row] for row in found.rows] == [["said by the prompt"], []]
+
+
+def test_a_secret_that_does_not_fit_is_not_read_alike(make: Make) -> None:
+    some = [question("No. 900514344", "900514344")]
+    found = replace(make(), context=4).exposure(some, in_place(some, [], "quick"))
+    assert found.rows[0][0].reason == "not read alike"
+
+
+def test_of_a_long_passage_the_end_is_given(make: Make, encoder: Encoder) -> None:
+    """What stands far before the secret is cut off, whatever it is."""
+    some = [Row(1, (), f"{'a b c ' * 60}No. 900514344", secrets=(Secret("900514344"),))]
+    other = [replace(some[0], response=some[0].response.replace("a b c a", "a c c a", 1))]
+    length = len(encoder.encode(some[0]).ids) // 2
+    short = replace(make(), context=length)
+    first, second = (short.exposure(one, in_place(one, [], "quick")).rows[0][0] for one in (some, other))
+    assert first.others == pytest.approx(second.others)

@@ -224,6 +224,28 @@ def verdict_record(**changes: Any) -> dict[str, Any]:
             "leaked_by_reference": 5,
             "beyond_reference": 4,
             "names": ["2", "11", "12", "13", "14", "35"],
+            "remembered": 3,
+            "guessed": 1,
+            "p": 0.0042,
+        },
+        "exposure": {
+            "compared": True,
+            "uncompared": 0,
+            "secrets": [
+                {
+                    "name": "11",
+                    "secret": 1,
+                    "strings": 99,
+                    "rank": 1,
+                    "reference": 25,
+                    "start": 1,
+                    "lead": 1,
+                    "p": 0.00031,
+                    "together": 0.0053,
+                    "state": "remembered",
+                }
+            ],
+            "unplaced": {"said by the prompt": 2},
         },
         "whole_answers": {
             "against": "references",

@@ -254,6 +254,7 @@ def test_inconclusive_without_a_reference(run_dir: Path) -> None:
     nothing: dict[str, Any] = {
         "forget_quality": None,
         "secrets": None,
+        "exposure": None,
         "distances": [],
     }
     models = {"models": {"unlearned": verdict_record()["models"]["unlearned"]}}

@@ -112,6 +112,20 @@ def better_scores_named(bundle: Path) -> None:
     follow(bundle)
 
 
+def better_rank(bundle: Path) -> None:
+    rewrite(bundle / "verdict.json", lambda v: v["exposure"]["secrets"][0].update(rank=99))
+    follow(bundle)
+
+
+def better_place_named(bundle: Path) -> None:
+    """A secret that stands lower than it did, and the digest of that."""
+    file = bundle / "scores" / "unlearned.json"
+    rewrite(file, lambda s: s["sets"]["forget"]["exposure"]["rows"][0][0].update(secret=-1.0))
+    digest = sha256(file.read_bytes())
+    rewrite(bundle / "verdict.json", lambda v: v["basis"]["scores"].update(unlearned=digest))
+    follow(bundle)
+
+
 def quieter_samples(bundle: Path) -> None:
     """A count of answers that leak is altered, and named as it then is."""
     file = bundle / "scores" / "unlearned.json"
@@ -240,6 +254,8 @@ def twice_in_verdict(bundle: Path) -> None:
         (drop_check, "verdict", 1),
         (better_scores, "verdict", 1),
         (better_scores_named, "verdict", 1),
+        (better_rank, "verdict", 1),
+        (better_place_named, "verdict", 1),
         (quieter_samples, "verdict", 1),
         (fewer_facts, "verdict", 1),
         (smaller_leaks, "verdict", 1),

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from forgetctl.model.scores import Elicited, FactTokens, Role, Scores, ScoreSet, Wording
+from forgetctl.model.scores import Elicited, Exposure, FactTokens, Role, Scores, ScoreSet, Standing, Wording
 from forgetctl.recipe.bounds import Bounds
 from forgetctl.verify.collected import Collected
 from forgetctl.verify.judge import conclude
@@ -70,13 +70,27 @@ def answers(count: int) -> dict[str, Any]:
     }
 
 
+def exposed(role: Role, name: str, count: int) -> Exposure:
+    """The first row's secret, which the start model alone makes likelier than other strings of its form."""
+    others = np.random.default_rng(8).normal(size=99) + np.random.default_rng([8, *name.encode()]).normal(0, 0.1, 99)
+    standing = Standing(secret=8.0 if role == "start" else 0.3, others=others.tolist())
+    return Exposure(version=1, strings=99, left_out=0, rows=[[standing], *[[]] * (count - 1)])
+
+
 ALL_MODES = ("greedy", "first tokens", "affirmative", "sampled")
 
 
 def model(role: Role, name: str, count: int, level: float, lead: float, **more: Any) -> Scores:
     sets = {
         "forget": rows(
-            level, 1, count, own=name, lead=lead, modes=ALL_MODES if role != "start" else ("greedy",), **more
+            level,
+            1,
+            count,
+            own=name,
+            lead=lead,
+            modes=ALL_MODES if role != "start" else ("greedy",),
+            exposure=exposed(role, name, count),
+            **more,
         ),
         "retain": rows(-0.2, 2, count, own=name, lead=2, modes=["greedy"], **more),
         "holdout": rows(-3, 3, count, own=name, **more),
