@@ -31,8 +31,11 @@ HITS = 0.05
 """Step of the share of a row's tokens that are first choices. With steps of .1 models that never saw a person's five
 rows pass in .85 of cases instead of .98 (tofu-mini's pair in tests/calibration/real_noise.py)."""
 STRENGTH = 0.1
-"""Step of extraction strength and of fact tokens, in which less is decided: with .05 for the former
-tests/privacy/guessing.py tells 1.1 of 12 people beyond chance, with .1 half of that."""
+"""Step of extraction strength, in which less is decided: with .05 tests/privacy/guessing.py tells 1.1 of 12 people
+beyond chance, with .1 half of that."""
+FACTS = 0.125
+"""Step of the share of fact tokens, of which a row has fewer. With .1 the same guesser, told which they are, tells 1.6
+of 12 people beyond chance, with .125 0.4; with .2 equal models pass at five rows in .78 of cases instead of .95."""
 
 DEVIATIONS = 0.01
 """Step in which a secret's place among other strings is written, of their standard deviation."""
@@ -67,7 +70,7 @@ def _coarse(rows: ScoreSet, other: ScoreSet, *, sums: bool) -> ScoreSet:
         "min_k_plus_plus": _each(rows.min_k_plus_plus, NATS),
         "exact_memorisation": _each(rows.exact_memorisation, HITS),
         "extraction_strength": _each(rows.extraction_strength, STRENGTH),
-        "facts": rows.facts and rows.facts.each(lambda value: _rounded(value, STRENGTH)),
+        "facts": rows.facts and rows.facts.each(lambda value: _rounded(value, FACTS)),
         "exposure": _exposure(rows.exposure) if rows.exposure else None,
         "elicited": {mode: _elicited(part) for mode, part in rows.elicited.items()},
     }

@@ -28,9 +28,9 @@ def leaks_plot(name: str, title: str, findings: Sequence[Drawn], labels: Mapping
             axes.xaxis.set_major_locator(FixedLocator(DRAWS))
             axes.xaxis.set_minor_locator(NullLocator())
             axes.xaxis.set_major_formatter("{x:g}")
-            axes.set(title=f"Drawn {settings(drawn)}", xlabel="answers to a prompt", ylim=(0, 1.4), xlim=(0.9, 72))
+            axes.set(title=drawn.sampling.capitalize(), xlabel="answers to a prompt", ylim=(0, 1.8), xlim=(0.9, 72))
             axes.set_yticks((0, 0.25, 0.5, 0.75, 1))  # the room above 1 is for the legend
-            axes.legend(loc="upper left", borderaxespad=0, ncols=2)
+            axes.legend(loc="upper left", borderaxespad=0, fontsize=7)
         ends = "; ".join(_ends(drawn) for drawn in findings)
         return inline_svg(figure, name, title, f"{title}. {ends}.")
 

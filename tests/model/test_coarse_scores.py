@@ -51,7 +51,7 @@ def test_shares_of_fact_tokens_are_as_coarse_as_others() -> None:
     facts = FactTokens(pairs=900, different=300, tokens=6, first_choices=[5 / 7, None], likely=0.012)
     rows = ROWS.model_copy(update={"facts": facts})
     found = coarse(scored(forget=rows, holdout=rows))
-    assert found.forget.facts == facts.model_copy(update={"first_choices": [0.7, None]})
+    assert found.forget.facts == facts.model_copy(update={"first_choices": [0.75, None]})
     assert found.sets["holdout"].facts == facts
     assert coarse(found) == found
 
