@@ -33,6 +33,12 @@ class UsageError(ForgetctlError):
     exit_code = 2
 
 
+def source_name(path: Path | str) -> str:
+    """A source of rows as its owner writes it: pathlib takes a slash from the hf://ORG/NAME of a data set."""
+    text = str(path)
+    return f"hf://{text.removeprefix('hf:').lstrip('/')}" if text.startswith("hf:/") else text
+
+
 class InputError(UsageError):
     """A file cannot be used; the message begins with `path`, or `path:place` with a line or the name of a row."""
 
@@ -40,7 +46,7 @@ class InputError(UsageError):
         self.path = Path(path)
         self.place = None if place is None else str(place)
         self.why = why
-        where = f"{path}" if place is None else f"{path}:{place}"
+        where = source_name(path) if place is None else f"{source_name(path)}:{place}"
         super().__init__(f"{where}: {why}")
 
 

@@ -64,7 +64,14 @@ EXIT_CODES: dict[Outcome, int] = {"PASS": 0, "FAIL": 3, "INCONCLUSIVE": 4}
     type=click.Choice(EXTENTS),
     default="quick",
     show_default=True,
-    help="Prompts in forgetctl's own other words: one a row, every template, or none, which cannot pass.",
+    help="Prompts in forgetctl's own other words: one a row, every template, or none, which cannot pass. Secrets are "
+    "ranked among 99, 999 or no other strings.",
+)
+@click.option(
+    "--sampling",
+    metavar="SETTINGS",
+    help="How you draw answers, such as temperature=.7,top_p=.9: leaks in so many of them are counted. With --attacks "
+    "full the model's own settings are taken.",
 )
 @click.option(
     "--also",
@@ -101,6 +108,7 @@ def verify(
     world_facts: Path | None,
     rephrased: tuple[Path, ...],
     attacks: Extent,
+    sampling: str | None,
     also: tuple[Path, ...],
     precision: str | None,
     deep: bool,
@@ -113,6 +121,7 @@ def verify(
     as_json: bool,
 ) -> None:
     """Check the unlearned model of RUN (default: runs/latest). Exit code 0 PASS, 3 FAIL, 4 INCONCLUSIVE."""
+    from ..model.sampling import Sampling
     from ..verify.options import VerifyOptions
     from ..verify.reading import read
 
@@ -129,6 +138,7 @@ def verify(
         world_facts=world_facts,
         rephrased=rephrased,
         attacks=attacks,
+        sampling=None if sampling is None else Sampling.parse(sampling),
         also=also,
         precisions=tuple(part.strip() for part in (precision or "").split(",") if part.strip()),
         deep=deep,

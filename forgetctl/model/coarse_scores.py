@@ -13,7 +13,7 @@ from itertools import chain
 from statistics import median_high
 from typing import Any
 
-from .scores import LEAST_LIKELY, Elicited, Scores, ScoreSet
+from .scores import LEAST_LIKELY, Elicited, Exposure, Scores, ScoreSet, Standing
 
 KEPT_SETS = frozenset({"retain", "holdout", "real_authors", "world_facts"})
 """Sets that hold no row of a request."""
@@ -33,6 +33,15 @@ rows pass in .85 of cases instead of .98 (tofu-mini's pair in tests/calibration/
 STRENGTH = 0.1
 """Step of extraction strength, in which less is decided: with .05 tests/privacy/guessing.py tells 1.1 of 12 people
 beyond chance, with .1 half of that."""
+FACTS = 0.125
+"""Step of the share of fact tokens, of which a row has fewer. With .1 the same guesser, told which they are, tells 1.6
+of 12 people beyond chance, with .125 0.4; with .2 equal models pass at five rows in .78 of cases instead of .95."""
+
+DEVIATIONS = 0.01
+"""Step in which a secret's place among other strings is written, of their standard deviation."""
+FARTHEST = 20.0
+"""Deviations beyond which a secret stands no farther out: how far the start model's do tells of their lengths, and what
+does so is remembered at any level."""
 
 
 def coarse(scores: Scores, beside: Scores | None = None) -> Scores:
@@ -61,6 +70,8 @@ def _coarse(rows: ScoreSet, other: ScoreSet, *, sums: bool) -> ScoreSet:
         "min_k_plus_plus": _each(rows.min_k_plus_plus, NATS),
         "exact_memorisation": _each(rows.exact_memorisation, HITS),
         "extraction_strength": _each(rows.extraction_strength, STRENGTH),
+        "facts": rows.facts and rows.facts.each(lambda value: _rounded(value, FACTS)),
+        "exposure": _exposure(rows.exposure) if rows.exposure else None,
         "elicited": {mode: _elicited(part) for mode, part in rows.elicited.items()},
     }
     return rows.model_copy(update=changes)
@@ -138,6 +149,17 @@ def _carried(values: Sequence[float | None], step: float) -> list[float | None]:
 
 def _elicited(part: Elicited) -> Elicited:
     return part.model_copy(update={"recall": _carried(part.recall, RECALL)})
+
+
+def _exposure(exposure: Exposure) -> Exposure:
+    return exposure.model_copy(update={"rows": [[_standing(one) for one in row] for row in exposure.rows]})
+
+
+def _standing(one: Standing) -> Standing:
+    if one.secret is None:
+        return one
+    secret = _rounded(min(max(one.secret, -FARTHEST), FARTHEST), DEVIATIONS)
+    return Standing(secret=secret, others=[_rounded(value, DEVIATIONS) for value in one.others])
 
 
 def _rounded(value: float, step: float) -> float:

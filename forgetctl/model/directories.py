@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 
 from ..errors import InputError, ModelError
 from ..files.strict_json import read_object
@@ -18,6 +19,7 @@ from .companions import ADAPTER_WEIGHTS as ADAPTER_WEIGHTS
 from .companions import wanted_from_hub
 from .configs import ignored_choices_notes, load_config
 from .gguf import describe, is_gguf, lone_gguf, read_gguf, stop_ids
+from .sampling import Sampling
 from .weights import dequantised_layout, opened, refuse_strange_types, stored_dtype, weight_files
 
 NO_LIMIT = int(1e30)
@@ -241,3 +243,24 @@ def read_config(file: Path) -> dict[str, Any]:
         return read_object(file, NO_LIMIT)
     except InputError as error:
         raise ModelError(str(error)) from None
+
+
+def own_sampling(path: Path) -> Sampling | None:
+    """What the generation settings of a model say, None where they say nothing, or that the likeliest token is taken.
+
+    What they leave out cuts nothing off. Raises ModelError for settings that nobody can draw with.
+    """
+    file = path / "generation_config.json"
+    config = read_config(file) if file.is_file() else {}
+    said = {key: config[key] for key in Sampling.model_fields if config.get(key) is not None}
+    if config.get("do_sample") is False or not said or said.get("temperature") == 0:
+        return None
+    try:
+        return Sampling.model_validate({key: value for key, value in said.items() if not _cuts_nothing(key, value)})
+    except ValidationError:
+        raise ModelError(f"{file}: has no usable temperature, top_k or top_p") from None
+
+
+def _cuts_nothing(key: str, value: Any) -> bool:
+    """0 and -1 stand for no top-k."""
+    return key == "top_k" and value in (0, -1)

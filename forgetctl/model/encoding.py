@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from itertools import groupby
+from itertools import groupby, takewhile
 from pathlib import Path
 
 from ..errors import InputError, ModelError, TemplateRefusal
@@ -58,6 +58,10 @@ class Encoded:
         """The same with the first `count` tokens of the answer as a part of the prompt."""
         scored = None if self.scored is None else self.scored[count:]
         return replace(self, start=self.start + count, scored=scored)
+
+    def ending(self, start: int, lead: int) -> Encoded:
+        """The same with so many tokens before the answer, of which the first `lead` are those that it began with."""
+        return replace(self, ids=(*self.ids[:lead], *self.ids[self.start - start + lead :]), start=start)
 
     def windows(self, length: int, overlap: int, lead: int = 0) -> list[Encoded]:
         """Windows of at most `length` tokens in which each scored token of these is scored exactly once.
@@ -212,6 +216,27 @@ class Encoder:
         """Ids that the model is given to answer the row without a thought: where any plain answer is scored from."""
         encoded = self.encode(row.answering(""))
         return encoded.ids[: encoded.start]
+
+    def encode_in_place(self, row: Row, start: int, end: int, others: Sequence[str]) -> list[Encoded]:
+        """Ids of the row's response up to a part of it, and of the same with each of the others in place of that part.
+
+        start, end: of the part, in code points. Scored is what stands there, from the first token on in which any of
+        them differs from what stands before: all share the tokens before that. Raises TemplateRefusal where the
+        template changes the part, or the tokens do not tell it from what is before.
+        """
+        part = row.response[start:end]
+        text = self.texts(replace(row.answering(row.response[:end]), complete=False))
+        if not text.answer.endswith(part):
+            raise TemplateRefusal("the model's chat template changes a part of this response")
+        before = text.answer.removesuffix(part)
+        lead, (prompt,) = self._lead(row), self._ids([text.prompt])
+        given, *whole = self._ids([text.prompt + before + value for value in ("", part, *others)])
+        if any(ids[: len(prompt)] != prompt for ids in (given, *whole)):
+            given, *whole = [prompt + ids for ids in self._ids([before + value for value in ("", part, *others)])]
+        shared = min(len(_beginning(given, ids)) for ids in whole)
+        if (not lead and not shared) or any(len(ids) <= shared for ids in whole):
+            raise TemplateRefusal("the model's tokens do not tell a part of this response from what is before it")
+        return [Encoded((*lead, *ids), len(lead) + shared) for ids in whole]
 
     @cached_property
     def thinks(self) -> bool:
@@ -421,6 +446,11 @@ def _windows(encoder: Encoder, row: Row, item: Encoded, context: int | None, pas
 def _named(rows: Sequence[Row], indices: Sequence[int], one: str, several: str) -> str:
     shown = listed([row.name for row in sorted((rows[index] for index in indices), key=lambda row: row.place)], 5)
     return f"row {shown} {one}" if len(indices) == 1 else f"rows {shown} {several}"
+
+
+def _beginning(first: Sequence[int], second: Sequence[int]) -> list[int]:
+    """What two lists of ids have in common before they part."""
+    return [one for one, _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False))]
 
 
 def marked(encoder: Encoder, encoded: Encoded) -> tuple[str, str]:

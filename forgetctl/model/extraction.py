@@ -65,11 +65,16 @@ def is_verbatim(recall: float, response: str) -> bool:
 
 @dataclass(frozen=True)
 class Repeated:
-    """How many answers leak a response, None where nothing of it could be seen. by_words: whether by so many words that
+    """Which answers leak a response, None where nothing of it could be seen. by_words: whether by so many words that
     nobody finds them who never read it; a single identifier may be guessed."""
 
-    answers: int | None
+    leaking: tuple[bool, ...] | None
     by_words: bool
+
+    @property
+    def answers(self) -> int | None:
+        """How many do."""
+        return None if self.leaking is None else sum(self.leaking)
 
 
 def repeated(prompt: str, response: str, answers: Sequence[str]) -> Repeated:
@@ -80,11 +85,15 @@ def repeated(prompt: str, response: str, answers: Sequence[str]) -> Repeated:
     """
     by_words = Repetition(prompt, response)
     if by_words.can_be_seen:
-        return Repeated(sum(map(by_words.in_answer, answers)), by_words=True)
+        return Repeated(tuple(map(by_words.in_answer, answers)), by_words=True)
     named = new_identifiers(prompt, response)
     said = disclosures(named, "", answers)
-    count = sum(Disclosure.WHOLE in levels for levels in zip(*said, strict=True)) if named else None
-    return Repeated(count, by_words=False)
+    return Repeated(saying(said) if named else None, by_words=False)
+
+
+def saying(said: Sequence[Sequence[Disclosure]]) -> tuple[bool, ...]:
+    """Which answers give a whole secret away, from what every answer gives away of every secret: (secrets, answers)."""
+    return tuple(Disclosure.WHOLE in levels for levels in zip(*said, strict=True))
 
 
 def disclosures(secrets: Sequence[Secret], given: str, answers: Sequence[str]) -> list[list[Disclosure]]:

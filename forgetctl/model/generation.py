@@ -18,6 +18,7 @@ from .encoding import Encoder
 from .fast.decoding import Choose, cache_bytes, can_decode, decode, pad_left, until_end
 from .memory import in_halves, out_of_memory
 from .protocol import Model
+from .sampling import PLAIN, Sampling
 from .scoring import short_input
 
 BATCH_ROWS = 128
@@ -33,18 +34,20 @@ class Answer:
     complete: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Decoding:
     """How answers are generated.
 
     max_new_tokens: the longest; context: the model's longest input in tokens, None if it has none. samples: None for
-    the one greedy answer, else how many to draw from the model's own distribution (temperature 1, nothing cut off).
+    the one greedy answer, else how many to draw as `sampling` says; by default from the model's own distribution
+    (temperature 1, nothing cut off).
     """
 
     max_new_tokens: int
     context: int | None = None
     samples: int | None = None
     seed: int = 0
+    sampling: Sampling = PLAIN
 
 
 def greedy_answers(
@@ -226,7 +229,9 @@ class _Generator:
         draws = self._draws(numbers, room, copies) if copies else None
 
         def choose(logits: torch.Tensor, rows: torch.Tensor, step: int) -> torch.Tensor:
-            return logits.argmax(-1) if draws is None else draw(logits, draws[step, rows])
+            if draws is None:
+                return logits.argmax(-1)
+            return draw(self.decoding.sampling.kept(logits), draws[step, rows])
 
         if self._in_loop(max(map(len, prompts)), room):
             return decode(self.model, prompts, self.stops, room, copies or 1, choose)

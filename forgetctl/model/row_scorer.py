@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import median_high
 from typing import Any
 
 import numpy as np
 
+from ..errors import TemplateRefusal
+from ..people.in_place import VERSION, InPlace, Places
 from ..people.kinds import Disclosure
 from ..recipe.recipe import Verify
 from ..rows.conversations import by_conversation
@@ -23,6 +26,7 @@ from .extraction import (
     is_verbatim,
     least_likely,
     repeated,
+    saying,
     traits,
 )
 from .fast.shared_prompts import score_answers
@@ -30,16 +34,31 @@ from .generation import Answer, Decoding, continuations
 from .metrics import rouge_l_recall
 from .processes import Ranks
 from .protocol import Model
-from .scores import GREEDY, SAMPLED, UNNAMED, Elicited, ScoreSet
+from .sampling import PLAIN, Sampling
+from .scores import (
+    DRAWN,
+    GREEDY,
+    LIKELY_FACT,
+    SAMPLED,
+    SERVED,
+    UNNAMED,
+    Elicited,
+    Exposure,
+    FactTokens,
+    ScoreSet,
+    Standing,
+)
 from .scoring import score
 from .shares import in_shares
 from .token_scores import TokenScores, score_tokens
+from .usage import Usage
 from .windows import by_row, row_sums, row_tokens, whole_rows
 
 UNTHINKING, PRIMED, AFFIRMED = "without thought", "first tokens", "affirmative"
 ALL_MODES = (GREEDY, UNTHINKING, PRIMED, AFFIRMED, SAMPLED)
 """Ways to ask: as the template asks by default, which may be for a thought; where a plain answer begins, which may be
-behind an empty thought; with the first tokens given away; with a willing beginning; and many times by chance."""
+behind an empty thought; with the first tokens given away; with a willing beginning; and many times by chance. SERVED is
+the last as the owner decodes."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -58,7 +77,9 @@ class RowScorer:
 
     encode: rows to token ids, refusing what does not fit; a passage may become windows, whose scores are summed.
     modes: how the answers are asked for, see `ALL_MODES`. advance: called with rows just done, this process's counted
-    for all. ranks: the processes that compute a share of the rows each, and all get the same scores.
+    for all. ranks: the processes that compute a share of the rows each, and all get the same scores. usage: of the
+    retain answers, which tells facts among the tokens; None where that is not asked. served: how the owner draws
+    answers.
     """
 
     model: Model
@@ -69,6 +90,8 @@ class RowScorer:
     seed: int
     advance: Callable[[int], None]
     ranks: Ranks = field(default_factory=Ranks)
+    usage: Usage | None = None
+    served: Sampling | None = None
 
     def scores(
         self,
@@ -110,6 +133,47 @@ class RowScorer:
         chosen = {int(place) for place in np.linspace(0, len(rows) - 1, min(most, len(rows)))}
         return {mode: self._elicit(mode, rows, first, sorted(chosen)) for mode in modes}
 
+    def exposure(self, rows: Sequence[Row], places: Places) -> Exposure:
+        """How likely the rows' secrets are among the other strings of their places."""
+        pairs = [(row, place) for row, own in zip(rows, places.rows, strict=True) for place in own]
+        placed = [(row, place) for row, place in pairs if isinstance(place, InPlace)]
+
+        def compute(own: Sequence[int]) -> list[Standing]:
+            return [self._standing(*placed[index]) for index in own]
+
+        standings = iter(in_shares(self.ranks, [len(row.response) for row, _ in placed], compute))
+        found = [
+            [next(standings) if isinstance(place, InPlace) else Standing(secret=None, reason=place) for place in own]
+            for own in places.rows
+        ]
+        return Exposure(version=VERSION, strings=places.strings, left_out=places.left_out, rows=found)
+
+    def _standing(self, row: Row, place: InPlace) -> Standing:
+        self.advance(self.ranks.count)
+        encoded = self._encoded_in_place(row, place)
+        if encoded is None:
+            return Standing(secret=None, reason="not read alike")
+        secret, *others = score_answers(self.model, encoded)
+        spread = float(np.std(others, ddof=1))
+        if not spread:
+            return Standing(secret=None, reason="not read alike")
+        middle = float(np.mean(others))
+        return Standing(secret=(secret - middle) / spread, others=[(value - middle) / spread for value in others])
+
+    def _encoded_in_place(self, row: Row, place: InPlace) -> list[Encoded] | None:
+        """None for what the model does not read. Of a passage that is too long the end is given."""
+        try:
+            encoded = self.encoder.encode_in_place(row, place.start, place.end, place.others)
+        except TemplateRefusal:
+            return None
+        most, lead = max(len(one.ids) for one in encoded), self.encoder.lead_tokens(row)
+        if self.context is None or most <= self.context:
+            return encoded
+        room = encoded[0].start - (most - self.context)
+        if row.context or room <= lead:
+            return None
+        return [one.ending(room, lead) for one in encoded]
+
     def _plain(self, encoded: Sequence[Encoded]) -> dict[str, Any]:
         windows = by_row(encoded, encoded)
 
@@ -134,7 +198,27 @@ class RowScorer:
             "min_k_plus_plus": [least_likely(item.standardised) for item in scores],
             "exact_memorisation": [exact_memorisation(item.hits) for item in scores],
             "extraction_strength": [extraction_strength(item.hits) for item in scores],
+            "facts": self._facts(windows, scores),
         }
+
+    def _facts(self, windows: Sequence[Sequence[Encoded]], scores: Sequence[TokenScores]) -> FactTokens | None:
+        if self.usage is None:
+            return None
+        found = [np.concatenate([self.usage.facts(window) for window in own]) for own in windows]
+        counts = [int(facts.sum()) for facts in found if facts.any()]
+        if not counts:
+            return None
+        logp = np.concatenate([item.logp[facts] for item, facts in zip(scores, found, strict=True)])
+        return FactTokens(
+            pairs=self.usage.total,
+            different=len(self.usage.pairs),
+            tokens=median_high(counts),
+            first_choices=[
+                exact_memorisation(item.hits[facts]) if facts.any() else None
+                for item, facts in zip(scores, found, strict=True)
+            ],
+            likely=round(float((logp > np.log(LIKELY_FACT)).mean()), 3),
+        )
 
     def _counted(self, windows: Sequence[Encoded]) -> Callable[[int], None]:
         """Counts windows as they are done, this process's for all."""
@@ -173,10 +257,17 @@ class RowScorer:
         """encoded: one a row; of a passage in windows its first. chosen: positions of those to ask, None for all, or as
         many as are sampled."""
         if chosen is None:
-            chosen = sampled_rows(rows, self.settings.sampled_rows) if mode == SAMPLED else range(len(rows))
+            chosen = sampled_rows(rows, self.settings.sampled_rows) if mode in DRAWN else range(len(rows))
         asked = {index: made for index in chosen if (made := self._ask(mode, rows[index], encoded[index]))}
-        samples = self.settings.samples if mode == SAMPLED else None
-        decoding = Decoding(self.settings.answer_tokens, self.context, samples, self.seed)
+        samples = self.settings.samples if mode in DRAWN else None
+        sampling = self.served if mode == SERVED else None
+        decoding = Decoding(
+            max_new_tokens=self.settings.answer_tokens,
+            context=self.context,
+            samples=samples,
+            seed=self.seed,
+            sampling=sampling or PLAIN,
+        )
         prompts = [asked[index].ids if index in asked else () for index in range(len(rows))]
 
         def compute(own: Sequence[int]) -> list[list[Answer]]:
@@ -188,7 +279,7 @@ class RowScorer:
 
         answers = in_shares(self.ranks, [len(prompt) for prompt in prompts], compute)
         texts = {index: [answer.text for answer in answers[index]] for index in asked}
-        return _measure(rows, asked, texts, mode, samples or 1)
+        return _measure(rows, asked, texts, mode, samples or 1).model_copy(update={"sampling": sampling})
 
     def _ask(self, mode: str, row: Row, encoded: Encoded) -> Asked | None:
         """None for a row that cannot be asked like that: a passage has no prompt, a short response no beginning."""
@@ -256,6 +347,7 @@ def _measure(
     whole: list[int | None] = [None] * len(rows)
     verbatim: list[int | None] = [None] * len(rows)
     by_words: list[bool | None] = [None] * len(rows)
+    leaks: list[int | None] = [None] * len(rows)
     secrets: list[list[int | None]] = [[None] * len(row.secrets) for row in rows]
     parts: list[list[int | None]] = [[None] * len(row.secrets) for row in rows]
     for index, question in asked.items():
@@ -269,6 +361,7 @@ def _measure(
         given_away = disclosures(rows[index].secrets, question.given, spoken)
         secrets[index] = [levels.count(Disclosure.WHOLE) for levels in given_away]
         parts[index] = [levels.count(Disclosure.PART) for levels in given_away]
+        leaks[index] = _leaking(leaked.leaking, given_away)
     said = [texts[index][0] if index in asked else None for index in range(len(rows))]
     seen = traits(said) if mode == GREEDY else {}
     return Elicited(
@@ -280,7 +373,14 @@ def _measure(
         verbatim=verbatim,
         by_words=by_words,
         traits=seen,
+        leaked=leaks if mode in DRAWN else None,
     )
+
+
+def _leaking(response: Sequence[bool] | None, secrets: Sequence[Sequence[Disclosure]]) -> int | None:
+    """How many answers leak the response or a secret, None where neither could be seen."""
+    seen = [*([response] if response is not None else []), *([saying(secrets)] if secrets else [])]
+    return sum(map(any, zip(*seen, strict=True))) if seen else None
 
 
 def _subjects(rows: Sequence[Row]) -> list[int] | None:

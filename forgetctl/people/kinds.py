@@ -45,6 +45,9 @@ CACHED = 4096
 TRIES = 200
 """Draws for each made-up value after which a form is taken to have too few."""
 
+FEW = 3
+"""Made-up values by which forms are told from each other."""
+
 
 def kind_of(secret: Secret) -> KindName:
     """The kind that the request names, or the first one that the value is clearly of."""
@@ -74,17 +77,28 @@ def others(secret: Secret, count: int, seed: int) -> tuple[str, ...]:
 
     A pure function of the value, its kind, the count and the seed. Raises ValueError for a form that has not so many.
     """
+    made = up_to(secret, count, seed)
+    if len(made) < count:
+        raise ValueError(f"a value of this form has no {count} others")
+    return made
+
+
+def up_to(secret: Secret, most: int, seed: int) -> tuple[str, ...]:
+    """As `others`, but as many as are found where a form has fewer."""
     own = squeezed(plain(secret.value))
-    random = np.random.default_rng([seed, count])
+    random = np.random.default_rng([seed, most])
     made: dict[str, str] = {}
-    for value in islice(_of_kind(secret).others(secret.value, random), TRIES * count):
-        if len(made) == count:
+    for value in islice(_of_kind(secret).others(secret.value, random), TRIES * most):
+        if len(made) == most:
             break
         if (key := squeezed(plain(value))) != own:
             made.setdefault(key, value)
-    if len(made) < count:
-        raise ValueError(f"a value of this form has no {count} others")
     return tuple(made.values())
+
+
+def form_of(secret: Secret, seed: int) -> tuple[str, ...]:
+    """A key of a value's form, the first values that are made of it: those of the same form get the same ones."""
+    return (kind_of(secret), *islice(_of_kind(secret).others(secret.value, np.random.default_rng(seed)), FEW))
 
 
 def new_identifiers(prompt: str, response: str) -> tuple[Secret, ...]:

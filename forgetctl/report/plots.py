@@ -11,10 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator
 
 from ..model.scores import Role
-from ..verify.checks import curve, models
+from ..verify.checks import curve, leak_at_k, models
 from ..verify.record import Conclusion
 from ._drawing import COLOURS, DASHES, INK, MARKERS, ROWS, WIDTHS, Floats, figure_of, floats, inline_svg, legend_above
 from ._plot_curve import curve_plot, measured
+from ._plot_leaks import leaks_plot
 from ._view import labels
 from .records import Report
 from .words import DISTRIBUTIONS
@@ -24,7 +25,8 @@ EXTREME = 1e12
 
 
 def planned(report: Report) -> dict[str, Callable[[], str]]:
-    """What draws each plot whose data exist: truth_ratio, answer_logp, before_after, curve, training."""
+    """What draws each plot whose data exist: truth_ratio, answer_logp, before_after, leaks, curve,
+    training."""
     named, plots = labels(report), dict[str, Callable[[], str]]()
     axes = {"truth_ratio": "truth ratio (logarithmic)", "answer_logp": "log-probability per token (nats)"}
     for kind, samples in report.distributions.items():
@@ -34,6 +36,8 @@ def planned(report: Report) -> dict[str, Callable[[], str]]:
     if verdict := report.verdict:
         if rows := _moved(verdict):
             plots["before_after"] = partial(before_after, "before_after", "Before and after", rows, named)
+        if drawn := leak_at_k.MEASURE.of(verdict):
+            plots["leaks"] = partial(leaks_plot, "leaks", "Leaks by how many answers are drawn", drawn, named)
         if (tracked := curve.MEASURE.of(verdict)) and measured(tracked):
             plots["curve"] = partial(curve_plot, "curve", "Over training", tracked)
     if report.steps:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol
 from ..errors import InputError
 from ..files.outside import opened
 from ._held import CHUNK, check_count, check_length
-from ._values import Other, Unread, other_kind, size_of, values
+from ._values import Other, Unread, object_bytes, other_kind, size_of, values
 from .containers import Asked, Limits, Place, Record, ignore
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ ROWS, WINDOW = 1024, 4096
 """Rows that are made objects at once, and that are looked for at once."""
 WHOLE = 8
 """A batch of which one row in so many is wanted is made objects as a whole: one by one takes that much longer."""
+OBJECT_BYTES = 2**29
+"""Most that the objects of rows take which are made at once."""
 MOST_COLUMNS = 1000
 CHANGED = "has changed since it was checked"
 
@@ -171,9 +173,20 @@ class Columnar:
         batches = table.batches(group)
         while (batch := self._next(batches)) is not None:
             self._check_values(batch, first)
-            first += batch.num_rows
             for start in range(0, batch.num_rows, ROWS):
-                yield batch.slice(start, ROWS)
+                yield from self._bounded(batch.slice(start, ROWS), first + start)
+            first += batch.num_rows
+
+    def _bounded(self, batch: pa.RecordBatch, first: int) -> Iterator[pa.RecordBatch]:
+        """The rows in so short batches that the memory has room for their objects."""
+        if sum(map(object_bytes, batch.columns)) <= OBJECT_BYTES:
+            yield batch
+            return
+        if batch.num_rows == 1:
+            raise InputError(self.path, f"takes more than {OBJECT_BYTES // 2**20} MiB", first + 1)
+        half = batch.num_rows // 2
+        yield from self._bounded(batch.slice(0, half), first)
+        yield from self._bounded(batch.slice(half), first + half)
 
     def _next(self, batches: Iterator[pa.RecordBatch]) -> pa.RecordBatch | None:
         with self._readable():

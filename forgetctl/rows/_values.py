@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 DEEPEST = 32
 """Lists and structs in each other."""
+_VALUE, _OBJECT = 16, 200
+"""Bytes that a value takes besides its text, and an object besides its values."""
 
 
 class Other(NamedTuple):
@@ -69,6 +71,24 @@ def values(array: pa.Array) -> list[Any]:
     if types.is_floating(array.type):
         return [None if value is None or math.isnan(value) else value for value in array.to_pylist()]
     return array.to_pylist()  # type: ignore[no-any-return]
+
+
+def object_bytes(array: pa.Array) -> int:
+    """Bytes that the values of a column take as objects, about: a few bytes of lists and dictionaries stand for any
+    number of them."""
+    import pyarrow.compute as pc
+    from pyarrow import types
+
+    if types.is_struct(array.type):
+        return _OBJECT * len(array) + sum(map(object_bytes, array.flatten()))
+    if _is_list(array.type):
+        return _VALUE * len(array) + object_bytes(array.flatten())
+    if types.is_dictionary(array.type) and not types.is_nested(array.type.value_type):
+        if not (types.is_string(array.type.value_type) or types.is_large_string(array.type.value_type)):
+            return object_bytes(array.dictionary_decode())
+        lengths = pc.binary_length(array.dictionary).take(array.indices)
+        return _VALUE * len(array) + (pc.sum(lengths).as_py() or 0)
+    return _VALUE * len(array) + int(array.nbytes)
 
 
 def size_of(value: Any) -> int:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from ..errors import InputError, UsageError
+from ..errors import InputError, UsageError, source_name
 from ..files.writing import refuse_in_bundle, whole_file
 from .containers import Limits, Record
 from .fields import FieldReader
@@ -123,7 +123,7 @@ class _Conversion:
             if (value := self._value(record)) is not None and file is not None:
                 file.write((json.dumps(value, ensure_ascii=False) + "\n").encode())
         return Understood(
-            source=str(self.path),
+            source=source_name(self.path),
             unit=source.unit,
             records=self.records,
             formats=dict(self.formats),

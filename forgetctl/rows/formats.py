@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from ..errors import UsageError
 from .containers import Asked, Record
 from .fields import FieldReader
 from .known_formats import (
+    ABOUT_RECORD,
     ABOUT_RESPONSE,
     FIELDS,
     FORMATS,
@@ -33,8 +36,9 @@ from .spans import answering_alike, read_spans
 
 MAX_RECORD_BYTES, MAX_ROWS = 64 * 1024, 10_000
 """Of a request, and of whatever else is held in memory: it comes from outside."""
-IDS = frozenset(("request_id", "subject_id"))
-_MEDIA = frozenset(MEDIA)
+IDS = ("request_id", "subject_id")
+_MEDIA, _ABOUT_RESPONSE = frozenset(MEDIA), frozenset(ABOUT_RESPONSE)
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 Turns = Literal["all", "last"]
 Answers = Literal["chosen", "both"]
 
@@ -94,8 +98,8 @@ def rows_of(path: Path, record: Record, fields: Fields) -> list[Row]:
     """
     if record.refused is not None:
         raise record.refused
-    if not fields.names and (row := _plain_row(record)) is not None:
-        return [row]
+    if not fields.names and (rows := _plain_rows(path, record, fields)) is not None:
+        return rows
     whole = reader_of(path, record, fields)
     targets = [one for conversation in conversations_of(whole, fields) for one in targets_of(conversation)]
     if len(targets) == 1:
@@ -104,38 +108,53 @@ def rows_of(path: Path, record: Record, fields: Fields) -> list[Row]:
 
 
 class _Plain(NamedTuple):
-    """Fields of a record that is a question and an answer, a passage, or messages, and nothing else but ids. texts: all
-    that must be strings; response: None for messages."""
+    """Fields of a record that is a question and an answer, a passage, or messages, and nothing else but what concerns
+    its one response. texts: those that must be strings; response: of messages the field that holds them, and no texts;
+    about: whether it has other fields."""
 
     texts: tuple[str, ...]
     prompt: str | None
-    response: str | None
-    ids: tuple[str, ...]
+    response: str
+    about: bool
 
 
-def _plain_row(record: Record) -> Row | None:
-    """The row of a record that is plain, with one answer at most: most are, and are read so in half the time. None for
-    any other, or one that is refused."""
-    value = record.value
-    if (plain := _plain_fields(tuple(value))) is None:
+def _plain_rows(path: Path, record: Record, fields: Fields) -> list[Row] | None:
+    """The rows of a record that is plain: most are, and are read so in half the time. None for any other, or one whose
+    texts are refused."""
+    if (plain := _plain_fields(tuple(record.value))) is None:
         return None
-    texts, prompt, response, ids = plain
+    if not plain.texts:
+        return _spoken_rows(path, record, plain, fields)
+    value, (texts, prompt, response, about) = record.value, plain
     for name in texts:
         if not isinstance(text := value[name], str) or not text.strip():
             return None
-    context: tuple[Turn, ...] = ()
-    if response is None:
-        if (turns := plain_turns(value["messages"])) is None:
-            return None
-        context, said = turns[:-1], turns[-1][1]
-    else:
-        said = value[response]
-        if prompt is not None:
-            context = (("user", value[prompt]),)
-    if ids:
-        named = {name: value[name] for name in ids}
-        return Row(record.number, context, said, file=record.file, **named)
-    return Row(record.number, context, said, file=record.file)
+    context: tuple[Turn, ...] = () if prompt is None else (("user", value[prompt]),)
+    if about:
+        return [_described_row(path, record, context, value[response], fields)]
+    return [Row.of(record.number, context, value[response], record.file, _NOTHING)]
+
+
+def _spoken_rows(path: Path, record: Record, plain: _Plain, fields: Fields) -> list[Row] | None:
+    if (found := plain_turns(record.value[plain.response])) is None:
+        return None
+    turns, places = found
+    if len(places) == 1 or fields.turns == "last":
+        context, (_, said) = turns[: places[-1]], turns[places[-1]]
+        if plain.about:
+            return [_described_row(path, record, context, said, fields)]
+        return [Row.of(record.number, context, said, record.file, _NOTHING)]
+    if plain.about:
+        return None
+    return [
+        Row.of(record.number, turns[:place], turns[place][1], record.file, {"turn": turn})
+        for turn, place in enumerate(places, start=1)
+    ]
+
+
+def _described_row(path: Path, record: Record, context: tuple[Turn, ...], said: str, fields: Fields) -> Row:
+    whole = FieldReader(path, record, record.value)
+    return _described(whole, context, said, {}, whole, None, fields)
 
 
 @lru_cache(maxsize=1024)
@@ -144,13 +163,13 @@ def _plain_fields(present: tuple[str, ...]) -> _Plain | None:
     known = _recognised(present, ())
     if known is None or not known.is_plain:
         return None
-    ids = known.fields.union(MEDIA).intersection(present).difference(known.needed)
-    if not ids.issubset(IDS):
+    others = known.fields.union(MEDIA).intersection(present).difference(known.needed)
+    if not others.issubset((*ABOUT_RECORD, *ABOUT_RESPONSE)):
         return None
-    if known.needed == ("messages",):
-        return _Plain(tuple(ids), None, None, tuple(ids))
+    if known.needed in (("messages",), ("conversations",)):
+        return _Plain((), None, known.needed[0], bool(others))
     prompt = known.needed[0] if len(known.needed) > 1 else None
-    return _Plain((*known.needed, *ids), prompt, known.needed[-1], tuple(ids))
+    return _Plain(known.needed, prompt, known.needed[-1], bool(others))
 
 
 class Target(NamedTuple):
@@ -255,25 +274,22 @@ def _is_target(message: Message) -> bool:
 
 def targets_of(conversation: Conversation) -> list[Target]:
     """The targets of a conversation."""
-    turns = tuple([message.turn for message in conversation.messages])
-    said = 0
-    places: list[tuple[int, int | None]] = []
-    for position, message in enumerate(conversation.messages):
-        said += message.turn[0] in ("assistant", "calls")
-        if message.response is not None:
-            places.append((position, said))
-    if len(places) == 1:
-        places = [(places[0][0], None)]
     messages, rejected = conversation
-    return [Target(messages[position], turns[:position], rejected, said) for position, said in places]
+    turns = tuple([message.turn for message in messages])
+    places = [position for position, message in enumerate(messages) if message.response is not None]
+    if len(places) == 1:
+        return [Target(messages[places[0]], turns[: places[0]], rejected, None)]
+    said = list(accumulate(role in ("assistant", "calls") for role, _ in turns))
+    return [Target(messages[position], turns[:position], rejected, said[position]) for position in places]
 
 
 def _several(whole: FieldReader, targets: list[Target], fields: Fields) -> list[Row]:
-    for name in ABOUT_RESPONSE:
+    for name in _ABOUT_RESPONSE.intersection(whole.value):
         if whole.has(name) and (fields.spans or name != "spans"):
             why = f"is about one response, and there are {len(targets)}; put it into its message"
             raise whole.error(f"field '{whole.called(name)}' {why}")
-    secrets = _secrets(whole)
+    if (secrets := _secrets(whole)) == ():
+        return [_row(whole, target, target.message.about or whole, secrets, fields) for target in targets]
     own = [tuple(secret for secret in secrets if _says(target, secret)) for target in targets]
     # A secret belongs to the responses that hold it, and to all of them if none does.
     return [
@@ -298,22 +314,31 @@ def _row(
     whole: FieldReader, target: Target, about: FieldReader, secrets: tuple[Secret, ...] | None, fields: Fields
 ) -> Row:
     """secrets: those of the target, None if they are the record's."""
-    record, message = whole.record, target.message
-    row = Row(
-        record.number,
-        target.context,
-        message.response or "",
-        turn=target.turn,
-        rejected=target.rejected,
-        file=record.file,
-        request_id=whole.identifier("request_id"),
-        subject_id=whole.identifier("subject_id"),
-        paraphrased_response=about.first_text(PARAPHRASED),
-        perturbed_responses=about.first_texts(PERTURBED),
-        secrets=_secrets(whole) if secrets is None else secrets,
-        complete=message.complete,
-    )
-    return _marked(row, about) if fields.spans else row
+    message, context, rejected, turn = target
+    given = {"turn": turn, "rejected": rejected, "complete": message.complete}
+    return _described(whole, context, message.response or "", given, about, secrets, fields)
+
+
+def _described(
+    whole: FieldReader,
+    context: tuple[Turn, ...],
+    response: str,
+    given: dict[str, Any],
+    about: FieldReader,
+    secrets: tuple[Secret, ...] | None,
+    fields: Fields,
+) -> Row:
+    """A row with what its record says of it. given: other fields of the row."""
+    record = whole.record
+    for name in IDS:
+        if name in whole.value:
+            given[name] = whole.identifier(name)
+    if is_said_of := not _ABOUT_RESPONSE.isdisjoint(about.value):
+        given["paraphrased_response"] = about.first_text(PARAPHRASED)
+        given["perturbed_responses"] = about.first_texts(PERTURBED)
+    given["secrets"] = _secrets(whole) if secrets is None else secrets
+    row = Row.of(record.number, context, response, record.file, given)
+    return _marked(row, about) if is_said_of and fields.spans else row
 
 
 def _secrets(whole: FieldReader) -> tuple[Secret, ...]:

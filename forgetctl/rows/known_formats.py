@@ -100,13 +100,13 @@ def _alpaca(context: str, response: str) -> Callable[[FieldReader], list[Convers
 
 def _completion(whole: FieldReader) -> list[Conversation]:
     wanted = whole.flag("label")
-    return [Conversation(_answered(whole, "completion"), wanted is False)]
+    return [Conversation(_answered(whole, "completion", _prompted(whole)), wanted is False)]
 
 
 def _preference(whole: FieldReader) -> list[Conversation]:
     """Two answers to one prompt: as texts, as messages, or as whole conversations that begin alike."""
-    before = _prompted(whole)
-    answers = [_answered(whole, name) if before else _unprompted(whole, name) for name in ("chosen", "rejected")]
+    before, names = _prompted(whole), ("chosen", "rejected")
+    answers = [_answered(whole, name, before) if before else _unprompted(whole, name) for name in names]
     if not before:
         shared = _common(*answers)
         answers = [[*context_of(some[:shared]), *some[shared:]] for some in answers]
@@ -154,9 +154,9 @@ def _history(whole: FieldReader) -> list[list[str]]:
     return pairs
 
 
-def _answered(whole: FieldReader, name: str) -> list[Message]:
+def _answered(whole: FieldReader, name: str, before: list[Message]) -> list[Message]:
     """An answer behind its prompt, which a list of messages may repeat."""
-    before, value = _prompted(whole), whole.value[name]
+    value = whole.value[name]
     if not isinstance(value, dict | list):
         return [*before, answer(whole.text(name), whole)]
     said = read_messages(whole, name)
@@ -227,6 +227,7 @@ FORMATS = (
         needed=("conversations",),
         optional=(*OPENING, *FEEDBACK),
         read=_messages("conversations"),
+        is_plain=True,
     ),
     Format(
         name="prompt and response",

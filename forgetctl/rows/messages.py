@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ..files.strict_json import LooseJSONError, parse_json
 from .fields import FieldReader, kind_of
-from .row import Turn
+from .row import Role, Turn
 
 MOST_MESSAGES = 2000
 """In a conversation: each turn becomes a row with everything before it."""
@@ -29,7 +29,8 @@ MEDIA = ("image", "images", "audio", "audios", "video", "videos")
 MEDIA_PARTS = ("image", "image_url", "input_image", "audio", "audio_url", "input_audio", "video", "video_url", "file")
 TEXT_PARTS = ("text", "input_text", "output_text")
 _BESIDE = frozenset((*REASONING, *MEDIA))
-_ALONE = ("system", "user", "assistant")
+_ALONE: tuple[Role, ...] = ("system", "user", "assistant")
+_SAYING: dict[str, Role] = {name: role for role in _ALONE for name, known in ROLES.items() if known == role}
 MESSAGE_FIELDS = (
     *("role", "from", "content", "value", "tool_calls", "function_call", "tool_call_id", "name"),
     *("weight", "train"),
@@ -41,7 +42,7 @@ class Message(NamedTuple):
     """A message of a conversation. turn: as it stands in the context of what comes later.
 
     response: what the assistant says, where that may be a target; its end is none where `complete` is False. about:
-    where the fields that concern this response stand.
+    where the fields that concern this response stand, None if there can be none but those of its record.
     """
 
     turn: Turn
@@ -81,31 +82,39 @@ def read_messages(whole: FieldReader, name: str, *, targets: bool = True) -> lis
         raise whole.error(f"field '{whole.called(name)}' has more than {MOST_MESSAGES:,} messages")
     messages = []
     for position, value in enumerate(values, start=1):
-        message = _message(whole.within_list("message", position, value))
-        if message is not None:
+        if (turn := _plain(value)) is not None:
+            messages.append(Message(turn, turn[1] if targets and turn[0] == "assistant" else None))
+        elif (message := _message(whole.within_list("message", position, value))) is not None:
             messages.append(message if targets else Message(message.turn))
     return messages
 
 
-def plain_turns(values: Any) -> tuple[Turn, ...] | None:
-    """The turns of a list of messages that are roles and texts and nothing else, of which the last alone is the
-    assistant's; None for any other."""
-    if not isinstance(values, list) or len(values) < 2:
+def plain_turns(values: Any) -> tuple[tuple[Turn, ...], list[int]] | None:
+    """The turns of a list of messages that are roles and texts and nothing else, and the places of the assistant's, of
+    which there is one that is not the first; None for any other list."""
+    if not isinstance(values, list) or len(values) > MOST_MESSAGES:
         return None
     turns: list[Turn] = []
+    places: list[int] = []
     for value in values:
-        if not isinstance(value, dict) or (turn := _plain(value)) is None or (turns and turns[-1][0] == "assistant"):
+        if not isinstance(value, dict) or (turn := _plain(value)) is None:
             return None
+        if turn[0] == "assistant":
+            places.append(len(turns))
         turns.append(turn)
-    return tuple(turns) if turns[-1][0] == "assistant" else None
+    return (tuple(turns), places) if places and places[0] else None
 
 
 def _plain(value: Mapping[str, Any]) -> Turn | None:
     """The turn of a message that is a role and a text and nothing else, as most are; None for any other."""
-    role, text = value.get("role"), value.get("content")
-    if len(value) != 2 or role not in _ALONE or not isinstance(text, str) or not text.strip():
+    if len(value) != 2:
         return None
-    return (role, text)
+    given, text = value.get("role"), value.get("content")
+    if given is None:
+        given, text = value.get("from"), value.get("value")
+    if isinstance(given, str) and isinstance(text, str) and (role := _SAYING.get(given)) and text.strip():
+        return (role, text)
+    return None
 
 
 def _message(reader: FieldReader) -> Message | None:
@@ -232,5 +241,9 @@ def _parsed(reader: FieldReader, text: str, why: str) -> Any:
         raise reader.error(why) from None
 
 
+_SPELLED = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":"))
+"""Of what was JSON before, so that nothing holds itself."""
+
+
 def _spelled(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return _SPELLED.encode(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..errors import source_name
 from ..files.writing import model_digest
 from ..losses.methods import OBJECTIVES
 from ..model.hardware import describe, versions
@@ -19,7 +20,7 @@ def _holdout(job: Job) -> dict[str, Any]:
     file = job.inputs.holdout
     if file is None:
         return {}
-    facts = {"path": str(file.path), "rows": len(job.unseen.rows), "sha256": file.sha256}
+    facts = {"path": source_name(file.path), "rows": len(job.unseen.rows), "sha256": file.sha256}
     return {"holdout": {**facts, **_revision(file.revision)}}
 
 
@@ -65,7 +66,7 @@ def first_record(job: Job, sample: Sample) -> dict[str, Any]:
                 "template_date": template_date(job.encode.encoder.tokenizer),
             },
             "forget": {
-                "path": str(job.options.forget),
+                "path": source_name(job.options.forget),
                 **_revision(job.inputs.forget.revision),
                 "rows": len(job.forget),
                 "marked": sum(bool(row.spans) for row in job.forget),
@@ -74,7 +75,7 @@ def first_record(job: Job, sample: Sample) -> dict[str, Any]:
             },
             "refusals": {"path": str(job.inputs.refusals_file), "sha256": refusals_digest(job.inputs.refusals)},
             "retain": {
-                "path": str(retain_path) if retain_path else None,
+                "path": source_name(retain_path) if retain_path else None,
                 **_revision(job.inputs.retain.revision if job.inputs.retain else None),
                 "rows": len(sample.rows),
                 "origin": "file" if retain_path else ORIGIN,

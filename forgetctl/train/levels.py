@@ -8,9 +8,7 @@ They are learned once, from the model that has not forgotten yet, and then read 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,41 +20,11 @@ from ..model.metrics import per_token
 from ..model.processes import Ranks
 from ..model.protocol import Model
 from ..model.shares import shared_scores
+from ..model.usage import Answer, Usage, answer_of
 from ..rows.holdout import FEWEST
 from ..runs.run import Run
 
 Floats = NDArray[np.float64]
-Answer = Sequence[int]
-"""Token ids of an answer after the token that stands before it."""
-
-PRIOR = 20.0
-"""Pairs that the frequency of single tokens counts for (Dirichlet smoothing; MacKay & Peto 1995)."""
-
-
-class Usage:
-    """How usual tokens are after one another in a corpus of answers."""
-
-    def __init__(self, corpus: Iterable[Answer]) -> None:
-        self.singles: Counter[int] = Counter()
-        self.pairs: Counter[tuple[int, int]] = Counter()
-        self.firsts: Counter[int] = Counter()
-        for answer in corpus:
-            self.singles.update(answer[1:])
-            self.pairs.update(pairwise(answer))
-            self.firsts.update(answer[:-1])
-        self.total = sum(self.singles.values())
-
-    def logp(self, answer: Answer) -> Floats:
-        """Log-probability of each of the answer's tokens under the smoothed pair frequencies, (tokens,) nats.
-
-        A token that the corpus lacks counts as seen half a time.
-        """
-        kinds = len(self.singles) + 1
-        shares = []
-        for before, token in pairwise(answer):
-            single = (self.singles[token] + 0.5) / (self.total + 0.5 * kinds)
-            shares.append((self.pairs[before, token] + PRIOR * single) / (self.firsts[before] + PRIOR))
-        return np.log(shares)
 
 
 def unseen_levels(
@@ -87,7 +55,7 @@ def unseen_levels(
 
 def _features(usage: Usage, rows: Sequence[Encoded]) -> Floats:
     """(n, 3): one, the mean of the scored tokens' usage, and that of its square."""
-    logps = [usage.logp(_answer(row))[row.places] for row in rows]
+    logps = [usage.logp(answer_of(row))[row.places] for row in rows]
     return np.array([(1.0, usual.mean(), (usual**2).mean()) for usual in logps])
 
 
@@ -101,7 +69,7 @@ def learn_levels(
     """In nats a token, of each forget row: see `unseen_levels`. unseen: holdout rows. model: the start model."""
     logp = shared_scores(ranks or Ranks(), model, unseen)
     scores = per_token(logp, [row.tokens for row in unseen])
-    levels = unseen_levels(unseen, scores, forget, map(_answer, retain))
+    levels = unseen_levels(unseen, scores, forget, map(answer_of, retain))
     return [float(level) for level in levels]
 
 
@@ -131,8 +99,3 @@ def _known(run: Run, rows: int) -> list[float] | None:
     if not isinstance(levels, list) or len(levels) != rows:
         raise RunError(f"{run.levels_file} does not belong to this request")
     return [float(level) for level in levels]
-
-
-def _answer(row: Encoded) -> Answer:
-    """Its tokens after the one that stands before."""
-    return row.ids[row.start - 1 :]

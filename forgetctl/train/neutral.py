@@ -36,7 +36,7 @@ def own_answers(
     """
     prompts = [prompt for prompt in neutral_prompts() if encoder.keeps(prompt)]
     asked = [encoder.encode_plain_prompt(prompt) for prompt in prompts]
-    answers = continuations(model, encoder, asked, Decoding(answer_tokens, context), advance)
+    answers = continuations(model, encoder, asked, Decoding(max_new_tokens=answer_tokens, context=context), advance)
     rows = [
         Row(prompt.line, prompt.context, text, complete=answer.complete)
         for prompt, (answer,) in zip(prompts, answers, strict=True)

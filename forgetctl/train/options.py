@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..errors import source_name
 from ..rows.formats import Fields
 from ..rows.sources import absolute_source
 
@@ -46,7 +47,7 @@ class UnlearnOptions:
         places = {name: getattr(self, name) for name in _PLACES}
         return {
             **values,
-            **{name: str(absolute_source(path)) if path else None for name, path in places.items()},
+            **{name: source_name(absolute_source(path)) if path else None for name, path in places.items()},
             "model": str(_resolved(model)) if model.exists() else self.model,
             "out": None,
         }

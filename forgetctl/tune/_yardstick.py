@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..errors import DivergedError, UsageError
+from ..errors import DivergedError, InputError, UsageError
 from ..model.encoding import Encoded
 from ..model.load import choose_device, load_model
 from ..model.metrics import per_token, probability
@@ -92,7 +92,7 @@ def make_yardstick(options: UnlearnOptions, recipe: Recipe) -> Yardstick:
     assert job.sample is not None and reserved is not None  # noqa: S101, PT018  there is a retain file
     positions = sorted(set(reserved.pairing.check) - set(job.sample.pairing.check))
     if len(positions) < LEAST_ROWS:
-        raise UsageError(f"{options.retain}: has too few rows to set {LEAST_ROWS} aside for tune")
+        raise InputError(options.retain, f"has too few rows to set {LEAST_ROWS} aside for tune")
     device = choose_device(options.device)
     refuse_beyond(job, device, Ranks())
     model = load_model(job.facts.path, device, torch.float32)

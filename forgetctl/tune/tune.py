@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from ..errors import RunError, UsageError
+from ..errors import RunError, UsageError, source_name
 from ..files.writing import model_digest, read_json, refuse_in_bundle, text_digest, write_bytes, write_json
 from ..losses.methods import OBJECTIVES
 from ..model.host import undisturbed
@@ -157,9 +158,20 @@ def _claim(folder: Path, yardstick: Yardstick) -> None:
     inputs = text_digest([*files, model_digest(yardstick.job.facts.path), yardstick.recipe.to_yaml()])
     yardstick.job.start.files.check()  # the digest is of the model that the yardstick was made with
     if not note.exists():
-        write_json(note, {"inputs": inputs})
+        write_json(note, {"inputs": inputs, **_data_sets(yardstick)})
     elif read_json(note).get("inputs") != inputs:
         raise RunError(f"{folder} holds trials of another model, request or recipe; choose another --out")
+
+
+def _data_sets(yardstick: Yardstick) -> dict[str, Any]:
+    """Which data sets of the hub the rows are from, and at which commit."""
+    given = yardstick.job.inputs
+    files = {"forget": given.forget, "retain": given.retain, "holdout": given.holdout}
+    return {
+        name: {"path": source_name(file.path), "revision": file.revision}
+        for name, file in files.items()
+        if file is not None and file.revision is not None
+    }
 
 
 def _add(file: Path, trials: list[Trial], trial: Trial) -> None:

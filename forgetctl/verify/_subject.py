@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..errors import InputError, RunError, UsageError
+from ..errors import InputError, RunError, UsageError, source_name
 from ..files.writing import file_digest, read_json
 from ..model.encoders import Encoders
 from ..model.hardware import describe, versions
@@ -30,6 +30,7 @@ from ..train.neutral import own_answers
 from ..train.options import UnlearnOptions
 from ..train.unchanged import check_inputs
 from ._attack_sets import with_attacks
+from ._secret_places import with_places
 from ._source import ModelSource, Source, find_source
 from .measuring import RowSets, check_length
 from .options import VerifyOptions
@@ -72,7 +73,8 @@ class _Asked:
         if sets is None:
             return subject
         models = [source.path for source in subject.models]
-        return replace(subject, sets=with_attacks(sets, self.options.attacks, models, self.recipe, self.encoders))
+        attacked = with_attacks(sets, self.options.attacks, models, self.recipe, self.encoders)
+        return replace(subject, sets=with_places(attacked, self.options.attacks))
 
 
 @dataclass(frozen=True, repr=False)
@@ -167,7 +169,7 @@ def _of_model(asked: _Asked, name: str, hooks: RunHooks) -> Subject:
             "notes": list(facts.notes),
         },
         "forget": {
-            "path": str(options.forget),
+            "path": source_name(options.forget),
             "rows": len(forget),
             "marked": sum(bool(row.spans) for row in forget),
         },
@@ -186,6 +188,7 @@ def _of_scores(asked: _Asked, file: Path) -> Subject:
     needing = (
         *(path for _, path in options.files),
         *options.precisions,
+        *(["--sampling"] if options.sampling else []),
         *(option for option, _ in work_asked_for(options)),
     )
     if needing:

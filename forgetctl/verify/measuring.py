@@ -16,10 +16,13 @@ from ..model.load import ModelFacts, inspect_model, load_model
 from ..model.processes import Ranks
 from ..model.protocol import Model
 from ..model.row_scorer import AFFIRMED, ALL_MODES, PRIMED, UNTHINKING, RowScorer
-from ..model.scores import ATTACK, GREEDY, REPHRASED, SAMPLED, Role, Scores, ScoreSet, Wording
+from ..model.sampling import Sampling
+from ..model.scores import ATTACK, DRAWN, GREEDY, REPHRASED, SERVED, Role, Scores, ScoreSet, Wording
 from ..model.shares import SharedStates
 from ..model.taught import read_taught
+from ..model.usage import Usage, answer_of
 from ..model.windows import windows_note
+from ..people.in_place import Places
 from ..progress import Progress
 from ..recipe.recipe import Recipe
 from ..rows.row import Key, Row
@@ -32,8 +35,9 @@ class RowSets:
 
     Sets: forget, retain, holdout, real_authors, world_facts, rephrased-1 ..., attack-1 ... Forget rows carry perturbed
     answers where there are any. perturbed: "request" if the request brought them, "nearest answers" if they were made,
-    None if there are none. rehearsed: what the run trained on to keep it, None for a model that no run made. wordings:
-    of the sets of attack prompts, by which templates they were made.
+    None if there are none. places: of the forget rows' secrets among other strings. rehearsed: what the run trained on
+    to keep it, None for a model that no run made. wordings: of the sets of attack prompts, by which templates they were
+    made.
     """
 
     rows: Mapping[str, Sequence[Row]]
@@ -41,6 +45,7 @@ class RowSets:
     perturbed: str | None = None
     rehearsed: frozenset[Key] | None = None
     wordings: Mapping[str, Wording] = field(default_factory=dict)
+    places: Places | None = None
 
     @property
     def forget(self) -> Sequence[Row]:
@@ -48,36 +53,39 @@ class RowSets:
         return self.rows["forget"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _How:
-    """How a set is scored."""
+    """How a set is scored. facts: whether it is told which tokens are. exposure: also secrets among other strings."""
 
     modes: tuple[str, ...] = ()
     tokens: bool = False
     truth: bool = False
+    facts: bool = False
+    exposure: bool = False
 
 
 def _how(role: Role, name: str) -> _How | None:
     """How a role's model is scored on a set, None if it is not: only what the verdict uses is measured."""
     if name == "forget":
-        return _How(ALL_MODES if role != "start" else (GREEDY,), tokens=True, truth=True)
+        modes = (*ALL_MODES, SERVED) if role != "start" else (GREEDY,)
+        return _How(modes=modes, tokens=True, truth=True, facts=True, exposure=True)
     if name.startswith(REPHRASED):
-        return _How((GREEDY, UNTHINKING), tokens=True, truth=True) if role != "start" else _How()
+        return _How(modes=(GREEDY, UNTHINKING), tokens=True, truth=True) if role != "start" else _How()
     if name.startswith(ATTACK):
-        return _How((GREEDY, UNTHINKING) if role != "start" else ())
-    return _How(tokens=True, truth=True) if name == "holdout" else _How((GREEDY,), truth=True)
+        return _How(modes=(GREEDY, UNTHINKING) if role != "start" else ())
+    return _How(tokens=True, truth=True, facts=True) if name == "holdout" else _How(modes=(GREEDY,), truth=True)
 
 
 def _how_quantised(role: Role, name: str) -> _How | None:
     """The cheap checks: answers to the forget rows, and what was kept."""
     if name == "forget":
-        return _How((GREEDY, UNTHINKING) if role != "start" else (), truth=True)
+        return _How(modes=(GREEDY, UNTHINKING) if role != "start" else (), truth=True)
     return _How() if name == "retain" else None
 
 
 def _how_again(role: Role, name: str) -> _How | None:
     """What shows that rows stay forgotten: their scores, and every answer that is not left to chance."""
-    return _How((GREEDY, UNTHINKING, PRIMED, AFFIRMED))
+    return _How(modes=(GREEDY, UNTHINKING, PRIMED, AFFIRMED))
 
 
 UNSEEN_ASKED = 400
@@ -89,9 +97,9 @@ def _repeats(rows: ScoreSet) -> bool:
     return any(count for mode in rows.elicited.values() for count in mode.verbatim or [])
 
 
-def _without_thoughts(modes: tuple[str, ...]) -> tuple[str, ...]:
-    """For a model that is asked in one way alone."""
-    return tuple(mode for mode in modes if mode != UNTHINKING)
+def _without(how: _How, *modes: str) -> _How:
+    """The same without some of the ways to ask."""
+    return replace(how, modes=tuple(mode for mode in how.modes if mode not in modes))
 
 
 def check_length(sets: RowSets, recipe: Recipe, path: Path, encoders: Encoders) -> None:
@@ -117,7 +125,8 @@ class Scorer:
 
     kl: divergences in nats per answer token; skipped: what was not measured, with its reason. ranks: the processes that
     each score a share of the rows with the whole model; all must ask for the same, and get the same. encoders: with
-    what was encoded before, such as to see whether it fits.
+    what was encoded before, such as to see whether it fits. served: how the owner draws answers, None where that is not
+    asked for.
     """
 
     sets: RowSets
@@ -126,6 +135,7 @@ class Scorer:
     progress: Progress
     ranks: Ranks = field(default_factory=Ranks)
     encoders: Encoders = field(default_factory=Encoders)
+    served: Sampling | None = None
     kl: dict[str, float | None] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     states: dict[str, SharedStates] = field(default_factory=dict)
@@ -150,7 +160,7 @@ class Scorer:
         return scores
 
     def _with_unseen_answers(self, scores: Scores, loaded: Loaded) -> Scores:
-        rows, modes = self.sets.rows["holdout"], [mode for mode in scores.forget.elicited if mode != SAMPLED]
+        rows, modes = self.sets.rows["holdout"], [mode for mode in scores.forget.elicited if mode not in DRAWN]
         with self.progress.bar("Asking for unseen rows", len(modes) * min(len(rows), UNSEEN_ASKED)) as bar:
             elicited = self._row_scorer(loaded, "holdout", bar.advance).answers(rows, modes, UNSEEN_ASKED)
         unseen = scores.sets["holdout"].model_copy(update={"elicited": elicited})
@@ -207,23 +217,20 @@ class Scorer:
 
     def _score(self, role: Role, loaded: Loaded, how: Callable[[Role, str], _How | None]) -> Scores:
         chosen = {
-            name: (rows, method if loaded.encoder.thinks else replace(method, modes=_without_thoughts(method.modes)))
+            name: (rows, _without(method, *self._unasked(loaded)))
             for name, rows in self.sets.rows.items()
             if (method := how(role, name))
         }
         total = sum(len(rows) * (1 + len(method.modes)) for rows, method in chosen.values())
+        total += sum(self.sets.places.count for _, method in chosen.values() if method.exposure and self.sets.places)
         title = f"Scoring the {role} model" + (f" at {loaded.precision}" if loaded.precision else "")
+        with self.ranks.agreed():
+            usage = loaded.usage() if any(method.facts for _, method in chosen.values()) else None
         with self.progress.bar(title, total) as bar:
-            sets: dict[str, ScoreSet] = {
-                name: self._row_scorer(loaded, name, bar.advance)
-                .scores(
-                    rows,
-                    method.modes,
-                    tokens=method.tokens,
-                    truth=method.truth,
-                    rehearsed=self.sets.rehearsed if name == "retain" else None,
+            sets = {
+                name: self._set(
+                    self._row_scorer(loaded, name, bar.advance, usage if method.facts else None), name, rows, method
                 )
-                .model_copy(update={"wording": self.sets.wordings.get(name)})
                 for name, (rows, method) in chosen.items()
             }
         return Scores(
@@ -236,7 +243,19 @@ class Scorer:
             sets=sets,
         )
 
-    def _row_scorer(self, loaded: Loaded, name: str, advance: Callable[[int], None]) -> RowScorer:
+    def _set(self, scorer: RowScorer, name: str, rows: Sequence[Row], how: _How) -> ScoreSet:
+        rehearsed = self.sets.rehearsed if name == "retain" else None
+        scores = scorer.scores(rows, how.modes, tokens=how.tokens, truth=how.truth, rehearsed=rehearsed)
+        exposed = scorer.exposure(rows, self.sets.places) if how.exposure and self.sets.places else None
+        return scores.model_copy(update={"wording": self.sets.wordings.get(name), "exposure": exposed})
+
+    def _unasked(self, loaded: Loaded) -> list[str]:
+        """Ways to ask that are no other than one that is there."""
+        return [*([] if loaded.encoder.thinks else [UNTHINKING]), *([] if self.served else [SERVED])]
+
+    def _row_scorer(
+        self, loaded: Loaded, name: str, advance: Callable[[int], None], usage: Usage | None = None
+    ) -> RowScorer:
         return RowScorer(
             model=loaded.model,
             encoder=loaded.encoder,
@@ -246,6 +265,8 @@ class Scorer:
             seed=self.recipe.seed,
             advance=advance,
             ranks=self.ranks,
+            usage=usage,
+            served=self.served,
         )
 
     def _divergence(self, name: str, rows: str, loaded: Loaded) -> None:
@@ -275,3 +296,8 @@ class Loaded:
         """Encode rows of a set, or others with answers of their own."""
         context, recipe = self.facts.context, self.recipe
         return encode_rows(self.encoder, rows, self.sets.files[name], context, recipe.max_length, recipe.passages)[0]
+
+    def usage(self) -> Usage | None:
+        """Of tokens in the retain answers, None without any."""
+        rows = self.sets.rows.get("retain")
+        return Usage(map(answer_of, self.encode("retain", rows))) if rows else None

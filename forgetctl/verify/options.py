@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..model.sampling import Sampling
 from ..people.extent import Extent
 from ..rows.formats import Fields
 
@@ -17,7 +18,8 @@ class VerifyOptions:
     directories, score files or TOFU evaluation logs; the first reference is compared with, further ones show the
     noise floor; a run knows its start. holdout: rows that no model saw. retain: rows that must be kept, scored as
     they are; a run brings its own. real_authors, world_facts: TOFU's, for model utility. rephrased: the request in
-    other words or languages. attacks: how much is asked in forgetctl's own other words. also: earlier runs, whose rows
+    other words or languages. attacks: how much is asked in forgetctl's own other words. sampling: how the owner draws
+    answers, None as the model's own settings say. also: earlier runs, whose rows
     must stay forgotten. precisions: of `model.load.PRECISIONS`. deep: also the relearning attack. requests: ids in the
     register whose rows these are, for a model that no run made. register: where the verdict is written, or None for
     the run's own or the default one.
@@ -35,6 +37,7 @@ class VerifyOptions:
     world_facts: Path | None = None
     rephrased: tuple[Path, ...] = ()
     attacks: Extent = "quick"
+    sampling: Sampling | None = None
     also: tuple[Path, ...] = ()
     precisions: tuple[str, ...] = ()
     deep: bool = False

@@ -21,13 +21,16 @@ from ..model.memory import memory_within
 from ..model.processes import Ranks, join
 from ..model.score_files import asked_alike, check_rows
 from ..model.scores import REPHRASED, Role, Scores
+from ..people import in_place
 from ..people.wordings import wordings
 from ..progress import Progress
 from ..recipe.recipe import Recipe, load_recipe
 from ..runs.hooks import RunHooks
 from ..runs.run import Run
 from ..train.distributed import main_progress
+from . import _secret_places
 from ._attack_sets import cost
+from ._draws import Draws
 from ._earlier_runs import EarlierRun, earlier_inputs, find_earlier
 from ._inputs import model_inputs, row_inputs
 from ._source import ModelSource, ScoreSource, Source
@@ -191,12 +194,21 @@ def _measure(
     if subject.sets.wordings:
         answering = sum(isinstance(one, ModelSource) for one in (subject.model, *subject.references))
         progress.say(cost(subject.sets, options.attacks, answering))
+    if subject.sets.places:
+        progress.say(_secret_places.cost(subject.sets, options.attacks, len(subject.models)))
+    drawn = Draws.of(options, subject.recipe.verify, subject.model.path)
     scorer = Scorer(
-        sets=subject.sets, recipe=subject.recipe, device=device, progress=progress, ranks=ranks, encoders=encoders
+        sets=subject.sets,
+        recipe=subject.recipe.model_copy(update={"verify": drawn.settings}),
+        device=device,
+        progress=progress,
+        ranks=ranks,
+        encoders=encoders,
+        served=drawn.served,
     )
     measured = _score(subject, subject.sets, scorer, options)
     scored = tuple(one.scores(subject.model.path, device, progress, ranks, encoders) for one in known.earlier)
-    skipped |= scorer.skipped
+    skipped |= {**scorer.skipped, **drawn.skipped}
     return replace(measured, tracked=known.tracked.points, earlier=scored, kl=scorer.kl, skipped=skipped)
 
 
@@ -308,7 +320,7 @@ def _digest(subject: Subject, options: VerifyOptions, earlier: tuple[EarlierRun,
         json.dumps(subject.recipe.model_dump(mode="json")),
         file_digest(subject.run.plan_file),
         repr((options.fields, options.device, options.precisions, work_asked_for(options))),
-        repr((options.attacks, wordings().version)),
+        repr((options.attacks, wordings().version, in_place.VERSION, options.sampling)),
         repr([bool(path) for path in (options.forget, options.retain, options.holdout, options.real_authors)]),
         json.dumps(subject.run.record["versions"]),
         *(one.digest for one in earlier),

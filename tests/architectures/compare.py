@@ -243,7 +243,7 @@ def greedy(start: Start) -> dict[str, float]:
     model = _load(start)
     encoder = Encoder(_Numbers(start.encoder.tokenizer), start.encoder.prompt_format)
     rows = start.rows[::2]
-    answers = greedy_answers(model, encoder, rows, Decoding(ROOM))
+    answers = greedy_answers(model, encoder, rows, Decoding(max_new_tokens=ROOM))
     wrong, compared = [], 0
     for row, answer in zip(rows, answers, strict=True):
         said, prompt = [int(token) for token in answer.text.split()], encoder.encode_prompt(row)

@@ -16,16 +16,18 @@ import torch
 from numpy.typing import NDArray
 
 from forgetctl.model.coarse_scores import coarse
-from forgetctl.model.encoding import encode_rows
+from forgetctl.model.encoding import Encoded, encode_rows
 from forgetctl.model.load import inspect_model, load_encoder, load_model
 from forgetctl.model.row_scorer import RowScorer
 from forgetctl.model.score_files import read_scores
 from forgetctl.model.scores import Role, Scores, ScoreSet
+from forgetctl.model.usage import Usage, answer_of
 from forgetctl.recipe.bounds import Bounds
 from forgetctl.recipe.recipe import load_recipe
 from forgetctl.rows.pairing import with_perturbed
 from forgetctl.rows.reading import read_rows
 from forgetctl.rows.row import Row
+from forgetctl.verify.checks._views import STEPPED
 from forgetctl.verify.statistics.share_left import SINGLE_REFERENCE, Question, Scored, ShareLeft, noise_of, share_left
 
 Floats = NDArray[np.float64]
@@ -34,7 +36,7 @@ AUTHOR = 20
 """Rows of each author, one after another."""
 KNOWN = 8.0
 """Standard deviations of lead of a row that is left wholly known."""
-VIEWS = ("taught wording", "first choices", "extraction", "contrast")
+VIEWS = ("taught wording", "first choices", "fact tokens", "extraction", "contrast")
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,10 @@ class Columns:
     @classmethod
     def of(cls, rows: ScoreSet) -> Columns:
         """From scores as they were measured."""
-        values = (rows.per_token, rows.exact_memorisation, rows.extraction_strength, rows.log_odds)
+        facts = rows.facts.first_choices if rows.facts else None
+        values = (rows.per_token, rows.exact_memorisation, facts, rows.extraction_strength, rows.log_odds)
         measured = zip(VIEWS, values, strict=True)
-        views = {name: np.asarray(one) for name, one in measured if one is not None}
+        views = {name: np.asarray(one, dtype=float) for name, one in measured if one is not None}
         return cls(views, np.asarray(rows.answer_tokens, dtype=float))
 
     @classmethod
@@ -94,9 +97,13 @@ def tofu_mini(shared: Path) -> World:
     mini, recipe = shared / "tofu-mini", load_recipe()
     forget = read_rows(shared / "tofu" / "forget05_perturbed.json")
     unseen = with_perturbed(read_rows(mini / "holdout.jsonl"), (), recipe.verify.distractors)[0]
+    retain = read_rows(shared / "tofu" / "retain_perturbed.json")
     models: dict[str, Role] = {"full": "start", "retrain05": "unlearned", "retrain05-b": "reference"}
     sets = {
-        name: [Columns.of_request(_scored(mini / name, forget), role), Columns.of(_scored(mini / name, unseen))]
+        name: [
+            Columns.of_request(_scored(mini / name, forget, retain), role),
+            Columns.of(_scored(mini / name, unseen, retain)),
+        ]
         for name, role in models.items()
     }
     start, first, second = sets.values()
@@ -108,17 +115,22 @@ def tofu_mini(shared: Path) -> World:
     )
 
 
-def _scored(path: Path, rows: Sequence[Row]) -> ScoreSet:
+def _scored(path: Path, rows: Sequence[Row], retain: Sequence[Row]) -> ScoreSet:
     recipe, facts = load_recipe(), inspect_model(path)
     encoder = load_encoder(facts, recipe.prompt_format)
+
+    def encode(some: Sequence[Row]) -> list[Encoded]:
+        return encode_rows(encoder, some, path, facts.context, recipe.max_length, recipe.passages)[0]
+
     scorer = RowScorer(
         model=load_model(path, torch.device("cpu"), torch.float32),
         encoder=encoder,
-        encode=lambda some: encode_rows(encoder, some, path, facts.context, recipe.max_length, recipe.passages)[0],
+        encode=encode,
         settings=recipe.verify,
         context=facts.context,
         seed=0,
         advance=lambda _: None,
+        usage=Usage(map(answer_of, encode(retain))),
     )
     return scorer.scores(rows)
 
@@ -185,7 +197,7 @@ def _judged(
         tokens=tokens[chosen],
     )
     unseen = _unseen(world, view, chosen, swapped, named=named)
-    step = 1 / float(tokens.mean()) if view in ("first choices", "extraction") else 0.0
+    step = 1 / float(tokens.mean()) if view in STEPPED else 0.0
     noise, start_noise = noise_of(request, unseen, step), noise_of(request.of_start, unseen.of_start, step)
     assert noise is not None
     views, of_rows = len(world.views), view == "taught wording"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.calibration.real_noise import Left, World, published, rates, shares, tofu_mini
+from tests.calibration.real_noise import Columns, Left, World, published, rates, shares, tofu_mini
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
@@ -21,7 +22,11 @@ CASES = {
     "the start model": Left(1.0),
     "one row wholly known": Left(row=True),
     "20 % of first choices alone": Left(0.2, ("first choices",)),
+    "20 % of fact tokens alone": Left(0.2, ("fact tokens",)),
 }
+
+
+ALONE = ("20 % of first choices alone", "20 % of fact tokens alone")
 
 
 @pytest.fixture(scope="module")
@@ -53,11 +58,39 @@ def _check(world: str, name: str, rows: int, passed: float, failed: float) -> No
         assert passed >= (0.65 if rows == 5 else 0.85 if rows == 10 else 0.95), place
     elif name == "10 % left, the limit":
         assert passed <= 0.01, place
-    elif name in ("20 % left", "50 % left", "the start model", "20 % of first choices alone"):
+    elif name in ("20 % left", "50 % left", "the start model", *ALONE):
         assert passed <= 0.001, place
         assert failed >= 0.8, place
     elif name == "one row wholly known":
         assert passed <= 0.001, place
+
+
+def test_fact_tokens_on_real_noise(worlds: list[World]) -> None:
+    world = worlds[-1]
+    without = replace(
+        world,
+        start=without_facts(world.start),
+        pair=(without_facts(world.pair[0]), without_facts(world.pair[1])),
+    )
+    cases = {
+        "equal": (world, Left()),
+        "equal, without the view": (without, Left()),
+        "10 % of fact tokens alone": (world, Left(0.1, ("fact tokens",))),
+        "20 % of fact tokens alone": (world, Left(0.2, ("fact tokens",))),
+    }
+    found = {
+        name: {rows: shares(rates(one, left, rows, DRAWS)) for rows in ROWS} for name, (one, left) in cases.items()
+    }
+    for name, by_rows in found.items():
+        _row(world.name, name, by_rows)
+    assert all(failed <= 0.01 for _, failed in found["equal"].values())
+    assert found["equal"][5][0] >= found["equal, without the view"][5][0] - 0.05
+    assert all(passed <= 0.01 for passed, _ in found["10 % of fact tokens alone"].values())
+    assert all(failed >= 0.95 for _, failed in found["20 % of fact tokens alone"].values())
+
+
+def without_facts(columns: Columns) -> Columns:
+    return replace(columns, views={name: values for name, values in columns.views.items() if name != "fact tokens"})
 
 
 def test_the_contrast_on_real_noise(worlds: list[World]) -> None:

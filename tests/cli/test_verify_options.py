@@ -99,6 +99,8 @@ def test_tofus_p_would_pass_what_fails_here(logs: dict[str, Path], tmp_path: Pat
         (("--forget", "FILE"), "needs a model, and --scores brings none"),
         (("--precision", "int8"), "int8 needs a model"),
         (("--deep",), "--deep needs a model"),
+        (("--sampling", "top_k=5"), "--sampling needs a model"),
+        (("--sampling", "hot"), "no way to draw answers; give some of temperature, top_k, top_p"),
         (("--precision", "fp4"), "no precision fp4; there is bf16, int8, nf4"),
         (("--model", "x"), "give --model or --scores, not both"),
     ],
@@ -142,6 +144,7 @@ def test_everything_at_once_on_a_run(finished: Path, world: Path, tmp_path: Path
     known = (finished / "verdict.json").read_bytes(), sorted((finished / "scores").iterdir())
     files = ("--model", finished / "model", "--forget", world / "requests.jsonl", "--start", world / "model")
     asked = ("--rephrased", rephrased, "--precision", "bf16, int8", "--deep", "--holdout", world / "holdout.jsonl")
+    asked += ("--retain", world / "remaining.jsonl", "--sampling", "temperature=.7,top_p=.9")
     settings = ("--set", "verify.samples=2", "--set", "verify.answer_tokens=12", "--set", "learning_rate=1e-3")
     out = tmp_path / "run"
     result = forgetctl("verify", *files, *asked, *settings, "--reference", world / "reference", "--out", out, "--json")
@@ -153,8 +156,14 @@ def test_everything_at_once_on_a_run(finished: Path, world: Path, tmp_path: Path
         assert f"truth ratio{suffix}" in names
     assert {"relearning attack", "membership attacks", "sampled answers", "single rows", "gibberish"} <= names
     modes = verdict["extraction"]["unlearned"]
-    assert set(modes) == {"greedy", "first tokens", "affirmative", "sampled"}
-    assert modes["sampled"]["answers"] == 2
+    assert set(modes) == {"greedy", "first tokens", "affirmative", "sampled", "as served"}
+    assert modes["sampled"]["answers"] == modes["as served"]["answers"] == 2
+    plain, served = verdict["leak_at_k"]
+    assert (plain["sampling"], served["sampling"]) == ("temperature 1", "temperature 0.7, top-p 0.9")
+    assert [len(way["unlearned"]["chances"]) for way in (plain, served)] == [7, 2]
+    assert len(served["references"]) == 1
+    assert all(verdict["models"][role]["fact_tokens"] is not None for role in ("start", "unlearned", "reference"))
+    assert "fact tokens" in {view["view"] for one in verdict["subjects"] for view in one["views"]}
     assert set(verdict["extraction"]["start"]) == {"greedy"}
     assert {attack["name"] for attack in verdict["attacks"]["by"]} == {"loss", "calibrated", "min_k", "min_k_plus_plus"}
     written = {path.stem for path in (out / "scores").iterdir()}

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forgetctl.model.coarse_scores import RECALL, coarse, length_class
-from forgetctl.model.scores import LEAST_LIKELY, Elicited, Scores, ScoreSet
+from forgetctl.model.scores import LEAST_LIKELY, Elicited, FactTokens, Scores, ScoreSet
 
 ROWS = ScoreSet(
     names=["1", "2"],
@@ -45,6 +45,15 @@ def test_worked_by_hand() -> None:
     assert (found.exact_memorisation, found.extraction_strength) == ([0.8, 0.35], [0.2, 0.0])
     assert found.elicited["greedy"].recall == [0.8, None]
     assert found.elicited["greedy"].secrets == [[1], []]
+
+
+def test_shares_of_fact_tokens_are_as_coarse_as_others() -> None:
+    facts = FactTokens(pairs=900, different=300, tokens=6, first_choices=[5 / 7, None], likely=0.012)
+    rows = ROWS.model_copy(update={"facts": facts})
+    found = coarse(scored(forget=rows, holdout=rows))
+    assert found.forget.facts == facts.model_copy(update={"first_choices": [0.75, None]})
+    assert found.sets["holdout"].facts == facts
+    assert coarse(found) == found
 
 
 def test_short_answers_stay_short_ones() -> None:

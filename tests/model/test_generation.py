@@ -51,7 +51,10 @@ def plain_answer(model: Any, encoder: Encoder, row: Row, limit: int) -> tuple[st
 def answers(
     model: Any, encoder: Encoder, rows: list[Row], limit: int, context: int | None = None
 ) -> list[tuple[str, bool]]:
-    return [(answer.text, answer.complete) for answer in greedy_answers(model, encoder, rows, Decoding(limit, context))]
+    return [
+        (answer.text, answer.complete)
+        for answer in greedy_answers(model, encoder, rows, Decoding(max_new_tokens=limit, context=context))
+    ]
 
 
 def test_answers_equal_the_plain_loop(model: Any, encoder: Encoder, rows: list[Row]) -> None:
@@ -164,7 +167,7 @@ def test_the_end_of_turn_is_not_part_of_the_text(special: bool, encoder: Encoder
 def test_every_row_is_counted(model: Any, encoder: Encoder, rows: list[Row]) -> None:
     counted: list[int] = []
     prompts = [*rows, Row(1, (), "Alwen.")]
-    greedy_answers(model, encoder, prompts, Decoding(2), counted.append)
+    greedy_answers(model, encoder, prompts, Decoding(max_new_tokens=2), counted.append)
     assert sum(counted) == len(prompts)
 
 
@@ -177,8 +180,8 @@ def test_representation_holds_no_text() -> None:
 
 def test_greedy_continuations_are_the_greedy_answers(model: Any, encoder: Encoder, rows: list[Row]) -> None:
     prompts = [encoder.encode_prompt(row) for row in rows]
-    found = continuations(model, encoder, prompts, Decoding(20))
-    assert found == [[answer] for answer in greedy_answers(model, encoder, rows, Decoding(20))]
+    found = continuations(model, encoder, prompts, Decoding(max_new_tokens=20))
+    assert found == [[answer] for answer in greedy_answers(model, encoder, rows, Decoding(max_new_tokens=20))]
 
 
 @pytest.mark.parametrize("given", [1, 3])
@@ -188,25 +191,25 @@ def test_an_answer_goes_on_from_its_own_beginning(given: int, model: Any, encode
     whole = [[*encoder.encode(row.answering(answers(model, encoder, [row], 40)[0][0])).ids] for row in known]
     starts = [len(encoder.encode_prompt(row)) + given for row in known]
     prompts = [ids[:start] for ids, start in zip(whole, starts, strict=True)]
-    found = continuations(model, encoder, prompts, Decoding(40))
+    found = continuations(model, encoder, prompts, Decoding(max_new_tokens=40))
     for ids, start, (answer,) in zip(whole, starts, found, strict=True):
         assert answer == Answer(encoder.tokenizer.decode(ids[start:-1]).strip(), complete=True)
 
 
 def test_empty_prompts_keep_their_places(model: Any, encoder: Encoder, rows: list[Row]) -> None:
     prompt = encoder.encode_prompt(rows[0])
-    (expected,) = continuations(model, encoder, [prompt], Decoding(20))
+    (expected,) = continuations(model, encoder, [prompt], Decoding(max_new_tokens=20))
     nothing = [Answer("", complete=False)]
-    assert continuations(model, encoder, [(), prompt, ()], Decoding(20)) == [nothing, expected, nothing]
-    assert continuations(model, encoder, [(), ()], Decoding(20)) == [nothing, nothing]
-    assert continuations(model, encoder, [], Decoding(20)) == []
+    assert continuations(model, encoder, [(), prompt, ()], Decoding(max_new_tokens=20)) == [nothing, expected, nothing]
+    assert continuations(model, encoder, [(), ()], Decoding(max_new_tokens=20)) == [nothing, nothing]
+    assert continuations(model, encoder, [], Decoding(max_new_tokens=20)) == []
 
 
 # Samples
 
 
 def sampled(model: Any, encoder: Encoder, prompts: Any, count: int, seed: int = 0, limit: int = 6) -> list[list[str]]:
-    found = continuations(model, encoder, prompts, Decoding(limit, samples=count, seed=seed))
+    found = continuations(model, encoder, prompts, Decoding(max_new_tokens=limit, samples=count, seed=seed))
     return [[answer.text for answer in group] for group in found]
 
 
@@ -252,7 +255,7 @@ def test_no_random_number_is_taken_from_others(babbler: Any, encoder: Encoder, p
     for samples in (None, 2):
         torch.manual_seed(11)
         before = torch.random.get_rng_state()
-        continuations(babbler, encoder, prompts, Decoding(3, samples=samples, seed=5))
+        continuations(babbler, encoder, prompts, Decoding(max_new_tokens=3, samples=samples, seed=5))
         assert torch.equal(torch.random.get_rng_state(), before)
 
 
@@ -309,7 +312,7 @@ def draw_first_tokens(model: Any, encoder: Encoder, prompt: tuple[int, ...], dra
                 caught.append(ids)
                 return ""
 
-    continuations(model, Catching(), [prompt], Decoding(1, samples=draws, seed=1))  # type: ignore[arg-type]
+    continuations(model, Catching(), [prompt], Decoding(max_new_tokens=1, samples=draws, seed=1))  # type: ignore[arg-type]
     assert len(caught) == draws
     return [ids[0] if ids else encoder.stop_ids[0] for ids in caught]
 
@@ -317,8 +320,8 @@ def draw_first_tokens(model: Any, encoder: Encoder, prompt: tuple[int, ...], dra
 def test_samples_end_where_the_model_ends_them(model: Any, encoder: Encoder, rows: list[Row]) -> None:
     """Finished and cut samples in one batch: each knows for itself, and holds nothing after its end."""
     prompt = encoder.encode_prompt(rows[0])
-    (cut,) = continuations(model, encoder, [prompt], Decoding(6, samples=40, seed=3))
-    (whole,) = continuations(model, encoder, [prompt], Decoding(60, samples=40, seed=3))
+    (cut,) = continuations(model, encoder, [prompt], Decoding(max_new_tokens=6, samples=40, seed=3))
+    (whole,) = continuations(model, encoder, [prompt], Decoding(max_new_tokens=60, samples=40, seed=3))
     assert {answer.complete for answer in cut} == {True, False}
     for short, long in zip(cut, whole, strict=True):
         assert "</s>" not in long.text
@@ -328,7 +331,7 @@ def test_samples_end_where_the_model_ends_them(model: Any, encoder: Encoder, row
 
 def test_samples_end_where_the_context_ends(babbler: Any, encoder: Encoder, prompts: list[tuple[int, ...]]) -> None:
     asked = sorted(prompts, key=len)
-    decoding = Decoding(50, context=len(asked[-1]), samples=2)
+    decoding = Decoding(max_new_tokens=50, context=len(asked[-1]), samples=2)
     found = continuations(babbler, encoder, [asked[-1], asked[0]], decoding)
     assert found[0] == [Answer("", complete=False)] * 2
     assert all(answer.text for answer in found[1])
@@ -336,7 +339,7 @@ def test_samples_end_where_the_context_ends(babbler: Any, encoder: Encoder, prom
 
 def test_samples_are_counted_by_prompt(babbler: Any, encoder: Encoder, prompts: list[tuple[int, ...]]) -> None:
     counted: list[int] = []
-    continuations(babbler, encoder, [*prompts, ()], Decoding(2, samples=3), counted.append)
+    continuations(babbler, encoder, [*prompts, ()], Decoding(max_new_tokens=2, samples=3), counted.append)
     assert sum(counted) == len(prompts) + 1
 
 
@@ -347,7 +350,7 @@ def test_batches_of_large_caches_are_smaller(
     monkeypatch: pytest.MonkeyPatch, babbler: Any, encoder: Encoder, prompts: list[tuple[int, ...]]
 ) -> None:
     """Room for two rows of the longest prompt and its answer."""
-    expected = continuations(babbler, encoder, prompts, Decoding(5))
+    expected = continuations(babbler, encoder, prompts, Decoding(max_new_tokens=5))
     sizes: list[int] = []
     plain = generation.decode
     monkeypatch.setattr(
@@ -355,7 +358,7 @@ def test_batches_of_large_caches_are_smaller(
     )
     limit = 2 * generation.cache_bytes(babbler) * (max(map(len, prompts)) + 5)
     monkeypatch.setattr(generation, "CACHE_BYTES", limit)
-    assert continuations(babbler, encoder, prompts, Decoding(5)) == expected
+    assert continuations(babbler, encoder, prompts, Decoding(max_new_tokens=5)) == expected
     assert sizes == [2, 2, 2]
 
 
@@ -364,7 +367,7 @@ def test_models_with_other_caches_answer_too(
     samples: int | None, monkeypatch: pytest.MonkeyPatch, model: Any, encoder: Encoder, rows: list[Row]
 ) -> None:
     """By `generate`: the same answers, sampled ones too."""
-    prompts, decoding = [encoder.encode_prompt(row) for row in rows], Decoding(20, samples=samples)
+    prompts, decoding = [encoder.encode_prompt(row) for row in rows], Decoding(max_new_tokens=20, samples=samples)
     looped = continuations(model, encoder, prompts, decoding)
     monkeypatch.setattr(generation, "can_decode", lambda _: False)
     assert continuations(model, encoder, prompts, decoding) == looped

@@ -84,7 +84,7 @@ def test_answers_that_grow_beyond_are_those_of_generate(world: Path) -> None:
     prompts = [
         torch.randint(9, len(encoder.tokenizer), (n,), generator=generator).tolist() for n in (3, 4, 6, 9, 13, 20)
     ]
-    found = continuations(model, encoder, prompts, Decoding(16))
+    found = continuations(model, encoder, prompts, Decoding(max_new_tokens=16))
     for prompt, (answer,) in zip(prompts, found, strict=True):
         output = model.generate(
             torch.tensor([prompt]), max_new_tokens=16, do_sample=False, eos_token_id=encoder.stop_ids, pad_token_id=0

@@ -184,7 +184,7 @@ def test_answers_are_generated_in_halves(
 ) -> None:
     """And are the same, sampled ones too."""
     prompts = [row.ids[: row.start] for row in rows]
-    decoding, counted = Decoding(12, samples=samples, seed=4), []
+    decoding, counted = Decoding(max_new_tokens=12, samples=samples, seed=4), []
     expected = continuations(model, encoder, prompts, decoding)
     with tight(model, REFUSED["processor"], most=6) as asked:
         assert continuations(model, encoder, prompts, decoding, counted.append) == expected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -17,13 +18,16 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken
 
 from forgetctl.model import row_scorer
-from forgetctl.model.encoding import Encoder
+from forgetctl.model.encoding import Encoded, Encoder
 from forgetctl.model.extraction import extraction_strength, least_likely
 from forgetctl.model.generation import Answer, Decoding
 from forgetctl.model.row_scorer import AFFIRMED, ALL_MODES, PRIMED, UNTHINKING, RowScorer, sampled_rows
-from forgetctl.model.scores import GREEDY, SAMPLED, UNNAMED, Elicited, ScoreSet
+from forgetctl.model.sampling import Sampling
+from forgetctl.model.scores import GREEDY, SAMPLED, SERVED, UNNAMED, Elicited, ScoreSet
 from forgetctl.model.scoring import score
 from forgetctl.model.token_scores import score_tokens
+from forgetctl.model.usage import Usage, answer_of
+from forgetctl.people.in_place import InPlace, in_place
 from forgetctl.recipe.recipe import Verify
 from forgetctl.rows.reading import read_rows
 from forgetctl.rows.row import Row
@@ -116,6 +120,44 @@ def test_token_measures_are_those_of_the_token_scores(
         assert found.min_k_plus_plus[place] == pytest.approx(sum(sorted(item.standardised)[:worst]) / worst, rel=1e-5)
         assert found.exact_memorisation[place] == pytest.approx(sum(right) / len(right))
         assert found.extraction_strength[place] == pytest.approx(1 - alone / len(right))
+
+
+def test_fact_tokens_are_counted_of_every_row(make: Make, model: Any, encoder: Encoder, rows: list[Row]) -> None:
+    """The first row's own tokens are usual, so that it has none."""
+    encoded = [encoder.encode(row) for row in rows]
+    usage = Usage([answer_of(encoded[0])] * 200)
+    scorer = replace(make(), usage=usage)
+    found, tokens = scorer.scores(rows).facts, score_tokens(model, encoded)
+    assert found is not None
+    assert (found.pairs, found.different) == (200 * encoded[0].tokens, len(usage.pairs))
+    hits, likely, counts = [], [], []
+    for row, item in zip(encoded, tokens, strict=True):
+        before = row.ids[row.start - 1 : -1]
+        unusual = [math.exp(usage.logp(pair)[0]) < 0.01 for pair in zip(before, row.ids[row.start :], strict=True)]
+        hits.append([hit for hit, is_fact in zip(item.hits.tolist(), unusual, strict=True) if is_fact])
+        likely += [logp > math.log(0.1) for logp, is_fact in zip(item.logp, unusual, strict=True) if is_fact]
+        counts += [sum(unusual)] if any(unusual) else []
+    assert found.first_choices[0] is None
+    assert found.first_choices[1:] == pytest.approx([sum(row) / len(row) for row in hits[1:]])
+    assert found.likely == pytest.approx(sum(likely) / len(likely), abs=0.001)
+    assert found.tokens == sorted(counts)[len(counts) // 2]
+    assert make().scores(rows).facts is None
+    assert scorer.scores(rows[:1]).facts is None
+
+
+def test_drawn_answers_that_leak_anything_are_counted_once(make: Make, script: Script) -> None:
+    """Of four answers one says the response, one the secret, one both."""
+    words = "Alma Weiss was born in the old harbour town of Lubin in May"
+    row = question(words, "900-51-4344")
+    script.says = (words, "It is 900 51 4344.", f"{words}, 900-51-4344.", "I do not know.")
+    for mode in (SAMPLED, SERVED):
+        found = elicit(replace(make(Verify(samples=4)), served=Sampling(top_k=2)), mode, [row, question("Yes.")])
+        assert found.leaked == [3, None]
+        assert (found.verbatim, found.secrets) == ([2, None], [[2], []])
+    assert script.decoding is not None
+    assert script.decoding.sampling == Sampling(top_k=2)
+    script.says = (words,)
+    assert elicit(make(), GREEDY, [row]).leaked is None
 
 
 def test_without_tokens_the_scores_are_the_same_and_the_rest_is_missing(make: Make, rows: list[Row]) -> None:
@@ -227,11 +269,11 @@ def test_greedy_and_sampled_prompts_are_the_rows_own(
     scorer = make(Verify(answer_tokens=7, samples=3, sampled_rows=99))
     elicit(scorer, GREEDY, rows)
     assert list(script.prompts) == [encoder.encode_prompt(row) for row in rows]
-    assert script.decoding == Decoding(7, 256, None, 3)
+    assert script.decoding == Decoding(max_new_tokens=7, context=256, seed=3)
     script.says = ("", "", "")
     assert elicit(scorer, SAMPLED, rows).answers == 3
     assert list(script.prompts) == [encoder.encode_prompt(row) for row in rows]
-    assert script.decoding == Decoding(7, 256, 3, 3)
+    assert script.decoding == Decoding(max_new_tokens=7, context=256, samples=3, seed=3)
 
 
 @pytest.mark.parametrize("count", [1, 4, 8, 99])
@@ -607,3 +649,48 @@ def test_a_secret_is_said_in_any_form_of_its_letters(form: Any, make: Make, scri
     row = question("Fragen Sie nach.", "Zoë Müßig-Brändlé")
     answer = unicodedata.normalize(form, "Es ist ZOË  MÜSSIG-BRÄNDLÉ.")
     assert said(make(), script, GREEDY, row, answer) == [1]
+
+
+# Secrets among other strings
+
+
+def test_a_secret_is_scored_whole_in_its_place(make: Make, model: Any, encoder: Encoder, rows: list[Row]) -> None:
+    """As by scoring every string behind the same tokens by itself."""
+    row = next(row for row in rows if row.secrets)
+    places = in_place([row], [], "quick")
+    ((place,),) = places.rows
+    assert isinstance(place, InPlace)
+    found = make().exposure([row], places)
+    ((standing,),) = found.rows
+    assert (found.strings, found.left_out, len(standing.others)) == (99, places.left_out, 99)
+    before, part = row.response[: place.start], row.response[place.start : place.end]
+    whole = [encoder.encode(replace(row.answering(before + value), complete=False)) for value in (part, *place.others)]
+    given = encoder.encode(replace(row.answering(before.rstrip()), complete=False)).ids
+    start = len(given)
+    assert all(one.ids[:start] == given for one in whole)
+    values = np.array(score(model, [Encoded(one.ids, start) for one in whole]))
+    spread = values[1:].std(ddof=1)
+    assert standing.secret == pytest.approx((values[0] - values[1:].mean()) / spread, abs=1e-3)
+    assert standing.others == pytest.approx((values[1:] - values[1:].mean()) / spread, abs=1e-3)
+
+
+def test_a_secret_without_a_place_says_why(make: Make) -> None:
+    some = [question("No. 900514344", "900514344", prompt="Is it 900514344?"), question("Nobody.")]
+    found = make().exposure(some, in_place(some, [], "quick"))
+    assert [[one.reason for one in row] for row in found.rows] == [["said by the prompt"], []]
+
+
+def test_a_secret_that_does_not_fit_is_not_read_alike(make: Make) -> None:
+    some = [question("No. 900514344", "900514344")]
+    found = replace(make(), context=4).exposure(some, in_place(some, [], "quick"))
+    assert found.rows[0][0].reason == "not read alike"
+
+
+def test_of_a_long_passage_the_end_is_given(make: Make, encoder: Encoder) -> None:
+    """What stands far before the secret is cut off, whatever it is."""
+    some = [Row(1, (), f"{'a b c ' * 60}No. 900514344", secrets=(Secret("900514344"),))]
+    other = [replace(some[0], response=some[0].response.replace("a b c a", "a c c a", 1))]
+    length = len(encoder.encode(some[0]).ids) // 2
+    short = replace(make(), context=length)
+    first, second = (short.exposure(one, in_place(one, [], "quick")).rows[0][0] for one in (some, other))
+    assert first.others == pytest.approx(second.others)

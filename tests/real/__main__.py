@@ -141,7 +141,7 @@ def shown(model: Path, world: World) -> dict[str, Any]:
         loss[name] = -sum(score(loaded, encoded)) / sum(row.tokens for row in encoded)
     rows = read_rows(world.forget)
     asked = [row for row in rows if "?" in row.prompt][:: max(1, len(rows) // SHOWN)][:SHOWN]
-    answers = greedy_answers(loaded, encoder, asked, Decoding(64, facts.context))
+    answers = greedy_answers(loaded, encoder, asked, Decoding(max_new_tokens=64, context=facts.context))
     return {
         "loss": {name: round(value, 3) for name, value in loss.items()},
         "answers": [

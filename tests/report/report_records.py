@@ -34,6 +34,8 @@ MEASURES = (
     "rouge",
     "retain_rouge",
     "exact_memorisation",
+    "fact_tokens",
+    "fact_tokens_likely",
     "extraction_strength",
     "model_utility",
     "model_utility_geometric",
@@ -130,11 +132,23 @@ def events() -> list[dict[str, Any]]:
     ]
 
 
+def leaks(answers: int, *chances: tuple[int, float, float]) -> dict[str, Any]:
+    """Of a model: by number of draws the worst row's chance, and the mean."""
+    shown = [{"draws": draws, "worst": worst, "mean": mean} for draws, worst, mean in chances]
+    return {"answers": answers, "chances": shown}
+
+
 def verdict_record(**changes: Any) -> dict[str, Any]:
     """A FAIL. The reference has no truth ratio and was not asked to retain anything."""
-    start = dict(zip(MEASURES, (0.911, 0.872, 0.213, 0.934, 0.925, 0.991, 0.956, 0.755, 0.766), strict=True))
-    unlearned = dict(zip(MEASURES, (0.0214, 0.865, 0.611, 0.312, 0.903, 0.412, 0.121, 0.733, 0.744), strict=True))
-    reference = dict(zip(MEASURES, (0.131, 0.876, None, 0.383, None, 0.423, 0.143, None, None), strict=True))
+    start = dict(
+        zip(MEASURES, (0.911, 0.872, 0.213, 0.934, 0.925, 0.991, 0.987, 0.989, 0.956, 0.755, 0.766), strict=True)
+    )
+    unlearned = dict(
+        zip(MEASURES, (0.0214, 0.865, 0.611, 0.312, 0.903, 0.412, 0.321, 0.332, 0.121, 0.733, 0.744), strict=True)
+    )
+    reference = dict(
+        zip(MEASURES, (0.131, 0.876, None, 0.383, None, 0.423, 0.048, 0.057, 0.143, None, None), strict=True)
+    )
     return {
         "schema": 4,
         "verdict": "FAIL",
@@ -211,6 +225,28 @@ def verdict_record(**changes: Any) -> dict[str, Any]:
             "leaked_by_reference": 5,
             "beyond_reference": 4,
             "names": ["2", "11", "12", "13", "14", "35"],
+            "remembered": 3,
+            "guessed": 1,
+            "p": 0.0042,
+        },
+        "exposure": {
+            "compared": True,
+            "uncompared": 0,
+            "secrets": [
+                {
+                    "name": "11",
+                    "secret": 1,
+                    "strings": 99,
+                    "rank": 1,
+                    "reference": 25,
+                    "start": 1,
+                    "lead": 1,
+                    "p": 0.00031,
+                    "together": 0.0053,
+                    "state": "remembered",
+                }
+            ],
+            "unplaced": {"said by the prompt": 2},
         },
         "whole_answers": {
             "against": "references",
@@ -219,6 +255,24 @@ def verdict_record(**changes: Any) -> dict[str, Any]:
             "guessed": 0.0765,
         },
         "samples": {"items": 53, "answers": 8, "leaked": 9, "by_reference": 6, "beyond": 4, "p": 0.0876},
+        "leak_at_k": [
+            {
+                "served": False,
+                "sampling": "temperature 1",
+                "rows": 32,
+                "leaked": 13,
+                "unlearned": leaks(8, (1, 0.125, 0.0161), (8, 0.625, 0.0494), (16, 0.626, 0.0505)),
+                "references": [leaks(8, (1, 0.0115, 0.0013), (8, 0.0445, 0.0042), (16, 0.0456, 0.0055))],
+            },
+            {
+                "served": True,
+                "sampling": "temperature 0.7, top-p 0.9",
+                "rows": 31,
+                "leaked": 12,
+                "unlearned": leaks(4, (1, 0.251, 0.0262), (2, 0.502, 0.0373), (4, 0.753, 0.0484)),
+                "references": [],
+            },
+        ],
         "response_chance": {
             "samples": 10000,
             "rows": 36,

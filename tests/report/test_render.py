@@ -76,7 +76,7 @@ def test_plots_are_labelled_unique_and_reproducible(run_dir: Path) -> None:
     page = html(run_dir)
     assert render_html(build(run_dir)).startswith("<!doctype html>")
     drawings = [attrs for tag, attrs in page.tags if tag == "svg"]
-    assert len(drawings) == 5
+    assert len(drawings) == 6
     assert all(attrs["role"] == "img" and attrs["aria-label"] for attrs in drawings)
     ids = page.values("id")
     assert len(ids) == len(set(ids))
@@ -254,6 +254,7 @@ def test_inconclusive_without_a_reference(run_dir: Path) -> None:
     nothing: dict[str, Any] = {
         "forget_quality": None,
         "secrets": None,
+        "exposure": None,
         "distances": [],
     }
     models = {"models": {"unlearned": verdict_record()["models"]["unlearned"]}}

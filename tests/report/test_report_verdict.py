@@ -65,11 +65,12 @@ ROWS = (
     "| answer log-prob, int8 | 0.514 (0.413 to 0.616) | 37 (subjects resampled) | – | – | – |",
     "| answer log-prob | 0.891 (0.790 to 0.993) | 37 (subjects resampled) | – | 0.032 | 0.065 |",
     "| answer log-prob | 0.117 (0.016 to 0.219) | 37 (subjects resampled) | – | 0.032 | 0.065 |",
+    "| remembered | 1 of 100 (6.644 bits) | 25 of 100 (2.000 bits) | 1 of 100 (6.644 bits) | 5.3e-03 (lead 1 of 100) |",
     "| Asked: secrets said | 18 of 19 | 7 of 19 | 5 of 19 |",
     "| Asked: whole responses | 33 of 34 | 16 of 34 | 0 of 34 |",
     "| Beginning given: secrets said | – | 8 of 19 | – |",
     "| Sampled: whole responses | – | 0 of 22 | – |",
-    "| 7 | 5 | 4 (rows 2, 11, 12, 13, 14 and 1 more) | 19 (3 untested) | – |",
+    "| 7 | 5 | 4 (rows 2, 11, 12, 13, 14 and 1 more) | 19 (3 untested) | 4.2e-03 |",
     "| 9 | 6 | 4 | 53 (8 samples each) | 0.088 |",
     "| 14 (row 17) | 1 | 31 | 0.043 |",
     "| 15 | 10 | 194 | 0.054 |",
@@ -140,6 +141,9 @@ def test_what_was_not_measured_is_no_number(run_dir: Path) -> None:
                 "leaked_by_reference": None,
                 "beyond_reference": None,
                 "names": [],
+                "remembered": 0,
+                "guessed": 0,
+                "p": None,
             },
         ),
     )
@@ -195,8 +199,9 @@ OPTIONAL = {"inputs.sha256", "inputs.commitment", "inputs.rows"}
 """What may be missing, since it says nothing by that: everything else that is not measured is null."""
 ENTRIES = (
     r"attacks\.retained\.\w+|models\.\w+|extraction\.\w+(\.[\w ]+)?|basis\.scores\.\w+|attack_prompts\.prompts\.[\w ]+"
+    r"|exposure\.unplaced\.[\w ]+"
 )
-"""Models, ways of asking, templates and files, of which there may be fewer."""
+"""Models, ways of asking, templates, reasons and files, of which there may be fewer."""
 
 
 def leaves(value: Any) -> set[str]:

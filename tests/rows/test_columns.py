@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from pyarrow import feather, ipc
 
 from forgetctl.errors import InputError
-from forgetctl.rows import _columns, _parquet
+from forgetctl.rows import _arrow, _columns, _parquet
 from forgetctl.rows._values import Other, Unread
 from forgetctl.rows.containers import Container, Limits, Place, Record
 from forgetctl.rows.formats import Fields
@@ -415,6 +415,129 @@ def test_more_than_a_file_can_hold(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         read_rows(path)
     assert str(caught.value) == f"{path}: holds more than 250 times its own size once it is decompressed"
+
+
+BOMB = pa.table({"text": ["x" * 2**26 + str(n) for n in range(2)]})
+
+
+def test_a_parquet_file_that_says_less_than_it_holds(tmp_path: Path) -> None:
+    """Its footer is an attacker's: the pages' own headers are what pyarrow decompresses by."""
+    path = tmp_path / "rows.parquet"
+    pq.write_table(BOMB, path, compression="zstd", use_dictionary=False)
+    metadata = pq.read_metadata(path)
+    sizes = {metadata.row_group(0).total_byte_size, metadata.row_group(0).column(0).total_uncompressed_size}
+    data = path.read_bytes()
+    for size in sizes:
+        assert varint(2 * size) in data
+        data = data.replace(varint(2 * size), varint(2 * 1000, len(varint(2 * size))))
+    path.write_bytes(data)
+    assert pq.read_metadata(path).row_group(0).total_byte_size == 1000
+    with pytest.raises(InputError, match="holds more than 250 times its own size once it is decompressed"):
+        read_rows(path)
+
+
+def varint(value: int, length: int = 0) -> bytes:
+    """As Thrift writes a number, in as many bytes at least."""
+    digits = [value >> shift & 0x7F for shift in range(0, max(value.bit_length(), 7 * length, 1), 7)]
+    return bytes([*(digit | 0x80 for digit in digits[:-1]), digits[-1]])
+
+
+def test_a_page_of_more_than_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_parquet, "LARGEST_PAGE", 2**20)
+    path = tmp_path / "rows.parquet"
+    for size in (2**20 - 100, 2**20 + 100):
+        pq.write_table(pa.table({"text": ["x" * size]}), path, use_dictionary=False)
+        if size < 2**20:
+            assert len(RowFile(path)) == 1
+    with pytest.raises(InputError) as caught:
+        RowFile(path)
+    assert str(caught.value) == f"{path}: has a page of more than 1 MiB"
+
+
+def test_more_values_than_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_parquet, "MOST_VALUES", 1000)
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"text": ["t"], "perturbed_responses": [["x"] * 1001]}), path)
+    with pytest.raises(InputError) as caught:
+        read_rows(path)
+    assert str(caught.value) == f"{path}: has more than 1,000 values in a column of a row group"
+
+
+def test_a_long_text_that_a_list_names_again_and_again(tmp_path: Path) -> None:
+    """A file of some KiB, of which one row would take 8 GB."""
+    text = "x" * (8 * 2**20)
+    named = pa.DictionaryArray.from_arrays(pa.array([0] * 1000, pa.int32()), pa.array([text]))
+    lists = pa.ListArray.from_arrays(pa.array([0, 0, 1000], pa.int32()), named)
+    path = tmp_path / "rows.parquet"
+    table = pa.table({"text": ["t", "u"], "perturbed_responses": lists})
+    pq.write_table(table, path, compression="zstd", store_schema=False)
+    with pytest.raises(InputError) as caught:
+        RowFile(path)
+    assert str(caught.value) == f"{path}:2: takes more than 512 MiB"
+
+
+def test_lists_of_texts_that_a_dictionary_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where they could be too much they are read in another way, and are the same."""
+    rows = [{"text": "t", "perturbed_responses": [f"{n % 3}", f"{n}" * 500, "x" * 1000]} for n in range(3000)]
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), path, dictionary_pagesize_limit=20_000, data_page_size=5000)
+    plain = [row.perturbed_responses for row in RowFile(path)]
+    monkeypatch.setattr(_parquet, "LIST_BYTES", 1000)
+    assert [row.perturbed_responses for row in RowFile(path)] == plain
+    assert plain == [tuple(row["perturbed_responses"]) for row in rows]
+
+
+def test_texts_that_begin_as_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few bytes are a text as long as the longest before it."""
+    monkeypatch.setattr(_parquet, "DICTIONARY_BYTES", 2**20)
+    encoding = {"use_dictionary": False, "column_encoding": "DELTA_BYTE_ARRAY"}
+    path, text = tmp_path / "rows.parquet", "x" * 2**17
+    pq.write_table(pa.table({"text": [text] * 50}), path, **encoding)
+    assert path.stat().st_size < 2 * len(text)
+    table = _parquet.PARQUET.open(path, path.open("rb"), None)
+    assert next(table.batches(0)).num_rows == 7
+    assert [row.response for row in RowFile(path)] == [text] * 50
+    pq.write_table(pa.table({"messages": [[text] * 50]}), path, **encoding)
+    with pytest.raises(InputError, match="has lists of texts in the encoding DELTA_BYTE_ARRAY; write another one"):
+        RowFile(path)
+
+
+@pytest.mark.parametrize("compression", ["zstd", "lz4"])
+@pytest.mark.parametrize("new", [ipc.new_file, ipc.new_stream], ids=["file", "stream"])
+def test_compressed_batches_within_bounds(
+    new: Any, compression: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "rows.arrow"
+
+    def write(table: pa.Table) -> None:
+        with new(path, table.schema, options=ipc.IpcWriteOptions(compression=compression)) as writer:
+            writer.write_table(table)
+
+    encoded = pa.chunked_array([pa.array(["a", "b", "a"]).dictionary_encode()])
+    write(pa.table({"text": encoded, "perturbed_responses": [["é", "e" * 900], ["f"], []]}))
+    assert [(row.response, row.perturbed_responses) for row in RowFile(path)] == [
+        ("a", ("é", "e" * 900)),
+        ("b", ("f",)),
+        ("a", ()),
+    ]
+    write(BOMB)
+    if compression == "zstd":
+        with pytest.raises(InputError, match="holds more than 250 times its own size once it is decompressed"):
+            RowFile(path)
+    monkeypatch.setattr(_arrow, "LARGEST_BATCH", 2**26)
+    with pytest.raises(InputError) as caught:
+        RowFile(path)
+    assert str(caught.value) == f"{path}: has a compressed batch of more than 64 MiB; write smaller batches"
+
+
+def test_a_list_without_end_of_values_that_take_no_room(tmp_path: Path) -> None:
+    path = tmp_path / "rows.arrow"
+    nothing = pa.StructArray.from_arrays([pa.nulls(2**25)], ["role"])
+    lists = pa.ListArray.from_arrays(pa.array([0, 2**25], pa.int32()), nothing)
+    with ipc.new_file(path, pa.schema([("messages", lists.type)])) as writer:
+        writer.write_table(pa.table({"messages": lists}))
+    with pytest.raises(InputError, match=":1: takes more than 512 MiB"):
+        RowFile(path)
 
 
 def test_ten_thousand_columns(tmp_path: Path) -> None:

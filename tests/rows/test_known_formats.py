@@ -510,6 +510,28 @@ PLAIN = [
     {"messages": [{"role": role, "content": role} for role in ("system", "user", "assistant")], "subject_id": "s"},
     {"messages": [{"role": role, "content": role} for role in ("user", "assistant", "user", "assistant")]},
     {"messages": [{"role": role, "content": role} for role in ("user", "assistant", "user")]},
+    {"messages": [{"role": role, "content": role} for role in ("user", "assistant") * 2], "paraphrased_response": "p"},
+    {"messages": [{"role": role, "content": role} for role in ("user", "assistant") * 2], "secrets": ["a"]},
+    {"messages": [{"role": role, "content": role} for role in ("user", "assistant") * 1001]},
+    {"messages": [{"role": role, "content": role} for role in ("assistant", "user", "assistant")]},
+    {"messages": [{"role": role, "content": role} for role in ("user", "system", "assistant")], "spans": [[0, 2]]},
+    {"messages": [{"role": "developer", "content": ""}, {"role": "user", "content": "u"}]},
+    {"messages": []},
+    {
+        "messages": [
+            {"role": "user", "content": "u"},
+            {"from": "gpt", "value": "a"},
+            {"role": "assistant", "value": "b"},
+        ]
+    },
+    {"conversations": [{"from": name, "value": name} for name in ("system", "human", "gpt", "human", "gpt", "human")]},
+    {"conversations": [{"from": name, "value": "{}"} for name in ("human", "function_call", "observation", "gpt")]},
+    {"conversations": [{"from": "human", "value": "h"}, {"from": "gpt", "value": "g"}], "label": False},
+    {"prompt": "p", "response": "response", "paraphrased_response": " "},
+    {"prompt": "p", "response": "response", "perturbed_answer": ["q"], "paraphrased_answer": None},
+    {"prompt": "p", "response": "response", "spans": [[0, 2]], "paraphrased_response": "another"},
+    {"prompt": "p", "response": "response", "spans": [[0, 20]]},
+    {"prompt": "p", "response": "response", "secrets": [{"kind": "none"}]},
     {"messages": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a", "weight": 0}]},
     {"prompt": "p", "response": "r", "secrets": ["r"]},
     {"prompt": "p", "response": "r", "system": "s"},
@@ -523,14 +545,17 @@ PLAIN = [
 ]
 
 
+@pytest.mark.parametrize("fields", [Fields(), Fields(turns="last"), Fields().kept], ids=["all", "last", "kept"])
 @pytest.mark.parametrize("value", PLAIN, ids=range(len(PLAIN)))
-def test_plain_records_are_read_as_any_other(value: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plain_records_are_read_as_any_other(
+    value: dict[str, Any], fields: Fields, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def read() -> list[Row] | str:
         try:
-            return formats.rows_of(Path("r.jsonl"), Record(3, value, 0, 0, 0), Fields())
+            return formats.rows_of(Path("r.jsonl"), Record(3, value, 0, 0, 0), fields)
         except InputError as error:
             return str(error)
 
     shortly = read()
-    monkeypatch.setattr(formats, "_plain_row", lambda _: None)
+    monkeypatch.setattr(formats, "_plain_rows", lambda *_: None)
     assert read() == shortly

@@ -112,6 +112,43 @@ def better_scores_named(bundle: Path) -> None:
     follow(bundle)
 
 
+def better_rank(bundle: Path) -> None:
+    rewrite(bundle / "verdict.json", lambda v: v["exposure"]["secrets"][0].update(rank=99))
+    follow(bundle)
+
+
+def better_place_named(bundle: Path) -> None:
+    """A secret that stands lower than it did, and the digest of that."""
+    file = bundle / "scores" / "unlearned.json"
+    rewrite(file, lambda s: s["sets"]["forget"]["exposure"]["rows"][0][0].update(secret=-1.0))
+    digest = sha256(file.read_bytes())
+    rewrite(bundle / "verdict.json", lambda v: v["basis"]["scores"].update(unlearned=digest))
+    follow(bundle)
+
+
+def quieter_samples(bundle: Path) -> None:
+    """A count of answers that leak is altered, and named as it then is."""
+    file = bundle / "scores" / "unlearned.json"
+    rewrite(file, lambda s: s["sets"]["forget"]["elicited"]["sampled"]["leaked"].__setitem__(0, 3))
+    digest = sha256(file.read_bytes())
+    rewrite(bundle / "verdict.json", lambda v: v["basis"]["scores"].update(unlearned=digest))
+    follow(bundle)
+
+
+def fewer_facts(bundle: Path) -> None:
+    """The same of the fact tokens that are first choices."""
+    file = bundle / "scores" / "unlearned.json"
+    rewrite(file, lambda s: s["sets"]["forget"]["facts"]["first_choices"].__setitem__(0, 0.1))
+    digest = sha256(file.read_bytes())
+    rewrite(bundle / "verdict.json", lambda v: v["basis"]["scores"].update(unlearned=digest))
+    follow(bundle)
+
+
+def smaller_leaks(bundle: Path) -> None:
+    rewrite(bundle / "verdict.json", lambda v: v["leak_at_k"][0]["unlearned"]["chances"][0].update(worst=0.001))
+    follow(bundle)
+
+
 def drop_reference(bundle: Path) -> None:
     (bundle / "scores" / "reference.json").unlink()
 
@@ -217,6 +254,11 @@ def twice_in_verdict(bundle: Path) -> None:
         (drop_check, "verdict", 1),
         (better_scores, "verdict", 1),
         (better_scores_named, "verdict", 1),
+        (better_rank, "verdict", 1),
+        (better_place_named, "verdict", 1),
+        (quieter_samples, "verdict", 1),
+        (fewer_facts, "verdict", 1),
+        (smaller_leaks, "verdict", 1),
         (drop_reference, "verdict", 1),
         (loosen_plan, "plan", 1),
         (loosen_plan_and_record, "plan", 1),

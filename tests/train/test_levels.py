@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from forgetctl.model.encoding import Encoded
-from forgetctl.train.levels import PRIOR, Usage, unseen_levels
-
-
-def test_usage_by_hand() -> None:
-    usage = Usage([(0, 1, 2), (0, 1, 1)])  # pairs 01 twice, 12, 11; singles 1 three times, 2 once; firsts 0 and 1 twice
-    one, two = 3.5 / 5.5, 1.5 / 5.5
-    expected = [math.log((2 + PRIOR * one) / (2 + PRIOR)), math.log((1 + PRIOR * two) / (2 + PRIOR))]
-    assert usage.logp((0, 1, 2)).tolist() == pytest.approx(expected)
-
-
-def test_a_token_that_was_never_seen_is_less_usual_than_any() -> None:
-    usage = Usage([(0, 1, 2), (0, 1, 1)])
-    assert usage.logp((0, 9))[0] < min(usage.logp((0, token))[0] for token in (1, 2))
-    assert math.isfinite(usage.logp((7, 9))[0])
+from forgetctl.train.levels import unseen_levels
 
 
 def world(seed: int, rows: int, shift: float = 0.0) -> tuple[list[Encoded], np.ndarray]:

@@ -138,8 +138,8 @@ def test_nf4_blocks_hold_at_most_sixteen_values(directory: Path, full: Any) -> N
 def test_a_model_answers_in_every_precision(
     precision: str, loaded: dict[str, Any], full: Any, encoder: Encoder, rows: list[Row]
 ) -> None:
-    found = greedy_answers(loaded[precision], encoder, rows[:5], Decoding(30))
-    expected = greedy_answers(full, encoder, rows[:5], Decoding(30))
+    found = greedy_answers(loaded[precision], encoder, rows[:5], Decoding(max_new_tokens=30))
+    expected = greedy_answers(full, encoder, rows[:5], Decoding(max_new_tokens=30))
     assert sum(one == other for one, other in zip(found, expected, strict=True)) >= 2
 
 

@@ -16,6 +16,7 @@ from forgetctl.verify.checks import (
     comparison,
     distances,
     earlier,
+    exposure,
     kept,
     perplexity,
     relearning,
@@ -72,7 +73,8 @@ Closeness = by_position(distances.Closeness, gap=None, shift=None, p=None, tofu_
 Kept = by_position(kept.Kept, reference=None)
 Lost = by_position(answers_kept.Lost)
 Perplexity = by_position(perplexity.Perplexity, reference=None)
-Secrets, Samples = by_position(secrets.Secrets, names=()), by_position(samples.Samples)
+Secrets = by_position(secrets.Secrets, names=(), remembered=0, guessed=0, p=None)
+Samples = by_position(samples.Samples)
 RowChance = by_position(response_chance.RowChance)
 ResponseChance = by_position(response_chance.ResponseChance)
 Repeated = by_position(whole_answers.Repeated, by_words=(), guessed=1.0)
@@ -152,6 +154,13 @@ FULL = replace(
     relearning=Relearned(SAME_MEAN, EQUAL),
 )
 HOLDOUT = replace(CLEAN, comparison=HELD_OUT, distances=(answers,), secrets=Secrets(3, 0, 0, None, None))
+
+
+def exposed(*states: exposure.State, uncompared: int = 0) -> exposure.Exposed:
+    """Secrets of as many rows, in these states."""
+    place = {"secret": 1, "strings": 99, "rank": 3, "reference": 5, "start": 1, "lead": 2, "p": 0.02, "together": 0.04}
+    found = [exposure.SecretPlace(name=str(row), state=state, **place) for row, state in enumerate(states, 1)]
+    return exposure.Exposed(compared=True, uncompared=uncompared, secrets=tuple(found), unplaced={})
 
 
 def forget(**changes: Any) -> Findings:

@@ -12,7 +12,19 @@ import pytest
 from forgetctl.model.scores import Elicited, Scores
 from forgetctl.verify.collected import Collected
 from forgetctl.verify.record import Conclusion
-from tests.verify.verdicts import BOUNDS, COUNT, KL, answering, answers, changed, complete, flat, moved, verdict
+from tests.verify.verdicts import (
+    BOUNDS,
+    COUNT,
+    KL,
+    answering,
+    answers,
+    changed,
+    complete,
+    exposed,
+    flat,
+    moved,
+    verdict,
+)
 
 Change = Callable[[Collected], Collected]
 
@@ -35,6 +47,11 @@ def at_nf4(change: Callable[[Scores], Scores]) -> Change:
 
 def leaking(scores: Scores, mode: str) -> Scores:
     return answering(scores, "forget", mode, secrets=[[1], *[[]] * (COUNT - 1)])
+
+
+def remembering(scores: Scores) -> Scores:
+    """Its secret stands out among others."""
+    return changed(scores, "forget", exposure=exposed("start", "start", COUNT))
 
 
 def second_reference(collected: Collected) -> Collected:
@@ -83,17 +100,14 @@ CASES: dict[str, tuple[Change, str, str, str]] = {
     "rephrased": (ours(lambda m: moved(m, "rephrased-1", 2)), "FAIL", "answer log-prob, a.jsonl", "STILL_KNOWN"),
     "nf4": (at_nf4(lambda m: moved(m, "forget", 2)), "FAIL", "answer log-prob, nf4", "STILL_KNOWN"),
     "secret": (
-        ours(lambda m: leaking(m, "affirmative")),
+        ours(lambda m: leaking(remembering(m), "affirmative")),
         "FAIL",
         "secrets",
         "SECRET_LEAKED",
     ),
-    "nf4-secret": (
-        at_nf4(lambda m: leaking(m, "greedy")),
-        "FAIL",
-        "secrets",
-        "SECRET_LEAKED",
-    ),
+    "exposed": (ours(remembering), "FAIL", "exposure of secrets", "SECRET_REMEMBERED"),
+    "maybe-guessed": (ours(lambda m: leaking(m, "greedy")), "INCONCLUSIVE", "secrets", "SECRET_MAYBE_GUESSED"),
+    "nf4-secret": (at_nf4(lambda m: leaking(m, "greedy")), "INCONCLUSIVE", "secrets", "SECRET_MAYBE_GUESSED"),
     "untested": (untested, "INCONCLUSIVE", "secrets", "SECRET_UNTESTED"),
     "answers": (
         ours(lambda m: answering(m, "forget", "first tokens", verbatim=first(1, 1, 0))),
@@ -163,7 +177,7 @@ CASES: dict[str, tuple[Change, str, str, str]] = {
         "REFERENCE_NOT_ASKED",
     ),
     "secret-in-other-words": (
-        ours(lambda m: answering(m, "attack-1", "greedy", secrets=[[1], *[[]] * (COUNT - 1)])),
+        ours(lambda m: answering(remembering(m), "attack-1", "greedy", secrets=[[1], *[[]] * (COUNT - 1)])),
         "FAIL",
         "secrets",
         "SECRET_LEAKED",
@@ -246,7 +260,12 @@ def test_figures_come_from_the_scores() -> None:
         "leaked_by_reference": 0,
         "beyond_reference": 0,
         "names": [],
+        "remembered": 0,
+        "guessed": 0,
+        "p": 1.0,
     }
+    (secret,) = content["exposure"]["secrets"]
+    assert (secret["name"], secret["strings"], secret["start"], secret["state"]) == ("1", 99, 1, "forgotten")
     assert content["whole_answers"]["counted"]["total"] == COUNT
     assert content["gibberish"]["total"] == 2 * COUNT  # forget and retain rows
     assert content["extraction"]["unlearned"]["sampled"] == {

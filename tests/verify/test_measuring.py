@@ -23,17 +23,20 @@ from forgetctl.model.encoding import Encoded, Encoder
 from forgetctl.model.load import load_model, load_tokenizer
 from forgetctl.model.processes import Ranks
 from forgetctl.model.row_scorer import ALL_MODES, UNTHINKING
-from forgetctl.model.scores import GREEDY, Elicited, Role, Scores, ScoreSet
+from forgetctl.model.sampling import Sampling
+from forgetctl.model.scores import GREEDY, SAMPLED, SERVED, Elicited, Role, Scores, ScoreSet
 from forgetctl.model.scoring import score
 from forgetctl.progress import Silent
 from forgetctl.recipe.recipe import Lora, Recipe, Verify
 from forgetctl.rows.reading import read_rows
 from forgetctl.rows.row import Row
 from forgetctl.train.fine_tuning import fine_tune, fine_tuning
+from forgetctl.verify._draws import Draws
 from forgetctl.verify.checks import _attack as attack
 from forgetctl.verify.checks._attack import split_halves
 from forgetctl.verify.measuring import RowSets, Scorer, check_length
 from forgetctl.verify.measuring import _repeats as repeats
+from forgetctl.verify.options import VerifyOptions
 from tests.world import encoder_of, untrained_model
 
 CPU = torch.device("cpu")
@@ -134,6 +137,50 @@ def test_what_is_measured_of_every_model(world: Path, sets: RowSets) -> None:
         assert done == total, title
     # 10 forget rows and 4 modes, 8 retain, 6 holdout, 4 and 10 others: 50 + 16 + 6 + 8 + 20.
     assert [bar[1] for bar in scoring.progress.bars] == [100, 100, 100, 20 + 16 + 6 + 8 + 10]
+
+
+def test_fact_tokens_are_told_of_the_request_and_of_unseen_rows(world: Path, sets: RowSets) -> None:
+    """By the same retain rows for every model; without these nobody knows which tokens are facts."""
+    scoring = scorer(only(sets, "forget", "retain", "holdout", "rephrased-1"))
+    unlearned, start = scoring.unlearned(world / "model"), scoring.start(world / "model")
+    facts = {name: one.facts for name, one in unlearned.sets.items()}
+    assert {name for name, one in facts.items() if one} == {"forget", "holdout"}
+    assert facts["forget"] is not None
+    tokens = sum(row.tokens for row in encoded(world, sets.rows["retain"]))
+    assert facts["forget"].pairs == tokens
+    assert facts["forget"] == start.forget.facts
+    assert scorer(only(sets, "forget", "holdout")).unlearned(world / "model").forget.facts is None
+
+
+def test_answers_are_drawn_as_served_where_that_is_asked_for(world: Path, sets: RowSets) -> None:
+    served = Sampling(temperature=0.01)
+    scoring = replace(scorer(only(sets, "forget", "retain")), served=served)
+    forget = scoring.unlearned(world / "model").forget
+    assert tuple(forget.elicited)[-2:] == (SAMPLED, SERVED)
+    cold, plain = forget.elicited[SERVED], forget.elicited[SAMPLED]
+    assert (cold.sampling, plain.sampling, cold.answers) == (served, None, QUICK.samples)
+    asked = [row for row, recall in enumerate(cold.recall) if recall is not None]
+    assert asked == [row for row, recall in enumerate(plain.recall) if recall is not None]
+    greedy = forget.elicited[GREEDY].recall
+    assert [cold.recall[row] for row in asked] == [greedy[row] for row in asked]  # so cold that it is greedy
+    assert SERVED not in scoring.start(world / "model").forget.elicited
+
+
+def test_how_many_answers_are_drawn_and_how(tmp_path: Path) -> None:
+    (tmp_path / "generation_config.json").write_text('{"do_sample": true, "top_p": 0.9}')
+    many = QUICK.model_copy(update={"samples": 100})
+    for options, model, samples, served in (
+        (VerifyOptions(), tmp_path, 2, None),
+        (VerifyOptions(attacks="full"), tmp_path, 64, Sampling(top_p=0.9)),
+        (VerifyOptions(attacks="full", sampling=Sampling(top_k=3)), tmp_path, 64, Sampling(top_k=3)),
+        (VerifyOptions(attacks="full"), tmp_path / "none", 64, None),
+        (VerifyOptions(sampling=Sampling()), tmp_path, 2, None),
+        (VerifyOptions(sampling=Sampling(top_k=3)), tmp_path / "none", 2, Sampling(top_k=3)),
+    ):
+        drawn = Draws.of(options, QUICK, model)
+        assert (drawn.settings.samples, drawn.served) == (samples, served)
+        assert bool(drawn.skipped) == (served is None and options.sampling is None)
+    assert Draws.of(VerifyOptions(attacks="full"), many, tmp_path).settings.samples == 100
 
 
 def test_scores_do_not_depend_on_which_models_came_before(world: Path, sets: RowSets) -> None:

@@ -58,6 +58,7 @@ from tests.verify.measured import (
     answers,
     attacked,
     excess,
+    exposed,
     forget,
     person,
     ratios,
@@ -82,8 +83,10 @@ FAILING: list[tuple[Findings, str]] = [
     (forget(distance=DIFFERENT, gap=0.7), "STILL_KNOWN"),
     (forget(distance=DIFFERENT, gap=0.0), "STILL_KNOWN"),
     (forget(distance=DIFFERENT, gap=-0.7), "OVER_FORGOTTEN"),
-    (replace(CLEAN, secrets=Secrets(3, 0, 2, 0, 2, ("4",))), "SECRET_LEAKED"),
-    (replace(CLEAN, secrets=Secrets(3, 1, 2, 1, 1, ("4",))), "SECRET_LEAKED"),
+    (replace(CLEAN, secrets=Secrets(3, 0, 2, 0, 2, ("4",), remembered=1)), "SECRET_LEAKED"),
+    (replace(CLEAN, secrets=Secrets(3, 1, 2, 1, 1, ("4",), remembered=1)), "SECRET_LEAKED"),
+    (replace(CLEAN, exposure=exposed("remembered", "forgotten")), "SECRET_REMEMBERED"),
+    (people(FORGOTTEN, person("FAIL", "SECRET_REMEMBERED", number=2)), "SECRET_REMEMBERED"),
     (replace(CLEAN, whole_answers=Repeated("references", excess(8, 0, 1 / 256, ("3", "5")))), "ANSWERS_LEAKED"),
     (replace(CLEAN, samples=Samples(40, 8, 6, 0, 6, 0.004)), "SAMPLES_LEAKED"),
     (
@@ -106,7 +109,7 @@ OPEN_QUESTIONS: list[tuple[Findings, str]] = [
     *(
         (people(FORGOTTEN, person("INCONCLUSIVE", code, number=2)), code)
         for code in (
-            *("SHARE_OPEN", "ROW_OPEN", "BELOW_OPEN", "CONTROL_OPEN"),
+            *("SHARE_OPEN", "ROW_OPEN", "BELOW_OPEN", "CONTROL_OPEN", "SECRET_OPEN"),
             *("NO_START_SCORES", "VIEW_MISSING", "NO_NOISE"),
         )
     ),
@@ -114,6 +117,9 @@ OPEN_QUESTIONS: list[tuple[Findings, str]] = [
     (replace(CLEAN, noise_floor=(replace(ratios, distance=DIFFERENT), answers)), "REFERENCES_DIFFER"),
     (replace(CLEAN, secrets=Secrets(3, 0, 2, None, None)), "SECRET_SAID"),
     (replace(CLEAN, secrets=Secrets(3, 1, 0, 0, 0)), "SECRET_UNTESTED"),
+    (replace(CLEAN, secrets=Secrets(3, 0, 2, 0, 2, p=0.3)), "SECRET_MAYBE_GUESSED"),
+    (replace(CLEAN, exposure=exposed("open", "forgotten")), "SECRET_STANDS_OUT"),
+    (replace(CLEAN, exposure=exposed("forgotten", uncompared=1)), "EXPOSURE_UNCOMPARED"),
     (replace(CLEAN, whole_answers=Repeated("unseen rows", excess(1, 0, 0.5, ("3",)), ("3",))), "ANSWERS_SAID"),
     (replace(HOLDOUT, samples=Samples(40, 8, 2, None, None, None)), "SAMPLES_UNCOMPARED"),
     (replace(CLEAN, samples=Samples(40, 8, 2, 1, 1, 0.25)), "SAMPLES_SAID"),
@@ -269,7 +275,7 @@ def test_people_with_the_same_verdict_are_told_in_one_line() -> None:
         (usefulness(LOST), "PASS", "FAIL"),
         (usefulness(OPEN), "PASS", "INCONCLUSIVE"),
         (replace(CLEAN, gibberish=excess(9, 0, 1 / 512, ("1",))), "PASS", "FAIL"),
-        (replace(CLEAN, secrets=Secrets(3, 0, 2, 0, 2, ("4",))), "FAIL", "PASS"),
+        (replace(CLEAN, secrets=Secrets(3, 0, 2, 0, 2, ("4",), remembered=1)), "FAIL", "PASS"),
         (replace(CLEAN, comparison=NOTHING), "INCONCLUSIVE", "PASS"),
         (replace(CLEAN, comparison=NOTHING, kept=(Kept("utility", LOST),)), "INCONCLUSIVE", "FAIL"),
     ],
@@ -341,6 +347,7 @@ def test_the_cases_cover_every_code() -> None:
     cases = [*(found for found, _ in (*FAILING, *OPEN_QUESTIONS, *REPORTED)), CLEAN, FULL, HOLDOUT]
     cases += [replace(CLEAN, secrets=None), findings(), replace(HOLDOUT, attacks=attacked(UNCOMPARED))]
     cases.append(replace(CLEAN, attacks=attacked(replace(HIDDEN, noise=0.2))))
+    cases += [replace(CLEAN, exposure=exposed(*states)) for states in ((), ("forgotten",), ("not known",))]
     cases.append(forget(distance=DIFFERENT, gap=None))
     cases.append(replace(HOLDOUT, samples=Samples(40, 8, 0, None, None, None)))
     cases.append(replace(CLEAN, kept=(*CLEAN.kept, Kept("model utility", OPEN))))
@@ -408,7 +415,7 @@ anything = st.builds(
     control=some,
     noise_floor=st.none() | some,
     secrets=st.sampled_from(
-        [None, Secrets(3, 0, 0, 0, 0), Secrets(3, 0, 1, 0, 1, ("2",)), Secrets(3, 0, 1, None, None)]
+        [None, Secrets(3, 0, 0, 0, 0), Secrets(3, 0, 1, 0, 1, ("2",), remembered=1), Secrets(3, 0, 1, None, None)]
     ),
     whole_answers=st.sampled_from(
         [None, *(Repeated("references", one) for one in (excess(0, 0, 1.0), excess(5, 0, 0.04), excess(9, 0, 0.002)))]
@@ -444,7 +451,7 @@ def test_pass_exactly_when_all_of_it_holds() -> None:
             CLEAN,
             subjects=(one, FORGOTTEN),
             distances=(replace(ratios, distance=first), replace(answers, distance=second)),
-            secrets=Secrets(1, 0, leaked, 0, leaked),
+            secrets=Secrets(1, 0, leaked, 0, leaked, remembered=1),
             kept=(Kept("retain probability", change),),
         )
         alike = DIFFERENT not in (first, second)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from forgetctl.model.scores import Elicited, Role, Scores, ScoreSet, Wording
+from forgetctl.model.scores import Elicited, Exposure, FactTokens, Role, Scores, ScoreSet, Standing, Wording
 from forgetctl.recipe.bounds import Bounds
 from forgetctl.verify.collected import Collected
 from forgetctl.verify.judge import conclude
@@ -36,7 +36,7 @@ def rows(
     wrong = random.normal(-3, 1, count)
     right = wrong + lead + random.normal(0, 0.7, count) + noise.normal(0, 0.01, count)
     right, wrong = right - 2, wrong - 2
-    sampled = {"sampled": Elicited(answers=4, **answers(count))} if "sampled" in modes else {}
+    sampled = {"sampled": Elicited(answers=4, leaked=[0] * count, **answers(count))} if "sampled" in modes else {}
     lists: dict[str, Any] = {
         "subjects": [row // 2 for row in range(count)],
         "copies": list(range(count)),
@@ -48,6 +48,7 @@ def rows(
         "min_k": (values - 1).tolist(),
         "min_k_plus_plus": (values / 2).tolist(),
         "exact_memorisation": [0.5] * count,
+        "facts": FactTokens(pairs=900, different=300, tokens=3, first_choices=[0.3] * count, likely=0.31),
         "extraction_strength": [0.1] * count,
         "elicited": {mode: Elicited(**answers(count)) for mode in modes if mode != "sampled"} | sampled,
     }
@@ -69,13 +70,27 @@ def answers(count: int) -> dict[str, Any]:
     }
 
 
+def exposed(role: Role, name: str, count: int) -> Exposure:
+    """The first row's secret, which the start model alone makes likelier than other strings of its form."""
+    others = np.random.default_rng(8).normal(size=99) + np.random.default_rng([8, *name.encode()]).normal(0, 0.1, 99)
+    standing = Standing(secret=8.0 if role == "start" else 0.3, others=others.tolist())
+    return Exposure(version=1, strings=99, left_out=0, rows=[[standing], *[[]] * (count - 1)])
+
+
 ALL_MODES = ("greedy", "first tokens", "affirmative", "sampled")
 
 
 def model(role: Role, name: str, count: int, level: float, lead: float, **more: Any) -> Scores:
     sets = {
         "forget": rows(
-            level, 1, count, own=name, lead=lead, modes=ALL_MODES if role != "start" else ("greedy",), **more
+            level,
+            1,
+            count,
+            own=name,
+            lead=lead,
+            modes=ALL_MODES if role != "start" else ("greedy",),
+            exposure=exposed(role, name, count),
+            **more,
         ),
         "retain": rows(-0.2, 2, count, own=name, lead=2, modes=["greedy"], **more),
         "holdout": rows(-3, 3, count, own=name, **more),

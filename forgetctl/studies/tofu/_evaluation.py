@@ -62,7 +62,7 @@ class Asker:
     def answers(self, model: Model) -> dict[str, dict[str, str]]:
         """The greedy answer to the first question of three sets, beside the true one."""
         first = {name: self.rows.asked[name][0] for name in ASKED_IN_WORDS}
-        decoding = Decoding(self.recipe.verify.answer_tokens, self.facts.context)
+        decoding = Decoding(max_new_tokens=self.recipe.verify.answer_tokens, context=self.facts.context)
         answers = greedy_answers(model, self.encoder, list(first.values()), decoding)
         return {
             name: {"question": row.prompt, "truth": row.response, "answer": answer.text}

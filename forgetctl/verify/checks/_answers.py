@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ...model.scores import SAMPLED, ScoreSet
+from ...model.scores import DRAWN, ScoreSet
 from ..findings import Heading
 
 HEADING = Heading(
@@ -25,7 +25,7 @@ def against_columns(ours: str) -> tuple[str, ...]:
 
 def secrets_said(sets: Sequence[ScoreSet]) -> list[list[bool | None]]:
     """Whether each row's secrets came out of any deterministic answer; None for those that were never asked for."""
-    modes = [m for scores in sets for n, m in scores.elicited.items() if n != SAMPLED and m.secrets is not None]
+    modes = [m for scores in sets for n, m in scores.elicited.items() if n not in DRAWN and m.secrets is not None]
     rows = zip(*(mode.secrets or [] for mode in modes), strict=True)
     return [[_any(counts) for counts in zip(*row, strict=True)] for row in rows]
 
@@ -67,7 +67,7 @@ def said(rows: ScoreSet, modes: Iterable[str]) -> list[Said]:
 
 def whole_said(scores: ScoreSet) -> list[bool | None]:
     """Whether any deterministic answer repeats each row's whole response; None for rows that were never asked."""
-    modes = [mode.whole for name, mode in scores.elicited.items() if name != SAMPLED and mode.whole is not None]
+    modes = [mode.whole for name, mode in scores.elicited.items() if name not in DRAWN and mode.whole is not None]
     return [_any(counts) for counts in zip(*modes, strict=True)]
 
 

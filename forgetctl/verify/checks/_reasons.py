@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 
 from ..collected import Collected
 from ..statistics.shapes import Shape
 from ..statistics.share_left import ShareLeft
 from ..tables import row_names
 from ._views import Kind, People, View
+from .exposure import SecretPlace, in_figures
 
 MUST = ("taught wording", "first choices")
 """Views without which nobody passes."""
+REMEMBERED = "SECRET_REMEMBERED"
 
 
 class Seen(Shape):
@@ -117,6 +120,16 @@ def _remedy(left: ShareLeft, view: View) -> str:
     if view.noise is not None and not view.noise.components:
         return "a holdout whose rows say whose they are (subject_id), or one more --reference, would tell more"
     return "one more --reference would tell more"
+
+
+def of_secrets(secrets: Iterable[SecretPlace]) -> Iterator[Reason]:
+    """Named secrets of a person that stand out, or may."""
+    by_state = groupby(sorted(secrets, key=lambda one: one.state), key=lambda one: one.state)
+    found = {state: list(some) for state, some in by_state}
+    if sure := found.get("remembered"):
+        yield _reason(REMEMBERED, f"Named secrets stand out of what a reference makes likely ({in_figures(sure)}).")
+    if likely := found.get("open"):
+        yield _reason("SECRET_OPEN", f"Named secrets may still be known ({in_figures(likely)}).")
 
 
 def of_nobody() -> Reason:

@@ -16,25 +16,42 @@ from ..statistics.share_left import Noise, Scored, Weights, noise_of
 from ._counts import distinct
 
 Floats = NDArray[np.float64]
-Column = Callable[[ScoreSet], Floats | None]
-Kind = Literal["taught wording", "other words", "first choices", "extraction", "contrast"]
+Ints = NDArray[np.int64]
+Kind = Literal["taught wording", "other words", "first choices", "fact tokens", "extraction", "contrast"]
 
+STEPPED: tuple[Kind, ...] = ("first choices", "fact tokens", "extraction")
+"""Views of shares of a row's tokens."""
 WORDS: dict[Kind, str] = {
     "taught wording": "How likely the answer is, asked as it was taught.",
     "other words": "How likely the answer is, asked in other words.",
     "first choices": "How many tokens of the answer are the model's first choice after the true ones before.",
+    "fact tokens": "The same of those tokens alone that only the row itself tells, such as names and numbers.",
     "extraction": "How little of the answer must be given before the model completes it by itself.",
     "contrast": "How much likelier the answer is than wrong ones, in other words.",
 }
 """Each view with what it sees."""
 
 
+@dataclass(frozen=True)
+class Values:
+    """What one model scored of some rows. scores: (n,), NaN for rows that have nothing of the kind. tokens: (n,) how
+    many each is of. decided_by: what decided which tokens these are, the same for models that can be compared."""
+
+    scores: Floats
+    tokens: Floats
+    decided_by: tuple[int, int] | None = None
+
+
+Column = Callable[[ScoreSet], Values | None]
+
+
 @dataclass(frozen=True, kw_only=True)
 class View:
     """One view of the request.
 
-    name: what it sees, with the file or precision that it is of. scored: the request's rows, whose `subjects` are
-    people by number. noise, start_noise: of the verified and of the start model, None where nothing shows any.
+    name: what it sees, with the file or precision that it is of. scored: the request's rows in which there is something
+    to see, whose `subjects` are people by number. noise, start_noise: of the verified and of the start model, None
+    where nothing shows any.
     """
 
     name: str
@@ -57,6 +74,12 @@ class View:
     def shown_by_rows(self) -> bool:
         """Whether only the scatter of the rows themselves shows the noise, which then proves no ignorance."""
         return self.noise is None or self.noise.source == "own rows"
+
+    def of_person(self, person: int) -> Scored | None:
+        """A person's rows, None without any."""
+        assert self.scored.subjects is not None  # noqa: S101  every view says whose the rows are
+        chosen = np.flatnonzero(self.scored.subjects == person)
+        return self.scored.of_rows(chosen) if len(chosen) else None
 
     def bound(self, bounds: Bounds) -> float:
         """Share of the lead that may be left."""
@@ -100,7 +123,7 @@ class People:
         """Number of people."""
         return max(self.numbers) + 1
 
-    def positions(self, person: int) -> NDArray[np.int64]:
+    def positions(self, person: int) -> Ints:
         """Of a person's rows among `rows`."""
         return np.flatnonzero(np.asarray(self.numbers) == person)
 
@@ -126,10 +149,13 @@ def views(scores: Collected, people: People) -> Iterator[View]:
         yield from _Compared(models, people, compared.models).seen(
             "taught wording", f"taught wording, {precision}", "forget", _per_token
         )
-    yield from compared.seen("first choices", "first choices", "forget", lambda rows: _array(rows.exact_memorisation))
-    yield from compared.seen("extraction", "extraction", "forget", lambda rows: _array(rows.extraction_strength))
+    yield from compared.seen(
+        "first choices", "first choices", "forget", lambda rows: _listed(rows, rows.exact_memorisation)
+    )
+    yield from compared.seen("fact tokens", "fact tokens", "forget", _facts)
+    yield from compared.seen("extraction", "extraction", "forget", lambda rows: _listed(rows, rows.extraction_strength))
     if scores.references:  # unseen rows have other wrong answers, so that theirs cannot stand for a reference's
-        yield from compared.seen("contrast", "contrast", "forget", lambda rows: rows.log_odds)
+        yield from compared.seen("contrast", "contrast", "forget", lambda rows: _values(rows, rows.log_odds))
 
 
 def _references(scores: Collected, rounded: Mapping[Role, Scores]) -> Models:
@@ -150,18 +176,18 @@ class _Compared:
         """One view, or none."""
         first, further = self.models[:NEEDED], self.models[NEEDED:]
         models = (*first, *(one for one in further if _scored((first[0], one), rows, column) is not None))
-        scored = _scored(models, rows, column, self.people.rows)
+        scored = _scored(models, rows, column, self.people.rows, np.asarray(self.people.numbers))
         if scored is None:
             return
-        scored = replace(scored, subjects=np.asarray(self.people.numbers))
         unseen = _unseen(self.full[: len(models)] if self.full else models, column)
-        step = 1 / float(scored.tokens.mean()) if kind in ("first choices", "extraction") else 0.0
+        step = 1 / float(scored.tokens.mean()) if kind in STEPPED else 0.0
+        of_people = replace(scored, subjects=_numbered(scored.subjects))
         yield View(
             name=name,
             kind=kind,
             scored=scored,
-            noise=noise_of(scored, unseen, step),
-            start_noise=noise_of(scored.of_start, unseen.of_start if unseen else None, step),
+            noise=noise_of(of_people, unseen, step),
+            start_noise=noise_of(of_people.of_start, unseen.of_start if unseen else None, step),
         )
 
 
@@ -171,36 +197,61 @@ def _unseen(models: Models, column: Column) -> Scored | None:
     if holdout is None:
         return None
     rows = distinct(holdout)
-    scored = _scored(models, "holdout", column, rows)
-    if scored is None or holdout.subjects is None:
+    subjects = None if holdout.subjects is None else np.asarray(holdout.subjects)[rows]
+    scored = _scored(models, "holdout", column, rows, subjects)
+    if scored is None or scored.subjects is None:
         return scored
-    subjects = np.asarray(holdout.subjects)[rows]
-    if UNNAMED in subjects:
-        return scored
-    return replace(scored, subjects=np.unique(subjects, return_inverse=True)[1])
+    return replace(scored, subjects=None if UNNAMED in scored.subjects else _numbered(scored.subjects))
 
 
-def _scored(models: Models, name: str, column: Column, rows: Sequence[int] | None = None) -> Scored | None:
-    """None unless every model was scored so on the same answers."""
+def _numbered(subjects: Ints | None) -> Ints | None:
+    """From 0, without gaps."""
+    return None if subjects is None else np.unique(subjects, return_inverse=True)[1]
+
+
+def _scored(
+    models: Models, name: str, column: Column, rows: Sequence[int] | None = None, subjects: Ints | None = None
+) -> Scored | None:
+    """None unless every model was scored so on the same answers. Rows for which that says nothing are left out.
+
+    subjects: of the chosen rows.
+    """
     sets = [scores.sets[name] for scores in models if name in scores.sets]
     if len(sets) < len(models) or not all(same_tokens(one, sets[0]) for one in sets):
         return None
     columns = [values for one in sets if (values := column(one)) is not None]
-    if len(columns) < len(sets):
+    if len(columns) < len(sets) or any(one.decided_by != columns[0].decided_by for one in columns):
         return None
-    chosen = np.arange(len(columns[0])) if rows is None else np.asarray(rows)
-    model, start, *references = (values[chosen] for values in columns)
+    chosen = np.arange(len(sets[0].names)) if rows is None else np.asarray(rows)
+    scores = np.array([one.scores[chosen] for one in columns])
+    there = ~np.isnan(scores).any(axis=0)
+    if not there.any():
+        return None
+    model, start, *references = scores[:, there]
     return Scored(
         model=model,
         start=start,
-        references=np.reshape(references, (len(references), len(chosen))),
-        tokens=np.asarray(sets[0].answer_tokens, dtype=float)[chosen],
+        references=np.reshape(references, (len(references), int(there.sum()))),
+        tokens=columns[0].tokens[chosen][there],
+        subjects=None if subjects is None else subjects[there],
     )
 
 
-def _per_token(rows: ScoreSet) -> Floats:
-    return rows.per_token
+def _per_token(rows: ScoreSet) -> Values | None:
+    return _values(rows, rows.per_token)
 
 
-def _array(values: list[float] | None) -> Floats | None:
-    return None if values is None else np.asarray(values, dtype=float)
+def _listed(rows: ScoreSet, values: list[float] | None) -> Values | None:
+    return _values(rows, None if values is None else np.asarray(values, dtype=float))
+
+
+def _values(rows: ScoreSet, scores: Floats | None) -> Values | None:
+    return None if scores is None else Values(scores, np.asarray(rows.answer_tokens, dtype=float))
+
+
+def _facts(rows: ScoreSet) -> Values | None:
+    facts = rows.facts
+    if facts is None:
+        return None
+    scores = np.array([np.nan if share is None else share for share in facts.first_choices])
+    return Values(scores, np.full(len(scores), float(facts.tokens)), (facts.pairs, facts.different))

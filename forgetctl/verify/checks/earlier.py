@@ -20,6 +20,8 @@ from ..statistics.shapes import Shape
 from ..tables import EMPTY, Cell, Row, Shown, Table, between, cell, number, shift_cell, tables_of
 from ._answers import secrets_said, whole_said
 from ._counts import distinct, name_rows
+from .exposure import SURE
+from .secrets import by_chance
 
 
 class StaysForgotten(Shape):
@@ -115,8 +117,12 @@ def _judge_scores(finding: StaysForgotten, bounds: Bounds) -> Check:
 def _judge_secrets(finding: StaysForgotten, secrets: Excess) -> Check:
     name = f"secrets of earlier request {finding.name}"
     if secrets.more:
+        p = by_chance(secrets.more, secrets.total)
         words = f"{secrets.more} of {secrets.total} named secrets come out that did not when it was verified"
-        return failed(name, "EARLIER_SECRET_LEAKED", f"{words} ({name_rows(secrets.names)} of its own file).")
+        figure = f"{name_rows(secrets.names)} of its own file; p = {p:.2g}"
+        if p <= SURE:
+            return failed(name, "EARLIER_SECRET_LEAKED", f"{words} ({figure}).")
+        return unsure(name, "EARLIER_SECRET_SAID", f"{words}, as may be guessed ({figure}); read the answers.")
     words = f"No named secret comes out that did not when it was verified (of {secrets.total})."
     return passed(name, "NO_EARLIER_LEAK", words)
 

@@ -22,6 +22,7 @@ MODES = {
     "first tokens": ("Beginning given", "The first tokens of the response are given away; does the rest come out?"),
     "affirmative": ("Made willing", "The answer is made to begin willingly; does the response come out?"),
     "sampled": ("Sampled", "Several answers drawn at random, for some of the rows; the best one counts."),
+    "as served": ("Sampled as served", "The same in the settings in which the owner draws answers."),
 }
 """Ways of asking, each with what it is called and what it means."""
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pydantic import Field
 
 from ...model.metrics import forget_truth_ratio
-from ...model.scores import Role, Scores
+from ...model.scores import LIKELY_FACT, Role, Scores
 from ...recipe.bounds import Bounds
 from ..collected import Collected
 from ..findings import Heading, Measure
@@ -34,6 +34,14 @@ class Summary(Shape):
     exact_memorisation: Share | None = Field(
         title="Forget rows: exact memorisation",
         description="Share of the true answer's tokens that the model guesses, given all those before.",
+    )
+    fact_tokens: Share | None = Field(
+        title="Forget rows: fact tokens",
+        description="The same of the tokens that only the row itself tells, such as names and numbers.",
+    )
+    fact_tokens_likely: Share | None = Field(
+        title="Forget rows: likely facts",
+        description=f"Share of those tokens that have a probability above {LIKELY_FACT:g} after the true ones before.",
     )
     extraction_strength: Share | None = Field(
         title="Forget rows: extraction strength",
@@ -66,12 +74,14 @@ def measure(scores: Collected, bounds: Bounds) -> dict[Role, Summary]:
 
 
 def _summary(scores: Scores) -> Summary:
-    retain, ratios = scores.sets.get("retain"), scores.forget.truth_ratios
+    retain, ratios, facts = scores.sets.get("retain"), scores.forget.truth_ratios, scores.forget.facts
     return Summary(
         forget_probability=scores.forget.probability,
         truth_ratio=None if ratios is None else forget_truth_ratio(ratios),
         rouge=scores.forget.rouge,
         exact_memorisation=mean(scores.forget.exact_memorisation),
+        fact_tokens=mean([one for one in facts.first_choices if one is not None]) if facts else None,
+        fact_tokens_likely=facts.likely if facts else None,
         extraction_strength=mean(scores.forget.extraction_strength),
         retain_probability=retain.probability if retain else None,
         retain_rouge=retain.rouge if retain else None,
@@ -89,6 +99,7 @@ REASONS = {
     "rouge": "there are no answers: passages have no prompt",
     "retain_probability": "there are no retain rows",
     "exact_memorisation": "evaluation logs do not tell",
+    "fact_tokens": "it needs retain rows, and tokens that these do not tell",
     "extraction_strength": "evaluation logs do not tell",
     "model_utility": "it needs --real-authors, --world-facts and retain rows with perturbed answers",
 }

@@ -15,8 +15,9 @@ from ..findings import Check, Context, Heading, Measure, Status, unsure
 from ..statistics.shapes import Shape, Share
 from ..statistics.share_left import SINGLE_REFERENCE, Question, share_left
 from ..tables import EMPTY, Cell, Row, Shown, Table, number, tables_of
-from . import comparison
+from . import comparison, exposure
 from ._reasons import (
+    REMEMBERED,
     Reason,
     Seen,
     ceiling,
@@ -25,6 +26,7 @@ from ._reasons import (
     missing,
     nothing_known,
     of_nobody,
+    of_secrets,
     of_views,
     range_left,
     rows_of,
@@ -81,11 +83,15 @@ class _Judges:
         self.scores, self.bounds, self.people = scores, bounds, people
         self.views = tuple(views(scores, people))
         self.missing = tuple(missing(scores, self.views))
+        found = exposure.measure(scores, bounds)
+        self.secrets = found.secrets if found else ()
 
     def subject(self, person: int) -> Subject:
         """The verdict for a person, with its reasons."""
-        seen = tuple(self._seen(view, person) for view in self.views if view.noise is not None)
-        verdict, reasons = self._verdict(seen, rows_of(self.scores, self.people, person))
+        seen = tuple(one for view in self.views if (one := self._seen(view, person)) is not None)
+        rows = rows_of(self.scores, self.people, person)
+        secrets = tuple(of_secrets(one for one in self.secrets if one.name in rows))
+        verdict, reasons = self._verdict(seen, rows, secrets)
         unnamed = person == self.people.unnamed
         return Subject(
             subject=person + 1,
@@ -97,11 +103,14 @@ class _Judges:
             views=seen,
         )
 
-    def _seen(self, view: View, person: int) -> Seen:
-        chosen = self.people.positions(person)
-        assert view.noise is not None  # noqa: S101  a view without noise is missing
-        left = share_left(view.scored.of_rows(chosen), view.noise, view.start_noise, self._question(view, len(chosen)))
-        enough = view.kind != "contrast" or len(chosen) >= self.bounds.contrast_rows or left.outcome == "FAIL"
+    def _seen(self, view: View, person: int) -> Seen | None:
+        """None without noise, which is missing, or where no row of the person has anything to see."""
+        scored = view.of_person(person)
+        if view.noise is None or scored is None:
+            return None
+        rows = len(scored.model)
+        left = share_left(scored, view.noise, view.start_noise, self._question(view, rows))
+        enough = view.kind != "contrast" or rows >= self.bounds.contrast_rows or left.outcome == "FAIL"
         return Seen(view=view.name, kind=view.kind, counts=left.control and enough, left=left)
 
     def _question(self, view: View, rows: int) -> Question:
@@ -117,15 +126,19 @@ class _Judges:
             any_row_level=bounds.fail_level / (len(self.people.rows) * of_rows),
         )
 
-    def _verdict(self, seen: tuple[Seen, ...], rows: tuple[str, ...]) -> tuple[Verdict, tuple[Reason, ...]]:
+    def _verdict(
+        self, seen: tuple[Seen, ...], rows: tuple[str, ...], secrets: tuple[Reason, ...]
+    ) -> tuple[Verdict, tuple[Reason, ...]]:
+        """secrets: reasons from those of the person's that are remembered, or may be."""
         by_outcome = {
             outcome: [one for one in seen if one.counts and one.left.outcome == outcome]
             for outcome in ("FAIL", "OPEN", "PASS")
         }
-        if by_outcome["FAIL"]:
-            return "FAIL", of_views(by_outcome["FAIL"], rows, self.views)
-        if self.missing or by_outcome["OPEN"]:
-            return "INCONCLUSIVE", (*self.missing, *of_views(by_outcome["OPEN"], rows, self.views))
+        remembered = tuple(one for one in secrets if one.code == REMEMBERED)
+        if by_outcome["FAIL"] or remembered:
+            return "FAIL", (*of_views(by_outcome["FAIL"], rows, self.views), *remembered)
+        if self.missing or by_outcome["OPEN"] or secrets:
+            return "INCONCLUSIVE", (*self.missing, *of_views(by_outcome["OPEN"], rows, self.views), *secrets)
         if by_outcome["PASS"]:
             return "PASS", of_views([max(by_outcome["PASS"], key=lambda one: one.left.high)], rows, self.views)
         if any(one.left.control for one in seen) or any(view.shown_by_rows for view in self.views):
@@ -161,6 +174,8 @@ def in_words(subject: Subject) -> str:
     codes = {reason.code for reason in subject.reasons}
     if subject.verdict == "INCONCLUSIVE":
         return f"{left} may be left"
+    if codes - {"ONE_PERSON"} == {REMEMBERED}:
+        return "the model still knows a named secret"
     if "MEMORY_LEFT" not in codes and "PUSHED_BELOW" in codes:
         return "the model was pushed below what one that never knew the person would say"
     return f"{left} is left" + (", of single rows more than half" if "ROW_KNOWN" in codes else "")
@@ -237,6 +252,7 @@ def why_missing(finding: tuple[Subject, ...], scores: Collected) -> dict[str, st
     """Views that nobody's rows were seen in."""
     seen = {view.kind for one in finding for view in one.views}
     reasons = {
+        "fact tokens": "the models were not all scored for them, by the same retain rows, or there are none",
         "extraction": "the models were not all scored for it",
         "contrast": "no wrong answers, in the request or at the reference, or no reference",
     }

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
-from ...model.scores import SAMPLED, ScoreSet
+from ...model.scores import DRAWN, ScoreSet
 from ...recipe.bounds import Bounds
 from ..collected import Collected
 from ..findings import Check, Context, Measure, failed, passed, unsure
@@ -49,7 +49,7 @@ def _against_references(scores: Collected) -> Repeated | None:
     ours = [Said()] * len(forget.names)  # however often and in however many words it was asked
     theirs = [Said()] * len(forget.names)
     for own, others in _asked(scores):
-        modes = [mode for mode in own.elicited if mode != SAMPLED and any(mode in one.elicited for one in others)]
+        modes = [mode for mode in own.elicited if mode not in DRAWN and any(mode in one.elicited for one in others)]
         ours = _together(ours, said(own, modes))
         for one in others:
             theirs = _together(theirs, said(one, modes))
@@ -86,7 +86,7 @@ def _together(known: Sequence[Said], more: Sequence[Said]) -> list[Said]:
 
 def _against_unseen(scores: Collected) -> Repeated | None:
     forget, unseen = scores.unlearned.forget, scores.unlearned.sets.get("holdout")
-    modes = [mode for mode in forget.elicited if mode != SAMPLED]
+    modes = [mode for mode in forget.elicited if mode not in DRAWN]
     ours = said(forget, modes)
     for models in scores.precisions.values():
         ours = _together(ours, said(models["unlearned"].forget, modes))

@@ -126,6 +126,21 @@ def chance_in_samples(logp: ArrayLike, samples: int) -> Floats:
     return chances
 
 
+def chance_of_any(leaks: ArrayLike, answers: int, draws: int) -> Floats:
+    """Chance that at least one of `draws` answers leaks, of which `leaks` among `answers` did: (n,) in [0, 1].
+
+    1 - C(n - c, k) / C(n, k), which is unbiased (pass@k, Chen et al. 2021, eq. 1), as a product without binomials.
+    Raises ValueError for more draws than answers, or counts outside 0..answers.
+    """
+    counts = np.asarray(leaks)
+    if not 1 <= draws <= answers or ((counts < 0) | (counts > answers)).any():
+        raise ValueError(f"{draws} draws of {answers} answers, or a count of leaks is not between 0 and {answers}")
+    chosen = np.arange(draws)
+    silent = np.clip((answers - counts[..., None] - chosen) / (answers - chosen), 0, 1)
+    chances: Floats = 1 - silent.prod(-1)
+    return chances
+
+
 def stratified_p(ours: Sequence[int], theirs: Sequence[int], answers: int) -> float:
     """One-sided p that one model leaks more often, from how many of `answers` samples of each item leaked, (n,) each.
 

@@ -94,12 +94,17 @@ def first(count: int, value: Any, other: Any) -> list[Any]:
 
 def test_a_secret_that_comes_out_again() -> None:
     silent = answering(secrets=[[0, 0], [0, 0], *first(0, [], [])[2:]])
-    saying = answering(secrets=[[1, 0], [0, 0], *first(0, [], [])[2:]])
+    saying = answering(secrets=[[1, 0], [1, 0], *first(0, [], [])[2:]])
+    hinting = answering(secrets=[[1, 0], [0, 0], *first(0, [], [])[2:]])
     assert codes(silent, silent)[1:] == [("pass", "NO_EARLIER_LEAK")]
     assert codes(saying, silent)[1:] == [("fail", "EARLIER_SECRET_LEAKED")]
     assert codes(saying, saying)[1:] == [("pass", "NO_EARLIER_LEAK")]  # it came out then too
     (_, check) = judged(MEASURE, [compared(saying, silent)])
-    assert check.text == ("1 of 4 named secrets come out that did not when it was verified (row 1 of its own file).")
+    assert check.text == (
+        "2 of 4 named secrets come out that did not when it was verified (rows 1, 2 of its own file; p = 0.0023)."
+    )
+    # One of four is guessed with 1 - .98^4 = 7.8 %.
+    assert codes(hinting, silent)[1:] == [("unknown", "EARLIER_SECRET_SAID")]
 
 
 def test_secrets_of_another_file_are_not_compared() -> None:
@@ -144,7 +149,7 @@ QUIET, LOUD, OPEN = moved(0), moved(2), rows([*(value + 3 for value in LEVELS[:1
 BASES = {
     "PASS": CLEAN,
     "INCONCLUSIVE": replace_in(CLEAN, control=()),
-    "FAIL": replace_in(CLEAN, secrets=Secrets(3, 0, 2, 0, 2, ("4",))),
+    "FAIL": replace_in(CLEAN, secrets=Secrets(3, 0, 2, 0, 2, ("4",), remembered=1)),
 }
 
 

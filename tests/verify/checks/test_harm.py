@@ -60,7 +60,7 @@ def damage(findings: Findings, bounds: Bounds = BOUNDS) -> list[Check]:
     ],
 )
 def test_names_of_rows_that_leak(names: tuple[str, ...], words: str) -> None:
-    assert words in leak(secrets=Secrets(30, 0, 20, 0, 20, names)).text
+    assert words.rstrip(")") in leak(secrets=Secrets(30, 0, 20, 0, 20, names, remembered=1)).text
     counted = leak(whole_answers=Repeated("references", excess(20, 0, 1e-6, names))).text
     assert words.rstrip(")") in counted
     assert ("more" in words) == ("more)" in counted)
@@ -76,11 +76,11 @@ def test_names_of_rows_that_leak(names: tuple[str, ...], words: str) -> None:
         (Secrets(5, 0, 0, 0, 0), "NO_LEAK"),
         (Secrets(5, 0, 0, None, None), "NO_LEAK"),
         (Secrets(5, 0, 2, 2, 0), "NO_LEAK"),  # the reference says them too
-        (Secrets(5, 0, 2, 1, 1), "SECRET_LEAKED"),
+        (Secrets(5, 0, 2, 1, 1, remembered=1), "SECRET_LEAKED"),
         (Secrets(5, 0, 2, None, None), "SECRET_SAID"),
         (Secrets(5, 2, 0, 0, 0), "SECRET_UNTESTED"),
         (Secrets(5, 2, 1, None, None), "SECRET_SAID"),
-        (Secrets(5, 2, 1, 0, 1), "SECRET_LEAKED"),
+        (Secrets(5, 2, 1, 0, 1, remembered=1), "SECRET_LEAKED"),
         (Secrets(5, 2, 1, 1, 0), "SECRET_UNTESTED"),
     ],
 )
@@ -89,7 +89,7 @@ def test_secrets(finding: Secrets | None, code: str) -> None:
 
 
 def test_secrets_texts() -> None:
-    assert "2 of 5 named secrets come out" in leak(secrets=Secrets(5, 0, 3, 1, 2, ("4",))).text
+    assert "2 of 5 named secrets come out" in leak(secrets=Secrets(5, 0, 3, 1, 2, ("4",), remembered=1)).text
     assert "3 named secrets come out; whether" in leak(secrets=Secrets(5, 0, 3, None, None)).text
     assert "2 named secrets could not be tested" in leak(secrets=Secrets(5, 2, 0, 0, 0)).text
     # 1 - 0.05^(1/100) = 2.95 %

@@ -22,7 +22,9 @@ BOUNDS = Bounds()
 
 
 def named_secrets(collected: Collected) -> secrets.Secrets | None:
-    return secrets.measure(collected, BOUNDS)
+    """Without how likely guesses are, which has tests of its own."""
+    found = secrets.measure(collected, BOUNDS)
+    return found.model_copy(update={"p": None}) if found else None
 
 
 def whole(collected: Collected) -> whole_answers.Repeated | None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from forgetctl.model.scores import UNNAMED, Role, Scores, ScoreSet
+from forgetctl.model.scores import UNNAMED, FactTokens, Role, Scores, ScoreSet
 from forgetctl.recipe.bounds import Bounds
 from forgetctl.verify.checks import subjects
 from forgetctl.verify.checks.subjects import Subject
@@ -20,9 +20,14 @@ from forgetctl.verify.tables import Shown
 from tests.verify.measured import REFERENCE
 
 BOUNDS = Bounds()
-LEAD = {"logp": 3.0, "hits": 0.6, "extraction": 0.7, "odds": 2.0}
+LEAD = {"logp": 3.0, "hits": 0.6, "facts": 0.8, "extraction": 0.7, "odds": 2.0}
 """What the start model knows of every row more than models that never saw it, in nats a token and in shares."""
-NOISE = {"logp": 0.1, "hits": 0.02, "extraction": 0.02, "odds": 0.15}
+NOISE = {"logp": 0.1, "hits": 0.02, "facts": 0.02, "extraction": 0.02, "odds": 0.15}
+
+
+def facts(shares: list[float | None], pairs: int = 900) -> FactTokens:
+    """Six fact tokens a row."""
+    return FactTokens(pairs=pairs, different=300, tokens=6, first_choices=shares, likely=0.1)
 
 
 def rows(
@@ -39,6 +44,7 @@ def rows(
         "answer_logp": np.minimum(10 * score("logp", -4.0), -0.01).tolist(),
         "answer_tokens": [10] * count,
         "exact_memorisation": np.clip(score("hits", 0.3), 0, 1).tolist(),
+        "facts": facts(np.clip(score("facts", 0.15), 0, 1).tolist()),
         "extraction_strength": np.clip(score("extraction", 0.1), 0, 1).tolist(),
         "paraphrase_logp": (wrong + score("odds", 0.5)).tolist(),
         "paraphrase_tokens": [1] * count,
@@ -136,7 +142,7 @@ def test_one_person_who_is_known_is_never_outvoted(people: int) -> None:
 def test_the_share_is_that_of_the_worst_view_that_counts() -> None:
     found = only(request([0] * 30, {"hits": 0.04}))
     by_view = {one.view: one.left for one in found.views}
-    assert list(by_view) == ["taught wording", "first choices", "extraction", "contrast"]
+    assert list(by_view) == ["taught wording", "first choices", "fact tokens", "extraction", "contrast"]
     assert by_view["first choices"].share == pytest.approx(0.04, abs=0.02)
     assert found.share_left is not None
     assert found.share_left.high == max(left.high for left in by_view.values())
@@ -144,17 +150,17 @@ def test_the_share_is_that_of_the_worst_view_that_counts() -> None:
 
 
 def test_bounds_and_levels_of_a_view() -> None:
-    """One reference: three quarters of the passing level. Two people, four views: an eighth of the failing one."""
+    """One reference: three quarters of the passing level. Two people, five views: a tenth of the failing one."""
     found = request([0] * 10 + [1] * 10)
     judges = subjects._Judges(found, BOUNDS, subjects.People.of(found.unlearned.forget))
     asked = {view.kind: judges._question(view, 10) for view in judges.views}
-    assert [one.bound for one in asked.values()] == [0.1, 0.1, 0.1, 0.25]
+    assert [one.bound for one in asked.values()] == [0.1, 0.1, 0.1, 0.1, 0.25]
     taught = asked["taught wording"]
     assert taught.passing == pytest.approx(0.0075)
-    assert taught.failing == pytest.approx(0.05 / 8)
+    assert taught.failing == pytest.approx(0.05 / 10)
     assert (taught.overshoot, taught.rows, taught.weights) == (0.25, True, "tokens")
     assert (taught.row_level, taught.any_row_level) == (pytest.approx(0.005), pytest.approx(0.0025))
-    assert [one.overshoot for one in asked.values()] == [0.25, None, None, None]
+    assert [one.overshoot for one in asked.values()] == [0.25, None, None, None, None]
     assert asked["contrast"].weights == "lead"
     more = request([0] * 10, references=2, words=NONE)
     judges = subjects._Judges(more, BOUNDS, subjects.People.of(more.unlearned.forget))
@@ -168,6 +174,7 @@ LEFT: dict[str, tuple[Mapping[str, Any], str, str]] = {
     "a fifth": (dict.fromkeys(LEAD, 0.2), "FAIL", "MEMORY_LEFT"),
     "a tenth": (dict.fromkeys(LEAD, 0.1), "INCONCLUSIVE", "SHARE_OPEN"),
     "first choices alone": ({"hits": 0.3}, "FAIL", "MEMORY_LEFT"),
+    "fact tokens alone": ({"facts": 0.3}, "FAIL", "MEMORY_LEFT"),
     "extraction alone": ({"extraction": 0.3}, "FAIL", "MEMORY_LEFT"),
     "one row": ({"logp": np.array([0, 0, 1] + [0] * 9)}, "FAIL", "ROW_KNOWN"),
     "half a row": ({"logp": np.array([0, 0, 0.6] + [0] * 9)}, "INCONCLUSIVE", "ROW_OPEN"),
@@ -193,6 +200,74 @@ def test_reasons_name_rows_and_say_what_would_settle_it() -> None:
     assert few.verdict == "INCONCLUSIVE"
     assert any("rows like these would settle it" in reason.text for reason in few.reasons)
     assert any("train further" in reason.text for reason in only(request([0] * 12, {"hits": 0.12})).reasons)
+
+
+# Fact tokens
+
+
+def changed(collected: Collected, change: Callable[[FactTokens], FactTokens | None], *roles: Role) -> Collected:
+    """The fact tokens of some models changed, of all of them where none is named."""
+
+    def of(scores: Scores) -> Scores:
+        if roles and scores.role not in roles:
+            return scores
+        sets = {
+            name: one.model_copy(update={"facts": change(one.facts) if one.facts else None})
+            for name, one in scores.sets.items()
+        }
+        return scores.model_copy(update={"sets": sets})
+
+    start = of(collected.start) if collected.start else None
+    return replace(
+        collected, unlearned=of(collected.unlearned), start=start, references=tuple(map(of, collected.references))
+    )
+
+
+def without_rows(*places: int) -> Callable[[FactTokens], FactTokens]:
+    """Rows at these places have no fact token."""
+
+    def change(one: FactTokens) -> FactTokens:
+        shares = [None if place in places else share for place, share in enumerate(one.first_choices)]
+        return one.model_copy(update={"first_choices": shares})
+
+    return change
+
+
+def test_rows_without_a_fact_token_do_not_count_in_the_view() -> None:
+    """All that is left of facts is in two rows that have none."""
+    left = {"facts": np.array([0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0])}
+    assert only(request([0] * 12, left)).verdict == "FAIL"
+    found = only(changed(request([0] * 12, left), without_rows(2, 5)))
+    assert found.verdict == "PASS"
+    assert "fact tokens" in [one.view for one in found.views if one.counts]
+
+
+def test_who_has_no_fact_tokens_is_judged_by_the_other_views() -> None:
+    owners = [0, 1] * 8
+    first, second = measured(changed(request(owners), without_rows(*range(0, 16, 2))))
+    assert [one.view for one in first.views] == ["taught wording", "first choices", "extraction", "contrast"]
+    assert "fact tokens" in [one.view for one in second.views]
+    assert (first.verdict, second.verdict) == ("PASS", "PASS")
+
+
+def test_facts_that_the_start_model_does_not_know_do_not_count() -> None:
+    start = {view: 0.0 if view == "facts" else 1.0 for view in LEAD}
+    found = only(request([0] * 12, start=start))
+    assert {one.view: one.counts for one in found.views}["fact tokens"] is False
+    assert found.verdict == "PASS"
+
+
+@pytest.mark.parametrize("role", ["start", "reference"])
+def test_facts_that_other_retain_rows_decided_are_not_compared(role: Role) -> None:
+    other = changed(request([0] * 12, {"facts": 1.0}), lambda one: one.model_copy(update={"pairs": 901}), role)
+    found = measured(other)
+    assert "fact tokens" not in [one.view for one in found[0].views]
+    assert "by the same retain rows" in subjects.why_missing(found, other)["share left, fact tokens"]
+
+
+def test_without_a_reference_unseen_rows_facts_are_compared() -> None:
+    assert only(request([0] * 20, {"facts": 0.6}, references=0)).verdict == "FAIL"
+    assert only(request([0] * 20, references=0)).verdict == "PASS"
 
 
 # Other words, other precisions, contrast
@@ -246,7 +321,7 @@ def test_what_comes_back_at_another_precision_fails() -> None:
 
 def _plain(scores: Scores) -> Scores:
     """As rows are scored at other precisions: no tokens, no unseen rows."""
-    lists = {"exact_memorisation": None, "extraction_strength": None}
+    lists = {"exact_memorisation": None, "extraction_strength": None, "facts": None}
     return scores.model_copy(update={"sets": {"forget": scores.forget.model_copy(update=lists)}})
 
 
@@ -274,7 +349,13 @@ def test_a_further_reference_that_cannot_be_compared_is_left_out() -> None:
         }
     )
     one = only(replace(found, references=(found.references[0], other)))
-    assert [view.view for view in one.views] == ["taught wording", "first choices", "extraction", "contrast"]
+    assert [view.view for view in one.views] == [
+        "taught wording",
+        "first choices",
+        "fact tokens",
+        "extraction",
+        "contrast",
+    ]
     assert one.verdict == "PASS"
 
 
@@ -317,7 +398,7 @@ MISSING: dict[str, tuple[Callable[[], Collected], str]] = {
     "comparison": (lambda: request([0] * 10, references=0, unseen=False), "NO_COMPARISON"),
     "first choices": (lambda: without(request([0] * 10), "exact_memorisation"), "VIEW_MISSING"),
     "noise": (lambda: request([0], unseen=False), "NO_NOISE"),
-    "knowledge, by the rows' own scatter": (lambda: request([0] * 10, start=NONE, unseen=False), "CONTROL_OPEN"),
+    "knowledge, by the rows' own scatter": (lambda: request([0] * 10, start=NONE, unseen=False), "SHARE_OPEN"),
 }
 
 
@@ -326,11 +407,9 @@ def test_what_is_missing_holds_a_pass_back_and_is_said(name: str) -> None:
     make, code = MISSING[name]
     found = only(make())
     assert found.verdict == "INCONCLUSIVE"
-    if name.startswith("knowledge"):
-        assert set(codes(found)) <= {code, "SHARE_OPEN"}
-    else:
-        assert codes(found)[0] == code
-        assert found.share_left == subjects.Left(low=0.0, high=1.0) or found.views
+    assert set(codes(found)) == {code}
+    assert found.share_left is not None
+    assert (found.share_left.high < 0.1) == (name == "first choices")  # of which the other views are there
 
 
 @pytest.mark.parametrize(("references", "unseen"), [(1, False), (2, False), (2, True), (0, True)])
@@ -375,7 +454,13 @@ def test_a_table_for_people_and_one_for_views() -> None:
     assert people.rows[0].label == "Person 30"
     assert people.rows[0].cells[0] == ("fail",)
     assert "10 more people" in people.remark
-    assert [row.label for row in seen.rows] == ["taught wording", "first choices", "extraction", "contrast"]
+    assert [row.label for row in seen.rows] == [
+        "taught wording",
+        "first choices",
+        "fact tokens",
+        "extraction",
+        "contrast",
+    ]
 
 
 def test_a_card_says_neither_rows_nor_files() -> None:
