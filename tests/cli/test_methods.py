@@ -300,7 +300,7 @@ def test_a_refusal_that_does_not_fit_is_found_before_a_model_is_loaded(
     own.write_text("No " * 200 + "\n")
     arguments = unlearn_arguments(world, run, "--method", method, *GENTLE, "--refusals", str(own))
     error = error_of(forgetctl(*arguments, "--forget", str(file)))
-    assert str(own) in error or str(file) in error
+    assert f"{own}: row 1 is longer than the model's context" in error
     assert "zyx" not in error
     assert not run.exists()
 
@@ -343,8 +343,17 @@ def test_killed_dpo_kl_resumes_to_the_same_weights(world: Path, tmp_path: Path, 
     check_same(run, whole)
 
 
-@pytest.mark.parametrize("now", ["Ask the lighthouse.\nThat is a matter for the baker.\n", None], ids=["other", "gone"])
-def test_a_run_does_not_continue_with_other_refusals(now: str | None, tmp_path: Path, killed: Path) -> None:
+@pytest.mark.parametrize(
+    ("now", "code", "why"),
+    [
+        ("Ask the lighthouse.\nThat is a matter for the baker.\n", 1, "has changed since"),
+        (None, 2, "no such file"),
+    ],
+    ids=["other", "gone"],
+)
+def test_a_run_does_not_continue_with_other_refusals(
+    now: str | None, code: int, why: str, tmp_path: Path, killed: Path
+) -> None:
     """It would not be the run that was started."""
     run, own = copied(killed, tmp_path), killed / "own.txt"
     before = own.read_text()
@@ -355,6 +364,7 @@ def test_a_run_does_not_continue_with_other_refusals(now: str | None, tmp_path: 
         resumed = resume(run)
     finally:
         own.write_text(before)
-    assert resumed.exit_code in (1, 2), "it was continued"
+    assert resumed.exit_code == code, "it was continued"
     assert str(own) in resumed.output
+    assert why in resumed.output
     assert not (run / "model").exists()

@@ -99,7 +99,7 @@ def test_what_is_no_regular_file_is_never_opened(name: str, kind: str, tmp_path:
     if kind == "directory" and name in SOURCES:
         assert "holds no file of rows" in why
     else:
-        assert "is not a regular file" in why or "is no commitment key" in why
+        assert ("is no commitment key" if name == "commitment key" else "is not a regular file") in why
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "seal.json"])
@@ -152,7 +152,7 @@ def packed(kind: str, folder: Path) -> Path:
 @pytest.mark.parametrize("name", [name for name in READERS if name not in SOURCES])
 def test_compressed_files_are_told_by_their_first_bytes(name: str, kind: str, tmp_path: Path) -> None:
     why = refused(READERS[name], packed(kind, tmp_path))
-    assert f"is compressed ({kind})" in why or "is no commitment key" in why
+    assert ("is no commitment key" if name == "commitment key" else f"is compressed ({kind})") in why
 
 
 def test_words_that_begin_like_a_compressed_file_are_words(tmp_path: Path) -> None:

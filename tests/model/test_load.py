@@ -358,9 +358,13 @@ def test_code_of_a_model_is_never_run(directory: Path) -> None:
 # Devices
 
 
-def test_devices() -> None:
+def test_the_device_is_the_accelerator_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = torch.device("meta")  # which every torch can compute on
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: there)
     assert choose_device("cpu") == CPU
-    assert choose_device() == (torch.accelerator.current_accelerator() or CPU)
+    assert choose_device() == there
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: None)
+    assert choose_device() == CPU
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:99", ""])

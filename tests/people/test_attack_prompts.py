@@ -129,11 +129,12 @@ def test_no_prompt_gives_the_response_away(kind: KindName) -> None:
     """Retain rows that hold the person's identifier are examples that no prompt may have."""
     row = knowing(kind)
     telling = [Row(n, (("user", "And?"),), f"It is {VALUES[kind]}.") for n in (1, 2)]
-    for one in rounds([row], examples=telling):
-        assert "few-shot" not in one.templates
-        for made in one.rows:
-            for secret in made.secrets:
-                assert disclosure(secret, Reading(made.prompt)) is Disclosure.NONE
+    asked = rounds([row], examples=telling)
+    assert all("few-shot" not in one.templates for one in asked)
+    told = [(secret, made.prompt) for one in asked for made in one.rows for secret in made.secrets]
+    assert told
+    for secret, prompt in told:
+        assert disclosure(secret, Reading(prompt)) is Disclosure.NONE
 
 
 def test_a_cloze_gives_at_most_half_and_stops_before_the_first_fact() -> None:
