@@ -94,8 +94,8 @@ class RowReader:
 class RowFile(Sequence[Row]):
     """The rows of a file as a sequence, which leaves them in the file if it is large.
 
-    Every row is read and checked once when this is made. Up to `kept` bytes of them (of JSONL, of the file) are held from then on; those of a
-    larger file are read again, from their place, whenever they are asked for.
+    Every row is read and checked once when this is made. Up to `kept` bytes of them (of JSONL, of the file) are held
+    from then on; those of a larger file are read again, from their place, whenever they are asked for.
     Records may be longer than a request's (RETAIN_RECORD_BYTES), and there may be any number of them, or `most`. Their
     spans are not read, since nothing of them is forgotten.
     sha256: of the file as it was checked. Raises InputError as `read_rows` does, and later if a file that the rows were
