@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import overload
 
 from ..errors import InputError
-from .containers import Limits, Place
+from .containers import Container, Limits, Place
 from .formats import Fields, field_named, rows_of
+from .json_lines import JsonLines
 from .row import Row
 from .sources import open_source
 
@@ -93,8 +94,8 @@ class RowReader:
 class RowFile(Sequence[Row]):
     """The rows of a file as a sequence, which leaves them in the file if it is large.
 
-    Every row is read and checked once when this is made. Up to `kept` bytes of them are held from then on; those of a
-    larger file are read again, from their place, whenever they are asked for.
+    Every row is read and checked once when this is made. Up to `kept` bytes of them (of JSONL, of the file) are held
+    from then on; those of a larger file are read again, from their place, whenever they are asked for.
     Records may be longer than a request's (RETAIN_RECORD_BYTES), and there may be any number of them, or `most`. Their
     spans are not read, since nothing of them is forgotten.
     sha256: of the file as it was checked. Raises InputError as `read_rows` does, and later if a file that the rows were
@@ -108,7 +109,8 @@ class RowFile(Sequence[Row]):
         self._source = open_source(path, self.fields)
         # 24 bytes a row; `_ordinals` says which of its record's rows it is.
         self._offsets, self._numbers, self._checks, self._ordinals = array("q"), array("q"), array("I"), array("I")
-        self._rows: list[Row] | None = []
+        # Rows that cannot stay are not held even for a while: the garbage collector would look at them again and again.
+        self._rows: list[Row] | None = None if _is_larger(self._source, kept) else []
         digest, size = hashlib.sha256(), 0
         for record in self._source.records(Limits(RETAIN_RECORD_BYTES, most), digest.update):
             size += record.size
@@ -165,6 +167,11 @@ class RowFile(Sequence[Row]):
             if (offset := self._offsets[position]) != last:
                 yield Place(self._numbers[position], offset, self._checks[position])
                 last = offset
+
+
+def _is_larger(source: Container, size: int) -> bool:
+    """Whether a source is known to hold more text before it is read: as much as its file, if that is JSONL."""
+    return isinstance(source, JsonLines) and source.path.stat().st_size > size
 
 
 def pick(rows: Sequence[Row], positions: Sequence[int]) -> list[Row]:

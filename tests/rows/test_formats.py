@@ -606,7 +606,7 @@ def test_rows_that_are_held_are_those_that_were_checked(tmp_path: Path) -> None:
 
 def test_a_file_is_held_up_to_a_size_and_reads_alike_beyond(tmp_path: Path) -> None:
     path = write(tmp_path, *LINES)
-    size = sum(len(line) for line in path.read_bytes().splitlines(keepends=True) if line.strip(b" \n\r"))
+    size = path.stat().st_size
     held, left = RowFile(path, kept=size), RowFile(path, kept=size - 1)
     assert list(held) == list(left) == read_rows(path)
     assert held.pick([2, 0, 1]) == left.pick([2, 0, 1])
