@@ -154,7 +154,7 @@ class Encoder:
     def encode_texts(self, rows: Sequence[Row], texts: Sequence[Rendered]) -> list[Encoded]:
         """Ids of rows whose `texts` are known, uncut, which are not kept. A tokenizer takes many texts in a fraction of
         the time."""
-        prompts = self._ids_of_prompts([text.prompt for text in texts])
+        prompts = self._kept_ids([text.prompt for text in texts])
         joints = self._ids([text.prompt + text.answer + text.closing for text in texts])
         return [
             self._encoded(row, text, prompt, joint)
@@ -208,7 +208,7 @@ class Encoder:
             encoded = self.encode(row)
             return encoded.ids[: encoded.start]
         if row.context not in self._asked:
-            (ids,) = self._ids_of_prompts([self._prompt(row.context)])
+            (ids,) = self._kept_ids([self._prompt(row.context)])
             self._asked[row.context] = tuple(self._lead(row) + ids)
         return self._asked[row.context]
 
@@ -229,10 +229,10 @@ class Encoder:
         if not text.answer.endswith(part):
             raise TemplateRefusal("the model's chat template changes a part of this response")
         before = text.answer.removesuffix(part)
-        lead, (prompt,) = self._lead(row), self._ids([text.prompt])
-        given, *whole = self._ids([text.prompt + before + value for value in ("", part, *others)])
+        lead, (prompt,) = self._lead(row), self._kept_ids([text.prompt])
+        given, *whole = self._kept_ids([text.prompt + before + value for value in ("", part, *others)])
         if any(ids[: len(prompt)] != prompt for ids in (given, *whole)):
-            given, *whole = [prompt + ids for ids in self._ids([before + value for value in ("", part, *others)])]
+            given, *whole = [prompt + ids for ids in self._kept_ids([before + value for value in ("", part, *others)])]
         shared = min(len(_beginning(given, ids)) for ids in whole)
         if (not lead and not shared) or any(len(ids) <= shared for ids in whole):
             raise TemplateRefusal("the model's tokens do not tell a part of this response from what is before it")
@@ -248,8 +248,8 @@ class Encoder:
     def _special_ids(self) -> set[int]:
         return set(self.tokenizer.all_special_ids) | set(self.tokenizer.added_tokens_decoder)
 
-    def _ids_of_prompts(self, texts: Sequence[str]) -> list[list[int]]:
-        """One prompt is that of several answers, and what the model is asked with."""
+    def _kept_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Of texts that are given again: a prompt is that of several answers, and what a model is asked with."""
         new = list(dict.fromkeys(text for text in texts if text not in self._prompt_ids))
         self._prompt_ids.update(zip(new, self._ids(new), strict=True))
         return [self._prompt_ids[text] for text in texts]

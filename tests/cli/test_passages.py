@@ -12,6 +12,7 @@ import pytest
 from click.testing import Result
 
 from forgetctl.demo.training import encoder_for
+from forgetctl.model.coarse_scores import length_class
 from forgetctl.model.encoding import encode_rows
 from forgetctl.model.load import load_tokenizer
 from forgetctl.model.windows import row_tokens
@@ -57,7 +58,7 @@ def test_from_the_request_to_the_verdict(world: Path, request_file: Path, tmp_pa
         scores = json.loads((run / "scores" / f"{name}.json").read_text())["sets"]["forget"]
         tokens = row_tokens(encoded)
         assert tokens == [encoder.encode(row).tokens for row in read_rows(request_file)]
-        assert scores["answer_tokens"] == [median_high(tokens)] * 3
+        assert scores["answer_tokens"] == [length_class(count, median_high(tokens)) for count in tokens]
         assert len(scores["answer_logp"]) == 3
 
 

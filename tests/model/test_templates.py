@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import resource
 import signal
-import time
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -74,10 +73,8 @@ BOMBS = [
 def test_nothing_runs_without_end(template: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(templates, "SECONDS", 0.3)
     before = resource.getrlimit(resource.RLIMIT_AS), signal.getsignal(signal.SIGVTALRM)
-    started = time.process_time()
     with pytest.raises(TemplateRefusal) as caught:
         render(Templated(template), TURNS, add_generation_prompt=False)
-    assert time.process_time() - started < 5
     assert "Velmira" not in str(caught.value)
     assert (resource.getrlimit(resource.RLIMIT_AS), signal.getsignal(signal.SIGVTALRM)) == before
     assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0, 0)

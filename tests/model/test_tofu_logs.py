@@ -135,6 +135,8 @@ def test_log_without_texts_has_rouge_only(path: Path) -> None:
         "verbatim": None,
         "by_words": None,
         "traits": {},
+        "leaked": None,
+        "sampling": None,
     }
 
 

@@ -92,7 +92,12 @@ def weaker_comparison(bundle: Path) -> None:
 
 
 def another_excuse(bundle: Path) -> None:
-    rewrite(bundle / "verdict.json", lambda v: v["skipped"][0].update(reason="nobody could know"))
+    """For what no score shows, so that the verdict cannot contradict it."""
+
+    def excuse(verdict: dict[str, Any]) -> None:
+        next(one for one in verdict["skipped"] if one["source"] == "measuring").update(reason="nobody could know")
+
+    rewrite(bundle / "verdict.json", excuse)
     follow(bundle)
 
 

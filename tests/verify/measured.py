@@ -29,6 +29,7 @@ from forgetctl.verify.checks import (
 from forgetctl.verify.checks._reasons import Reason
 from forgetctl.verify.checks.attack_prompts import AttackPrompts
 from forgetctl.verify.checks.distances import ANSWERS, TRUTH_RATIO
+from forgetctl.verify.checks.recipes import Recipes
 from forgetctl.verify.findings import Context, Measure
 from forgetctl.verify.registry import COUNT_CHECKS, Findings, findings
 from forgetctl.verify.statistics import bounded, counts, means, membership
@@ -144,6 +145,7 @@ CLEAN = findings(
 FULL = replace(
     CLEAN,
     noise_floor=(ratios, answers),
+    recipes=Recipes(against="start model", compared=(1, 2), differences=()),
     whole_answers=Repeated("references", NONE_OF_400),
     samples=Samples(40, 8, 0, 0, 0, 1.0),
     response_chance=UNLIKELY,

@@ -27,6 +27,7 @@ REASONS = {
     r"models\.\w+\.fact_tokens(_likely)?": ["fact_tokens"],
     r"models\.\w+\.extraction_strength": ["extraction_strength"],
     r"noise_floor": ["noise_floor"],
+    r"recipes": ["recipes"],
     r"secrets(\.\w+_reference|\.p)?": ["secrets", "forget_quality"],
     r"exposure": ["exposure"],
     r"exposure\.secrets\[.*\]\.(reference|lead)": ["exposure.reference"],

@@ -15,6 +15,7 @@ from forgetctl.recipe.bounds import Bounds
 from forgetctl.verify import checks, verdict
 from forgetctl.verify.checks.attack_prompts import AttackPrompts
 from forgetctl.verify.checks.distances import ANSWERS, TRUTH_RATIO
+from forgetctl.verify.checks.recipes import Difference, Recipes
 from forgetctl.verify.checks.subjects import Subject
 from forgetctl.verify.findings import Check, Measure, reported, trace
 from forgetctl.verify.registry import MEASURES, Findings, findings
@@ -102,6 +103,7 @@ FAILING: list[tuple[Findings, str]] = [
     (replace(CLEAN, answers_kept=(Lost("retain rows", ShareExcess(90, 1, 300, 0.2, 0.4, None)),)), "ANSWERS_LOST"),
     (replace(CLEAN, perplexity=Perplexity(Rise(5.0, 5.3, 0.3, 0.2, 0.4, 300))), "UNSEEN_DAMAGED"),
 ]
+BASE = Difference(reference=1, setting="base", here=None, there=None)
 NOTHING_ASKED = AttackPrompts(version=1, rounds=1, prompts={"as asked": 4}, uncompared=0)
 NOT_COMPARED = AttackPrompts(version=1, rounds=1, prompts={"cloze": 4}, uncompared=1)
 OPEN_QUESTIONS: list[tuple[Findings, str]] = [
@@ -161,6 +163,7 @@ REPORTED: list[tuple[Findings, str]] = [
     (replace(CLEAN, noise_floor=(ratios, replace(answers, shift=OTHER_MEAN))), "REFERENCES_OPEN"),
     (replace(CLEAN, noise_floor=()), "NOT_MEASURED"),
     (replace(CLEAN, noise_floor=(answers,)), "NOT_MEASURED"),
+    (replace(CLEAN, recipes=Recipes(against="start model", compared=(1,), differences=(BASE,))), "RECIPES_DIFFER"),
     (people(FORGOTTEN, UNKNOWN_PERSON), "NOTHING_KNOWN"),
     (people(UNKNOWN_PERSON), "NOTHING_KNOWN"),
 ]
@@ -186,7 +189,15 @@ def test_all_that_can_be_measured_passes() -> None:
     found = judge(FULL, BOUNDS)
     assert found.outcome == "PASS"
     assert [check.code for check in found.checks][6:] == [
-        *("REFERENCES_AGREE", "ASKED", "NO_LEAK", "NO_ANSWER_LEAKED", "NO_SAMPLE_LEAKED", "RESPONSES_UNLIKELY"),
+        *(
+            "REFERENCES_AGREE",
+            "RECIPES_AGREE",
+            "ASKED",
+            "NO_LEAK",
+            "NO_ANSWER_LEAKED",
+            "NO_SAMPLE_LEAKED",
+            "RESPONSES_UNLIKELY",
+        ),
         "NO_KNOWN_ROWS",
         *("MEMBERS_HIDDEN", "NOT_RELEARNED", "KEPT", "ANSWERS_KEPT", "UNSEEN_KEPT", "NO_GIBBERISH"),
     ]
